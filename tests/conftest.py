@@ -1,0 +1,63 @@
+"""What every test shares: quiet TensorFlow, fixed seeds, the real replays and golden files."""
+
+import os
+
+# Before anything imports TensorFlow: C++ log level, and no oneDNN reordering of float sums.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Two cores: a pool of threads per library and per pytest worker would only fight over them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+REPLAYS = ROOT / "../shared/replays"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the golden files anew from what the code gives now, instead of comparing",
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be renewed (`pytest --update-golden`)."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def replays_dir() -> Path:
+    """The folder of real replays beside the checkout; a test that asks for it skips without it."""
+    if not REPLAYS.is_dir():
+        pytest.skip("no folder ../shared/replays beside the checkout")
+    return REPLAYS.resolve()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No EXPHIL_* variable of the developer's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("EXPHIL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """Same random numbers in every test, whatever ran before it in this process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - libraries draw from the legacy generator
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
