@@ -1,0 +1,171 @@
+"""The action codec: controller bytes ↔ buckets ↔ values, for targets, previous action, sampling and play.
+
+An action is six components, in the order in which the autoregressive head samples them: 8 Bernoulli buttons, four
+stick axes with the same buckets, one shoulder. Stored controllers are bytes on the game's own grid (stick 1/80,
+trigger 1/140), so encoding is a table of 256 entries indexed by the byte: exact, identical in numpy and in graphs.
+
+Rounding is half away from the centre, which makes buckets symmetric (`bucket(-v) = n - bucket(v)`); mirrored labels
+therefore equal labels of mirrored frames. Two things differ from a plain `bucket / n` decoding: no value is clipped
+away (the original never trained its last class), and a centre that would fall into the game's dead zone while its
+bucket holds live values decodes to the smallest live value, so 17 buckets do not turn a tilt of 0.2875 into nothing.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from exphil_tf.features.packing import ACTION_BYTES, CONTROLLER_FIELDS, STICK_STEPS, TRIGGER_STEPS
+from exphil_tf.melee.enums import BUTTONS
+
+AXES = ("main_x", "main_y", "c_x", "c_y")
+COMPONENTS = ("buttons", *AXES, "shoulder")
+"""Sampling order."""
+STICK_DEAD_ZONE = 23
+"""Smallest non-zero stick reading, in 1/80: the game zeroes |raw| ≤ 22."""
+TRIGGER_DEAD_ZONE = 43
+"""Smallest non-zero analog trigger reading, in 1/140."""
+_BYTE = {field.name[2:]: index for index, field in enumerate(CONTROLLER_FIELDS)}
+
+
+def _uniform_axis(num_buckets: int) -> np.ndarray:
+    """Centres in 1/80 of `num_buckets` equal steps, dead ones moved to the edge of the dead zone."""
+    half = num_buckets // 2
+    centres = np.arange(-half, half + 1) * (STICK_STEPS / half)
+    step = STICK_STEPS / half
+    holds_live = (np.abs(centres) < STICK_DEAD_ZONE) & (np.abs(centres) + step / 2 > STICK_DEAD_ZONE)
+    return np.where(holds_live, np.sign(centres) * STICK_DEAD_ZONE, centres)
+
+
+def _nearest_table(edges: np.ndarray) -> np.ndarray:
+    """int32 `[256]`: bucket of each signed byte -80…80; `edges` are the positive bucket borders in 1/80."""
+    byte = np.arange(256).astype(np.uint8).view(np.int8).astype(int)
+    steps = np.clip(byte, -STICK_STEPS, STICK_STEPS)
+    return (len(edges) + np.sign(steps) * (np.abs(steps)[:, None] >= edges).sum(1)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class ControllerCodec:
+    """Buckets of a policy's action space.
+
+    Args:
+      axis_buckets: buckets per stick axis, odd (17 and 33 are the usual choices); ignored when `axis_centres` is set.
+      shoulder_buckets: buckets of the shoulder, at least 2.
+      axis_centres: bucket centres in [-1, 1] fitted by `python -m exphil_tf.kmeans`: sorted, symmetric, holding 0.
+
+    Raises:
+      ValueError: if the buckets are not symmetric or a centre would not survive encode(decode(·)).
+    """
+
+    axis_buckets: int = 17
+    shoulder_buckets: int = 5
+    axis_centres: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks symmetry and the exact round trip of every centre."""
+        if self.axis_centres:
+            centres = np.asarray(self.axis_centres)
+            if len(centres) % 2 == 0 or not np.allclose(centres, -centres[::-1]) or (np.diff(centres) <= 0).any():
+                raise ValueError(
+                    f"codec.axis_centres: want an odd number of sorted, symmetric centres. Received: {centres.tolist()}"
+                )
+        elif self.axis_buckets % 2 == 0 or not 3 <= self.axis_buckets <= 161:
+            raise ValueError(f"codec.axis_buckets: want an odd number in 3…161. Received: {self.axis_buckets}")
+        if not 2 <= self.shoulder_buckets <= 141:
+            raise ValueError(f"codec.shoulder_buckets: want 2…141. Received: {self.shoulder_buckets}")
+        back = self.axis_table[np.rint(self.centres * STICK_STEPS).astype(np.int8).view(np.uint8)]
+        if (back != np.arange(self.num_axis)).any():
+            raise ValueError(f"codec: centres closer than 1/80 cannot be told apart. Received: {self.centres.tolist()}")
+
+    @property
+    def num_axis(self) -> int:
+        """Buckets per stick axis."""
+        return len(self.axis_centres) or self.axis_buckets
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Logits per component, in sampling order."""
+        return {"buttons": len(BUTTONS), **dict.fromkeys(AXES, self.num_axis), "shoulder": self.shoulder_buckets}
+
+    @functools.cached_property
+    def centres(self) -> np.ndarray:
+        """float32 `[num_axis]`: stick values of the buckets, -1 to 1."""
+        if self.axis_centres:
+            return np.asarray(self.axis_centres, np.float32)
+        return (_uniform_axis(self.axis_buckets) / STICK_STEPS).astype(np.float32)
+
+    @functools.cached_property
+    def axis_table(self) -> np.ndarray:
+        """int32 `[256]`: stored stick byte → bucket."""
+        if self.axis_centres:
+            positive = np.asarray(self.axis_centres)[self.num_axis // 2 :] * STICK_STEPS
+            return _nearest_table((positive[1:] + positive[:-1]) / 2)
+        half = self.axis_buckets // 2
+        return _nearest_table((np.arange(half) + 0.5) * (STICK_STEPS / half))
+
+    @functools.cached_property
+    def shoulder_centres(self) -> np.ndarray:
+        """float32 `[shoulder_buckets]`: trigger values of the buckets, 0 to 1."""
+        steps = np.arange(self.shoulder_buckets) * (TRIGGER_STEPS / (self.shoulder_buckets - 1))
+        width = TRIGGER_STEPS / (self.shoulder_buckets - 1)
+        live = (steps > 0) & (steps < TRIGGER_DEAD_ZONE) & (steps + width / 2 > TRIGGER_DEAD_ZONE)
+        return (np.where(live, TRIGGER_DEAD_ZONE, steps) / TRIGGER_STEPS).astype(np.float32)
+
+    @functools.cached_property
+    def shoulder_table(self) -> np.ndarray:
+        """int32 `[256]`: stored trigger byte → bucket, rounding half up."""
+        steps = np.minimum(np.arange(256), TRIGGER_STEPS)
+        return ((steps * 2 * (self.shoulder_buckets - 1) + TRIGGER_STEPS) // (2 * TRIGGER_STEPS)).astype(np.int32)
+
+    def encode(self, actions: Any, xp: Any = np) -> dict[str, Any]:
+        """Buckets of stored controller bytes.
+
+        Args:
+          actions: uint8 `[…, ACTION_BYTES]`, one player's controller bytes (`packing.action_order`).
+          xp: `numpy` or `keras.ops`.
+
+        Returns: int32 arrays: `buttons` `[…, 8]` of 0/1, the axes and `shoulder` `[…]`.
+        """
+        bytes_ = xp.cast(actions, "int32") if xp is not np else np.asarray(actions).astype(np.int32)
+        take = functools.partial(xp.take, axis=0)
+        buckets = {"buttons": take(_button_bits(), bytes_[..., _BYTE["buttons"]])}
+        buckets |= {axis: take(self.axis_table, bytes_[..., _BYTE[axis]]) for axis in AXES}
+        return buckets | {"shoulder": take(self.shoulder_table, bytes_[..., _BYTE["shoulder"]])}
+
+    def decode(self, buckets: dict[str, Any], xp: Any = np) -> dict[str, Any]:
+        """Controller values of buckets: sticks -1 to 1, shoulder 0 to 1, buttons 0/1; float32, same shapes."""
+        as_float = np.asarray(buckets["buttons"], np.float32) if xp is np else xp.cast(buckets["buttons"], "float32")
+        values = {"buttons": as_float}
+        values |= {axis: xp.take(self.centres, buckets[axis], axis=0) for axis in AXES}
+        return values | {"shoulder": xp.take(self.shoulder_centres, buckets["shoulder"], axis=0)}
+
+
+@functools.cache
+def _button_bits() -> np.ndarray:
+    """int32 `[256, 8]`: bits of a button byte."""
+    return ((np.arange(256)[:, None] >> np.arange(len(BUTTONS))) & 1).astype(np.int32)
+
+
+def to_bytes(values: dict[str, Any]) -> np.ndarray:
+    """Stored controller bytes uint8 `[…, ACTION_BYTES]` of controller values (the live path's entry to `encode`).
+
+    Args:
+      values: numpy arrays `buttons` `[…, 8]` of 0/1; `main_x`… in [-1, 1] and `shoulder` in [0, 1], `[…]`.
+    """
+    actions = np.zeros((*np.shape(values["shoulder"]), ACTION_BYTES), np.uint8)
+    for axis in AXES:
+        steps = np.rint(np.clip(values[axis], -1, 1) * np.float32(STICK_STEPS))
+        actions[..., _BYTE[axis]] = steps.astype(np.int8).view(np.uint8)
+    actions[..., _BYTE["shoulder"]] = np.rint(np.clip(values["shoulder"], 0, 1) * np.float32(TRIGGER_STEPS))
+    bits = np.asarray(values["buttons"]).astype(np.uint8)
+    actions[..., _BYTE["buttons"]] = (bits << np.arange(len(BUTTONS), dtype=np.uint8)).sum(-1)
+    return actions
+
+
+NEUTRAL_VALUES: dict[str, np.ndarray] = {
+    "buttons": np.zeros(len(BUTTONS), np.float32),
+    **{axis: np.zeros((), np.float32) for axis in AXES},
+    "shoulder": np.zeros((), np.float32),
+}
+"""The untouched controller."""

@@ -1,0 +1,246 @@
+"""A frame as a row of bytes: what records store, what the input pipeline moves, what the model unpacks.
+
+A row holds both players once. Fields lie field by field, grouped by width: noised floats first (so that noise touches
+one contiguous span), then other floats, int32, 16-bit, 8-bit; players of one field lie side by side. Because of that
+
+* unpacking is one reinterpretation per dtype, not one per field;
+* taking the other player's perspective is a permutation of bytes (`perspective_order`);
+* a left-right reflection is `(row[order] ^ xor) + add` on bytes (`MIRROR`): a float negates by its sign bit, a flag by
+  `^ 1`, a small integer by two's complement.
+
+The same tables serve numpy (preprocessing, live play) and graphs (training). A typed record per frame was dropped:
+three gathers per batch cost 2.5 times one gather of bytes (docs/architecture.md, "Records and input").
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from exphil_tf.features.schema import PLAYERS, SCHEMA, SHAPES, Field, Group, Mirror, Schema, Store
+from exphil_tf.melee.types import Frames
+
+STICK_STEPS = 80
+"""A stick axis reads -80…80 over 80 in game."""
+TRIGGER_STEPS = 140
+"""A trigger reads 0…140 over 140 in game."""
+STORED_DTYPES: dict[Store, str] = {
+    Store.F32: "<f4", Store.I32: "<i4", Store.U16: "<u2", Store.I16: "<i2", Store.U8: "u1", Store.I8: "i1",
+    Store.STICK: "i1", Store.TRIGGER: "u1",
+}  # fmt: skip
+_WIDTH_ORDER = (Store.F32, Store.I32, Store.U16, Store.I16, Store.U8, Store.I8, Store.STICK, Store.TRIGGER)
+
+
+class Slot(NamedTuple):
+    """Where a field lies in a row."""
+
+    offset: int
+    field: Field
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Stored dtype, little-endian."""
+        return np.dtype(STORED_DTYPES[self.field.store])
+
+    @property
+    def count(self) -> int:
+        """Values per frame: 1, players or item slots."""
+        return int(np.prod(self.field.shape, dtype=int))
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes per frame."""
+        return self.dtype.itemsize * self.count
+
+    @property
+    def stop(self) -> int:
+        """Offset behind the field."""
+        return self.offset + self.num_bytes
+
+
+class MirrorTable(NamedTuple):
+    """Reflection of packed rows: `(row[..., order] ^ xor) + add`, modulo 256."""
+
+    order: np.ndarray
+    """int32 `[ROW_BYTES]`."""
+    xor: np.ndarray
+    """uint8 `[ROW_BYTES]`."""
+    add: np.ndarray
+    """uint8 `[ROW_BYTES]`."""
+
+
+def _packing_rank(field: Field) -> tuple[int, int]:
+    return (0 if field.noise else 1, _WIDTH_ORDER.index(field.store))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Byte layout of a schema's row."""
+
+    slots: dict[str, Slot]
+    row_bytes: int
+    noise_bytes: int
+    """The first `noise_bytes` of a row are the noised float32 values."""
+
+    def order_with(self, spans: dict[int, int], width: int = 1) -> np.ndarray:
+        """int32 `[row_bytes]` permutation that reads `width` bytes at `spans[offset]` for those at `offset`."""
+        order = np.arange(self.row_bytes, dtype=np.int32)
+        for target, source in spans.items():
+            order[target : target + width] = np.arange(source, source + width)
+        return order
+
+
+def _build_layout(schema: Schema) -> Layout:
+    slots: dict[str, Slot] = {}
+    offset = 0
+    for field in sorted(schema.fields, key=_packing_rank):
+        slots[field.name] = Slot(offset, field)
+        offset = slots[field.name].stop
+    noise = max((slot.stop for slot in slots.values() if slot.field.noise), default=0)
+    return Layout(slots, offset, noise)
+
+
+LAYOUT = _build_layout(SCHEMA)
+ROW_BYTES = LAYOUT.row_bytes
+NOISE_BYTES = LAYOUT.noise_bytes
+CONTROLLER_FIELDS = SCHEMA.group(Group.CONTROLLER)
+ACTION_BYTES = len(CONTROLLER_FIELDS)
+"""Bytes of one player's controller: one per controller field, in schema order."""
+
+
+@functools.cache
+def noise_scales() -> np.ndarray:
+    """float32 `[NOISE_BYTES / 4]`: σ of each noised value in multiples of `noise_scale`."""
+    scales = np.zeros(NOISE_BYTES // 4, np.float32)
+    for slot in LAYOUT.slots.values():
+        if slot.field.noise:
+            scales[slot.offset // 4 : slot.stop // 4] = slot.field.noise
+    return scales
+
+
+@functools.cache
+def noise_floors() -> np.ndarray:
+    """float32 `[NOISE_BYTES / 4]`: lowest legal value of each noised value (percent stays ≥ 0)."""
+    floors = np.zeros(NOISE_BYTES // 4, np.float32)
+    for slot in LAYOUT.slots.values():
+        if slot.field.noise:
+            floors[slot.offset // 4 : slot.stop // 4] = slot.field.low
+    return floors
+
+
+@functools.cache
+def perspective_order(own: int) -> np.ndarray:
+    """int32 `[ROW_BYTES]`: `row[..., order]` puts player `own` first in every per-player field."""
+    order = np.arange(ROW_BYTES, dtype=np.int32)
+    if own:
+        for slot in LAYOUT.slots.values():
+            if SHAPES[slot.field.group] == (PLAYERS,):
+                order[slot.offset : slot.stop] = np.roll(order[slot.offset : slot.stop], slot.dtype.itemsize)
+    return order
+
+
+@functools.cache
+def action_order(player: int) -> np.ndarray:
+    """int32 `[ACTION_BYTES]`: byte positions of `player`'s controller in a row."""
+    return np.array([LAYOUT.slots[f.name].offset + player for f in CONTROLLER_FIELDS], np.int32)
+
+
+def _mirror_bytes(slot: Slot, xor: np.ndarray, add: np.ndarray) -> None:
+    span = slice(slot.offset, slot.stop)
+    if slot.field.mirror is Mirror.FLIP:
+        xor[span] = 1
+    elif slot.dtype.kind == "f":
+        xor[span] = np.tile(np.uint8([0, 0, 0, 0x80]), slot.count)
+    elif slot.dtype == np.dtype("i1"):
+        xor[span], add[span] = 0xFF, 1
+    else:
+        raise ValueError(f"schema.{slot.field.name}: {slot.dtype} cannot be negated bytewise")
+
+
+@functools.cache
+def mirror_table() -> MirrorTable:
+    """The reflection of packed rows; see the module's docstring."""
+    order = np.arange(ROW_BYTES, dtype=np.int32)
+    xor, add = np.zeros(ROW_BYTES, np.uint8), np.zeros(ROW_BYTES, np.uint8)
+    for slot in LAYOUT.slots.values():
+        if slot.field.mirror is Mirror.SWAP:
+            partner = LAYOUT.slots[slot.field.mirror_with]
+            order[slot.offset : slot.stop] = np.arange(partner.offset, partner.stop)
+        elif slot.field.mirror is not Mirror.KEEP:
+            _mirror_bytes(slot, xor, add)
+    return MirrorTable(order, xor, add)
+
+
+@functools.cache
+def action_mirror_table() -> MirrorTable:
+    """The reflection of one player's controller bytes `[…, ACTION_BYTES]`."""
+    table, bytes_ = mirror_table(), action_order(0)
+    return MirrorTable(np.arange(ACTION_BYTES, dtype=np.int32), table.xor[bytes_], table.add[bytes_])
+
+
+def _to_stored(column: np.ndarray, field: Field) -> np.ndarray:
+    if field.store is Store.STICK:
+        return np.rint(np.clip(column, -1, 1) * STICK_STEPS).astype(np.int8)
+    if field.store is Store.TRIGGER:
+        return np.rint(np.clip(column, 0, 1) * TRIGGER_STEPS).astype(np.uint8)
+    return np.ascontiguousarray(column, STORED_DTYPES[field.store])
+
+
+def from_stored(stored: np.ndarray, field: Field) -> np.ndarray:
+    """Stored values back in natural units, in the column's dtype; exact for values on the game's own grid."""
+    if field.store is Store.STICK:
+        return stored.astype(np.float32) / np.float32(STICK_STEPS)
+    if field.store is Store.TRIGGER:
+        return stored.astype(np.float32) / np.float32(TRIGGER_STEPS)
+    return stored.astype(field.dtype)
+
+
+def pack_planes(frames: Frames) -> np.ndarray:
+    """uint8 `[ROW_BYTES, time]`: packed rows, transposed to one plane per byte (what compresses best).
+
+    Sticks are rounded to 1/80 and triggers to 1/140; both are exact for human ports (CPU ports use another grid).
+    """
+    planes = np.empty((ROW_BYTES, len(frames)), np.uint8)
+    for slot in LAYOUT.slots.values():
+        stored = _to_stored(frames[slot.field.name], slot.field).reshape(len(frames), slot.count)
+        as_bytes = stored.view(np.uint8).reshape(len(frames), slot.num_bytes)
+        planes[slot.offset : slot.stop] = as_bytes.T
+    return planes
+
+
+def pack(frames: Frames) -> np.ndarray:
+    """uint8 `[time, ROW_BYTES]`: packed rows; see `pack_planes`."""
+    return np.ascontiguousarray(pack_planes(frames).T)
+
+
+def unpack(rows: np.ndarray) -> Frames:
+    """The frames of packed rows uint8 `[time, ROW_BYTES]`; inverse of `pack` up to the stick and trigger grid.
+
+    Raises:
+      ValueError: if the row width is not this schema's.
+    """
+    if rows.ndim != 2 or rows.shape[1] != ROW_BYTES or rows.dtype != np.uint8:
+        raise ValueError(f"rows: want uint8 [time, {ROW_BYTES}]. Received: {rows.dtype}{list(rows.shape)}")
+    columns = {}
+    for field in SCHEMA.fields:
+        slot = LAYOUT.slots[field.name]
+        stored = np.ascontiguousarray(rows[:, slot.offset : slot.stop]).view(slot.dtype)
+        columns[field.name] = from_stored(stored.reshape(len(rows), *field.shape), field)
+    return Frames(columns)
+
+
+def mirror_planes(planes: np.ndarray) -> np.ndarray:
+    """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`; an involution."""
+    table = mirror_table()
+    return (planes[table.order] ^ table.xor[:, None]) + table.add[:, None]
+
+
+def noisy_planes(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> np.ndarray:
+    """Byte planes uint8 `[ROW_BYTES, time]` with Gaussian noise of σ = `noise_scale` × the field's rule."""
+    noised = planes.copy()
+    values = np.ascontiguousarray(planes[:NOISE_BYTES].T).view("<f4")
+    values = values + rng.standard_normal(values.shape, np.float32) * (noise_scales() * np.float32(noise_scale))
+    values = np.maximum(values, noise_floors()).astype("<f4")
+    noised[:NOISE_BYTES] = values.view(np.uint8).T
+    return noised
