@@ -186,10 +186,10 @@ _PLAYER_FIELDS: tuple[Field, ...] = (
            libmelee="shield_strength"),
     Field("p.action", Group.PLAYER, "uint16", Store.U16, "id", 0, 511, Embed(EmbedKind.CATEGORY, size=ACTION_COUNT),
           "Action state id.", peppi="post.state", libmelee="action.value"),
-    Field("p.action_frame", Group.PLAYER, "int16", Store.I16, "frames", -1, 32767, _scale(1 / 60, -2, 2),
+    Field("p.action_frame", Group.PLAYER, "int16", Store.I16, "frames", -1000, 32767, _scale(1 / 60, -2, 2),
           "Frame of the action, counted from 1: int(state_age), plus 1 for (character, action) pairs in libmelee's "
           "zero-index table (leaders only).", peppi="post.state_age", libmelee="action_frame"),
-    Field("p.hitstun", Group.PLAYER, "int16", Store.I16, "frames", -1, 32767, _scale(1 / 120, 0, 1),
+    Field("p.hitstun", Group.PLAYER, "int16", Store.I16, "frames", -1000, 32767, _scale(1 / 120, 0, 1),
           "Hitstun left; 0 unless the action is a damage action (75 to 91), where the register means something else.",
           peppi="post.misc_as", libmelee="hitstun_frames_left"),
     _small("p.hitlag", "frames", 255, _scale(1 / 20, 0, 1), "Hitlag left.", peppi="post.hitlag",

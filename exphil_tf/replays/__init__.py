@@ -1,0 +1,1 @@
+"""Slippi replays: reading, repairing and writing `.slp`, filters, players and splits."""

@@ -1,0 +1,205 @@
+"""Raw replay values → schema columns: the one place where the conventions of both readers are made equal.
+
+peppi-py and libmelee agree bit for bit on version 3 replays once these hold (checked by `tests/replays/test_parity.py`):
+
+- action_frame = int(state_age), + 1 where (character, action) is in libmelee's zero-index table; leaders only.
+- hitstun = int(misc_as), and 0 unless the action is a damage action (75 to 91), as the register is reused.
+- hitlag = int(hitlag); on_ground = airborne == 0; invulnerable = hurtbox_state != 0; facing = direction > 0.
+- sticks are `pre.joystick` and `pre.cstick`; the shoulder is `pre.triggers`; buttons are the physical ones.
+- the character is the post-frame's, which follows Zelda and Sheik.
+- an item's owner is a port counted from 0, -1 for nobody.
+- of a frame that was played again after a rollback, the last version counts: that is the game both players saw.
+
+Columns that a version did not record yet hold the defaults of `ABSENT_SINCE`: zeros, which mean "not hitlagged",
+"vulnerable" and "not moving"; an item without an owner belongs to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.melee import stages
+from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, Stage, zero_index_table
+from exphil_tf.melee.types import Frames
+from exphil_tf.replays.errors import Reason, ReplayError
+
+Version = Literal["last", "first"]
+"""Which version of a rolled-back frame to keep; training wants "last", libmelee's reader gives "first"."""
+
+ABSENT_SINCE: Mapping[str, tuple[int, int]] = {
+    "speed_air_x_self": (3, 5), "speed_ground_x_self": (3, 5), "speed_y_self": (3, 5), "speed_x_attack": (3, 5),
+    "speed_y_attack": (3, 5), "hitlag": (3, 8), "invulnerable": (2, 1), "on_ground": (2, 0), "jumps_left": (2, 0),
+    "hitstun": (2, 0), "items_owned": (3, 6), "fod_left": (3, 18), "fod_right": (3, 18), "stadium": (3, 18),
+    "whispy": (3, 18), "exists": (3, 0),
+}  # fmt: skip
+"""Field (without its group letter; "exists" stands for all items) → version that first recorded it."""
+
+
+def absent_columns(version: tuple[int, int, int]) -> tuple[str, ...]:
+    """Fields that a replay of `version` does not hold and that are therefore defaults."""
+    return tuple(name for name, since in ABSENT_SINCE.items() if version[:2] < since)
+
+
+FLOATS = {
+    "percent": ("percent",),
+    "x": ("position", "x"),
+    "y": ("position", "y"),
+    "shield": ("shield",),
+    "speed_air_x_self": ("velocities", "self_x_air"),
+    "speed_ground_x_self": ("velocities", "self_x_ground"),
+    "speed_y_self": ("velocities", "self_y"),
+    "speed_x_attack": ("velocities", "knockback_x"),
+    "speed_y_attack": ("velocities", "knockback_y"),
+}
+"""Schema name → path of the post-frame value, for those taken as they are."""
+BYTES = {"character": ("character",), "stock": ("stocks",), "jumps_left": ("jumps",)}
+STICKS = {
+    "main_x": ("joystick", "x"),
+    "main_y": ("joystick", "y"),
+    "c_x": ("cstick", "x"),
+    "c_y": ("cstick", "y"),
+    "shoulder": ("triggers",),
+}
+
+_INT16 = np.iinfo(np.int16)
+
+
+def to_int(values: np.ndarray, low: int, high: int) -> np.ndarray:
+    """`int()` of each value (towards zero) within bounds; NaN gives 0."""
+    return np.clip(np.nan_to_num(values, nan=0.0), low, high).astype(np.int32)
+
+
+def action_frame(
+    state_age: np.ndarray, action: np.ndarray, character: np.ndarray, *, leader: bool
+) -> np.ndarray:
+    """int16 action frame as libmelee counts it: from 1 for leaders, unshifted for Nana."""
+    frames = to_int(state_age, _INT16.min, _INT16.max - 1)
+    if leader:
+        table = zero_index_table()
+        frames = frames + table[character, np.minimum(action, table.shape[1] - 1)]
+    return frames.astype(np.int16)
+
+
+def hitstun(misc_as: np.ndarray, action: np.ndarray) -> np.ndarray:
+    """int16 frames of hitstun left; 0 outside damage actions."""
+    first, last = HITSTUN_ACTIONS
+    return np.where(
+        (action >= first) & (action <= last), to_int(misc_as, _INT16.min, _INT16.max), 0
+    ).astype(np.int16)
+
+
+def _button_table() -> np.ndarray:
+    words = np.arange(1 << 16)
+    table = np.zeros(1 << 16, np.uint8)
+    for bit, button in enumerate(BUTTONS):
+        table |= ((words & BUTTON_MASKS[button]) != 0).astype(np.uint8) << np.uint8(bit)
+    return table
+
+
+_BUTTON_TABLE = _button_table()
+
+
+def buttons(physical: np.ndarray) -> np.ndarray:
+    """uint8 bitmask of the eight policy buttons from the 16-bit physical button word."""
+    return _BUTTON_TABLE[physical]
+
+
+def select_rows(frame_id: np.ndarray, version: Version) -> np.ndarray | slice:
+    """Rows to keep so that each frame occurs once, ascending.
+
+    Args:
+      frame_id: int32 `[rows]`, with repeats where the game rolled back.
+      version: which of the repeats.
+
+    Raises:
+      ReplayError: no_frames, frame_gap.
+    """
+    if not len(frame_id):
+        raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
+    first = int(frame_id[0])
+    if frame_id[-1] - first + 1 == len(frame_id) and (np.diff(frame_id) == 1).all():
+        return slice(None)
+    low, high = int(frame_id.min()), int(frame_id.max())
+    if high - low >= len(frame_id):
+        raise ReplayError(Reason.FRAME_GAP, f"{len(frame_id)} frames numbered {low} to {high}")
+    rows = np.full(high - low + 1, -1)
+    index = np.arange(len(frame_id))
+    if version == "first":
+        frame_id, index = frame_id[::-1], index[::-1]
+    rows[frame_id - low] = index
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        raise ReplayError(
+            Reason.FRAME_GAP, f"frame {low + int(missing[0])} of {low} to {high} is missing"
+        )
+    return rows
+
+
+def stage_columns(
+    stage: int, frame_id: np.ndarray, dynamic: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """The schema's `s.*` columns.
+
+    Args:
+      stage: external stage id.
+      frame_id: int32 `[frames]`.
+      dynamic: columns that the replay tells (by full name); the others hold the stage's resting state.
+    """
+    length = len(frame_id)
+    columns = {
+        name: np.zeros(length, SCHEMA.field(name).dtype)
+        for name in SCHEMA.names
+        if name.startswith("s.")
+    }
+    columns["s.stage"] += np.uint8(stage)
+    if stage == Stage.FOUNTAIN_OF_DREAMS:
+        columns["s.fod_left"] += np.float32(stages.FOD_START_HEIGHTS[0])
+        columns["s.fod_right"] += np.float32(stages.FOD_START_HEIGHTS[1])
+    elif stage == Stage.POKEMON_STADIUM:
+        columns["s.stadium"] += np.uint8(stages.STADIUM_NORMAL)
+    elif stage == Stage.YOSHIS_STORY:
+        x, y = stages.randall(frame_id)
+        columns["s.randall_x"], columns["s.randall_y"] = (
+            np.ascontiguousarray(x),
+            np.ascontiguousarray(y),
+        )
+    for name, values in (dynamic or {}).items():
+        columns[name] = values.astype(columns[name].dtype)
+    return columns
+
+
+def whispy(direction: np.ndarray) -> np.ndarray:
+    """int8 wind, -1 left, 0 none, 1 right, from the event's 1, 0, 2."""
+    return np.array([0, -1, 1], np.int8)[np.minimum(direction, 2)]
+
+
+def check(columns: Mapping[str, np.ndarray], *, stocks_fall: bool = True) -> Frames:
+    """The columns as `Frames`, in schema order, if the game could have produced them.
+
+    Args:
+      columns: every column of the schema.
+      stocks_fall: no player may gain a stock (true of every game of two).
+
+    Raises:
+      ReplayError: out_of_range, with the first offending column.
+    """
+    frames = Frames({name: columns[name] for name in SCHEMA.names})
+    problems = SCHEMA.check(frames)
+    if problems:
+        raise ReplayError(Reason.OUT_OF_RANGE, problems[0])
+    stock = frames["p.stock"]
+    if stocks_fall and (stock[1:] > stock[:-1]).any():
+        raise ReplayError(Reason.OUT_OF_RANGE, "p.stock: a player gained a stock")
+    return frames
+
+
+def pair(parts: Sequence[np.ndarray], dtype: str) -> np.ndarray:
+    """Two players' values `[frames]` as one column `[frames, players]`."""
+    column = np.empty((len(parts[0]), PLAYERS), dtype)
+    for player, part in enumerate(parts):
+        column[:, player] = part
+    return column

@@ -1,0 +1,139 @@
+"""Items and projectiles in stable slots.
+
+A game shows a list of items per frame, ordered by the engine's whim. The network wants the same item in the same place
+for its whole life. Rule: when an item appears it takes the lowest free slot; with all slots taken it waits, unseen, and
+of those waiting the lowest spawn id takes the next slot that frees; a slot frees on the first frame without its item.
+So the oldest items stay and a crowd never reshuffles them. The rule looks only backwards: `SlotTracker` applies it to
+a live game frame by frame, `assign_slots` to a whole replay at once (its loop is per item, not per frame).
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS
+
+_INT16_MAX = 32767
+
+
+class Items(NamedTuple):
+    """Item updates in any order, one entry each.
+
+    Attributes:
+      row: int64, index of the frame.
+      spawn_id: int64, the same for an item's whole life.
+      type, state, timer, x, y, speed_x, speed_y: as the schema's `i.*` (timer: float frames, truncated here).
+      owner: int64, port 0 to 3, or -1 for nobody.
+    """
+
+    row: np.ndarray
+    spawn_id: np.ndarray
+    type: np.ndarray
+    state: np.ndarray
+    timer: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    speed_x: np.ndarray
+    speed_y: np.ndarray
+    owner: np.ndarray
+
+
+def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[str, np.ndarray]:
+    """The schema's `i.*` columns `[frames, items]` and `p.items_owned` `[frames, players]`.
+
+    Args:
+      items: all updates; more than fit are dropped by the slot rule.
+      num_frames: length of the columns.
+      ports: the two players' ports, 0 to 3, ascending.
+    """
+    shape = (num_frames, ITEM_SLOTS)
+    columns = {
+        "i.x": np.zeros(shape, np.float32), "i.y": np.zeros(shape, np.float32),
+        "i.speed_x": np.zeros(shape, np.float32), "i.speed_y": np.zeros(shape, np.float32),
+        "i.type": np.zeros(shape, np.uint16), "i.timer": np.zeros(shape, np.int16),
+        "i.exists": np.zeros(shape, np.uint8), "i.state": np.zeros(shape, np.uint8),
+        "p.items_owned": np.zeros((num_frames, PLAYERS), np.uint8),
+    }  # fmt: skip
+    if not len(items.row):
+        return columns
+    slot = assign_slots(items.row, items.spawn_id)
+    kept = slot >= 0
+    where = (items.row[kept], slot[kept])
+    for name in ("x", "y", "speed_x", "speed_y", "type", "state"):
+        columns[f"i.{name}"][where] = getattr(items, name)[kept]
+    columns["i.timer"][where] = np.clip(np.nan_to_num(items.timer[kept]), -1, _INT16_MAX)
+    columns["i.exists"][where] = 1
+    for player, port in enumerate(ports):
+        mine = items.owner[kept] == port
+        bits = np.left_shift(1, where[1][mine]).astype(np.uint8)
+        np.bitwise_or.at(columns["p.items_owned"][:, player], where[0][mine], bits)
+    return columns
+
+
+def assign_slots(row: np.ndarray, spawn_id: np.ndarray, num_slots: int = ITEM_SLOTS) -> np.ndarray:
+    """Slot of each update, int64 `[updates]`; -1 where the item waits or is a duplicate within its frame.
+
+    Args:
+      row: int64 `[updates]`, frame index.
+      spawn_id: int64 `[updates]`.
+      num_slots: how many items are seen at once.
+    """
+    slots = np.full(len(row), -1, np.int64)
+    if not len(row):
+        return slots
+    order = np.lexsort((row, spawn_id))
+    rows, ids = row[order], spawn_id[order]
+    duplicate = np.zeros(len(rows), bool)
+    duplicate[1:] = (ids[1:] == ids[:-1]) & (rows[1:] == rows[:-1])
+    begins = np.ones(len(rows), bool)
+    begins[1:] = (ids[1:] != ids[:-1]) | (rows[1:] > rows[:-1] + 1)
+    first = np.flatnonzero(begins)
+    last = np.append(first[1:], len(rows)) - 1
+    since, slot = _seat(rows[first], rows[last], ids[first], num_slots)
+    life = np.cumsum(begins) - 1
+    seen = (rows >= since[life]) & ~duplicate
+    slots[order] = np.where(seen, slot[life], -1)
+    return slots
+
+
+def _seat(
+    first: np.ndarray, last: np.ndarray, ids: np.ndarray, num_slots: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per life (one item, consecutive frames): the frame since which it has a slot, and the slot (-1: never)."""
+    since = np.full(len(first), np.iinfo(np.int64).max)
+    slot = np.full(len(first), -1, np.int64)
+    lasts = last.tolist()
+    queue = list(zip(first.tolist(), ids.tolist(), range(len(first)), strict=True))
+    heapq.heapify(queue)
+    busy_until = [-1] * num_slots
+    while queue:
+        now, spawn_id, life = heapq.heappop(queue)
+        free = next((index for index, until in enumerate(busy_until) if until < now), None)
+        if free is not None:
+            busy_until[free] = lasts[life]
+            since[life], slot[life] = now, free
+        elif (again := min(busy_until) + 1) <= lasts[life]:
+            heapq.heappush(queue, (again, spawn_id, life))
+    return since, slot
+
+
+class SlotTracker:
+    """The slot rule for a live game; one instance per game."""
+
+    def __init__(self, num_slots: int = ITEM_SLOTS) -> None:
+        self._occupants: list[int | None] = [None] * num_slots
+
+    def step(self, spawn_ids: Sequence[int]) -> list[int]:
+        """Slot of each item present in the next frame, -1 for those that wait."""
+        present = set(spawn_ids)
+        self._occupants = [item if item in present else None for item in self._occupants]
+        for item in sorted(present.difference(filter(None.__ne__, self._occupants))):
+            if None in self._occupants:
+                self._occupants[self._occupants.index(None)] = item
+        return [
+            self._occupants.index(item) if item in self._occupants else -1 for item in spawn_ids
+        ]

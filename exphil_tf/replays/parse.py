@@ -1,0 +1,122 @@
+"""One replay file → `Game`: the fast reader first, then the fast reader on repaired bytes, then libmelee.
+
+Routes, recorded with the result:
+
+- `strict`: peppi-py reads the file as it is.
+- `repaired`: peppi-py reads the prefix that `repair` could save. Versions 3.0 to 3.6 always go this way, since
+  peppi-py 0.8.6 panics on each of them, and so do files whose container is visibly unfinished.
+- `libmelee`: the pure-Python reader, about a hundred times slower, on the repaired bytes.
+
+Versions before 3.0 are refused: they know neither items nor frame bookends, those before 2.0 not even whether a
+character stands on the ground. Parse untrusted files through `exphil_tf.replays.isolation`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+from exphil_tf.melee.types import Frames, Game, GameInfo
+from exphil_tf.replays import columns, peppi, slp
+from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.repair import repair
+
+MIN_VERSION = (3, 0, 0)
+_PEPPI_PANICS_BELOW = (3, 7, 0)
+_NUM_PLAYERS = 2
+_MAX_STAGE = 63
+
+
+class Route(enum.StrEnum):
+    """How a file was read."""
+
+    STRICT = "strict"
+    REPAIRED = "repaired"
+    LIBMELEE = "libmelee"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A parsed file.
+
+    Attributes:
+      game: the game.
+      route: which reader succeeded.
+      note: what was repaired; empty on the strict route.
+      absent: fields that the file's version does not hold (see `columns.ABSENT_SINCE`).
+    """
+
+    game: Game
+    route: Route
+    note: str = ""
+    absent: tuple[str, ...] = ()
+
+
+def parse(source: bytes | Path | str, *, version: columns.Version = "last") -> Game:
+    """The game of a replay; see `read_replay`."""
+    return read_replay(source, version=version).game
+
+
+def read_replay(source: bytes | Path | str, *, version: columns.Version = "last") -> Replay:
+    """Reads a replay by the first route that works.
+
+    Args:
+      source: the file's bytes, or its path.
+      version: which version of rolled-back frames to keep.
+
+    Raises:
+      ReplayError: with the reason for which the file cannot become records.
+    """
+    data = source if isinstance(source, bytes) else slp.read_bytes(source)
+    container = slp.scan(data)
+    info = slp.read_header(data, container)
+    _require_readable(info)
+    absent = columns.absent_columns(info.version)
+    failure = ReplayError(Reason.PARSER_ERROR, "the recording is unfinished")
+    if container.complete and info.version >= _PEPPI_PANICS_BELOW:
+        try:
+            return Replay(
+                Game(info, peppi.read_frames(data, info, version=version)),
+                Route.STRICT,
+                absent=absent,
+            )
+        except ReplayError as error:
+            if error.reason is Reason.OUT_OF_RANGE:
+                raise
+            failure = error
+    frames, route, note = _salvage(data, info, version=version, failure=failure)
+    return Replay(Game(info, frames), route, note, absent)
+
+
+def _require_readable(info: GameInfo) -> None:
+    if info.version < MIN_VERSION:
+        raise ReplayError(
+            Reason.OLD_VERSION, f"version {'.'.join(map(str, info.version))}, want 3.0.0 or later"
+        )
+    if len(info.players) != _NUM_PLAYERS:
+        raise ReplayError(
+            Reason.PLAYERS, f"{len(info.players)} occupied ports, want {_NUM_PLAYERS}"
+        )
+    if info.stage > _MAX_STAGE:
+        raise ReplayError(Reason.OUT_OF_RANGE, f"stage {info.stage} is none for two players")
+
+
+def _salvage(
+    data: bytes, info: GameInfo, *, version: columns.Version, failure: ReplayError
+) -> tuple[Frames, Route, str]:
+    repaired = repair(data)
+    try:
+        return (
+            peppi.read_frames(repaired.data, info, version=version),
+            Route.REPAIRED,
+            repaired.note,
+        )
+    except ReplayError as error:
+        if error.reason not in (Reason.PARSER_ERROR, Reason.PARSER_PANIC):
+            raise
+        note = f"{failure}; repaired: {error}"
+    from exphil_tf.replays import libmelee_reader  # noqa: PLC0415 - slow import for a rare route
+
+    frames = libmelee_reader.read_frames(repaired.data, info, version=version)
+    return frames, Route.LIBMELEE, f"{repaired.note}; {note}"

@@ -1,0 +1,282 @@
+"""peppi-py's arrow table → schema columns, without Python work per frame.
+
+The only module that touches peppi-py, and it uses its private `_peppi` because the public classes drop items and stage
+events (0.8.6). `peppi-py-vladfi`, which installs under the same import name, has the same private function.
+
+peppi-py raises `PanicException`, derived from BaseException, on inputs that it did not foresee. It cannot be pickled,
+so it is turned into a `ReplayError` here. A deeper failure (stack overflow, abort) ends the process: untrusted files
+belong behind `exphil_tf.replays.isolation`.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import peppi_py._peppi as _peppi
+
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.melee.enums import Stage
+from exphil_tf.melee.types import Frames, GameInfo
+from exphil_tf.replays import columns
+from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.items import Items, item_columns
+
+_Rows = np.ndarray | slice
+_ARROW_FLOATS = {"float": "float32", "double": "float64"}
+"""Arrow's names of types that numpy calls otherwise."""
+
+
+def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last") -> Frames:
+    """Frames of a replay of two players.
+
+    Args:
+      data: a whole `.slp` file that passed `slp.scan`.
+      info: its header.
+      version: which version of rolled-back frames to keep.
+
+    Raises:
+      ReplayError: parser_error, parser_panic, no_frames, frame_gap or out_of_range.
+    """
+    table = _read(data)
+    if table is None or not len(table):
+        raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
+    return frames_from_arrow(table, info, version)
+
+
+def _read(data: bytes) -> Any:
+    try:
+        with _as_path(data) as path:
+            return _peppi.read_slippi(path, False).frames
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise ReplayError(Reason.PARSER_PANIC, _one_line(error)) from None
+        if isinstance(error, Exception):
+            raise ReplayError(Reason.PARSER_ERROR, _one_line(error)) from error
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    return f"peppi: {' '.join(str(error).split())[:200]}"
+
+
+@contextmanager
+def _as_path(data: bytes) -> Iterator[str]:
+    """A path under which `data` can be read; in memory where the system can (peppi-py takes paths only)."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("replay", os.MFD_CLOEXEC)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "game.slp")  # noqa: PTH118 - peppi wants str
+            with open(path, "wb") as file:  # noqa: PTH123
+                file.write(data)
+            yield path
+
+
+def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "last") -> Frames:
+    """The schema's columns from peppi's frame table (a pyarrow StructArray).
+
+    Raises:
+      ReplayError: no_frames, frame_gap or out_of_range.
+    """
+    frame_id = _array(table, ("id",))
+    rows = columns.select_rows(frame_id, version)
+    frame_id = np.ascontiguousarray(frame_id[rows])
+    ports = [player.port - 1 for player in info.players]
+    seats = [_child(table, ("ports", f"P{port + 1}")) for port in ports]
+    if len(seats) != 2 or any(seat is None for seat in seats):  # noqa: PLR2004 - two players
+        raise ReplayError(
+            Reason.PLAYERS, f"ports {[port + 1 for port in ports]} are not two that played"
+        )
+    result = {"frame": frame_id}
+    result |= _leaders(seats, rows)
+    result |= _nanas(seats, rows, len(frame_id))
+    result |= item_columns(_items(table, rows, len(table)), len(frame_id), ports)
+    result |= columns.stage_columns(info.stage, frame_id, _stage_events(table, info.stage, rows))
+    return columns.check(result)
+
+
+def _child(node: Any, path: Sequence[str]) -> Any:
+    """The nested struct member at `path`; None if this version lacks it."""
+    for name in path:
+        index = node.type.get_field_index(name)
+        if index < 0:
+            return None
+        node = node.field(index)
+    return node
+
+
+def _leaf(column: Any) -> np.ndarray:
+    """A primitive arrow column without a copy; what stands in null places is arbitrary."""
+    name = str(column.type)
+    values = np.frombuffer(column.buffers()[1], _ARROW_FLOATS.get(name, name))
+    return values[column.offset : column.offset + len(column)]
+
+
+def _array(node: Any, path: Sequence[str]) -> np.ndarray:
+    child = _child(node, path)
+    if child is None:
+        raise ReplayError(Reason.PARSER_ERROR, f"peppi: no column {'.'.join(path)}")
+    return _leaf(child)
+
+
+def _values(node: Any, path: Sequence[str], rows: _Rows) -> np.ndarray | int:
+    """Values of the kept rows; 0 where this version has no such column."""
+    child = _child(node, path)
+    return 0 if child is None else _leaf(child)[rows]
+
+
+def _leaders(seats: Sequence[Any], rows: _Rows) -> dict[str, np.ndarray]:
+    leaders = [_child(seat, ("leader",)) for seat in seats]
+    if any(leader is None or leader.null_count for leader in leaders):
+        raise ReplayError(Reason.FRAME_GAP, "a player is missing from some frames")
+    result = _pairs(
+        "p", [_body(_child(leader, ("post",)), rows, leader=True) for leader in leaders]
+    )
+    return result | _pairs("c", [_controller(_child(leader, ("pre",)), rows) for leader in leaders])
+
+
+def _nanas(seats: Sequence[Any], rows: _Rows, length: int) -> dict[str, np.ndarray]:
+    """Columns of the second climbers; zero for players and frames without one."""
+    bodies = []
+    for seat in seats:
+        follower = _child(seat, ("follower",))
+        if follower is None:
+            bodies.append({})
+            continue
+        exists = follower.is_valid().to_numpy(zero_copy_only=False)[rows]
+        body = _body(_child(follower, ("post",)), rows, leader=False)
+        bodies.append(
+            {"exists": exists} | {name: np.where(exists, part, 0) for name, part in body.items()}
+        )
+    names = [name for name in SCHEMA.names if name.startswith("n.")]
+    result = {name: np.zeros((length, len(seats)), SCHEMA.field(name).dtype) for name in names}
+    for player, body in enumerate(bodies):
+        for name, part in body.items():
+            result[f"n.{name}"][:, player] = part
+    return result
+
+
+def _pairs(group: str, parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    names = [f"{group}.{name}" for name in parts[0]]
+    return {
+        name: columns.pair([part[name[2:]] for part in parts], SCHEMA.field(name).dtype)
+        for name in names
+    }
+
+
+def _body(post: Any, rows: _Rows, *, leader: bool) -> dict[str, np.ndarray]:
+    """One character's post-frame values `[frames]`."""
+    action = _array(post, ("state",))[rows]
+    character = _array(post, ("character",))[rows]
+    zero = np.zeros(len(action), np.float32)
+    body = {name: _values(post, path, rows) + zero for name, path in columns.FLOATS.items()}
+    body |= {
+        name: _values(post, path, rows) + np.zeros(1, np.uint8)
+        for name, path in columns.BYTES.items()
+    }
+    body["action"] = action
+    age = _values(post, ("state_age",), rows) + zero
+    body["action_frame"] = columns.action_frame(age, action, character, leader=leader)
+    body["hitstun"] = columns.hitstun(_values(post, ("misc_as",), rows) + zero, action)
+    body["hitlag"] = columns.to_int(_values(post, ("hitlag",), rows) + zero, 0, 255)
+    body["facing"] = _array(post, ("direction",))[rows] > 0
+    body["on_ground"] = np.equal(_values(post, ("airborne",), rows), 0)
+    body["invulnerable"] = np.not_equal(_values(post, ("hurtbox_state",), rows), 0)
+    return body
+
+
+def _controller(pre: Any, rows: _Rows) -> dict[str, np.ndarray]:
+    pad = {name: _array(pre, path)[rows] for name, path in columns.STICKS.items()}
+    pad["buttons"] = columns.buttons(_array(pre, ("buttons_physical",))[rows])
+    return pad
+
+
+def _ragged(table: Any, name: str) -> tuple[np.ndarray, Any] | None:
+    """Offsets int64 `[rows + 1]` and flat structs of a list column; None if absent or empty."""
+    lists = _child(table, (name,))
+    if lists is None or not len(lists.values):
+        return None
+    return lists.offsets.to_numpy().astype(np.int64), lists.values
+
+
+def _items(table: Any, rows: _Rows, num_rows: int) -> Items:
+    found = _ragged(table, "item")
+    if found is None:
+        return Items(*[np.zeros(0, np.int64)] * len(Items._fields))
+    offsets, flat = found
+    kept = np.arange(num_rows)[rows]
+    counts = (offsets[1:] - offsets[:-1])[kept]
+    row = np.repeat(np.arange(len(kept)), counts)
+    source = np.arange(len(row)) + np.repeat(
+        offsets[:-1][kept] - (np.cumsum(counts) - counts), counts
+    )
+    owner = _child(flat, ("owner",))
+    return Items(
+        row=row,
+        spawn_id=_array(flat, ("id",))[source].astype(np.int64),
+        type=_array(flat, ("type",))[source],
+        state=_array(flat, ("state",))[source],
+        timer=_array(flat, ("timer",))[source],
+        x=_array(flat, ("position", "x"))[source],
+        y=_array(flat, ("position", "y"))[source],
+        speed_x=_array(flat, ("velocity", "x"))[source],
+        speed_y=_array(flat, ("velocity", "y"))[source],
+        owner=np.full(len(row), -1) if owner is None else _leaf(owner)[source].astype(np.int64),
+    )
+
+
+def _stage_events(table: Any, stage: int, rows: _Rows) -> dict[str, np.ndarray]:
+    """State that the replay's stage events (3.18 and later) set, carried forward until the next event."""
+    if stage == Stage.FOUNTAIN_OF_DREAMS:
+        found = _ragged(table, "fod_platform")
+        if found is None:
+            return {}
+        platform, height = (_array(found[1], (name,)) for name in ("platform", "height"))
+        right = _carry(found[0], height, platform == 0, rows)
+        left = _carry(found[0], height, platform == 1, rows)
+        base = columns.stages.FOD_START_HEIGHTS
+        return {"s.fod_left": _fill(left, base[0]), "s.fod_right": _fill(right, base[1])}
+    if stage == Stage.DREAMLAND:
+        found = _ragged(table, "dreamland_whispy")
+        if found is None:
+            return {}
+        direction = _carry(found[0], columns.whispy(_array(found[1], ("direction",))), None, rows)
+        return {"s.whispy": _fill(direction, 0)}
+    if stage == Stage.POKEMON_STADIUM:
+        found = _ragged(table, "stadium_transformation")
+        if found is None:
+            return {}
+        kind = _carry(found[0], _array(found[1], ("type",)), None, rows)
+        return {"s.stadium": _fill(kind, columns.stages.STADIUM_NORMAL)}
+    return {}
+
+
+def _carry(
+    offsets: np.ndarray, values: np.ndarray, chosen: np.ndarray | None, rows: _Rows
+) -> np.ndarray:
+    """float64 value of the last event at or before each kept row, in file order; NaN before the first."""
+    row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if chosen is not None:
+        row, values = row[chosen], values[chosen]
+    last = np.searchsorted(row, np.arange(len(offsets) - 1)[rows], side="right") - 1
+    if not len(row):
+        return np.full(len(last), np.nan)
+    return np.where(last >= 0, values[last].astype(np.float64), np.nan)
+
+
+def _fill(values: np.ndarray, start: float) -> np.ndarray:
+    return np.where(np.isnan(values), start, values)
