@@ -1,0 +1,45 @@
+"""Which files hold the same game, and which of them to keep.
+
+Both netplay clients save the game they played: other bytes (own name first, own start time), same
+game. The *identity* of a game is therefore, in this order: its match id with game number and
+tiebreak; for older netplay files its random seed with stage, connect codes and characters; for
+games without codes the hash of the file's bytes. Offline games are never matched by seed, because
+tools that start a game from a saved state start every one of them with the same seed.
+
+The identity also decides the split, so a duplicate can't sit on both sides of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from exphil_tf.melee.types import GameInfo
+
+
+def identity(info: GameInfo, content_sha256: str) -> str:
+    """32 hex digits that two files share exactly if they hold the same game.
+
+    Args:
+      info: what the file says of the game; the order of its players does not matter.
+      content_sha256: hash of the file's bytes, for games that nothing else identifies.
+    """
+    return hashlib.sha256(json.dumps(_facts(info, content_sha256)).encode()).hexdigest()[:32]
+
+
+def _facts(info: GameInfo, content_sha256: str) -> list[object]:
+    if info.match_id and info.game_index:
+        return ["match", info.match_id, info.game_index, info.tiebreak]
+    if info.seed and info.players and all(player.code for player in info.players):
+        who = sorted([player.code, player.character] for player in info.players)
+        return ["seed", info.seed, info.stage, who]
+    return ["content", content_sha256]
+
+
+def preference(info: GameInfo, *, num_frames: int, content_sha256: str) -> tuple[bool, int, str]:
+    """Sort key of the files of one game: the first is kept.
+
+    A finished recording before a cut one, more frames before fewer, then the smaller hash, so that
+    the choice does not depend on names or order.
+    """
+    return (info.end_method is None, -num_frames, content_sha256)

@@ -1,0 +1,175 @@
+"""Which games, and which of their two players, a policy is trained on.
+
+A game that is excluded is sound, but not wanted: its *exclusion* is counted beside the reasons of
+damaged files (`exphil_tf.replays.errors`). `check` needs the file's header only and runs before any
+parsing; `select` also needs the frames, because characters are taken from them: Zelda and Sheik
+change into each other, and a header knows only the first.
+
+A *perspective* is one player of a game seen as "own"; a selection is a bit mask of them, in port
+order (1: the lower port, 2: the higher).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from exphil_tf.melee import enums
+from exphil_tf.melee.enums import Character
+from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
+
+BOTH = 3
+"""Both perspectives."""
+_TRANSFORMS = {Character.ZELDA: Character.SHEIK, Character.SHEIK: Character.ZELDA}
+_KNOWN_CHARACTERS = frozenset(int(character) for character in Character)
+_LEGAL_STAGES = frozenset(int(stage) for stage in enums.Stage)
+
+
+class Exclusion(StrEnum):
+    """Why a sound replay is left out. The values are stable: they are written to disk."""
+
+    PLAYERS = "players"
+    """Not exactly two occupied ports."""
+    TEAMS = "teams"
+    CPU = "cpu"
+    """A computer player; `--include-cpus` admits it."""
+    CHARACTER = "character"
+    """A character outside the roster of 26."""
+    STAGE = "stage"
+    """Not one of the six tournament stages."""
+    OTHER_CHARACTERS = "other_characters"
+    """Nobody plays one of `--characters`."""
+    OTHER_STAGE = "other_stage"
+    """Not one of `--stages`."""
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    PORT = "port"
+    """Nobody sits at `--player-port`."""
+    TRAIN_CHARACTER = "train_character"
+    """Nobody plays `--train-character`."""
+    QUALITY = "quality"
+    """Scores below `--min-quality`."""
+    DUPLICATE = "duplicate"
+    """Another file of the same game is kept."""
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Which games and players count."""
+
+    characters: tuple[str, ...] = ()
+    """Only games in which somebody plays one of these (mewtwo, fox, "ice climbers"…)."""
+    stages: tuple[str, ...] = ()
+    """Only games on these stages (fd, battlefield…); empty: the six tournament stages."""
+    train_character: str | None = None
+    """Learn from the players of this character only; both of them in a ditto."""
+    player_port: int | None = None
+    """Learn from the player at this controller port only, 1 to 4."""
+    dual_port: bool = True
+    """Learn from both players; otherwise from the lower port."""
+    include_cpus: bool = False
+    """Admit games with computer players and learn from these too (their sticks lie on another
+    grid)."""
+    min_frames: int = 600
+    """Shortest game, in frames of 1/60 s from the first one on."""
+    max_frames: int | None = None
+    """Longest game, in frames; none: no limit."""
+    min_quality: int | None = None
+    """Lowest quality score (0 to 100) of a game; none: any."""
+    skip_duplicates: bool = True
+    """Keep one file of each game."""
+
+    def __post_init__(self) -> None:
+        """Refuses names, ports and limits that no game can have."""
+        for name in (*self.characters, *filter(None, [self.train_character])):
+            enums.character_from_name(name)
+        for name in self.stages:
+            enums.stage_from_name(name)
+        if self.player_port not in (None, 1, 2, 3, 4):
+            raise ValueError(f"player_port: want 1 to 4. Received: {self.player_port}")
+        if self.min_frames < 1 or (self.max_frames or self.min_frames) < self.min_frames:
+            raise ValueError(
+                "want 1 ≤ min_frames ≤ max_frames. "
+                f"Received: min_frames={self.min_frames}, max_frames={self.max_frames}"
+            )
+        if self.min_quality is not None and not 0 <= self.min_quality <= 100:
+            raise ValueError(f"min_quality: want 0 to 100. Received: {self.min_quality}")
+
+
+class Selection(NamedTuple):
+    """What of a game to train on.
+
+    Attributes:
+      perspectives: bit mask; 0 if the game is excluded.
+      exclusion: why it is, else None.
+    """
+
+    perspectives: int
+    exclusion: Exclusion | None = None
+
+
+def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
+    """Why a game is excluded, as far as its header tells; None if its frames must decide."""
+    stages = {int(enums.stage_from_name(name)) for name in config.stages} or _LEGAL_STAGES
+    tests = (
+        (len(info.players) == 2, Exclusion.PLAYERS),
+        (not info.is_teams, Exclusion.TEAMS),
+        (config.include_cpus or not any(p.is_cpu for p in info.players), Exclusion.CPU),
+        (all(p.character in _KNOWN_CHARACTERS for p in info.players), Exclusion.CHARACTER),
+        (info.stage in _LEGAL_STAGES, Exclusion.STAGE),
+        (info.stage in stages, Exclusion.OTHER_STAGE),
+    )
+    for passes, exclusion in tests:
+        if not passes:
+            return exclusion
+    return _select(info, [_possible(player) for player in info.players], config).exclusion
+
+
+def select(game: Game, config: FilterConfig) -> Selection:
+    """The perspectives of a parsed game to train on, or why there are none."""
+    excluded = check(game.info, config)
+    if excluded is not None:
+        return Selection(0, excluded)
+    if len(game.frames) < config.min_frames:
+        return Selection(0, Exclusion.TOO_SHORT)
+    if config.max_frames is not None and len(game.frames) > config.max_frames:
+        return Selection(0, Exclusion.TOO_LONG)
+    played = [characters_of(game.frames["p.character"][:, player]) for player in (0, 1)]
+    if not _KNOWN_CHARACTERS.issuperset(played[0] | played[1]):
+        return Selection(0, Exclusion.CHARACTER)
+    return _select(game.info, played, config)
+
+
+def characters_of(column: np.ndarray) -> set[int]:
+    """Every character that a player was during a game; two for Zelda and Sheik."""
+    return {int(character) for character in np.unique(column)}
+
+
+def _possible(player: PlayerInfo) -> set[int]:
+    """Characters that a player may turn out to be, going by the header."""
+    first = Character(player.character)
+    return {int(first), int(_TRANSFORMS.get(first, first))}
+
+
+def _select(info: GameInfo, played: list[set[int]], config: FilterConfig) -> Selection:
+    if config.characters:
+        wanted = {int(enums.character_from_name(name)) for name in config.characters}
+        if not wanted & (played[0] | played[1]):
+            return Selection(0, Exclusion.OTHER_CHARACTERS)
+    mask = BOTH
+    if config.player_port is not None:
+        ports = [player.port for player in info.players]
+        mask &= sum(1 << i for i, port in enumerate(ports) if port == config.player_port)
+        if not mask:
+            return Selection(0, Exclusion.PORT)
+    if config.train_character is not None:
+        own = int(enums.character_from_name(config.train_character))
+        mask &= sum(1 << i for i, characters in enumerate(played) if own in characters)
+        if not mask:
+            return Selection(0, Exclusion.TRAIN_CHARACTER)
+    elif config.player_port is None and not config.dual_port:
+        mask = 1
+    return Selection(mask)
