@@ -1,0 +1,1 @@
+"""Keras 3 policies: `FrameEmbedding -> backbone -> controller head`, built from `models.config.PolicyConfig`."""

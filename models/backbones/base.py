@@ -1,0 +1,63 @@
+"""What every trunk shares: its configuration, dropout, and truncated backpropagation through time.
+
+To add a trunk: subclass `Backbone` in a module of its own, list it in `BACKBONES` and in
+`models.config.BackboneName`; the contract test then covers it.
+"""
+
+import keras
+from keras import ops
+
+from models.config import BackboneConfig
+from models.layers.seeding import derive_seed
+from models.layers.temporal import State, TemporalLayer, Tensor
+
+
+class Backbone(TemporalLayer):
+    """A trunk `[batch, time, features]` to `[batch, time, width]` under the temporal contract.
+
+    Subclasses set `width`, build their layers in `build`, and implement `initial_state`, `step` and
+    `_unroll_segment`.
+
+    Args:
+      config: sizes and options.
+      seed: initial weights and dropout are functions of it.
+    """
+
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.seed = seed
+        self.width = config.width
+
+    def unroll(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
+    ) -> tuple[Tensor, State]:
+        """See `TemporalLayer.unroll`; cuts the carried state's gradient every `truncate_bptt`."""
+        time, segment = x.shape[1], self.config.truncate_bptt
+        if segment is None or segment >= time:
+            return self._unroll_segment(x, state, is_resetting, training=training)
+        outputs = []
+        for start in range(0, time, segment):
+            frames = slice(start, min(start + segment, time))
+            state = keras.tree.map_structure(ops.stop_gradient, state)
+            y, state = self._unroll_segment(
+                x[:, frames], state, is_resetting[:, frames], training=training
+            )
+            outputs.append(y)
+        return ops.concatenate(outputs, axis=1), state
+
+    def _unroll_segment(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
+    ) -> tuple[Tensor, State]:
+        """Unrolls without cutting gradients."""
+        raise NotImplementedError
+
+    def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
+        kernel = keras.initializers.GlorotUniform(derive_seed(self.seed, name))
+        return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
+
+    def _dropout(self, name: str) -> keras.layers.Dropout:
+        """Returns dropout with a seed generator of its own, which is part of the saved state."""
+        return keras.layers.Dropout(
+            self.config.dropout, seed=derive_seed(self.seed, name), name=name
+        )

@@ -1,0 +1,59 @@
+"""A stack of Mamba blocks: dense in, residual blocks with dropout between, RMS norm."""
+
+from keras import layers
+
+from models.backbones.base import Backbone
+from models.config import BackboneConfig
+from models.layers.mamba import MambaBlock
+from models.layers.seeding import derive_seed
+from models.layers.temporal import State, Tensor
+
+
+class MambaBackbone(Backbone):
+    """State: one block's state per layer."""
+
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+        super().__init__(config, seed=seed, **kwargs)
+        self.stem = self._dense(config.width, "stem")
+        self.blocks = [
+            MambaBlock(
+                config.width,
+                state_size=config.state_size,
+                expand_factor=config.expand_factor,
+                conv_size=config.conv_size,
+                seed=derive_seed(seed, f"block_{i}"),
+                name=f"block_{i}",
+            )
+            for i in range(config.num_layers)
+        ]
+        self.dropouts = [self._dropout(f"dropout_{i}") for i in range(config.num_layers)]
+        self.norm = layers.RMSNormalization(epsilon=1e-6, name="norm")
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static feature width."""
+        self.stem.build((None, input_shape[-1]))
+        for block in self.blocks:
+            block.build((None, None, self.width))
+        self.norm.build((None, self.width))
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns zeros per block."""
+        return tuple(block.initial_state(batch_size) for block in self.blocks)
+
+    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """See `TemporalLayer.step`."""
+        x, after = self.stem(x), []
+        for block, part in zip(self.blocks, state, strict=True):
+            x, part = block.step(x, part, is_resetting)
+            after.append(part)
+        return self.norm(x), tuple(after)
+
+    def _unroll_segment(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
+    ) -> tuple[Tensor, State]:
+        x, after = self.stem(x), []
+        for block, dropout, part in zip(self.blocks, self.dropouts, state, strict=True):
+            x, part = block.unroll(x, part, is_resetting)
+            x = dropout(x, training=training)
+            after.append(part)
+        return self.norm(x), tuple(after)

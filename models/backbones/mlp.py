@@ -1,0 +1,67 @@
+"""Frame-by-frame MLP: no memory, the state is an empty tuple."""
+
+from keras import layers, ops
+
+from models.backbones.base import Backbone
+from models.config import BackboneConfig
+from models.layers.temporal import State, Tensor
+
+
+class MLPBackbone(Backbone):
+    """Per width: dense, optional LayerNorm, relu, dropout, optional residual.
+
+    A residual between different widths is projected without bias.
+    """
+
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+        super().__init__(config, seed=seed, **kwargs)
+        self.width = config.hidden[-1]
+        count = range(len(config.hidden))
+        self.dense = [self._dense(width, f"dense_{i}") for i, width in enumerate(config.hidden)]
+        self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in count if config.layer_norm]
+        self.dropouts = [self._dropout(f"dropout_{i}") for i in count]
+        self.projections = [
+            self._dense(width, f"projection_{i}", use_bias=False) if config.residual else None
+            for i, width in enumerate(config.hidden)
+        ]
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static feature width."""
+        fan_in = input_shape[-1]
+        for i, width in enumerate(self.config.hidden):
+            self.dense[i].build((None, fan_in))
+            if self.norms:
+                self.norms[i].build((None, width))
+            if fan_in == width:
+                self.projections[i] = None
+            elif self.projections[i] is not None:
+                self.projections[i].build((None, fan_in))
+            fan_in = width
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns `()`."""
+        del batch_size
+        return ()
+
+    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """See `TemporalLayer.step`."""
+        del is_resetting
+        return self._forward(x, training=False), state
+
+    def _unroll_segment(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
+    ) -> tuple[Tensor, State]:
+        del is_resetting
+        return self._forward(x, training=training), state
+
+    def _forward(self, x: Tensor, *, training: bool) -> Tensor:
+        for i, dense in enumerate(self.dense):
+            y = dense(x)
+            if self.norms:
+                y = self.norms[i](y)
+            y = self.dropouts[i](ops.relu(y), training=training)
+            if self.config.residual:
+                projection = self.projections[i]
+                y = y + (x if projection is None else projection(x))
+            x = y
+        return x

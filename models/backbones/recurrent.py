@@ -1,0 +1,53 @@
+"""A stack of LSTM layers: LayerNorm in, LayerNorm after each layer, dropout between."""
+
+from keras import layers
+
+from models.backbones.base import Backbone
+from models.config import BackboneConfig
+from models.layers.recurrent import LSTMLayer
+from models.layers.seeding import derive_seed
+from models.layers.temporal import State, Tensor
+
+
+class LSTMBackbone(Backbone):
+    """State: (h, c) per layer. The norms keep long unrolls stable."""
+
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+        super().__init__(config, seed=seed, **kwargs)
+        self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
+        count = range(config.num_layers)
+        self.cells = [
+            LSTMLayer(config.width, seed=derive_seed(seed, f"lstm_{i}"), name=f"lstm_{i}")
+            for i in count
+        ]
+        self.dropouts = [self._dropout(f"dropout_{i}") for i in count]
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static feature width."""
+        self.norm.build((None, input_shape[-1]))
+        fan_in = input_shape[-1]
+        for cell in self.cells:
+            cell.build((None, None, fan_in))
+            fan_in = self.width
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns zeros per layer."""
+        return tuple(cell.initial_state(batch_size) for cell in self.cells)
+
+    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """See `TemporalLayer.step`."""
+        x, after = self.norm(x), []
+        for cell, part in zip(self.cells, state, strict=True):
+            x, part = cell.step(x, part, is_resetting)
+            after.append(part)
+        return x, tuple(after)
+
+    def _unroll_segment(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
+    ) -> tuple[Tensor, State]:
+        x, after = self.norm(x), []
+        for cell, dropout, part in zip(self.cells, self.dropouts, state, strict=True):
+            x, part = cell.unroll(x, part, is_resetting)
+            x = dropout(x, training=training)
+            after.append(part)
+        return x, tuple(after)

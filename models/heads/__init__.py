@@ -1,0 +1,1 @@
+"""Output heads: the controller's distribution."""

@@ -1,0 +1,179 @@
+"""Controller heads: six components, either conditioned on those before them or independent.
+
+Both heads give each component `head_hidden` relu units of its own and read its logits from them.
+The autoregressive head adds, to the units of every later component, a row per chosen bucket (and per
+pressed button). Training teacher-forces all of that in three matrix products, with a strictly
+block-triangular conditioning matrix and a block-diagonal output matrix; play walks the components
+in one graph and adds the same rows. A residual-stream decoder (slippi-ai) costs twelve products
+for the same dependence.
+
+Sampling takes its randomness as an input, `num_uniforms` numbers in [0, 1) per row, one for every
+logit: buttons first, then each axis, then the shoulder. A bucket is
+`argmax(logits + temperature * gumbel(u))` and a button is pressed if
+`logit + temperature * logistic(u) > 0`, which are exact samples of the tempered distribution, and
+the mode at temperature 0. Inverse-CDF sampling needs one uniform per component but more operations,
+and divides by the temperature.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from exphil_tf.features.controller import COMPONENTS
+from models.config import HeadConfig
+from models.heads.distribution import Buckets, Logits
+from models.layers.seeding import derive_seed
+from models.layers.temporal import Tensor
+
+LOWEST_UNIFORM = 1e-7
+"""Uniforms are clipped to stay this far from 0 and 1, where the noise is infinite."""
+
+
+class IndependentHead(keras.layers.Layer):
+    """Each component depends on the trunk's output alone.
+
+    Args:
+      config: buckets and hidden units.
+      seed: initial weights are a function of it.
+    """
+
+    is_autoregressive = False
+
+    def __init__(self, config: HeadConfig, *, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.seed = seed
+        self.sizes = config.codec.sizes
+        stops = np.cumsum([self.sizes[name] for name in COMPONENTS])
+        self.spans = {
+            name: slice(int(stop) - self.sizes[name], int(stop))
+            for name, stop in zip(COMPONENTS, stops, strict=True)
+        }
+        self.num_logits = int(stops[-1])
+        self.units = config.head_hidden
+        self.trunk = keras.layers.Dense(
+            len(COMPONENTS) * self.units,
+            kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "trunk")),
+            name="trunk",
+        )
+
+    @property
+    def num_uniforms(self) -> int:
+        """Random numbers that one `step` consumes per row."""
+        return self.num_logits
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the trunk's static width."""
+        self.trunk.build((None, input_shape[-1]))
+        self.output_kernel = self.add_weight(
+            name="output_kernel",
+            shape=(self.units, self.num_logits),
+            initializer=keras.initializers.GlorotUniform(derive_seed(self.seed, "output")),
+        )
+        self.output_bias = self.add_weight(
+            name="output_bias", shape=(self.num_logits,), initializer="zeros"
+        )
+        # Component i's logits read component i's units only.
+        owner = np.repeat(np.arange(len(COMPONENTS)), [self.sizes[n] for n in COMPONENTS])
+        unit_owner = np.repeat(np.arange(len(COMPONENTS)), self.units)
+        self.output_mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
+        self.condition_mask = (owner[:, None] < unit_owner[None, :]).astype(np.float32)
+
+    def unroll(self, hidden: Tensor, targets: Buckets | None = None) -> Logits:
+        """Returns logits of every component, teacher-forced on `targets`.
+
+        Args:
+          hidden: `[…, width]`, usually `[batch, time, width]`.
+          targets: buckets `[…]` (buttons `[…, 8]`); an independent head ignores them.
+        """
+        units = self.trunk(hidden)
+        if self.is_autoregressive:
+            units = units + self._condition_all(targets, units.dtype)
+        kernel = ops.cast(self.output_kernel, units.dtype)
+        kernel = ops.tile(kernel, (len(COMPONENTS), 1)) * ops.cast(self.output_mask, units.dtype)
+        logits = ops.matmul(ops.relu(units), kernel) + ops.cast(self.output_bias, units.dtype)
+        logits = ops.cast(logits, "float32")
+        return {name: logits[..., span] for name, span in self.spans.items()}
+
+    def step(self, hidden: Tensor, uniforms: Tensor, temperature: Tensor) -> tuple[Buckets, Logits]:
+        """Samples an action.
+
+        Args:
+          hidden: `[batch, width]`.
+          uniforms: float32 `[batch, num_uniforms]` in [0, 1), consumed.
+          temperature: float32 `[]` or `[batch]`, at least 0; 0 gives the mode.
+
+        Returns: int32 buckets `[batch]` (buttons `[batch, 8]` of 0/1), and the logits they were
+          drawn from, before temperature.
+        """
+        units = self.trunk(hidden)
+        kernel, bias = (ops.cast(w, units.dtype) for w in (self.output_kernel, self.output_bias))
+        noise = self._noise(uniforms, temperature)
+        buckets, logits = {}, {}
+        for index, (name, span) in enumerate(self.spans.items()):
+            own = ops.relu(units[:, : self.units])
+            logit = ops.cast(ops.matmul(own, kernel[:, span]) + bias[span], "float32")
+            noisy = logit + noise[:, span]
+            chosen = noisy > 0 if name == "buttons" else ops.argmax(noisy, axis=-1)
+            buckets[name], logits[name] = ops.cast(chosen, "int32"), logit
+            units = units[:, self.units :]
+            if self.is_autoregressive and index + 1 < len(COMPONENTS):
+                rows = self._condition_kernel(units.dtype)[span, (index + 1) * self.units :]
+                units = units + self._condition_row(name, buckets[name], rows)
+        return buckets, logits
+
+    def _noise(self, uniforms: Tensor, temperature: Tensor) -> Tensor:
+        """Logistic noise for buttons, Gumbel noise for the rest, times temperature."""
+        u = ops.clip(uniforms, LOWEST_UNIFORM, 1.0 - LOWEST_UNIFORM)
+        log_u = ops.log(u)
+        count = self.sizes["buttons"]
+        logistic = log_u[:, :count] - ops.log(1.0 - u[:, :count])
+        gumbel = -ops.log(-log_u[:, count:])
+        scale = ops.reshape(ops.cast(temperature, "float32"), (-1, 1))
+        return ops.concatenate([logistic, gumbel], axis=1) * scale
+
+    def _condition_kernel(self, dtype: str) -> Tensor:
+        raise NotImplementedError
+
+    def _condition_all(self, targets: Buckets | None, dtype: str) -> Tensor:
+        raise NotImplementedError
+
+    @staticmethod
+    def _condition_row(name: str, chosen: Tensor, rows: Tensor) -> Tensor:
+        """What a chosen component adds to the units of all later ones."""
+        if name == "buttons":
+            return ops.matmul(ops.cast(chosen, rows.dtype), rows)
+        return ops.take(rows, chosen, axis=0)
+
+
+class AutoregressiveHead(IndependentHead):
+    """Components in `COMPONENTS` order, each conditioned on all before it."""
+
+    is_autoregressive = True
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the trunk's static width."""
+        super().build(input_shape)
+        self.condition_kernel = self.add_weight(
+            name="condition_kernel",
+            shape=self.condition_mask.shape,
+            initializer=keras.initializers.GlorotUniform(derive_seed(self.seed, "condition")),
+        )
+
+    def _condition_kernel(self, dtype: str) -> Tensor:
+        mask = ops.cast(self.condition_mask, dtype)
+        return ops.cast(self.condition_kernel, dtype) * mask
+
+    def _condition_all(self, targets: Buckets | None, dtype: str) -> Tensor:
+        if targets is None:
+            raise ValueError("head.targets: want buckets to teach the head with. Received: None")
+        chosen = [ops.cast(targets["buttons"], dtype)]
+        for name in COMPONENTS[1:]:
+            chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=dtype))
+        return ops.matmul(ops.concatenate(chosen, axis=-1), self._condition_kernel(dtype))
+
+
+HEADS: dict[str, type[IndependentHead]] = {
+    "autoregressive": AutoregressiveHead,
+    "independent": IndependentHead,
+}

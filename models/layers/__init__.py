@@ -1,0 +1,1 @@
+"""Building blocks of the policies: embedding, scans, Mamba, attention, recurrence."""

@@ -1,0 +1,255 @@
+"""The numpy side of the embedding: which columns are read, constant tables, and widths.
+
+Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287 by
+default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about. The
+*dense* width is what the trunk really reads: learned vectors instead of ids, names only where styles
+are learned, plus columns that the original lacked (hitlag, moving stage parts).
+"""
+
+import functools
+
+import numpy as np
+
+from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS, SCHEMA, EmbedKind, Field
+from exphil_tf.melee.enums import (
+    ACTION_CATEGORIES,
+    ACTION_COUNT,
+    BUTTONS,
+    Stage,
+    action_category_table,
+)
+from exphil_tf.melee.stages import GEOMETRY
+from models.config import EmbeddingConfig
+
+CHARACTER_COUNT = 33
+STAGE_COUNT = 64
+ITEM_TYPE_COUNT = 256
+JUMPS_COUNT = 7
+ALIGNMENT = 8
+"""The dense vector is padded with zeros to a multiple of this, which GPU kernels like."""
+OTHER_STAGE_EDGE = 85.0
+"""|x| of the ledge on stages that are not legal, as the original used everywhere."""
+LEGAL_STAGES = tuple(sorted(Stage))
+STADIUM_TYPES = (3, 4, 5, 6, 9)
+"""Pokémon Stadium: fire, grass, normal, rock, water."""
+CONTROLLER_NUMBERS = len(BUTTONS) + 5
+
+_BASE = ("percent", "facing", "x", "y", "invulnerable", "jumps_left", "shield", "on_ground")
+_SPEEDS = (
+    "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack",
+)  # fmt: skip
+_TIMES = ("hitstun", "action_frame", "stock")
+PLAYER_NUMBERS = (*_BASE, *_SPEEDS, *_TIMES, "hitlag")
+"""Columns of a player that are numbers; hitlag is not in the raw layout."""
+NANA_NUMBERS = (
+    "x",
+    "y",
+    "on_ground",
+    "percent",
+    "stock",
+    "hitstun",
+    "action_frame",
+    "invulnerable",
+)
+"""Columns of the compact and the enhanced Nana block, besides `exists` and `facing`."""
+ITEM_NUMBERS = ("exists", "x", "y", "speed_x", "speed_y")
+STAGE_NUMBERS = ("fod_left", "fod_right", "randall_x", "randall_y", "whispy")
+
+_ATTACKS = ("ground_attack", "smash", "aerial", "neutral_b", "side_b", "up_b", "down_b")
+_GRABS = ("grab", "throw")
+_FREE = ("idle", "walk", "dash", "jump", "fall", "crouch")
+
+_ITEM_KINDS: dict[str, tuple[int, ...]] = {
+    "bomb": (0x06, 0x13, 0x3A, 0x3B, 0x5D),
+    "melee": (0x0B, 0x0C, 0x0D, 0x16, 0x17, 0x18, 0x1C, 0x33, 0x65, 0x67, 0x78),
+    "ranged": (0x10, 0x15, 0x19, 0x4A, 0x4B),
+    "container": (0x00, 0x01, 0x02, 0x03, 0x04, 0x05),
+}
+ITEM_CATEGORIES = ("none", *_ITEM_KINDS, "other")
+
+
+def numeric_fields(config: EmbeddingConfig) -> tuple[Field, ...]:
+    """The columns that are scaled and clipped by their schema rule, in the order of the dense vector."""
+    player = [n for n in PLAYER_NUMBERS if n != "jumps_left" or config.jumps_normalized]
+    names = [f"p.{name}" for name in player]
+    nana = NANA_NUMBERS
+    if config.nana_mode == "full":
+        nana = tuple(name for name in player if name != "facing")
+    names += ["n.exists", *(f"n.{name}" for name in nana), "frame"]
+    if config.with_stage_state:
+        names += [f"s.{name}" for name in STAGE_NUMBERS]
+    if config.with_projectiles or config.with_items:
+        names += [f"i.{name}" for name in ITEM_NUMBERS]
+    if config.with_items:
+        names.append("i.timer")
+    if config.with_projectiles and not config.item_type_dim:
+        names.append("i.type")
+    return tuple(SCHEMA.field(name) for name in names)
+
+
+def numeric_rules(fields: tuple[Field, ...]) -> tuple[np.ndarray, ...]:
+    """Returns scale, offset, low and high, float32 `[numbers]`: `clip(v * scale + offset)`."""
+    rules = []
+    for field in fields:
+        embed = field.embed
+        if embed.kind is EmbedKind.SIGN:
+            rule = (2.0, -1.0, -1.0, 1.0)
+        elif embed.kind is EmbedKind.FLAG:
+            rule = (1.0, 0.0, 0.0, 1.0)
+        else:
+            rule = (embed.scale, embed.bias * embed.scale, embed.low, embed.high)
+        rules += [rule] * int(np.prod(field.shape, dtype=int))
+    return tuple(np.array(column, np.float32) for column in zip(*rules, strict=True))
+
+
+@functools.cache
+def nana_table() -> np.ndarray:
+    """float32 `[ACTION_COUNT + 1, 28]`: category one-hot, then attacking, grabbing, can act.
+
+    The last row, all zeros, is for ids beyond the known ones.
+    """
+    categories = action_category_table()
+    one_hot = np.eye(len(ACTION_CATEGORIES), dtype=np.float32)[categories]
+    flags = [np.isin(categories, _indices(names)) for names in (_ATTACKS, _GRABS, _FREE)]
+    table = np.concatenate([one_hot, np.stack(flags, axis=1)], axis=1)
+    return np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
+
+
+def _indices(names: tuple[str, ...]) -> list[int]:
+    return [ACTION_CATEGORIES.index(name) for name in names]
+
+
+def stage_table(config: EmbeddingConfig) -> np.ndarray:
+    """float32 `[STAGE_COUNT, n + 1]`: one-hot of the stage, then 1 / |x| of its ledge.
+
+    n is 7 (legal stages in order of id, then any other), 64, or 0 where the stage is learned.
+    """
+    edges = np.full((STAGE_COUNT, 1), OTHER_STAGE_EDGE)
+    for stage, geometry in GEOMETRY.items():
+        edges[stage] = geometry.edge
+    one_hot = np.zeros((STAGE_COUNT, 0))
+    if config.stage_mode == "full":
+        one_hot = np.eye(STAGE_COUNT)
+    elif config.stage_mode == "compact":
+        index = np.full(STAGE_COUNT, len(LEGAL_STAGES))
+        index[list(LEGAL_STAGES)] = np.arange(len(LEGAL_STAGES))
+        one_hot = np.eye(len(LEGAL_STAGES) + 1)[index]
+    return np.concatenate([one_hot, 1.0 / edges], axis=1).astype(np.float32)
+
+
+@functools.cache
+def stadium_table() -> np.ndarray:
+    """float32 `[10, 5]`: one-hot of Pokémon Stadium's transformation; 0 elsewhere."""
+    table = np.zeros((10, len(STADIUM_TYPES)), np.float32)
+    table[list(STADIUM_TYPES), np.arange(len(STADIUM_TYPES))] = 1.0
+    return table
+
+
+@functools.cache
+def owner_table() -> np.ndarray:
+    """float32 `[32, ITEM_SLOTS]`: bits of `p.items_owned`."""
+    return ((np.arange(32)[:, None] >> np.arange(ITEM_SLOTS)) & 1).astype(np.float32)
+
+
+@functools.cache
+def item_category_table() -> np.ndarray:
+    """float32 `[ITEM_TYPE_COUNT + 1, 6]`: one-hot category of item type + 1; row 0 is no item."""
+    index = np.full(ITEM_TYPE_COUNT + 1, ITEM_CATEGORIES.index("other"))
+    index[0] = ITEM_CATEGORIES.index("none")
+    for name, types in _ITEM_KINDS.items():
+        index[np.array(types) + 1] = ITEM_CATEGORIES.index(name)
+    return np.eye(len(ITEM_CATEGORIES), dtype=np.float32)[index]
+
+
+def raw_width(config: EmbeddingConfig) -> int:
+    """Numbers per frame in the documents' count: an id is one number, no padding (287 by default)."""
+    player = _raw_block(config, ledge=True) + _raw_nana(config)
+    stage = {"compact": len(LEGAL_STAGES) + 1, "full": STAGE_COUNT, "learned": 0}
+    width = PLAYERS * player + stage[config.stage_mode] + config.num_player_names + 4
+    width += CONTROLLER_NUMBERS * config.with_prev_action
+    width += ITEM_SLOTS * (7 * config.with_projectiles + 12 * config.with_items)
+    return width + _raw_ids(config)
+
+
+def _raw_block(config: EmbeddingConfig, *, ledge: bool) -> int:
+    numbers = len(_BASE) + len(_SPEEDS) + len(_TIMES) + ledge
+    numbers += 0 if config.jumps_normalized else JUMPS_COUNT - 1
+    numbers += ACTION_COUNT if config.action_mode == "one_hot" else 0
+    return numbers + (CHARACTER_COUNT if config.character_mode == "one_hot" else 0)
+
+
+def _raw_nana(config: EmbeddingConfig) -> int:
+    enhanced = 2 + len(NANA_NUMBERS) + 4
+    sizes = {"compact": enhanced + len(ACTION_CATEGORIES), "enhanced": enhanced}
+    return sizes.get(config.nana_mode, 1 + _raw_block(config, ledge=False))
+
+
+def _raw_ids(config: EmbeddingConfig) -> int:
+    """Ids at the vector's tail: actions, Nana's actions, characters, stage."""
+    learned_action = config.action_mode == "learned"
+    nana_action = config.nana_mode == "enhanced" or (config.nana_mode == "full" and learned_action)
+    ids = PLAYERS * (learned_action + nana_action + (config.character_mode == "learned"))
+    return ids + (config.stage_mode == "learned")
+
+
+def padded(width: int) -> int:
+    """The next multiple of `ALIGNMENT`."""
+    return -(-width // ALIGNMENT) * ALIGNMENT
+
+
+def layout(config: EmbeddingConfig) -> dict[str, slice]:
+    """Where each part of the dense vector lies, in order, without the padding.
+
+    A column's part holds its players (own, opponent) or item slots side by side.
+    """
+    spans, start = {}, 0
+    for name, width in _dense_parts(config):
+        spans[name] = slice(start, start + width)
+        start += width
+    return spans
+
+
+def dense_width(config: EmbeddingConfig) -> int:
+    """Width of the vector that the trunk reads, padding included."""
+    return padded(sum(width for _, width in _dense_parts(config)))
+
+
+def _dense_parts(config: EmbeddingConfig) -> list[tuple[str, int]]:
+    fields = numeric_fields(config)
+    parts = [(field.name, int(np.prod(field.shape, dtype=int))) for field in fields]
+    parts += [("n.facing", PLAYERS), ("ledge_distance", PLAYERS), ("relative_position", 3)]
+    action = config.action_dim if config.action_mode == "learned" else ACTION_COUNT
+    character = config.character_dim if config.character_mode == "learned" else CHARACTER_COUNT
+    parts += [("p.action", PLAYERS * action), ("p.character", PLAYERS * character)]
+    if not config.jumps_normalized:
+        parts.append(("p.jumps_left", PLAYERS * JUMPS_COUNT))
+    parts += _dense_nana(config, action=action, character=character)
+    stage = {"compact": len(LEGAL_STAGES) + 1, "full": STAGE_COUNT, "learned": config.stage_dim}
+    parts.append(("s.stage", stage[config.stage_mode]))
+    if config.with_stage_state:
+        parts.append(("s.stadium", len(STADIUM_TYPES)))
+    if config.with_projectiles or config.with_items:
+        parts.append(("item_owner", ITEM_SLOTS))
+    if config.with_projectiles and config.item_type_dim:
+        parts.append(("i.type", ITEM_SLOTS * config.item_type_dim))
+    if config.with_items:
+        parts += [
+            ("item_category", ITEM_SLOTS * len(ITEM_CATEGORIES)),
+            ("item_held", 2 * ITEM_SLOTS),
+        ]
+    if config.learn_player_styles:
+        parts.append(("name", config.num_player_names))
+    if config.with_prev_action:
+        parts.append(("prev_action", CONTROLLER_NUMBERS))
+    return parts
+
+
+def _dense_nana(config: EmbeddingConfig, *, action: int, character: int) -> list[tuple[str, int]]:
+    if config.nana_mode == "compact":
+        return [("nana_category", PLAYERS * (len(ACTION_CATEGORIES) + 3)), ("nana_synced", PLAYERS)]
+    if config.nana_mode == "enhanced":
+        flags = [("nana_flags", PLAYERS * 3), ("nana_synced", PLAYERS)]
+        return [*flags, ("n.action", PLAYERS * config.action_dim)]
+    parts = [("n.action", PLAYERS * action), ("n.character", PLAYERS * character)]
+    jumps = [] if config.jumps_normalized else [("n.jumps_left", PLAYERS * JUMPS_COUNT)]
+    return parts + jumps

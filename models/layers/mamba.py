@@ -1,0 +1,156 @@
+"""The Mamba block in the paper's form (Gu and Dao 2023, https://arxiv.org/abs/2312.00752, §3.4).
+
+`x + out(scan(silu(conv(u))) * silu(z))` with `u, z = in(rms(x))`. A is learned as `-exp(A_log)`,
+delta is per channel through a low-rank projection and softplus, and D is a skip. The convolution is
+causal and depthwise. Resets cut the convolution's view as well as the scan's state.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.layers.seeding import derive_seed
+from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
+from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
+
+DELTA_MIN = 1e-3
+DELTA_MAX = 0.1
+
+
+class MambaBlock(TemporalLayer):
+    """One residual Mamba block, width in equals width out.
+
+    State: the last `conv_size - 1` inputs of the convolution `[batch, conv_size - 1, inner]`, and
+    the scan's state `[batch, state_size, inner]`, both float32.
+
+    Args:
+      width: features in and out.
+      state_size: states per inner channel.
+      expand_factor: inner channels as a multiple of `width`.
+      conv_size: frames under the convolution.
+      seed: initial weights are a function of it.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        state_size: int = 16,
+        expand_factor: int = 2,
+        conv_size: int = 4,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.width = width
+        self.state_size = state_size
+        self.inner = width * expand_factor
+        self.conv_size = conv_size
+        self.delta_rank = max(width // 16, 1)
+        self.seed = seed
+
+        def dense(units: int, name: str, **options) -> keras.layers.Dense:
+            kernel = keras.initializers.GlorotUniform(derive_seed(seed, name))
+            return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
+
+        self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
+        self.in_proj = dense(2 * self.inner, "in_proj", use_bias=False)
+        self.x_proj = dense(self.delta_rank + 2 * state_size, "x_proj", use_bias=False)
+        self.delta_proj = dense(self.inner, "delta_proj", bias_initializer=self._initial_delta_bias)
+        self.out_proj = dense(width, "out_proj", use_bias=False)
+
+    def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""
+        rng = np.random.default_rng(derive_seed(self.seed, "delta_bias"))
+        delta = np.exp(rng.uniform(np.log(DELTA_MIN), np.log(DELTA_MAX), shape))
+        return ops.convert_to_tensor(delta + np.log(-np.expm1(-delta)), dtype=dtype)
+
+    def _initial_a_log(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """S4D-real: state n of every channel decays at rate n + 1."""
+        rates = np.broadcast_to(np.log(np.arange(1, shape[0] + 1))[:, None], shape)
+        return ops.convert_to_tensor(rates, dtype=dtype)
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static feature width."""
+        self.norm.build((None, self.width))
+        self.in_proj.build((None, self.width))
+        self.x_proj.build((None, self.inner))
+        self.delta_proj.build((None, self.delta_rank))
+        self.out_proj.build((None, self.inner))
+        bound = self.conv_size**-0.5
+        self.conv_kernel = self.add_weight(
+            name="conv_kernel",
+            shape=(self.conv_size, self.inner),
+            initializer=keras.initializers.RandomUniform(
+                -bound, bound, derive_seed(self.seed, "conv_kernel")
+            ),
+        )
+        self.conv_bias = self.add_weight(name="conv_bias", shape=(self.inner,), initializer="zeros")
+        self.a_log = self.add_weight(
+            name="a_log",
+            shape=(self.state_size, self.inner),
+            initializer=self._initial_a_log,
+            dtype="float32",
+            autocast=False,
+        )
+        self.skip = self.add_weight(
+            name="skip", shape=(self.inner,), initializer="ones", dtype="float32", autocast=False
+        )
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns zeros: (convolution inputs, scan state)."""
+        return (
+            ops.zeros((batch_size, self.conv_size - 1, self.inner), "float32"),
+            ops.zeros((batch_size, self.state_size, self.inner), "float32"),
+        )
+
+    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """See `TemporalLayer.step`."""
+        history, hidden = (part * keep_mask(is_resetting, part) for part in state)
+        u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
+        history = ops.concatenate([history, ops.cast(u, "float32")[:, None, :]], axis=1)
+        mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1)
+        u = ops.silu(ops.cast(mixed, u.dtype) + ops.cast(self.conv_bias, u.dtype))
+        y, hidden = selective_scan_step(ops.cast(u, "float32"), self._selection(u), hidden)
+        return self._output(x, y, z), (history[:, 1:], hidden)
+
+    def unroll(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
+    ) -> tuple[Tensor, State]:
+        """See `TemporalLayer.unroll`."""
+        del training  # No dropout inside the block.
+        history, hidden = state
+        u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
+        u, history = self._convolve(u, history, is_resetting)
+        y, hidden = selective_scan(u, self._selection(u), hidden, is_resetting=is_resetting)
+        return self._output(x, y, z), (history, hidden)
+
+    def _selection(self, u: Tensor) -> Selection:
+        """Returns the scan's parameters, chosen by the input, in float32."""
+        rank, states = self.delta_rank, self.state_size
+        low, b, c = ops.split(self.x_proj(u), [rank, rank + states], axis=-1)
+        delta = ops.softplus(ops.cast(self.delta_proj(low), "float32"))
+        a = -ops.exp(ops.convert_to_tensor(self.a_log))
+        skip = ops.convert_to_tensor(self.skip)
+        return Selection(delta, a, ops.cast(b, "float32"), ops.cast(c, "float32"), skip)
+
+    def _output(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        return x + self.out_proj(ops.cast(y, z.dtype) * ops.silu(z))
+
+    def _convolve(self, u: Tensor, history: Tensor, is_resetting: Tensor) -> tuple[Tensor, Tensor]:
+        """Causal depthwise convolution over time that never looks across a reset.
+
+        Returns silu of the convolution `[batch, time, inner]`, and the new history.
+        """
+        taps, time = self.conv_size, u.shape[1]
+        extended = ops.concatenate([ops.cast(history, u.dtype), u], axis=1)
+        # Games seen so far, per frame; the history belongs to game 0.
+        game = ops.cumsum(ops.cast(is_resetting, "int32"), axis=1)
+        games = ops.pad(game, [(0, 0), (taps - 1, 0)])
+        kernel = ops.cast(self.conv_kernel, u.dtype)
+        total = u * kernel[-1] + ops.cast(self.conv_bias, u.dtype)
+        for tap in range(taps - 1):
+            same_game = ops.cast(games[:, tap : tap + time] == game, u.dtype)[:, :, None]
+            total = total + extended[:, tap : tap + time] * kernel[tap] * same_game
+        alive = ops.cast(games[:, time:] == game[:, -1:], u.dtype)[:, :, None]
+        return ops.silu(total), ops.cast(extended[:, time:] * alive, "float32")

@@ -1,0 +1,224 @@
+"""Causal attention over the last `window` frames, with a ring-buffer cache for play.
+
+A query sees itself and at most `window - 1` frames before it, all of its own game. Positions are
+relative: a learned bias per head and age, started at ALiBi's slopes (Press et al. 2021,
+https://arxiv.org/abs/2108.12409). So a game may last for ever and `step` still equals `unroll`;
+rotary angles would lose float32 precision after some thousand frames.
+
+`Window` holds what all layers share: how many frames each row has behind it decides which ring slot
+is written and which are visible. Keys of an earlier game stay in the ring, but are never visible.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.layers.seeding import derive_seed
+from models.layers.temporal import Tensor
+
+HIDDEN_LOGIT = -1e9
+
+
+class StepWindow(NamedTuple):
+    """What one frame may see. Slot `j` of the ring holds the frame `age[j]` frames ago."""
+
+    is_written: Tensor
+    """bool `[batch, 1, window, 1]`, the slot that takes this frame."""
+    age: Tensor
+    """int32 `[batch, window]`, frames since the slot's frame; 0 is the present."""
+    mask: Tensor
+    """float32 `[batch, 1, 1, window]`, 0 where visible, else `HIDDEN_LOGIT`."""
+
+
+class UnrollWindow(NamedTuple):
+    """What `time` frames may see. Keys stand in order of time, `window - 1` cached ones first."""
+
+    num_visible: Tensor
+    """int32 `[batch, time]`, frames of the game up to the present one, uncapped."""
+    ring_order: Tensor
+    """int32 `[batch, window - 1]`, ring slots from the oldest frame to the last one."""
+    new_ring: Tensor
+    """int32 `[batch, window]`, for each slot, its key's place among cached and new keys."""
+
+
+def step_window(clock: Tensor, window: int) -> StepWindow:
+    """Returns the view of a frame with `clock` (int32 `[batch]`) frames of its game before it."""
+    slots = ops.arange(window, dtype="int32")
+    slot = ops.mod(clock, window)[:, None]
+    age = ops.mod(slot - slots, window)
+    is_visible = age <= clock[:, None]
+    mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)
+    return StepWindow((slots == slot)[:, None, :, None], age, mask[:, None, None, :])
+
+
+def unroll_window(clock: Tensor, is_resetting: Tensor, window: int) -> UnrollWindow:
+    """Returns the view of `time` frames.
+
+    Args:
+      clock: int32 `[batch]`, frames of the game before the first one.
+      is_resetting: bool `[batch, time]`.
+      window: frames a query sees, itself included.
+    """
+    time = is_resetting.shape[1]
+    game = ops.cumsum(ops.cast(is_resetting, "int32"), axis=1)
+    frames = ops.arange(time)
+    same_game = game[:, :, None] == game[:, None, :]
+    is_past = (frames[:, None] >= frames[None, :])[None]
+    count = ops.sum(ops.cast(ops.logical_and(same_game, is_past), "int32"), axis=2)
+    num_visible = count + ops.where(game == 0, clock[:, None], 0)
+    ages = ops.arange(window - 1, 0, -1, dtype="int32")
+    ring_order = ops.mod(clock[:, None] - ages, window)
+    slots = ops.arange(window, dtype="int32")
+    last_age = ops.mod(num_visible[:, -1:] - 1 - slots, window)
+    return UnrollWindow(num_visible, ring_order, window - 2 + time - last_age)
+
+
+class SlidingWindowAttention(keras.layers.Layer):
+    """Multi-head attention within a window; the caller carries cache and `Window`.
+
+    The cache holds keys and values side by side, float32 `[batch, heads, window, 2 * head_dim]`.
+
+    Args:
+      width: features in and out; `num_heads` divides it.
+      num_heads: heads.
+      window: frames a query sees, itself included.
+      qk_layernorm: normalise queries and keys per head.
+      chunk: queries at once in `unroll`; None takes `window`, so work is O(time * window).
+      key_block: keys at once, with an online softmax; None takes all of a chunk's keys.
+      seed: initial weights are a function of it.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        num_heads: int,
+        window: int,
+        qk_layernorm: bool = True,
+        chunk: int | None = None,
+        key_block: int | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.width = width
+        self.num_heads = num_heads
+        self.head_dim = width // num_heads
+        self.window = window
+        self.qk_layernorm = qk_layernorm
+        self.chunk = chunk or window
+        self.key_block = key_block
+
+        def dense(units: int, name: str) -> keras.layers.Dense:
+            kernel = keras.initializers.GlorotUniform(derive_seed(seed, name))
+            return keras.layers.Dense(units, kernel_initializer=kernel, name=name)
+
+        self.qkv = dense(3 * width, "qkv")
+        self.out = dense(width, "out")
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static width."""
+        self.qkv.build((None, self.width))
+        self.out.build((None, self.width))
+        self.age_bias = self.add_weight(
+            name="age_bias",
+            shape=(self.window, self.num_heads),
+            initializer=self._initial_age_bias,
+        )
+
+    def _initial_age_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """ALiBi: head h loses `2^(-8 (h + 1) / heads)` per frame of age."""
+        window, heads = shape
+        slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
+        return ops.convert_to_tensor(-np.arange(window)[:, None] * slopes, dtype=dtype)
+
+    def initial_cache(self, batch_size: int) -> Tensor:
+        """Returns an empty ring."""
+        shape = (batch_size, self.num_heads, self.window, 2 * self.head_dim)
+        return ops.zeros(shape, "float32")
+
+    def step(self, x: Tensor, cache: Tensor, window: StepWindow) -> tuple[Tensor, Tensor]:
+        """Attends from one frame: x `[batch, width]` to output `[batch, width]` and new cache."""
+        query, key_value = self._project(x[:, None, :])
+        cache = ops.where(window.is_written, ops.cast(key_value, "float32"), cache)
+        key, value = ops.split(ops.cast(cache, x.dtype), 2, axis=-1)
+        bias = ops.take(ops.cast(self.age_bias, "float32"), window.age, axis=0)
+        logits = self._logits(query, key) + ops.swapaxes(bias, 1, 2)[:, :, None, :] + window.mask
+        mixed = ops.matmul(ops.cast(ops.softmax(logits), value.dtype), value)
+        return self.out(ops.reshape(mixed, (-1, self.width))), cache
+
+    def unroll(self, x: Tensor, cache: Tensor, window: UnrollWindow) -> tuple[Tensor, Tensor]:
+        """Attends from all frames: x `[batch, time, width]` to outputs and new cache."""
+        query, key_value = self._project(x)
+        past = ops.take_along_axis(cache, window.ring_order[:, None, :, None], axis=2)
+        keys_values = ops.concatenate([ops.cast(past, key_value.dtype), key_value], axis=2)
+        chunks, time = [], x.shape[1]
+        for start in range(0, time, self.chunk):
+            stop = min(start + self.chunk, time)
+            visible = window.num_visible[:, start:stop]
+            keys = keys_values[:, :, start : stop + self.window - 1]
+            chunks.append(self._attend(query[:, :, start:stop], keys, visible))
+        mixed = ops.concatenate(chunks, axis=2) if len(chunks) > 1 else chunks[0]
+        mixed = ops.reshape(ops.swapaxes(mixed, 1, 2), (-1, time, self.width))
+        ring = ops.take_along_axis(keys_values, window.new_ring[:, None, :, None], axis=2)
+        return self.out(mixed), ops.cast(ring, "float32")
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns query `[batch, heads, time, head_dim]` and key with value, twice as wide."""
+        time = x.shape[1]
+        qkv = ops.reshape(self.qkv(x), (-1, time, 3, self.num_heads, self.head_dim))
+        query, key, value = (ops.swapaxes(qkv[:, :, i], 1, 2) for i in range(3))
+        if self.qk_layernorm:
+            query, key = _normalize(query), _normalize(key)
+        return query * self.head_dim**-0.5, ops.concatenate([key, value], axis=-1)
+
+    def _logits(self, query: Tensor, key: Tensor) -> Tensor:
+        return ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
+
+    def _attend(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
+        """Attends from a chunk of queries to the band of keys that they may see.
+
+        Query `i` has age `i + window - 1 - j` for key `j`.
+        """
+        queries, keys = query.shape[2], keys_values.shape[2]
+        age = np.arange(queries)[:, None] + self.window - 1 - np.arange(keys)[None, :]
+        in_window = (age >= 0) & (age < self.window)
+        clipped = np.clip(age, 0, self.window - 1).astype(np.int32)
+        bias = ops.transpose(
+            ops.take(ops.cast(self.age_bias, "float32"), clipped, axis=0), (2, 0, 1)
+        )
+        bias = bias + np.where(in_window, 0.0, HIDDEN_LOGIT).astype(np.float32)
+        is_visible = ops.convert_to_tensor(age, dtype="int32") < num_visible[:, :, None]
+        mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)[:, None]
+        key, value = ops.split(keys_values, 2, axis=-1)
+        if self.key_block is not None:
+            return self._attend_online(query, (key, value), bias + mask)
+        logits = self._logits(query, key) + bias + mask
+        return ops.matmul(ops.cast(ops.softmax(logits), value.dtype), value)
+
+    def _attend_online(self, query: Tensor, key_value: tuple, bias: Tensor) -> Tensor:
+        """Softmax in one pass over key blocks (Milakov and Gimelshein 2018)."""
+        key, value = key_value
+        peak = total = mixed = None
+        for start in range(0, key.shape[2], self.key_block):
+            block = slice(start, min(start + self.key_block, key.shape[2]))
+            logits = self._logits(query, key[:, :, block]) + bias[..., block]
+            top = ops.max(logits, axis=-1, keepdims=True)
+            new_peak = top if peak is None else ops.maximum(peak, top)
+            weight = ops.exp(logits - new_peak)
+            part = ops.matmul(ops.cast(weight, value.dtype), value[:, :, block])
+            mass = ops.sum(weight, axis=-1, keepdims=True)
+            if peak is not None:
+                shrink = ops.exp(peak - new_peak)
+                part, mass = part + mixed * ops.cast(shrink, part.dtype), mass + total * shrink
+            peak, total, mixed = new_peak, mass, part
+        return mixed / ops.cast(total, value.dtype)
+
+
+def _normalize(x: Tensor) -> Tensor:
+    """LayerNorm without weights over the last axis."""
+    centered = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+    return centered * ops.rsqrt(variance + 1e-6)

@@ -1,0 +1,64 @@
+"""The contract of everything that reads frames in order: `initial_state`, `step`, `unroll`.
+
+`unroll` trains, `step` plays; both take the same state and the same `is_resetting`, and one test
+ties them: `unroll(x)` equals `step` repeated. A row's state counts as initial where
+`is_resetting` is True, *before* that frame is read.
+"""
+
+from typing import Any
+
+import keras
+
+Tensor = Any
+State = Any
+"""A tuple (maybe nested, maybe empty) of tensors whose first axis is the batch."""
+
+
+class TemporalLayer(keras.layers.Layer):
+    """A layer with memory. Subclasses implement the three methods; `call` is an unroll.
+
+    Call shapes: `layer(x [batch, time, features], is_resetting bool [batch, time])` gives
+    `[batch, time, width]`, starting from the initial state.
+    """
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns the state at the start of a game, for `batch_size` rows."""
+        raise NotImplementedError
+
+    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """Reads one frame, as in play (never with dropout).
+
+        Args:
+          x: `[batch, features]`.
+          state: as `initial_state` or the last call returned it.
+          is_resetting: bool `[batch]`, True where this frame starts a game.
+
+        Returns: output `[batch, width]` and the new state.
+        """
+        raise NotImplementedError
+
+    def unroll(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
+    ) -> tuple[Tensor, State]:
+        """Reads `time` frames; without dropout it equals `step` repeated.
+
+        Args:
+          x: `[batch, time, features]` with a static number of frames.
+          state: as `initial_state` or the last call returned it.
+          is_resetting: bool `[batch, time]`, True where a frame starts a game.
+          training: a Python bool; dropout is active only when True.
+
+        Returns: outputs `[batch, time, width]` and the state after the last frame.
+        """
+        raise NotImplementedError
+
+    def call(self, x: Tensor, is_resetting: Tensor, training: bool = False) -> Tensor:
+        """Unrolls from the initial state and returns the outputs."""
+        state = self.initial_state(keras.ops.shape(x)[0])
+        return self.unroll(x, state, is_resetting, training=training)[0]
+
+
+def keep_mask(is_resetting: Tensor, like: Tensor) -> Tensor:
+    """Returns 0 where a row resets, else 1, shaped to multiply `like` (`[batch, …]`)."""
+    keep = 1.0 - keras.ops.cast(is_resetting, like.dtype)
+    return keras.ops.reshape(keep, (-1, *[1] * (len(like.shape) - 1)))

@@ -1,0 +1,71 @@
+"""The loop over frames that every recurrent layer shares: one carried state, one step per frame.
+
+Time is axis 0 here, so that a frame is one contiguous slice. On TensorFlow the loop is a
+`tf.while_loop` over statically sized tensors, because `keras.ops.scan` does not compile under XLA
+there; every other backend takes `keras.ops.scan`. Both run the same `step`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+Nest = Any
+"""A tensor, or a tuple of nests."""
+Step = Callable[[Nest, Nest], tuple[Nest, Nest]]
+"""`(carry, inputs of one frame) -> (carry, outputs of one frame)`."""
+
+
+def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -> tuple[Nest, Nest]:
+    """Runs `step` over the frames of `inputs`, first to last or last to first.
+
+    Args:
+      step: `(carry, frame) -> (carry, output)`; carry keeps its shapes and dtypes.
+      carry: nest of tensors, the state before the first step.
+      inputs: tuple of tensors `[time, …]` with a static number of frames; a step gets `[…]`.
+      reverse: walk the frames backwards; outputs still stand at their frame's place.
+
+    Returns: the carry after the last step, and the outputs stacked to `[time, …]`.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return keras.ops.scan(step, carry, inputs, reverse=reverse)
+    return _tensorflow_scan(step, carry, inputs, reverse=reverse)
+
+
+def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tuple[Nest, Nest]:
+    import tensorflow as tf  # noqa: PLC0415 - only this backend's branch may need it
+
+    length = keras.tree.flatten(inputs)[0].shape[0]
+    if length is None:
+        raise ValueError("time_scan: want a static number of frames. Received: None")
+
+    def frame(t: Any) -> Nest:
+        return keras.tree.map_structure(lambda x: x[t], inputs)
+
+    # The first step runs outside the loop: it tells the outputs' structure, dtypes and shapes.
+    first = length - 1 if reverse else 0
+    carry, output = step(carry, frame(first))
+    arrays = keras.tree.map_structure(
+        lambda y: tf.TensorArray(
+            y.dtype, size=length, element_shape=y.shape, clear_after_read=False
+        ).write(first, y),
+        output,
+    )
+    flat_arrays = keras.tree.flatten(arrays)
+
+    def body(i: Any, carry: Nest, arrays: list) -> tuple[Any, Nest, list]:
+        t = length - 1 - i if reverse else i
+        carry, output = step(carry, frame(t))
+        outputs = keras.tree.flatten(output)
+        written = [array.write(t, y) for array, y in zip(arrays, outputs, strict=True)]
+        return i + 1, carry, written
+
+    _, carry, flat_arrays = tf.while_loop(
+        lambda i, *_: i < length,
+        body,
+        (tf.constant(1), carry, flat_arrays),
+        parallel_iterations=1,
+        maximum_iterations=length - 1,
+    )
+    stacked = [array.stack() for array in flat_arrays]
+    return carry, keras.tree.pack_sequence_as(output, stacked)

@@ -1,0 +1,169 @@
+"""A policy: frame columns and the previous action in, a distribution over the next action out.
+
+`unroll` trains on `[batch, time]` frames with the targets that teach the head; `step` plays one frame
+and samples. Both are pure functions of their arguments and the weights (dropout's seed aside), and
+both compile under XLA with static shapes. Weights exist as soon as a policy does, and are a
+function of (config, seed).
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+
+from models.backbones import BACKBONES
+from models.config import PolicyConfig
+from models.heads.controller import HEADS
+from models.heads.distribution import Buckets, Logits
+from models.layers.frame_embedding import Columns, FrameEmbedding
+from models.layers.seeding import derive_seed
+from models.layers.temporal import State, Tensor
+
+
+class PolicyStep(NamedTuple):
+    """What one frame of play gives."""
+
+    buckets: Buckets
+    """The sampled action: int32 `[batch]` per component, buttons `[batch, 8]` of 0/1."""
+    logits: Logits
+    """float32, what it was drawn from, before temperature."""
+    hidden: Tensor
+    """`[batch, width]`, the trunk's output, for value heads."""
+    state: State
+    """The trunk's state after this frame."""
+
+
+class Policy(keras.Model):
+    """Embedding, trunk and controller head under one contract.
+
+    Args:
+      config: everything that decides shapes.
+      seed: initial weights and dropout are functions of it.
+    """
+
+    def __init__(self, config: PolicyConfig, *, seed: int = 0, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config
+        self.seed = seed
+        parts = {name: derive_seed(seed, name) for name in ("embedding", "backbone", "head")}
+        self.embedding = FrameEmbedding(config.embedding, seed=parts["embedding"], name="embedding")
+        trunk = BACKBONES[config.backbone.backbone]
+        self.backbone = trunk(config.backbone, seed=parts["backbone"], name="backbone")
+        self.head = HEADS[config.head.head](config.head, seed=parts["head"], name="head")
+        self.build()
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds every weight; the shapes follow from the configuration alone."""
+        if self.built:
+            return
+        self.embedding.build()
+        self.backbone.build((None, None, self.embedding.width))
+        self.head.build((None, None, self.backbone.width))
+        self.built = True
+
+    @property
+    def num_uniforms(self) -> int:
+        """Random numbers in [0, 1) that `step` consumes per row."""
+        return self.head.num_uniforms
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable numbers."""
+        return int(sum(np.prod(w.shape, dtype=int) for w in self.trainable_weights))
+
+    def initial_state(self, batch_size: int) -> State:
+        """Returns the trunk's state at the start of a game."""
+        return self.backbone.initial_state(batch_size)
+
+    def step(  # noqa: PLR0913 - the inputs of the exported graph
+        self,
+        columns: Columns,
+        prev_action: Columns | None,
+        state: State,
+        *,
+        is_resetting: Tensor,
+        uniforms: Tensor,
+        temperature: Tensor,
+    ) -> PolicyStep:
+        """Plays one frame.
+
+        Args:
+          columns: schema columns from the own perspective, `[batch, …]` (see `FrameEmbedding`).
+          prev_action: decoded controller of the frame before, `[batch, …]`; None if not embedded.
+          state: the trunk's state.
+          is_resetting: bool `[batch]`, True on a game's first frame.
+          uniforms: float32 `[batch, num_uniforms]` in [0, 1).
+          temperature: float32 `[]` or `[batch]`; 0 takes the mode.
+        """
+        x = self.embedding(columns, prev_action)
+        hidden, state = self.backbone.step(x, state, is_resetting)
+        buckets, logits = self.head.step(hidden, uniforms, temperature)
+        return PolicyStep(buckets, logits, hidden, state)
+
+    def unroll(  # noqa: PLR0913 - what a training step has
+        self,
+        columns: Columns,
+        prev_action: Columns | None,
+        targets: Buckets | None,
+        *,
+        state: State,
+        is_resetting: Tensor,
+        training: bool = False,
+    ) -> tuple[Logits, State]:
+        """Reads `time` frames and teaches the head with the actions taken.
+
+        Args:
+          columns: schema columns from the own perspective, `[batch, time, …]`.
+          prev_action: decoded controllers, `[batch, time, …]`; None if not embedded.
+          targets: buckets `[batch, time]` (buttons `[batch, time, 8]`) that later components are
+            conditioned on; may be None for an independent head.
+          state: the trunk's state.
+          is_resetting: bool `[batch, time]`, True on a game's first frame.
+          training: a Python bool; dropout is active only when True.
+
+        Returns: logits, float32 `[batch, time, …]`, and the state after the last frame.
+        """
+        hidden, state = self.unroll_hidden(
+            columns, prev_action, state=state, is_resetting=is_resetting, training=training
+        )
+        return self.head.unroll(hidden, targets), state
+
+    def unroll_hidden(
+        self,
+        columns: Columns,
+        prev_action: Columns | None,
+        *,
+        state: State,
+        is_resetting: Tensor,
+        training: bool = False,
+    ) -> tuple[Tensor, State]:
+        """As `unroll`, up to the trunk's output `[batch, time, width]`."""
+        x = self.embedding(columns, prev_action)
+        return self.backbone.unroll(x, state, is_resetting, training=training)
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> Logits:
+        """Unrolls a dict of `columns`, `prev_action`, `targets` and `is_resetting` from the start."""
+        state = self.initial_state(ops.shape(inputs["is_resetting"])[0])
+        return self.unroll(
+            inputs["columns"],
+            inputs.get("prev_action"),
+            inputs.get("targets"),
+            state=state,
+            is_resetting=inputs["is_resetting"],
+            training=training,
+        )[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns plain values that `from_config` rebuilds an equal network from."""
+        return {"policy": self.config.to_dict(), "seed": self.seed}
+
+    @classmethod
+    def from_config(
+        cls, config: PolicyConfig | dict[str, Any], custom_objects: Any = None
+    ) -> "Policy":
+        """Builds a policy from a `PolicyConfig`, or from `get_config`'s dict."""
+        del custom_objects
+        if isinstance(config, PolicyConfig):
+            return cls(config)
+        return cls(PolicyConfig.from_dict(config["policy"]), seed=config["seed"])
