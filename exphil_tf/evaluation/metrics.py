@@ -1,0 +1,207 @@
+"""Streaming metrics of a policy: logits, targets and weights of a batch in, exact means out.
+
+Everything is summed in float64 over all batches, never averaged per batch, so the batch size cannot
+change a figure. Equal logits count as drawn by lot: a constant prediction is right by chance only.
+Accuracy alone is no verdict, as an untouched controller is right on most buttons of most frames;
+hence macro-F1, press rates and the frames where something changes. Terms: `evaluation.results`.
+
+`keras.metrics` were dropped: their float32 sums lose digits after a million frames, and numpy
+serves the baselines, a Keras policy and an exported one alike.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from exphil_tf.evaluation.head_sums import ButtonsHead, CategoricalHead, log_softmax
+from exphil_tf.evaluation.results import (
+    CharacterMetrics,
+    PolicyMetrics,
+    StickHistogram,
+)
+from exphil_tf.features.controller import AXES, COMPONENTS
+from exphil_tf.melee.enums import BUTTONS, Character
+
+_CHARACTER_IDS = 256
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The counted frames of a batch, flattened: what a policy and its baselines are held against.
+
+    Build it with `Sample.of`.
+    """
+
+    targets: dict[str, np.ndarray]
+    """The human's buckets, int64: `buttons` `[frames, 8]` of 0/1, other heads `[frames]`."""
+    previous: dict[str, np.ndarray]
+    """The buckets of the frame before, likewise."""
+    weights: np.ndarray
+    """float64 `[frames]`, > 0."""
+    characters: np.ndarray
+    """int64 `[frames]`: own internal character id."""
+    counted: np.ndarray
+    """bool `[…]`: which frames of the batch these are."""
+
+    @classmethod
+    def of(
+        cls, targets: Arrays, previous: Arrays, *, weights: np.ndarray, characters: np.ndarray
+    ) -> "Sample":
+        """The frames of weight > 0; leading axes are free (`[frames]`, `[batch, time]`…).
+
+        Raises:
+          ValueError: if shapes do not fit or a weight is negative.
+        """
+        weights, characters = np.asarray(weights, np.float64), np.asarray(characters)
+        if weights.size and not weights.min() >= 0:
+            raise ValueError(f"metrics.weights: want ≥ 0. Received: {weights.min()}")
+        counted = weights > 0
+        arrays = {"characters": characters}
+        for kind, buckets in (("targets", targets), ("previous", previous)):
+            arrays |= {f"{kind}.{name}": np.asarray(buckets[name]) for name in COMPONENTS}
+        for name, array in arrays.items():
+            wanted = (*weights.shape, len(BUTTONS)) if "buttons" in name else weights.shape
+            if array.shape != wanted:
+                raise _shape_error(name, wanted, array)
+        picked = {name: array[counted].astype(np.int64) for name, array in arrays.items()}
+        return cls(
+            targets={name: picked[f"targets.{name}"] for name in COMPONENTS},
+            previous={name: picked[f"previous.{name}"] for name in COMPONENTS},
+            weights=weights[counted],
+            characters=picked["characters"],
+            counted=counted,
+        )
+
+    def __len__(self) -> int:
+        """Number of counted frames."""
+        return len(self.weights)
+
+    def pick(self, logits: Arrays) -> dict[str, np.ndarray]:
+        """The logits of the counted frames, `[frames, buckets]`, of a whole batch's."""
+        for name in COMPONENTS:
+            if logits[name].shape[:-1] != self.counted.shape:
+                wanted = (*self.counted.shape, logits[name].shape[-1])
+                raise _shape_error(f"logits.{name}", wanted, logits[name])
+        return {name: np.asarray(logits[name])[self.counted] for name in COMPONENTS}
+
+
+class Accumulator:
+    """Collects samples and gives `PolicyMetrics`.
+
+    Args:
+      sizes: logits per head, as `ControllerCodec.sizes`.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self._sizes = dict(sizes)
+        self._buttons = ButtonsHead()
+        self._axes = {n: CategoricalHead(sizes[n]) for n in COMPONENTS if n != "buttons"}
+        self._frames = 0
+        self._weight = 0.0
+        axes = (sizes["main_x"], sizes["main_y"])
+        self._sticks = {stick: np.zeros((2, *axes)) for stick in ("main", "c")}
+        # Rows: weight, then NLL of each head; columns: own character.
+        self._characters = np.zeros((1 + len(COMPONENTS), _CHARACTER_IDS))
+        self._character_frames = np.zeros(_CHARACTER_IDS, np.int64)
+
+    def add(self, logits: Arrays, sample: Sample) -> None:
+        """Adds the predictions for a sample.
+
+        Args:
+          logits: `buttons` `[frames, 8]`, every other head `[frames, buckets]`.
+          sample: the same frames.
+
+        Raises:
+          ValueError: if shapes do not fit or a logit is not finite.
+        """
+        if not len(sample):
+            return
+        nll = np.empty((len(COMPONENTS), len(sample)))
+        for row, name in enumerate(COMPONENTS):
+            self._check(name, logits[name], len(sample))
+            target = sample.targets[name]
+            changed = np.asarray(target != sample.previous[name])
+            head = self._axes.get(name, self._buttons)
+            nll[row] = head.add(logits[name], target, sample.weights, changed=changed)
+        self._frames += len(sample)
+        self._weight += sample.weights.sum()
+        self._add_characters(nll, sample)
+        self._add_sticks(logits, sample)
+
+    def _check(self, name: str, logits: np.ndarray, frames: int) -> None:
+        if logits.shape != (frames, self._sizes[name]):
+            raise _shape_error(f"logits.{name}", (frames, self._sizes[name]), logits)
+        if not np.isfinite(logits).all():
+            raise ValueError(f"metrics.logits.{name}: want finite. Received: NaN or infinity")
+
+    def _add_characters(self, nll: np.ndarray, sample: Sample) -> None:
+        characters = sample.characters
+        self._character_frames += np.bincount(characters, minlength=_CHARACTER_IDS)
+        for row, values in enumerate((sample.weights, *(sample.weights * nll))):
+            self._characters[row] += np.bincount(characters, values, _CHARACTER_IDS)
+
+    def _add_sticks(self, logits: Arrays, sample: Sample) -> None:
+        for stick, sums in self._sticks.items():
+            x, y = f"{stick}_x", f"{stick}_y"
+            np.add.at(sums[0], (sample.targets[x], sample.targets[y]), sample.weights)
+            p_x, p_y = np.exp(log_softmax(logits[x])), np.exp(log_softmax(logits[y]))
+            sums[1] += (p_x * sample.weights[:, None]).T @ p_y
+
+    def result(self) -> PolicyMetrics:
+        """The figures of all frames so far.
+
+        Raises:
+          ValueError: if no frame was counted.
+        """
+        if not self._frames:
+            raise ValueError("metrics: want at least one frame of weight > 0. Received: 0")
+        heads = {"buttons": self._buttons.result(self._weight)}
+        heads |= {name: head.result(self._weight) for name, head in self._axes.items()}
+        buttons = self._buttons.buttons(self._weight)
+        pressed = [button for button in buttons.values() if button.rate > 0]
+        return PolicyMetrics(
+            frames=self._frames,
+            weight=float(self._weight),
+            nll=sum(head.nll for head in heads.values()),
+            heads=heads,
+            buttons=buttons,
+            macro_f1=_mean([button.f1 for button in pressed]),
+            macro_recall=_mean([button.recall for button in pressed]),
+            press_rate_gap=float(np.mean([abs(button.gap) for button in buttons.values()])),
+            characters=self._character_rows(),
+            sticks={
+                name: StickHistogram(*(histograms / self._weight).tolist())
+                for name, histograms in self._sticks.items()
+            },
+            confusion={axis: self._axes[axis].confusion_rows() for axis in AXES},
+        )
+
+    def _character_rows(self) -> list[CharacterMetrics]:
+        rows: list[CharacterMetrics] = []
+        for index in map(int, np.argsort(-self._character_frames, kind="stable")):
+            frames = int(self._character_frames[index])
+            if frames:
+                nll = (self._characters[1:, index] / self._characters[0, index]).tolist()
+                heads: dict[str, float] = dict(zip(COMPONENTS, nll, strict=True))
+                rows.append(CharacterMetrics(index, character_name(index), frames, sum(nll), heads))
+        return rows
+
+
+def _shape_error(name: str, wanted: tuple[int, ...], array: np.ndarray) -> ValueError:
+    return ValueError(
+        f"metrics.{name}: want shape {list(wanted)}. Received: {list(np.shape(array))}"
+    )
+
+
+def character_name(index: int) -> str:
+    """Lower-case name of an internal character id; `character_99` if there is none."""
+    known = index in Character._value2member_map_
+    return Character(index).name.lower() if known else f"character_{index}"
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

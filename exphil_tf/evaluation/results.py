@@ -1,0 +1,114 @@
+"""What is measured of a policy: plain figures, the shape of `evaluation.json`.
+
+Vocabulary: a *head* is one component of the action (`controller.COMPONENTS`). NLL is in nats per
+frame; that of `buttons` is the sum over the eight, so heads add up to the likelihood of the whole
+action. The logits of an autoregressive head are conditioned on the human's components before them
+(teacher forcing), which makes that sum exact. A *changed* frame is one where the human's head
+differs from the frame before; on all others, repeating the previous action is right by definition.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often a prediction of a given confidence came true, per bin of confidence."""
+
+    weight: list[float]
+    confidence: list[float | None]
+    """Mean confidence of the bin; None if the bin is empty."""
+    accuracy: list[float | None]
+    """Share that came true."""
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean |confidence - accuracy|, weighted by the bins."""
+        bins = zip(self.weight, self.confidence, self.accuracy, strict=True)
+        gaps = [w * abs(c - a) for w, c, a in bins if c is not None and a is not None]
+        return sum(gaps) / sum(self.weight)
+
+
+@dataclass(frozen=True)
+class HeadMetrics:
+    """Figures of one head."""
+
+    nll: float
+    accuracy: float
+    """Share of frames whose likeliest bucket is the human's; `buttons`: mean over the eight."""
+    top3: float | None
+    """Share of frames whose bucket is among the three likeliest; None for `buttons`."""
+    entropy: float
+    """Mean entropy of the prediction, nats."""
+    ece: float
+    """Expected calibration error of the likeliest bucket; `buttons`: of p(pressed), mean of all."""
+    changed_share: float
+    """Share of frames where the human changed this head."""
+    changed_nll: float | None
+    """NLL on those; None if there are none."""
+    changed_accuracy: float | None
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class ButtonMetrics:
+    """Figures of one button; p > 0.5 counts as pressed. None where a ratio is undefined."""
+
+    nll: float
+    accuracy: float
+    entropy: float
+    ece: float
+    rate: float
+    """Share of frames on which the human holds the button."""
+    predicted_rate: float
+    """Mean probability of holding it: the rate of sampled play on these frames."""
+    likeliest_rate: float
+    """Share of frames with p > 0.5: the rate of play that always takes the likelier choice."""
+    gap: float
+    """`predicted_rate - rate`."""
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class CharacterMetrics:
+    """NLL on the frames of one own character."""
+
+    id: int
+    name: str
+    frames: int
+    nll: float
+    heads: dict[str, float]
+
+
+@dataclass(frozen=True)
+class StickHistogram:
+    """Where a stick is held: `[x][y]`, each summing to 1."""
+
+    human: list[list[float]]
+    model: list[list[float]]
+    """Mean of p(x) ⊗ p(y | the human's x): exact for independent heads, close for others."""
+
+
+@dataclass(frozen=True)
+class PolicyMetrics:
+    """Everything measured of one policy on one set of frames."""
+
+    frames: int
+    weight: float
+    nll: float
+    """Total: nats per frame of the whole action."""
+    heads: dict[str, HeadMetrics]
+    buttons: dict[str, ButtonMetrics]
+    macro_f1: float | None
+    """Mean F1 of the buttons that the human pressed at least once; None if none was."""
+    macro_recall: float | None
+    press_rate_gap: float
+    """Mean |gap| over the eight buttons."""
+    characters: list[CharacterMetrics]
+    """Most frames first."""
+    sticks: dict[str, StickHistogram]
+    """`main` and `c`."""
+    confusion: dict[str, list[list[float]]]
+    """Per axis `[human bucket][bucket]`: mean probability; rows sum to 1, or 0 if never held."""
