@@ -39,11 +39,15 @@ install: $(INSTALLED)  ## Install the locked dependencies into .venv
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	@touch $@
 
+# All packages are hash-checked wheels but py-ubjson, which has none: it is built with the locked
+# setuptools, and in pure Python where there is no compiler.
+WHEELS := --only-binary :all: --no-binary py-ubjson --no-build-isolation
+
 # The project itself is a path entry and not a build: nothing to download, and edits count at once.
 $(INSTALLED): requirements/dev.lock .uv/bin/uv
 	@echo "install: $$(grep -c '^[a-z].*==' $<) packages of $<, into .venv"
 	@.uv/bin/uv venv --quiet --allow-existing --python "$(PYTHON)" .venv
-	@.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes $<
+	@.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes $(WHEELS) $<
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
 	@touch $@
 
