@@ -1,0 +1,131 @@
+"""Who plays: identities of players across games, and the small numbers the network knows them by.
+
+A player's identity is the connect code, which stays when names change; without one the netplay
+name, else the in-game tag, all NFKC-normalised (the game writes `ＡＢＣＤ＃１２３` in full width)
+and without regard to case. Offline players without a tag have none and are *unknown*, id 0; so is
+everybody who has no place in the registry. A hash of the name modulo the table, as the original
+had it, was dropped: it gives strangers the style of others.
+
+Identities are personal, so records, registries and reports carry a *pseudonym*: a keyed hash. With
+the same key a player keeps it across datasets; without the key nobody can test whether a given
+code is in one. The default key is public and only keeps names from being read by accident.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from exphil_tf.melee.types import PlayerInfo
+
+UNKNOWN = 0
+"""Id of everybody who is not in the registry."""
+DEFAULT_KEY = "exphil-tf"
+_VERSION = 2
+"""Version 1 was ExPhil's: a list of names in the clear and a hash for the unknown."""
+
+
+def identity(player: PlayerInfo) -> str:
+    """`code:ABCD#123`, `name:…` or `tag:…`; empty for a player who left nothing of these."""
+    for kind, text in (("code", player.code), ("name", player.name), ("tag", player.tag)):
+        normal = " ".join(unicodedata.normalize("NFKC", text).upper().split())
+        if normal:
+            return f"{kind}:{normal}"
+    return ""
+
+
+def pseudonym(player_identity: str, key: str = DEFAULT_KEY) -> str:
+    """16 hex digits instead of an identity; empty for an empty one."""
+    if not player_identity:
+        return ""
+    secret = hashlib.sha256(key.encode()).digest()
+    text = player_identity.encode()
+    return hashlib.blake2b(text, key=secret, digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Players with ids from 1, by number of games.
+
+    Args:
+      players: pseudonym → games, in the order of the ids: the first has id 1.
+      max_players: size of the network's table, id 0 included.
+
+    Raises:
+      ValueError: if there are more players than places.
+    """
+
+    players: Mapping[str, int] = field(default_factory=dict[str, int])
+    max_players: int = 112
+
+    def __post_init__(self) -> None:
+        """Refuses more players than places."""
+        if self.max_players < 1 or len(self.players) >= self.max_players:
+            raise ValueError(
+                f"registry: want fewer players than max_players={self.max_players}. "
+                f"Received: {len(self.players)} players"
+            )
+
+    def id_of(self, player_pseudonym: str) -> int:
+        """The player's id, or 0."""
+        return self._ids.get(player_pseudonym, UNKNOWN)
+
+    @functools.cached_property
+    def _ids(self) -> dict[str, int]:
+        return {name: index + 1 for index, name in enumerate(self.players)}
+
+    def to_json(self) -> str:
+        """As a JSON text; the same registry gives the same bytes."""
+        players = [{"player": name, "games": games} for name, games in self.players.items()]
+        content = {"version": _VERSION, "max_players": self.max_players, "players": players}
+        return json.dumps(content, indent=1) + "\n"
+
+
+def build(games: Mapping[str, int], *, max_players: int = 112, min_games: int = 1) -> Registry:
+    """The registry of the players with most games.
+
+    Args:
+      games: pseudonym → number of games; the empty pseudonym is nobody.
+      max_players: places in the network's table; one of them is "unknown".
+      min_games: players with fewer games stay unknown.
+    """
+    known = [(name, count) for name, count in games.items() if name and count >= min_games]
+    ranked = sorted(known, key=lambda one: (-one[1], one[0]))
+    return Registry(dict(ranked[: max(0, max_players - 1)]), max_players)
+
+
+def count(games: Iterable[Iterable[str]]) -> dict[str, int]:
+    """Pseudonym → number of games; a player counts once in a game."""
+    counts: dict[str, int] = {}
+    for players in games:
+        for name in set(players) - {""}:
+            counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def from_json(text: str, *, origin: str = "registry") -> Registry:
+    """The inverse of `Registry.to_json`.
+
+    Raises:
+      ValueError: if the text is no registry of this version; `origin` names it in the message.
+    """
+    try:
+        content = json.loads(text)
+        if content["version"] != _VERSION:
+            raise ValueError(f"want version {_VERSION}. Received: version={content['version']}")
+        players = {str(one["player"]): int(one["games"]) for one in content["players"]}
+        if len(players) != len(content["players"]):
+            raise ValueError("a player stands in it twice")
+        return Registry(players, int(content["max_players"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{origin}: not a player registry: {error}") from error
+
+
+def load(path: Path) -> Registry:
+    """Reads a registry file; raises as `from_json`, or OSError."""
+    return from_json(path.read_text(encoding="utf-8"), origin=str(path))
