@@ -166,7 +166,8 @@ def unknown(name: str, known: Iterable[str], *, origin: str) -> UserError:
     """The error for a name that is no option: what took over, or the nearest known name."""
     bare = name.removeprefix("no_")
     if bare in RETIRED:
-        return UserError(f"{origin}: not an option here", f"{RETIRED[bare].capitalize()}.")
+        instead = RETIRED[bare]
+        return UserError(f"{origin}: not an option here", f"{instead[0].upper()}{instead[1:]}.")
     names = set(known)
     names |= {alias for alias, target in ALIASES.items() if target in names}
     close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
@@ -201,14 +202,14 @@ def tokens_of(setting: Setting) -> list[str]:
     if isinstance(value, bool) and not _accepts(option.annotation, bool):
         raise _wrong(setting, hint=" (put a word such as no or on in quotes)")
     words = _words(setting)
+    alone = dataclasses.make_dataclass("Alone", [("value", option.annotation)])
+    args = [f"--value={words[0]}"] if is_scalar(option.annotation) else ["--value", *words]
     try:
         with contextlib.redirect_stderr(io.StringIO()):
-            tyro.cli(option.annotation, args=words)
+            tyro.cli(alone, args=args)
     except SystemExit:
         raise _wrong(setting) from None
-    if is_scalar(option.annotation):
-        return [f"{option.flag}={words[0]}"]
-    return [option.flag, *words]
+    return [args[0].replace("--value", option.flag, 1), *args[1:]]
 
 
 def _words(setting: Setting) -> list[str]:
