@@ -1,0 +1,1 @@
+"""From TFRecord shards to batches: packed rows, controller labels and loss weights of unrolls."""

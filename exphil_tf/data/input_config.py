@@ -1,0 +1,133 @@
+"""What training asks of the input: lengths, delays, augmentation, shuffling; checked before
+anything is read.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from exphil_tf.data.unrolls import Grid
+from exphil_tf.errors import UserError
+
+MAX_DELAY = 60
+ONLINE_ROBUST_DELAYS = (0, 18)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How games become batches."""
+
+    window_size: int = 60
+    """Unroll length in frames: the context that one training step sees."""
+    stride: int | None = None
+    """Frames between the starts of unrolls. None: window_size − burn_in, which labels every frame
+    once an epoch (1 with --loss-frames last)."""
+    burn_in: int = 0
+    """States at the start of an unroll which only warm up the memory (loss weight 0), except at a
+    game's start."""
+    loss_frames: Literal["all", "last"] = "all"
+    """Label every state of an unroll, or its last only (one label per window, as the original
+    trainer)."""
+    frame_delay: int = 0
+    """Frames between a state and the input that answers it, beyond the 1 that the game takes: 0–4
+    LAN, 12–18 online."""
+    frame_delay_augment: bool = False
+    """Draw the delay of each unroll from frame_delay_min … frame_delay_max while training."""
+    frame_delay_min: int = 0
+    """Least random delay in frames."""
+    frame_delay_max: int = 18
+    """Greatest random delay in frames."""
+    online_robust: bool = False
+    """Short for --frame-delay-augment over 0 … 18."""
+    augment: bool = False
+    """Mirror and noise while training."""
+    mirror_prob: float = 0.5
+    """Share of unrolls reflected left-right, labels included."""
+    noise_prob: float = 0.3
+    """Share of unrolls with noise on positions, own speeds and percent."""
+    noise_scale: float = 0.01
+    """σ of the noise in game units (percent: 10 times that)."""
+    augment_from: Literal["live", "variants"] = "live"
+    """Augment in the input graph, or choose per record among variants that preprocessing wrote
+    (--num-noisy-variants, --mirrored)."""
+    balance_characters: bool = False
+    """Weight frames by the inverse frequency of the own character, clipped to 0.1 … 10, mean 1."""
+    block_records: int = 64
+    """Records decoded and mixed together: more mixes better and takes 2 MB each, a few blocks at a
+    time."""
+    shuffle_records: int = 1024
+    """Records whose order is shuffled at a time, still compressed (20 kB each); files are shuffled
+    as a whole."""
+    shuffle_files: int = 8
+    """Shards read in turn."""
+
+    def __post_init__(self) -> None:
+        """Refuses values out of range.
+
+        Raises:
+          ValueError: names the field, what it wants and what it got.
+        """
+        self._check("window_size", 1, None)
+        self._check("burn_in", 0, self.window_size - 1)
+        self._check("frame_delay", 0, MAX_DELAY)
+        self._check("frame_delay_max", 0, MAX_DELAY)
+        self._check("frame_delay_min", 0, self.frame_delay_max)
+        self._check("mirror_prob", 0, 1)
+        self._check("noise_prob", 0, 1)
+        self._check("noise_scale", 0, None)
+        for name in ("block_records", "shuffle_records", "shuffle_files"):
+            self._check(name, 1, None)
+        if self.stride is not None:
+            self._check("stride", 1, None)
+
+    def _check(self, name: str, low: float, high: float | None) -> None:
+        value = getattr(self, name)
+        if not (low <= value and (high is None or value <= high)):
+            want = f"at least {low}" if high is None else f"{low} to {high}"
+            raise ValueError(f"input.{name}: want {want}. Received: {value}")
+
+    def delays(self, *, training: bool) -> tuple[int, int]:
+        """Least and greatest delay in frames; random delays are for training only."""
+        if not training or not (self.online_robust or self.frame_delay_augment):
+            return self.frame_delay, self.frame_delay
+        return (
+            ONLINE_ROBUST_DELAYS
+            if self.online_robust
+            else (self.frame_delay_min, self.frame_delay_max)
+        )
+
+    def grid(self, *, chunk: int, overlap: int, training: bool) -> Grid:
+        """How games of a dataset are cut.
+
+        Args:
+          chunk: rows that a record owns.
+          overlap: rows behind those that it repeats.
+          training: random delays or not.
+
+        Raises:
+          UserError: if the dataset's chunks are too short for this config.
+        """
+        low, high = self.delays(training=training)
+        unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
+        stride = self.stride or self.window_size - unlabelled
+        grid = Grid(
+            self.window_size,
+            stride,
+            self.burn_in,
+            self.loss_frames == "last",
+            low,
+            high,
+            chunk,
+            overlap,
+        )
+        if self.window_size > chunk:
+            raise UserError(
+                f"window_size: want at most the {chunk} frames of this dataset's chunks. Received: {self.window_size}.",
+                f"Preprocess with --chunk-frames {self.window_size} or choose a shorter --window-size.",
+            )
+        if not grid.spans_chunks and unlabelled + high + 1 > overlap:
+            raise UserError(
+                f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} overlapping frames of "
+                "this dataset's chunks.",
+                f"Preprocess with --overlap-frames {unlabelled + high + 1} or more.",
+            )
+        return grid

@@ -1,0 +1,268 @@
+"""Which records come when: files, variants and records in a seeded order; still compressed, no row
+is touched here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.data.unrolls import Records
+from exphil_tf.errors import EXIT_DATA, EXIT_NO_INPUT, UserError
+from exphil_tf.melee.enums import character_from_name
+from exphil_tf.records.example import decode_header, decode_planes
+from exphil_tf.records.manifest import MANIFEST, Manifest, load_manifest
+from exphil_tf.records.shards import CorruptShard, read_records
+
+RECORD_FEATURES = {
+    "n": tf.io.FixedLenFeature([], tf.int64),
+    "start": tf.io.FixedLenFeature([], tf.int64),
+    "perspectives": tf.io.FixedLenFeature([], tf.int64),
+    "player_ids": tf.io.FixedLenFeature([2], tf.int64),
+    "characters": tf.io.FixedLenFeature([2], tf.int64),
+}
+"""What a record holds beside its rows (`exphil_tf.records.example`)."""
+
+
+class Source(NamedTuple):
+    """One split of a dataset: what the input graph needs of the manifest."""
+
+    shards: Mapping[str, Sequence[str]]
+    """Variant → paths; each variant holds the same records in the same order."""
+    chunk: int
+    """Rows that a record owns."""
+    overlap: int
+    """Rows behind those that it repeats."""
+    characters: Mapping[int, int] = {}
+    """Internal character id → frames played by it."""
+
+
+def describe(
+    data: Manifest | Path | str, split: str, *, folder: Path | str | None = None
+) -> Source:
+    """The shards of a split.
+
+    Args:
+      data: the dataset's folder, or its manifest (then `folder` says where it lies).
+      split: train, validation or test.
+      folder: of the shards.
+
+    Raises:
+      UserError: if the dataset has no such split, or a shard is missing.
+    """
+    if not isinstance(data, Manifest):
+        folder = Path(data).parent if Path(data).name == MANIFEST else Path(data)
+    elif folder is None:
+        raise ValueError(
+            "input.folder: want the folder of the shards beside a manifest. Received: None"
+        )
+    manifest = data if isinstance(data, Manifest) else load_manifest(data)
+    variants = manifest.splits.get(split, {})
+    if not any(entry.records for entry in variants.get("original", [])):
+        found = ", ".join(sorted(manifest.splits)) or "none"
+        raise UserError(
+            f"{folder}: no games in split {split!r} (splits: {found}).",
+            "Preprocess more replays, or give that split a larger share.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    shards = {
+        name: [str(Path(folder) / entry.path) for entry in entries]
+        for name, entries in variants.items()
+    }
+    missing = [path for paths in shards.values() for path in paths if not Path(path).is_file()]
+    if missing:
+        raise UserError(
+            f"{missing[0]}: missing, with {len(missing) - 1} others of its dataset.",
+            "Copy the dataset again or preprocess with --overwrite.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    counts = manifest.stats[split].characters if split in manifest.stats else {}
+    return Source(shards, manifest.chunk_frames, manifest.overlap_frames, _by_id(counts))
+
+
+def _by_id(counts: Mapping[str, int]) -> dict[int, int]:
+    """Counts by internal character id; names that are no character's are left out."""
+    found: dict[int, int] = {}
+    for name, count in counts.items():
+        with suppress(ValueError):
+            found[int(character_from_name(name))] = count
+    return found
+
+
+def check_variants(config: InputConfig, source: Source) -> None:
+    """Refuses `augment_from = variants` on a dataset that has none.
+
+    Raises:
+      UserError: tells which flag of preprocessing writes them.
+    """
+    if config.augment and config.augment_from == "variants" and len(source.shards) == 1:
+        raise UserError(
+            "augment_from: this dataset holds original records only.",
+            "Preprocess with --mirrored or --num-noisy-variants, or use --augment-from live.",
+        )
+
+
+def read_headers(source: Source, *, at_once: int = 65536) -> Iterator[Records]:
+    """Small features of all original records, some at a time; reads the shards (a GB/s), decodes
+    nothing.
+    """
+    spec = {name: RECORD_FEATURES[name] for name in ("n", "start", "perspectives")}
+    files = tf.data.TFRecordDataset(list(source.shards["original"]), buffer_size=1 << 20)
+    parsed = (
+        files.batch(256).map(lambda records: tf.io.parse_example(records, spec)).rebatch(at_once)
+    )
+    for batch in parsed:
+        yield Records(batch["n"], batch["start"], batch["perspectives"])
+
+
+@contextmanager
+def named_shard_errors(source: Source) -> Iterator[None]:
+    """Turns TensorFlow's "corrupted record at 4711" inside the block into an error that names the
+    shard.
+
+    Raises:
+      UserError: for damaged or vanished shards.
+    """
+    try:
+        yield
+    except (
+        tf.errors.DataLossError,
+        tf.errors.NotFoundError,
+        tf.errors.InvalidArgumentError,
+    ) as error:
+        for path in (path for paths in source.shards.values() for path in paths):
+            problem = _damage(Path(path))
+            if problem:
+                raise UserError(
+                    problem,
+                    f"Run `python -m exphil_tf.verify {Path(path).parent}` to see what else is damaged, then copy the "
+                    "dataset again or preprocess with --overwrite.",
+                    exit_code=EXIT_DATA,
+                ) from error
+        raise
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a shard; empty if nothing is."""
+    try:
+        for record in read_records(path):
+            decode_planes(decode_header(record).blob)
+    except FileNotFoundError:
+        return f"{path}: vanished while it was read."
+    except ValueError as error:
+        return (
+            f"{path.parent / str(error)}."
+            if isinstance(error, CorruptShard)
+            else f"{path}: {error}."
+        )
+    return ""
+
+
+def seed_pair(seed: int, stream: int, counter: tf.Tensor | int) -> tf.Tensor:
+    """int64 `[2]`: seed of one draw: the run's seed, the kind of draw, a counter of epoch, record,
+    block or batch.
+    """
+    return tf.stack([tf.constant(seed * 16 + stream, tf.int64), tf.cast(counter, tf.int64)])
+
+
+FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY = range(8)
+"""Kinds of draws."""
+
+
+def character_weights(counts: Mapping[int, int]) -> np.ndarray:
+    """float32 `[256]`: loss weight by internal character id: inverse frequency, clipped to 0.1 …
+    10, mean 1 per frame.
+
+    Args:
+      counts: character id → frames; characters that never occur weigh 1.
+    """
+    weights = np.ones(256, np.float64)
+    ids = [character for character, count in counts.items() if count > 0]
+    if ids:
+        share = np.array([counts[character] for character in ids], np.float64)
+        share /= share.sum()
+        raw = np.clip(1 / (share * len(ids)), 0.1, 10)
+        weights[ids] = raw / (raw * share).sum()
+    return weights.astype(np.float32)
+
+
+def choose_variant(names: Sequence[str], draws: tf.Tensor, config: InputConfig) -> tf.Tensor:
+    """int64 `[]`: index into `names`: a noisy variant with noise_prob, else the mirrored with
+    mirror_prob, else original.
+
+    Args:
+      names: variants, `original` among them; probabilities of absent ones fall to the original.
+      draws: float32 `[2]`, uniform in [0, 1).
+      config: the probabilities.
+    """
+    noisy = [index for index, name in enumerate(names) if name.startswith("noisy")]
+    noise_prob = config.noise_prob if noisy else 0.0
+    choice = tf.constant(names.index("original"), tf.int64)
+    if "mirrored" in names:
+        is_mirrored = draws[0] < noise_prob + config.mirror_prob * (1 - noise_prob)
+        choice = tf.where(is_mirrored, tf.constant(names.index("mirrored"), tf.int64), choice)
+    if noisy:
+        which = tf.gather(tf.constant(noisy, tf.int64), tf.cast(draws[1] * len(noisy), tf.int32))
+        choice = tf.where(draws[0] < noise_prob, which, choice)
+    return choice
+
+
+def _read(paths: tf.Tensor, cycle: int) -> tf.data.Dataset:
+    """Records of the shards `[shards, variants]`: each element string `[variants]`."""
+
+    def one(row: tf.Tensor) -> tf.data.Dataset:
+        files = tuple(
+            tf.data.TFRecordDataset(row[k], buffer_size=1 << 20) for k in range(paths.shape[1])
+        )
+        return tf.data.Dataset.zip(files).map(lambda *records: tf.stack(records))
+
+    return tf.data.Dataset.from_tensor_slices(paths).interleave(
+        one, cycle_length=cycle, block_length=1
+    )
+
+
+def training_epoch(
+    config: InputConfig, source: Source, *, seed: int, epoch: tf.Tensor
+) -> tf.data.Dataset:
+    """Serialised records of one epoch, string `[≤ block_records]` per block: files, then records in
+    another order.
+
+    Records are shuffled by windows of `shuffle_records`, drawn from `shuffle_files` files at a
+    time.
+    """
+    use_variants = config.augment and config.augment_from == "variants"
+    names = list(source.shards) if use_variants else ["original"]
+    paths = tf.constant(np.array([source.shards[name] for name in names], object).T.astype(str))
+    paths = tf.random.experimental.stateless_shuffle(paths, seed_pair(seed, FILES, epoch))
+    window = -(-config.shuffle_records // config.block_records) * config.block_records
+
+    def mix(index: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
+        counter = epoch * 2**32 + index
+        if use_variants:
+            draws = tf.random.stateless_uniform(
+                [tf.shape(records)[0], 2], seed_pair(seed, VARIANTS, counter)
+            )
+            which = tf.map_fn(
+                lambda pair: choose_variant(names, pair, config),
+                draws,
+                fn_output_signature=tf.int64,
+            )
+            records = tf.gather(records, which, batch_dims=1)
+        else:
+            records = records[:, 0]
+        records = tf.random.experimental.stateless_shuffle(
+            records, seed_pair(seed, RECORDS, counter)
+        )
+        return tf.data.Dataset.from_tensor_slices(records).batch(config.block_records)
+
+    return _read(paths, config.shuffle_files).batch(window).enumerate().flat_map(mix)
+
+
+def evaluation_epoch(config: InputConfig, source: Source) -> tf.data.Dataset:
+    """Serialised records in the order of the shards, string `[≤ block_records]` per block."""
+    files = tf.data.Dataset.from_tensor_slices(list(source.shards["original"]))
+    return files.flat_map(tf.data.TFRecordDataset).batch(config.block_records)

@@ -1,0 +1,84 @@
+"""Packed rows back into typed columns inside a graph: the first op of the jitted training step.
+
+Fields of one width lie together (`exphil_tf.features.packing`), so there is one bitcast per dtype
+and the rest are slices, which XLA fuses away.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.features.packing import (
+    CONTROLLER_FIELDS,
+    LAYOUT,
+    ROW_BYTES,
+    STICK_STEPS,
+    TRIGGER_STEPS,
+    Slot,
+)
+from exphil_tf.features.schema import Field, Store
+
+
+def _runs() -> list[list[Slot]]:
+    """Slots in row order, split where the stored dtype changes."""
+    runs: list[list[Slot]] = []
+    for slot in sorted(LAYOUT.slots.values(), key=lambda slot: slot.offset):
+        if not runs or runs[-1][-1].dtype != slot.dtype:
+            runs.append([])
+        runs[-1].append(slot)
+    return runs
+
+
+def _natural(stored: tf.Tensor, field: Field) -> tf.Tensor:
+    """Stored values in natural units: as `packing.from_stored`."""
+    if field.store is Store.STICK:
+        return tf.cast(stored, tf.float32) / np.float32(STICK_STEPS)
+    if field.store is Store.TRIGGER:
+        return tf.cast(stored, tf.float32) / np.float32(TRIGGER_STEPS)
+    return stored
+
+
+def unpack_state(state: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Typed columns in natural units: `packing.unpack` for graphs, equal to it bit for bit.
+
+    Args:
+      state: uint8 `[..., ROW_BYTES]`.
+
+    Returns: name → `[..., *field.shape]` in the field's dtype; per-player columns are `[...,
+    own/opponent]`.
+
+    Raises:
+      ValueError: if the last axis is not a row.
+    """
+    if state.shape[-1] != ROW_BYTES:
+        raise ValueError(
+            f"state: want uint8 [..., {ROW_BYTES}]. Received: {state.dtype} {state.shape}"
+        )
+    lead = (
+        tf.shape(state)[:-1] if None in state.shape.as_list()[:-1] else state.shape.as_list()[:-1]
+    )
+    columns: dict[str, tf.Tensor] = {}
+    for run in _runs():
+        bytes_, width = state[..., run[0].offset : run[-1].stop], run[0].dtype.itemsize
+        if width > 1:
+            bytes_ = tf.reshape(bytes_, tf.concat([lead, [-1, width]], 0))
+        stored = tf.bitcast(bytes_, tf.as_dtype(run[0].dtype.newbyteorder("=")))
+        for slot in run:
+            begin = (slot.offset - run[0].offset) // width
+            values = (
+                stored[..., begin : begin + slot.count] if slot.field.shape else stored[..., begin]
+            )
+            columns[slot.field.name] = _natural(values, slot.field)
+    return {name: columns[name] for name in LAYOUT.slots}
+
+
+def unpack_actions(actions: tf.Tensor) -> dict[str, tf.Tensor]:
+    """One player's controller in natural units: `c.main_x` … `c.buttons`, each `[...]`.
+
+    Args:
+      actions: uint8 `[..., ACTION_BYTES]`.
+    """
+    columns: dict[str, tf.Tensor] = {}
+    for index, field in enumerate(CONTROLLER_FIELDS):
+        stored = tf.bitcast(actions[..., index], tf.as_dtype(LAYOUT.slots[field.name].dtype))
+        columns[field.name] = _natural(stored, field)
+    return columns
