@@ -230,10 +230,20 @@ def unpack(rows: np.ndarray) -> Frames:
     return Frames(columns)
 
 
+@functools.cache
+def _mirrored_planes() -> np.ndarray:
+    """int `[planes]`: planes that a reflection changes, a tenth of a row."""
+    order, xor, add = mirror_table()
+    return np.flatnonzero((order != np.arange(ROW_BYTES)) | (xor != 0) | (add != 0))
+
+
 def mirror_planes(planes: np.ndarray) -> np.ndarray:
     """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`; an involution."""
-    table = mirror_table()
-    return (planes[table.order] ^ table.xor[:, None]) + table.add[:, None]
+    order, xor, add = mirror_table()
+    touched = _mirrored_planes()
+    mirrored = planes.copy()
+    mirrored[touched] = (planes[order[touched]] ^ xor[touched, None]) + add[touched, None]
+    return mirrored
 
 
 def noisy_planes(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> np.ndarray:

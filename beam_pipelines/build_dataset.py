@@ -1,0 +1,244 @@
+"""Replays → dataset, from start to finish: refuse, reuse, sweep, run, tidy up.
+
+`build_dataset` is what `python -m exphil_tf.preprocess` and training call. It is idempotent: a finished dataset of the
+same files and configuration is returned as it is, an unfinished one is built anew from nothing, and one process at a
+time works on a folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import logging
+import os
+import re
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipelines import progress, storage
+from beam_pipelines.options import beam_workers, pipeline_options
+from beam_pipelines.plan import input_hash, refused_content
+from beam_pipelines.settings import DatasetConfig, content_config
+from beam_pipelines.spill import SPILL
+from beam_pipelines.transforms import BuildDataset, scan
+from exphil_tf import errors
+from exphil_tf.errors import UserError
+from exphil_tf.records import manifest as manifests
+from exphil_tf.records.manifest import Manifest, load_manifest
+from exphil_tf.records.shards import ShardName, sweep
+from exphil_tf.replays.sources import Found
+
+OnProgress = Callable[[progress.Count], None]
+_POLL_S = 0.25
+_OS_ERROR = re.compile(r"\[Errno (\d+)\] ([^\n:]*)(?:: '([^'\n]*)')?")
+_log = logging.getLogger(__name__)
+
+
+def find_replays(replays: Sequence[str]) -> Found:
+    """Every replay of the given paths.
+
+    Raises:
+      UserError: if a path is missing, or nothing in them looks like a replay.
+    """
+    try:
+        found = storage.find(replays)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"--replays: {error.filename}: no such file or folder",
+            "Give a folder of .slp files, a zip, or a .slp file.",
+            exit_code=errors.EXIT_NO_INPUT,
+        ) from error
+    if not found.sources and not found.refused:
+        raise UserError(
+            f"--replays: no .slp file or zip in {' '.join(map(str, replays))}",
+            "Give the folder in which Slippi saves replays, or make some: python -m exphil_tf.samples.",
+            exit_code=errors.EXIT_NO_INPUT,
+        )
+    return found
+
+
+def finished(config: DatasetConfig, found: Found) -> Manifest | None:
+    """The manifest in the output folder, if it is that of the same files and configuration.
+
+    Raises:
+      UserError: if there is a finished dataset of something else and `overwrite` isn't set.
+    """
+    folder = Path(config.output)
+    if storage.is_remote(config.output) or not (folder / manifests.MANIFEST).exists():
+        return None
+    try:
+        manifest = load_manifest(folder)
+    except manifests.ManifestError as error:
+        if config.overwrite:
+            return None
+        raise UserError(str(error), exit_code=errors.EXIT_INCOMPATIBLE) from error
+    difference = _difference(manifest, config, found)
+    if not difference:
+        return manifest
+    if config.overwrite:
+        return None
+    raise UserError(
+        f"--output: {folder} holds a finished dataset of {difference}",
+        "Choose another folder, or pass --overwrite to replace it.",
+        exit_code=errors.EXIT_CANNOT_CREATE,
+    )
+
+
+def _difference(manifest: Manifest, config: DatasetConfig, found: Found) -> str:
+    wanted = content_config(config)
+    names = sorted({*wanted, *manifest.config})
+    changed = [name for name in names if wanted.get(name) != manifest.config.get(name)]
+    if changed:
+        return f"another configuration ({', '.join(changed[:4])})"
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        contents = [one.content for one in threads.map(scan, found.sources)]
+    if input_hash([*contents, *map(refused_content, found.refused)]) != manifest.input_hash:
+        return "other replays"
+    return ""
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for this process; the lock leaves no file and ends with the process.
+
+    Raises:
+      UserError: if another process holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"--output: another process is writing {folder}",
+                "Wait for it, or choose another folder.",
+                exit_code=errors.EXIT_CANNOT_CREATE,
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(folder: Path) -> None:
+    """Removes what an earlier run left: the manifest first, so that the folder is unfinished from then on."""
+    (folder / manifests.MANIFEST).unlink(missing_ok=True)
+    swept = sweep(folder)
+    if swept:
+        _log.info("swept %d unfinished files of a killed run", len(swept))
+    for path in folder.glob("*.tfrecord"):
+        with contextlib.suppress(ValueError):
+            ShardName.parse(path.name)
+            path.unlink()
+    for name in (manifests.GAMES, manifests.REJECTED):
+        (folder / name).unlink(missing_ok=True)
+
+
+def build_dataset(
+    config: DatasetConfig,
+    *,
+    beam_flags: Sequence[str] = (),
+    on_progress: OnProgress | None = None,
+    found: Found | None = None,
+) -> Manifest:
+    """Builds a dataset, or returns the finished one of the same files and configuration.
+
+    Args:
+      config: of the job.
+      beam_flags: Beam options, such as `--runner=DaskRunner`.
+      on_progress: called now and then with what is done.
+      found: `find_replays(config.replays)`, if already at hand.
+
+    Raises:
+      UserError: what the user can put right.
+      OSError: disk full, and the like; the folder then holds no manifest, and a rerun starts clean.
+    """
+    options = _options(beam_flags)
+    found = found or find_replays(config.replays)
+    if storage.is_remote(config.output):
+        raise UserError(
+            f"--output: {config.output} is remote", "Submit the job with --runner=DataflowRunner."
+        )
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        manifest = finished(config, found)
+        if manifest is not None:
+            sweep(folder)
+            return manifest
+        _prepare(folder)
+        spill_folder = folder.resolve() / f"{SPILL}-{uuid.uuid4().hex[:8]}"
+        try:
+            _run(config, options, spill_folder=spill_folder, on_progress=on_progress)
+        finally:
+            shutil.rmtree(spill_folder, ignore_errors=True)
+        return load_manifest(folder)
+
+
+def _options(beam_flags: Sequence[str]) -> PipelineOptions:
+    try:
+        return pipeline_options(beam_flags)
+    except ValueError as error:
+        raise UserError(str(error), "See --help.") from error
+
+
+def _run(
+    config: DatasetConfig,
+    options: PipelineOptions,
+    *,
+    spill_folder: Path,
+    on_progress: OnProgress | None,
+) -> None:
+    workers = beam_workers(options)
+    processes = config.worker.workers or max(1, config.worker.processes // workers)
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | BuildDataset(config, processes=processes, spill_folder=str(spill_folder))
+    with _reporting(spill_folder, on_progress):
+        try:
+            result = pipeline.run()
+            result.wait_until_finish()
+        except OSError:
+            raise
+        except Exception as error:
+            raise _system_error(error) or error from None
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """The OSError of a worker, which Beam passes on as text."""
+    found = _OS_ERROR.findall(str(error))
+    if not found:
+        return None
+    code, text, path = found[-1]
+    return (
+        OSError(int(code), text or os.strerror(int(code)), path)
+        if int(code) in errno.errorcode
+        else None
+    )
+
+
+@contextlib.contextmanager
+def _reporting(folder: Path, on_progress: OnProgress | None) -> Iterator[None]:
+    if on_progress is None:
+        yield
+        return
+    stop = threading.Event()
+
+    def poll() -> None:
+        while not stop.wait(_POLL_S):
+            on_progress(progress.read(folder))
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        on_progress(progress.read(folder))

@@ -1,0 +1,74 @@
+"""Beam's own flags: which of ours are left to it, and which runner a job runs on.
+
+FnApiRunner is named explicitly because Beam's default tries to download another runner first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
+
+DEFAULT_RUNNER = "FnApiRunner"
+_LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
+
+
+def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
+    """Options of the given flags, with our default runner.
+
+    Raises:
+      ValueError: if Beam doesn't know a flag or refuses a value.
+    """
+    _refuse_unknown(flags)
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    if standard.runner in (None, "DirectRunner"):
+        standard.runner = DEFAULT_RUNNER
+    options.view_as(SetupOptions).save_main_session = False
+    return options
+
+
+def known_flags() -> list[str]:
+    """Every flag of every option class of Beam."""
+    return sorted(flag for flag in _parser()._option_string_actions if flag.startswith("--"))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ValueError(f"Beam: {message}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)  # type: ignore[attr-defined]
+    return parser
+
+
+def _refuse_unknown(flags: Sequence[str]) -> None:
+    _, unknown = _parser().parse_known_args(list(flags))
+    if unknown:
+        name = unknown[0].partition("=")[0]
+        near = difflib.get_close_matches(name, known_flags(), n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name}: neither an option of this command nor of Beam.{hint}")
+
+
+def is_local(options: PipelineOptions) -> bool:
+    """Whether the job runs in this machine's processes under Beam's own runner."""
+    return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+
+
+def beam_workers(options: PipelineOptions) -> int:
+    """Beam workers that share this machine's cores."""
+    direct = options.view_as(DirectOptions)
+    if not is_local(options) or direct.direct_running_mode == "in_memory":
+        return 1
+    return max(1, direct.direct_num_workers)

@@ -1,0 +1,152 @@
+"""TFRecord files: framing with CRC32C, atomic writing, checked reading.
+
+A file appears under its name only when it is whole: temporary name in the same folder → write → flush → fsync →
+`os.replace` → fsync of the folder. What a killed process leaves behind begins with `TEMPORARY` and is swept at the
+next start. CRCs catch damaged bytes, but a file cut at a record's border still reads well: counts and the whole
+file's sha256 stand in the manifest for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import google_crc32c
+
+TEMPORARY = ".tmp-"
+"""Prefix of everything that is not finished."""
+_MASK_DELTA = 0xA282EAD8
+_MAX_RECORD_BYTES = 1 << 28
+_SHARD_NAME = re.compile(r"(train|validation|test)-([a-z0-9_]+)-(\d{5})-of-(\d{5})\.tfrecord")
+
+
+class ShardName(NamedTuple):
+    """Place of a shard in a dataset."""
+
+    split: str
+    variant: str
+    index: int
+    count: int
+
+    @property
+    def path(self) -> str:
+        """File name, `{split}-{variant}-{index:05d}-of-{count:05d}.tfrecord`."""
+        return f"{self.split}-{self.variant}-{self.index:05d}-of-{self.count:05d}.tfrecord"
+
+    @classmethod
+    def parse(cls, path: str) -> ShardName:
+        """The place that a file name tells; ValueError if it is no shard's name."""
+        match = _SHARD_NAME.fullmatch(path)
+        if not match:
+            raise ValueError(f"{path}: want split-variant-00000-of-00001.tfrecord")
+        return cls(match[1], match[2], int(match[3]), int(match[4]))
+
+
+class Written(NamedTuple):
+    """A finished file."""
+
+    path: str
+    sha256: str
+    bytes: int
+
+
+class CorruptShard(ValueError):
+    """A shard whose bytes are not what was written."""
+
+
+def _masked_crc(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    return (crc >> 15 | crc << 17) + _MASK_DELTA & 0xFFFFFFFF
+
+
+def frame(record: bytes) -> bytes:
+    """A record as it lies in a TFRecord file: length, its CRC, the bytes, their CRC."""
+    length = struct.pack("<Q", len(record))
+    return b"".join(
+        (
+            length,
+            struct.pack("<I", _masked_crc(length)),
+            record,
+            struct.pack("<I", _masked_crc(record)),
+        )
+    )
+
+
+def write_file(path: Path, parts: Iterable[bytes]) -> Written:
+    """Writes a file whole or not at all.
+
+    Args:
+      path: its final name; an existing file is replaced.
+      parts: the bytes, in order.
+
+    Raises:
+      OSError: as the system does (disk full…); the file of that name is then as before.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
+    digest, size = hashlib.sha256(), 0
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                digest.update(part)
+                size += len(part)
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return Written(path.name, digest.hexdigest(), size)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> list[str]:
+    """Removes what killed runs left in a folder; returns the names."""
+    stale = sorted(folder.glob(f"{TEMPORARY}*"))
+    for path in stale:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    return [path.name for path in stale]
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Records of a TFRecord file, in order, CRCs checked.
+
+    Raises:
+      CorruptShard: names the record and what is wrong with it.
+    """
+    with path.open("rb") as file:
+        for index, start in enumerate(iter(file.tell, None)):
+            head = file.read(12)
+            if not head:
+                return
+            where = f"{path.name}: record {index} at byte {start}"
+            if len(head) < 12:
+                raise CorruptShard(f"{where}: cut off inside its header")
+            (length,), (check,) = struct.unpack("<Q", head[:8]), struct.unpack("<I", head[8:])
+            if check != _masked_crc(head[:8]) or length > _MAX_RECORD_BYTES:
+                raise CorruptShard(f"{where}: damaged length")
+            body = file.read(length + 4)
+            if len(body) < length + 4:
+                raise CorruptShard(f"{where}: cut off, {len(body)} of {length + 4} bytes are left")
+            record = body[:length]
+            if struct.unpack("<I", body[length:])[0] != _masked_crc(record):
+                raise CorruptShard(f"{where}: checksum does not match")
+            yield record

@@ -1,0 +1,153 @@
+"""Checks a dataset byte by byte against its manifest: checksums, CRCs, counts, stray and missing files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from exphil_tf.records.example import decode_header, decode_planes
+from exphil_tf.records.manifest import FileEntry, Manifest, ManifestError, ShardEntry, load_manifest
+from exphil_tf.records.shards import TEMPORARY, CorruptShard, read_records
+
+_READ_BYTES = 1 << 20
+
+
+class Report(NamedTuple):
+    """What `verify` found.
+
+    Attributes:
+      problems: one line each, naming the file; empty if the dataset is sound.
+      shards, records, frames, bytes: what was read.
+    """
+
+    problems: list[str]
+    shards: int = 0
+    records: int = 0
+    frames: int = 0
+    bytes: int = 0
+
+
+def verify(
+    folder: Path | str, *, deep: bool = False, progress: Callable[[int], None] | None = None
+) -> Report:
+    """Checks every file of a dataset.
+
+    Args:
+      folder: the dataset.
+      deep: also decompress every record.
+      progress: called with the bytes of each shard once it is done.
+
+    Raises:
+      FileNotFoundError, ManifestError: if there is no readable manifest.
+    """
+    folder = Path(folder)
+    manifest = load_manifest(folder)
+    problems = [*_stray_files(folder, manifest), *_totals(manifest)]
+    for entry in manifest.files.values():
+        problems += _checksum(folder / entry.path, entry)
+    problems += _rejects(folder, manifest)
+    records = frames = size = 0
+    for entry in manifest.shards():
+        found = _shard(folder, entry, manifest, deep=deep)
+        problems += found.problems
+        records, frames, size = records + found.records, frames + found.frames, size + found.bytes
+        if progress is not None:
+            progress(entry.bytes)
+    return Report(problems, len(manifest.shards()), records, frames, size)
+
+
+def _stray_files(folder: Path, manifest: Manifest) -> list[str]:
+    known = {entry.path for entry in manifest.shards()}
+    found = {path.name for path in folder.glob("*.tfrecord")}
+    lines = [
+        f"{name}: not in the manifest (left by another run?)" for name in sorted(found - known)
+    ]
+    return lines + [
+        f"{path.name}: left by a killed run" for path in sorted(folder.glob(f"{TEMPORARY}*"))
+    ]
+
+
+def _totals(manifest: Manifest) -> list[str]:
+    totals, shards = manifest.totals, manifest.shards()
+    own = {
+        "totals.shards": (totals.shards, len(shards)),
+        "totals.records": (totals.records, sum(entry.records for entry in shards)),
+        "totals.bytes": (totals.bytes, sum(entry.bytes for entry in shards)),
+        "totals.rejected": (totals.rejected, sum(manifest.rejects.values())),
+        "totals.games": (totals.games, sum(stats.games for stats in manifest.stats.values())),
+        "totals.files": (totals.files, totals.games + totals.rejected),
+    }
+    for split, stats in manifest.stats.items():
+        for variant, entries in manifest.splits.get(split, {}).items():
+            own[f"{split}.{variant}.frames"] = (
+                stats.frames,
+                sum(entry.frames for entry in entries),
+            )
+    return [
+        f"manifest.json: {name}: want {want}. Received: {got}"
+        for name, (want, got) in own.items()
+        if want != got
+    ]
+
+
+def _checksum(path: Path, entry: ShardEntry | FileEntry) -> list[str]:
+    if not path.is_file():
+        return [f"{entry.path}: missing"]
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while part := file.read(_READ_BYTES):
+            digest.update(part)
+            size += len(part)
+    if size != entry.bytes:
+        return [f"{entry.path}: want {entry.bytes} bytes. Received: {size}"]
+    if digest.hexdigest() != entry.sha256:
+        return [f"{entry.path}: sha256 differs from the manifest"]
+    return []
+
+
+def _rejects(folder: Path, manifest: Manifest) -> list[str]:
+    entry = manifest.files.get("rejected")
+    if entry is None or not (folder / entry.path).is_file():
+        return []
+    try:
+        lines = (folder / entry.path).read_text(encoding="utf-8").splitlines()
+        reasons = Counter(json.loads(line)["reason"] for line in lines)
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{entry.path}: damaged: {error}"]
+    if reasons != Counter(manifest.rejects):
+        return [f"{entry.path}: want {manifest.rejects}. Received: {dict(reasons)}"]
+    return []
+
+
+def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -> Report:
+    path = folder / entry.path
+    problems = _checksum(path, entry)
+    records = frames = 0
+    games: set[bytes] = set()
+    if path.is_file():
+        try:
+            for record in read_records(path):
+                header = decode_header(record)
+                if deep:
+                    decode_planes(header.blob)
+                records += 1
+                frames += min(header.valid, manifest.chunk_frames)
+                games.add(header.meta.key)
+        except CorruptShard as error:
+            problems.append(str(error))
+        except ValueError as error:
+            problems.append(f"{entry.path}: record {records}: {error}")
+        found = {"records": records, "frames": frames, "games": len(games)}
+        problems += [
+            f"{entry.path}: want {getattr(entry, name)} {name}. Received: {count}"
+            for name, count in found.items()
+            if count != getattr(entry, name)
+        ]
+    return Report(problems, 1, records, frames, path.stat().st_size if path.is_file() else 0)
+
+
+__all__ = ["ManifestError", "Report", "verify"]
