@@ -112,10 +112,10 @@ def test_each_source_outranks_the_one_before(tmp_path, presets):
         (["--config", file, "--preset", "big"], env, 4),
         (["--batch-size", "5", "--config", file, "--preset", "big"], env, 5),
     ]
-    for argv, environment, want in steps:
-        got = load(Toy, argv, env=environment, presets=presets)
-        assert got.inner.batch_size == want, argv
+    loaded = [load(Toy, argv, env=environment, presets=presets) for argv, environment, _ in steps]
+    assert [got.inner.batch_size for got in loaded] == [want for _, _, want in steps]
     # What the higher sources don't name still comes from the lower ones.
+    got = loaded[-1]
     assert got.inner.hidden == (256, 256)
     assert got.inner.lr == 1e-3
 
