@@ -9,6 +9,15 @@ differs from the frame before; on all others, repeating the previous action is r
 
 from dataclasses import dataclass
 
+HEAD_TITLES = {
+    "buttons": "Buttons",
+    "main_x": "Main stick x",
+    "main_y": "Main stick y",
+    "c_x": "C-stick x",
+    "c_y": "C-stick y",
+    "shoulder": "Shoulder",
+}
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -112,3 +121,46 @@ class PolicyMetrics:
     """`main` and `c`."""
     confusion: dict[str, list[list[float]]]
     """Per axis `[human bucket][bucket]`: mean probability; rows sum to 1, or 0 if never held."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a training log."""
+
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A policy and its baselines on the same frames, and where all of it came from."""
+
+    provenance: dict[str, str | int | float]
+    """What was measured on what: names, checksums, split, delay, versions."""
+    policy: PolicyMetrics
+    baselines: dict[str, PolicyMetrics]
+    """By `baselines.NAMES`."""
+    curves: dict[str, Curve]
+    """NLL in nats per frame while training, by `train` and `validation`; empty without a log."""
+
+    def best_baseline(self, head: str | None = None) -> str:
+        """Name of the baseline with the lowest NLL: of one head, or of the whole action."""
+        return min(self.baselines, key=lambda name: self.nll(name, head))
+
+    def nll(self, name: str, head: str | None = None) -> float:
+        """Nats per frame of `policy` or a baseline: of one head, or of the whole action."""
+        metrics = self.policy if name == "policy" else self.baselines[name]
+        return metrics.nll if head is None else metrics.heads[head].nll
+
+    def gain(self, head: str | None = None) -> float:
+        """How far the policy's NLL is below the best baseline's, as a share of that; < 0: above."""
+        best = self.nll(self.best_baseline(head), head)
+        return (best - self.nll("policy", head)) / best
+
+    def best_accuracy(self, head: str) -> float:
+        """The highest accuracy of a baseline on one head."""
+        return max(metrics.heads[head].accuracy for metrics in self.baselines.values())
+
+    def beats_baselines(self, head: str | None = None) -> bool:
+        """Whether the policy's NLL is below that of every baseline."""
+        return self.nll("policy", head) < self.nll(self.best_baseline(head), head)

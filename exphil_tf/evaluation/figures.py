@@ -1,0 +1,233 @@
+"""The report's figures as SVG text that takes its colours from the page around it.
+
+Figures are drawn with stand-in colours, which are then replaced by CSS variables, so one figure
+suits a light and a dark page. Text stays text. Nothing refers to anything outside: heat maps are
+embedded images, XML headers and namespaces are dropped, and identifiers are prefixed per figure.
+The drawing is deterministic, so equal results give equal bytes.
+
+plotly was dropped: its script adds megabytes to every page.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+from exphil_tf.evaluation.results import HEAD_TITLES, Curve, Evaluation, PolicyMetrics
+from exphil_tf.features.controller import AXES, COMPONENTS
+from exphil_tf.melee.enums import BUTTONS
+
+# Stand-in colour -> CSS variable of the page.
+INK, MUTED, GRID, POLICY, HUMAN, OTHER, PAPER = (f"#0000{n:02x}" for n in range(1, 8))
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    POLICY: "--policy",
+    HUMAN: "--human",
+    OTHER: "--other",
+    PAPER: "--paper",
+}
+# Hues of heat maps, as they have to be pixels: legible on white and on near-black.
+_HUMAN_HUE, _POLICY_HUE = (0.88, 0.45, 0.13), (0.15, 0.50, 0.85)
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "exphil",
+    "font.size": 9,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "grid.color": GRID,
+    "legend.frameon": False,
+}
+
+
+def nll_bars(evaluation: Evaluation) -> str:
+    """NLL of the whole action and of each head: policy against baselines."""
+    names = ["policy", *sorted(evaluation.baselines, key=evaluation.nll)]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 4.6), layout="constrained")
+        grid = figure.add_gridspec(3, 3)
+        panels: list[tuple[str | None, Axes]] = [(None, figure.add_subplot(grid[0, :]))]
+        for index, head in enumerate(COMPONENTS):
+            panels.append((head, figure.add_subplot(grid[1 + index // 3, index % 3])))
+        for head, axes in panels:
+            _bars(axes, names, [evaluation.nll(name, head) for name in names])
+            axes.set_title(HEAD_TITLES[head] if head else "Whole action")
+            gain = evaluation.gain(head)
+            verdict = f"{-gain:+.0%}".replace("-", "−")
+            axes.set_title(verdict, loc="right", fontsize=8, fontweight="normal",
+                           color=MUTED if gain > 0 else HUMAN)  # fmt: skip
+        return _svg(figure, "nll", "Negative log-likelihood of policy and baselines, per head")
+
+
+def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
+    """Horizontal bars with their values at the end, best possible (0) on the left."""
+    colours = [POLICY if name == "policy" else OTHER for name in names]
+    axes.barh(range(len(names)), values, color=colours, height=0.7)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(values) * 1.18 or 1)
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    axes.spines[["bottom", "left"]].set_visible(False)
+    for row, value in enumerate(values):
+        axes.annotate(f"{value:.3f}", (value, row), xytext=(3, 0), textcoords="offset points",
+                      va="center", color=INK, fontsize=8)  # fmt: skip
+
+
+def calibration(metrics: PolicyMetrics) -> str:
+    """Reliability of each head: how often predictions of a confidence come true."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 2.3), layout="constrained")
+        for axes, head in zip(figure.subplots(1, 6, sharey=True), COMPONENTS, strict=True):
+            curve = metrics.heads[head].calibration
+            filled = [i for i, weight in enumerate(curve.weight) if weight > 0]
+            x, y = ([values[i] for i in filled] for values in (curve.confidence, curve.accuracy))
+            share = np.array(curve.weight)[filled] / sum(curve.weight)
+            axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+            axes.plot(x, y, color=POLICY, linewidth=1.2)
+            axes.scatter(x, y, s=8 + 120 * share, color=POLICY, linewidths=0, zorder=3)
+            axes.set(xlim=(0, 1), ylim=(0, 1.02), title=HEAD_TITLES[head], aspect="equal")
+            axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
+            axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
+            axes.set_xlabel(f"ECE {100 * metrics.heads[head].ece:.1f} %")
+        figure.supxlabel("confidence", color=MUTED, fontsize=9)
+        figure.supylabel("came true", color=MUTED, fontsize=9)
+        return _svg(figure, "calibration", "Calibration curve of each head")
+
+
+def press_rates(metrics: PolicyMetrics) -> str:
+    """Share of frames on which each button is held: human, sampled policy, likeliest choice."""
+    buttons = list(metrics.buttons.values())
+    rows = {
+        "human": ({"facecolors": "none", "edgecolors": HUMAN, "linewidths": 2, "s": 110},
+                  [button.rate for button in buttons]),
+        "policy, sampled": ({"color": POLICY, "s": 36},
+                            [button.predicted_rate for button in buttons]),
+        "policy, likeliest choice": ({"color": POLICY, "marker": "|", "s": 80},
+                                     [button.likeliest_rate for button in buttons]),
+    }  # fmt: skip
+    positive = [value for _, values in rows.values() for value in values if value > 0]
+    floor = 10 ** np.floor(np.log10(max(min(positive, default=1), 2e-6)))
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 3.1), layout="constrained")
+        axes = figure.subplots()
+        for y, button in enumerate(buttons):
+            ends = np.maximum([button.rate, button.predicted_rate], floor)
+            axes.plot(ends, [y, y], color=GRID, linewidth=3, zorder=1)
+        for label, (marker, values) in rows.items():
+            y = range(len(BUTTONS))
+            axes.scatter(np.maximum(values, floor), y, label=label, zorder=3, **marker)
+        _rate_axes(axes, floor)
+        return _svg(figure, "press", "Press rates of human and policy, per button")
+
+
+def _rate_axes(axes: Axes, floor: float) -> None:
+    axes.set_xscale("log")
+    axes.set_xlim(floor * 0.85, 1)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(range(len(BUTTONS)), [name.replace("_", "-") for name in BUTTONS])
+    axes.invert_yaxis()
+    axes.grid(axis="x", linewidth=0.5)
+    axes.tick_params(length=0, which="both")
+    axes.set_xlabel("share of frames held; what is never held stands at the left edge")
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+
+
+def sticks(metrics: PolicyMetrics) -> str:
+    """Where the sticks are held, human beside policy, on one logarithmic scale of darkness."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 2.75), layout="constrained")
+        panels = iter(figure.subplots(1, 4))
+        for stick, title in (("main", "Main stick"), ("c", "C-stick")):
+            histogram = metrics.sticks[stick]
+            for who, hue, values in (
+                ("human", _HUMAN_HUE, histogram.human),
+                ("policy", _POLICY_HUE, histogram.model),
+            ):
+                axes = next(panels)
+                axes.imshow(_shade(np.array(values).T, hue), origin="lower", extent=(-1, 1, -1, 1))
+                axes.set(title=f"{title}, {who}", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+                axes.tick_params(length=0)
+        return _svg(figure, "sticks", "Stick positions of human and policy")
+
+
+def confusion(metrics: PolicyMetrics) -> str:
+    """Mean predicted probability of each bucket (across) by the human's bucket (up)."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 2.75), layout="constrained")
+        for axes, axis in zip(figure.subplots(1, 4), AXES, strict=True):
+            shade = _shade(np.array(metrics.confusion[axis]), _POLICY_HUE)
+            axes.imshow(shade, origin="lower", extent=(-1, 1, -1, 1))
+            axes.set(title=HEAD_TITLES[axis], xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+            axes.set_xlabel("policy")
+            axes.tick_params(length=0)
+        figure.supylabel("human", color=MUTED, fontsize=9)
+        return _svg(figure, "confusion", "Predicted against human bucket, per stick axis")
+
+
+def training_curves(curves: dict[str, Curve], level: float, level_name: str) -> str:
+    """NLL over training steps, and the best baseline's as a line to get below."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(9.6, 2.8), layout="constrained")
+        axes = figure.subplots()
+        for name, curve in curves.items():
+            colour, width = (OTHER, 1.0) if name == "train" else (POLICY, 2.0)
+            marker = "o" if len(curve.steps) < 30 and name != "train" else ""
+            axes.plot(curve.steps, curve.values, color=colour, linewidth=width, label=name,
+                      marker=marker, markersize=4)  # fmt: skip
+        axes.axhline(level, color=HUMAN, linewidth=1, linestyle="--", label=level_name)
+        highest = max(level, *(np.percentile(c.values, 98) for c in curves.values()))
+        lowest = min(level, *(min(c.values) for c in curves.values()))
+        axes.set_ylim(lowest - 0.05 * (highest - lowest), highest + 0.1 * (highest - lowest))
+        axes.set(xlabel="step", ylabel="nats per frame")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(linewidth=0.5)
+        axes.tick_params(length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.legend(loc="upper right")
+        return _svg(figure, "training", "Negative log-likelihood while training")
+
+
+def _shade(values: np.ndarray, hue: tuple[float, float, float]) -> np.ndarray:
+    """RGBA picture of shares: opaque at 1, one step fainter per factor of ten, clear at 1e-4."""
+    opacity = np.clip(1 + np.log10(np.maximum(values, 1e-9)) / 4, 0, 1)
+    return np.concatenate([np.broadcast_to(hue, (*values.shape, 3)), opacity[..., None]], -1)
+
+
+def _svg(figure: Figure, name: str, label: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    svg = re.sub(r'id="', f'id="{name}-', svg)
+    svg = re.sub(r"url\(#", f"url(#{name}-", svg)
+    svg = re.sub(r'xlink:href="#', f'xlink:href="#{name}-', svg)
+    svg = re.sub(r"font-family:[^;\"]*", "font-family: inherit", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg.strip()

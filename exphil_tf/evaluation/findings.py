@@ -1,0 +1,118 @@
+"""What the figures of an evaluation mean, in sentences: the part of a report that gets read.
+
+Thresholds are rules of thumb, named here once. A low NLL alone says little about play, so press
+rates and rare buttons are looked at however good it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.features.controller import COMPONENTS
+
+FEW_FRAMES = 20_000
+"""About five minutes of play, from which rare buttons cannot be judged."""
+RARE = 1e-3
+"""Buttons held on fewer frames are not judged."""
+POOR_ECE = 0.05
+HARD_CHARACTER = 1.25
+"""A character is named if its NLL is this many times the mean."""
+OVERFIT = 1.02
+"""Validation is said to have turned if it ends this many times above its best."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence and what it is."""
+
+    kind: Literal["good", "bad", "note"]
+    text: str
+
+
+def findings(evaluation: Evaluation) -> list[Finding]:
+    """The sentences, most important first."""
+    found = [
+        *_against_baselines(evaluation),
+        *_press_rates(evaluation),
+        *_calibration(evaluation),
+        *_characters(evaluation),
+        *_training(evaluation),
+    ]
+    if evaluation.policy.frames < FEW_FRAMES:
+        text = f"Only {evaluation.policy.frames:,} frames were measured: take small differences"
+        found.append(Finding("note", f"{text} and rare buttons with caution."))
+    return found
+
+
+def _against_baselines(evaluation: Evaluation) -> Iterator[Finding]:
+    behind = [head for head in COMPONENTS if not evaluation.beats_baselines(head)]
+    if not behind:
+        best = evaluation.best_baseline()
+        yield Finding(
+            "good",
+            "Beats all three baselines on every head; the whole action costs "
+            f"{evaluation.gain():.0%} fewer nats than the best of them ({best}).",
+        )
+    for head in behind:
+        best = evaluation.best_baseline(head)
+        yield Finding(
+            "bad",
+            f"{HEAD_TITLES[head]}: not better than the baseline “{best}” "
+            f"({evaluation.nll('policy', head):.3f} against {evaluation.nll(best, head):.3f}).",
+        )
+
+
+def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
+    judged = {n: b for n, b in evaluation.policy.buttons.items() if b.rate >= RARE}
+    off = {n: b for n, b in judged.items() if not b.rate / 2 <= b.predicted_rate <= b.rate * 2}
+    for name, button in off.items():
+        yield Finding(
+            "bad",
+            f"{name} is held on {button.rate:.1%} of the human's frames; sampled play would hold "
+            f"it on {button.predicted_rate:.1%}.",
+        )
+    never = [name for name, button in judged.items() if button.likeliest_rate < button.rate / 10]
+    if never:
+        yield Finding(
+            "note",
+            f"Always taking the likelier choice would all but give up {_listed(never)}: "
+            "play this policy by sampling.",
+        )
+    if judged and not off:
+        yield Finding(
+            "good", "Every common button is pressed at the human's rate within a factor 2."
+        )
+
+
+def _calibration(evaluation: Evaluation) -> Iterator[Finding]:
+    heads = evaluation.policy.heads.items()
+    poor = [f"{HEAD_TITLES[name]} ({head.ece:.1%})" for name, head in heads if head.ece > POOR_ECE]
+    if poor:
+        yield Finding("note", f"Confidence and outcome differ on {_listed(poor)}.")
+
+
+def _characters(evaluation: Evaluation) -> Iterator[Finding]:
+    metrics = evaluation.policy
+    hard = [
+        f"{row.name} ({row.nll:.2f} nats)"
+        for row in metrics.characters
+        if row.frames >= metrics.frames / 50 and row.nll > HARD_CHARACTER * metrics.nll
+    ]
+    if hard:
+        yield Finding("note", f"Much harder than the mean ({metrics.nll:.2f}): {_listed(hard)}.")
+
+
+def _training(evaluation: Evaluation) -> Iterator[Finding]:
+    curve = evaluation.curves.get("validation")
+    if curve is not None and curve.values[-1] > OVERFIT * min(curve.values):
+        best = curve.steps[curve.values.index(min(curve.values))]
+        yield Finding(
+            "note",
+            f"Validation was best at step {best:,} and rose until step {curve.steps[-1]:,}: more "
+            "games, more dropout or fewer epochs would help.",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

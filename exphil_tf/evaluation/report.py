@@ -1,0 +1,92 @@
+"""An evaluation as files: `evaluation.json` for programs, one self-contained `evaluation.html`.
+
+The page needs nothing from outside itself: no script, no font, no picture by address. It follows
+the reader's light or dark setting. Both files appear whole or not at all.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from exphil_tf.checkpoints import atomic
+from exphil_tf.evaluation import figures
+from exphil_tf.evaluation.baselines import NAMES
+from exphil_tf.evaluation.findings import findings
+from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.features.controller import COMPONENTS
+
+JSON_NAME = "evaluation.json"
+PAGE_NAME = "evaluation.html"
+FORMAT = 1
+"""Raised when a figure of `evaluation.json` changes its name or meaning."""
+
+
+def to_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Plain values of an evaluation; figures that are undefined are null, never NaN."""
+    plain = dataclasses.asdict(evaluation)
+    return {"format": FORMAT, **plain, "findings": [f.text for f in findings(evaluation)]}
+
+
+def page(evaluation: Evaluation) -> str:
+    """The HTML page."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "ratio": _ratio}
+    policy, best = evaluation.policy, evaluation.best_baseline()
+    return environment.get_template("report.html.j2").render(
+        evaluation=evaluation,
+        policy=policy,
+        title=evaluation.provenance["run"],
+        measured_on=evaluation.provenance["measured_on"],
+        baselines=NAMES,
+        best=best,
+        heads=COMPONENTS,
+        titles=HEAD_TITLES,
+        wins=sum(evaluation.beats_baselines(head) for head in COMPONENTS),
+        hardest=max((row.nll for row in policy.characters), default=1.0) or 1.0,
+        findings=findings(evaluation),
+        figures={name: Markup(svg) for name, svg in _figures(evaluation).items()},
+    )
+
+
+def write(evaluation: Evaluation, directory: Path) -> tuple[Path, Path]:
+    """Writes both files into `directory`, which is made if missing; their paths."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = directory / JSON_NAME, directory / PAGE_NAME
+    text = json.dumps(to_json(evaluation), indent=1, allow_nan=False)
+    for path, content in zip(paths, (text + "\n", page(evaluation)), strict=True):
+        atomic.write_bytes(path, content.encode())
+    return paths
+
+
+def _figures(evaluation: Evaluation) -> dict[str, str]:
+    policy, best = evaluation.policy, evaluation.best_baseline()
+    drawn = {
+        "nll": figures.nll_bars(evaluation),
+        "press": figures.press_rates(policy),
+        "sticks": figures.sticks(policy),
+        "confusion": figures.confusion(policy),
+        "calibration": figures.calibration(policy),
+        "training": "",
+    }
+    if evaluation.curves:
+        curves = evaluation.curves
+        drawn["training"] = figures.training_curves(curves, evaluation.nll(best), f"{best} (here)")
+    return drawn
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
+
+
+def _ratio(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

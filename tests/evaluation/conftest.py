@@ -1,0 +1,64 @@
+"""One evaluation of a made-up player and a made-up policy, for the report's tests."""
+
+import numpy as np
+import pytest
+
+from exphil_tf.evaluation.baselines import BaselineFit, neutral_buckets
+from exphil_tf.evaluation.metrics import Accumulator, Sample
+from exphil_tf.evaluation.results import Curve, Evaluation
+from exphil_tf.features.controller import COMPONENTS, ControllerCodec
+from exphil_tf.melee.enums import Character
+
+SIZES = ControllerCodec().sizes
+FRAMES = 1500
+
+
+def play(seed):
+    """Buckets of a player who mostly holds what he held: targets and the frame before."""
+    rng = np.random.default_rng(seed)
+    held = {n: np.asarray(v) for n, v in neutral_buckets(SIZES).items()}
+    rows = {name: [held[name]] for name in COMPONENTS}
+    for _ in range(FRAMES):
+        for name in COMPONENTS:
+            if rng.random() > 0.85:
+                held[name] = np.asarray(
+                    rng.random(8) < 0.1 if name == "buttons" else rng.integers(0, SIZES[name])
+                ).astype(int)
+            rows[name].append(held[name])
+    columns = {name: np.stack(values) for name, values in rows.items()}
+    return {n: c[1:] for n, c in columns.items()}, {n: c[:-1] for n, c in columns.items()}
+
+
+@pytest.fixture(scope="session")
+def evaluation() -> Evaluation:
+    """A policy that knows more than the baselines on every head but C-stick x."""
+    targets, previous = play(0)
+    rng = np.random.default_rng(1)
+    characters = rng.choice([Character.FOX, Character.MARTH], FRAMES)
+    sample = Sample.of(targets, previous, weights=np.ones(FRAMES), characters=characters)
+    fit = BaselineFit(SIZES)
+    fit.add(sample)
+    baselines = fit.baselines()
+    logits = {n: np.array(v) for n, v in baselines["repeat"].logits_fn(sample).items()}
+    for name in COMPONENTS[1:]:
+        logits[name] += np.eye(SIZES[name])[targets[name]] * (-1.0 if name == "c_x" else 1.5)
+    logits["buttons"] += (2 * targets["buttons"] - 1) * 2.0
+    logits["buttons"][:, 4] = -4.0
+
+    def score(scored):
+        accumulator = Accumulator(SIZES)
+        accumulator.add(scored, sample)
+        return accumulator.result()
+
+    provenance = {
+        "run": "<b>mamba</b> & co",
+        "measured_on": "made-up games",
+        "weights_sha256": "ab" * 32,
+        "frames": FRAMES,
+    }
+    curves = {
+        "train": Curve([10, 20, 30], [9.0, 7.0, 6.5]),
+        "validation": Curve([10, 20, 30], [9.5, 7.5, 8.5]),
+    }
+    scores = {name: score(baseline.logits_fn(sample)) for name, baseline in baselines.items()}
+    return Evaluation(provenance, score(logits), scores, curves)
