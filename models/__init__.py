@@ -1,1 +1,1 @@
-"""Keras 3 policies: `FrameEmbedding -> backbone -> controller head`, built from `models.config.PolicyConfig`."""
+"""Keras 3 policies: frame embedding, trunk and controller head, built from a `PolicyConfig`."""

@@ -50,7 +50,7 @@ class EmbeddingConfig:
     character_mode: IdMode = "learned"
     """Character of each player: a learned table, or a 33-way one-hot."""
     nana_mode: NanaMode = "compact"
-    """Nana as 39 numbers (compact), 14 numbers and a learned action (enhanced), or a full player."""
+    """Nana as 39 numbers (compact), 14 and a learned action (enhanced), or a full player."""
     jumps_normalized: bool = True
     """Jumps left as one number (jumps / 6); otherwise a 7-way one-hot."""
     num_player_names: int = 112
@@ -155,7 +155,7 @@ class HeadConfig:
     head: HeadName = "autoregressive"
     """Condition each component on those before it, or sample all independently."""
     axis_buckets: int = 17
-    """Buckets per stick axis, odd: 17 is the default, 33 never moves a value across the dead zone."""
+    """Buckets per stick axis, odd; with 33, no value moves across the dead zone."""
     shoulder_buckets: int = 5
     """Buckets of the analog shoulder."""
     axis_centres: tuple[float, ...] = ()
@@ -245,5 +245,5 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one lin
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f"{path}: want {hint.__name__}. Received: {value!r}")
+        raise ValueError(f"{path}: want {getattr(hint, '__name__', hint)}. Received: {value!r}")
     return value

@@ -1,21 +1,21 @@
 """A policy: frame columns and the previous action in, a distribution over the next action out.
 
-`unroll` trains on `[batch, time]` frames with the targets that teach the head; `step` plays one frame
-and samples. Both are pure functions of their arguments and the weights (dropout's seed aside), and
-both compile under XLA with static shapes. Weights exist as soon as a policy does, and are a
-function of (config, seed).
+`unroll` trains on `[batch, time]` frames with the targets that teach the head; `step` plays one
+frame and samples. Both are pure functions of their arguments and the weights (dropout's seed
+aside), and both compile under XLA with static shapes. Weights exist as soon as a policy does, and
+are a function of (config, seed).
 """
 
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
 from models.backbones import BACKBONES
 from models.config import PolicyConfig
 from models.heads.controller import HEADS
 from models.heads.distribution import Buckets, Logits
+from models.layers.backend import ops
 from models.layers.frame_embedding import Columns, FrameEmbedding
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
@@ -143,7 +143,7 @@ class Policy(keras.Model):
         return self.backbone.unroll(x, state, is_resetting, training=training)
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Logits:
-        """Unrolls a dict of `columns`, `prev_action`, `targets` and `is_resetting` from the start."""
+        """Unrolls a dict of `columns`, `prev_action`, `targets`, `is_resetting` from the start."""
         state = self.initial_state(ops.shape(inputs["is_resetting"])[0])
         return self.unroll(
             inputs["columns"],

@@ -1,10 +1,13 @@
 """A stack of sliding-window attention blocks: dense in, pre-norm attention and feed-forward."""
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from models.backbones.base import Backbone
 from models.config import BackboneConfig
+from models.layers.backend import ops
+from models.layers.dense import dense
+from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.sliding_window_attention import (
     SlidingWindowAttention,
@@ -39,14 +42,9 @@ class AttentionBlock(keras.layers.Layer):
             name="attention",
         )
         self.dense_norm = layers.LayerNormalization(epsilon=1e-6, name="dense_norm")
-        self.grow = self._dense(config.expand_factor * config.width, "grow", seed)
-        self.shrink = self._dense(config.width, "shrink", seed)
-        self.dropout = layers.Dropout(config.dropout, seed=derive_seed(seed, "dropout"))
-
-    @staticmethod
-    def _dense(units: int, name: str, seed: int) -> layers.Dense:
-        kernel = keras.initializers.GlorotUniform(derive_seed(seed, name))
-        return layers.Dense(units, kernel_initializer=kernel, name=name)
+        self.grow = dense(config.expand_factor * config.width, "grow", seed=seed)
+        self.shrink = dense(config.width, "shrink", seed=seed)
+        self.dropout = Dropout(config.dropout, seed=derive_seed(seed, "dropout"), name="dropout")
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static width."""
@@ -102,8 +100,8 @@ class SlidingWindowBackbone(Backbone):
         window = step_window(clock, self.config.window_size)
         x, after = self.stem(x), []
         for block, ring in zip(self.blocks, rings, strict=True):
-            x, ring = block.step(x, ring, window)
-            after.append(ring)
+            x, new_ring = block.step(x, ring, window)
+            after.append(new_ring)
         return self.norm(x), (clock + 1, tuple(after))
 
     def _unroll_segment(
@@ -113,6 +111,6 @@ class SlidingWindowBackbone(Backbone):
         window = unroll_window(clock, is_resetting, self.config.window_size)
         x, after = self.stem(x), []
         for block, ring in zip(self.blocks, rings, strict=True):
-            x, ring = block.unroll(x, ring, window, training=training)
-            after.append(ring)
+            x, new_ring = block.unroll(x, ring, window, training=training)
+            after.append(new_ring)
         return self.norm(x), (window.num_visible[:, -1], tuple(after))

@@ -5,9 +5,11 @@ To add a trunk: subclass `Backbone` in a module of its own, list it in `BACKBONE
 """
 
 import keras
-from keras import ops
 
 from models.config import BackboneConfig
+from models.layers.backend import ops
+from models.layers.dense import dense
+from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor
 
@@ -53,11 +55,8 @@ class Backbone(TemporalLayer):
         raise NotImplementedError
 
     def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
-        kernel = keras.initializers.GlorotUniform(derive_seed(self.seed, name))
-        return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
+        return dense(units, name, seed=self.seed, **options)
 
-    def _dropout(self, name: str) -> keras.layers.Dropout:
+    def _dropout(self, name: str) -> Dropout:
         """Returns dropout with a seed generator of its own, which is part of the saved state."""
-        return keras.layers.Dropout(
-            self.config.dropout, seed=derive_seed(self.seed, name), name=name
-        )
+        return Dropout(self.config.dropout, seed=derive_seed(self.seed, name), name=name)

@@ -44,8 +44,8 @@ class MambaBackbone(Backbone):
         """See `TemporalLayer.step`."""
         x, after = self.stem(x), []
         for block, part in zip(self.blocks, state, strict=True):
-            x, part = block.step(x, part, is_resetting)
-            after.append(part)
+            x, new_part = block.step(x, part, is_resetting)
+            after.append(new_part)
         return self.norm(x), tuple(after)
 
     def _unroll_segment(
@@ -53,7 +53,7 @@ class MambaBackbone(Backbone):
     ) -> tuple[Tensor, State]:
         x, after = self.stem(x), []
         for block, dropout, part in zip(self.blocks, self.dropouts, state, strict=True):
-            x, part = block.unroll(x, part, is_resetting)
+            x, new_part = block.unroll(x, part, is_resetting)
             x = dropout(x, training=training)
-            after.append(part)
+            after.append(new_part)
         return self.norm(x), tuple(after)

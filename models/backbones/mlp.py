@@ -1,9 +1,10 @@
 """Frame-by-frame MLP: no memory, the state is an empty tuple."""
 
-from keras import layers, ops
+from keras import layers
 
 from models.backbones.base import Backbone
 from models.config import BackboneConfig
+from models.layers.backend import ops
 from models.layers.temporal import State, Tensor
 
 
@@ -20,10 +21,8 @@ class MLPBackbone(Backbone):
         self.dense = [self._dense(width, f"dense_{i}") for i, width in enumerate(config.hidden)]
         self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in count if config.layer_norm]
         self.dropouts = [self._dropout(f"dropout_{i}") for i in count]
-        self.projections = [
-            self._dense(width, f"projection_{i}", use_bias=False) if config.residual else None
-            for i, width in enumerate(config.hidden)
-        ]
+        # A residual from the input needs a projection only if its width differs: known in build.
+        self.projections: dict[str, layers.Dense] = {}
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static feature width."""
@@ -32,10 +31,10 @@ class MLPBackbone(Backbone):
             self.dense[i].build((None, fan_in))
             if self.norms:
                 self.norms[i].build((None, width))
-            if fan_in == width:
-                self.projections[i] = None
-            elif self.projections[i] is not None:
-                self.projections[i].build((None, fan_in))
+            if self.config.residual and fan_in != width:
+                projection = self._dense(width, f"projection_{i}", use_bias=False)
+                projection.build((None, fan_in))
+                self.projections[str(i)] = projection
             fan_in = width
 
     def initial_state(self, batch_size: int) -> State:
@@ -61,7 +60,7 @@ class MLPBackbone(Backbone):
                 y = self.norms[i](y)
             y = self.dropouts[i](ops.relu(y), training=training)
             if self.config.residual:
-                projection = self.projections[i]
+                projection = self.projections.get(str(i))
                 y = y + (x if projection is None else projection(x))
             x = y
         return x

@@ -38,8 +38,8 @@ class LSTMBackbone(Backbone):
         """See `TemporalLayer.step`."""
         x, after = self.norm(x), []
         for cell, part in zip(self.cells, state, strict=True):
-            x, part = cell.step(x, part, is_resetting)
-            after.append(part)
+            x, new_part = cell.step(x, part, is_resetting)
+            after.append(new_part)
         return x, tuple(after)
 
     def _unroll_segment(
@@ -47,7 +47,7 @@ class LSTMBackbone(Backbone):
     ) -> tuple[Tensor, State]:
         x, after = self.norm(x), []
         for cell, dropout, part in zip(self.cells, self.dropouts, state, strict=True):
-            x, part = cell.unroll(x, part, is_resetting)
+            x, new_part = cell.unroll(x, part, is_resetting)
             x = dropout(x, training=training)
-            after.append(part)
+            after.append(new_part)
         return x, tuple(after)

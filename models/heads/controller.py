@@ -1,8 +1,8 @@
 """Controller heads: six components, either conditioned on those before them or independent.
 
 Both heads give each component `head_hidden` relu units of its own and read its logits from them.
-The autoregressive head adds, to the units of every later component, a row per chosen bucket (and per
-pressed button). Training teacher-forces all of that in three matrix products, with a strictly
+The autoregressive head adds, to the units of every later component, a row per chosen bucket (and
+per pressed button). Training teacher-forces all of that in three matrix products, with a strictly
 block-triangular conditioning matrix and a block-diagonal output matrix; play walks the components
 in one graph and adds the same rows. A residual-stream decoder (slippi-ai) costs twelve products
 for the same dependence.
@@ -17,11 +17,12 @@ and divides by the temperature.
 
 import keras
 import numpy as np
-from keras import ops
 
 from exphil_tf.features.controller import COMPONENTS
 from models.config import HeadConfig
 from models.heads.distribution import Buckets, Logits
+from models.layers.backend import ops
+from models.layers.dense import dense
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
@@ -51,11 +52,7 @@ class IndependentHead(keras.layers.Layer):
         }
         self.num_logits = int(stops[-1])
         self.units = config.head_hidden
-        self.trunk = keras.layers.Dense(
-            len(COMPONENTS) * self.units,
-            kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "trunk")),
-            name="trunk",
-        )
+        self.trunk = dense(len(COMPONENTS) * self.units, "trunk", seed=seed)
 
     @property
     def num_uniforms(self) -> int:

@@ -11,9 +11,8 @@ So `nll` summed is the exact joint; `entropy` and `kl` are those of the conditio
 
 from typing import Any
 
-from keras import ops
-
 from exphil_tf.features.controller import COMPONENTS
+from models.layers.backend import ops
 from models.layers.temporal import Tensor
 
 Logits = dict[str, Tensor]
@@ -47,7 +46,7 @@ def log_prob(logits: Logits, buckets: Buckets, temperature: Tensor | None = None
     Args:
       logits: of the distribution, conditioned on `buckets` if the head is autoregressive.
       buckets: the action.
-      temperature: float32, positive, broadcast against `[…, 1]`, if the action was sampled with one.
+      temperature: float32, positive, broadcast against `[…, 1]`; of the sampling, if not 1.
     """
     if temperature is not None:
         logits = {name: value / temperature for name, value in logits.items()}

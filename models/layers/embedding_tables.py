@@ -1,9 +1,9 @@
 """The numpy side of the embedding: which columns are read, constant tables, and widths.
 
-Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287 by
-default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about. The
-*dense* width is what the trunk really reads: learned vectors instead of ids, names only where styles
-are learned, plus columns that the original lacked (hitlag, moving stage parts).
+Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287
+by default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about.
+The *dense* width is what the trunk really reads: learned vectors instead of ids, names only where
+styles are learned, plus columns that the original lacked (hitlag, moving stage parts).
 """
 
 import functools
@@ -69,7 +69,7 @@ ITEM_CATEGORIES = ("none", *_ITEM_KINDS, "other")
 
 
 def numeric_fields(config: EmbeddingConfig) -> tuple[Field, ...]:
-    """The columns that are scaled and clipped by their schema rule, in the order of the dense vector."""
+    """The columns that are scaled and clipped by their schema rule, in the dense vector's order."""
     player = [n for n in PLAYER_NUMBERS if n != "jumps_left" or config.jumps_normalized]
     names = [f"p.{name}" for name in player]
     nana = NANA_NUMBERS
@@ -162,7 +162,7 @@ def item_category_table() -> np.ndarray:
 
 
 def raw_width(config: EmbeddingConfig) -> int:
-    """Numbers per frame in the documents' count: an id is one number, no padding (287 by default)."""
+    """Numbers per frame as the documents count: an id is one, no padding (287 by default)."""
     player = _raw_block(config, ledge=True) + _raw_nana(config)
     stage = {"compact": len(LEGAL_STAGES) + 1, "full": STAGE_COUNT, "learned": 0}
     width = PLAYERS * player + stage[config.stage_mode] + config.num_player_names + 4

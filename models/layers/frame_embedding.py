@@ -13,12 +13,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import ACTION_COUNT
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
+from models.layers.backend import ops
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 

@@ -7,8 +7,9 @@ causal and depthwise. Resets cut the convolution's view as well as the scan's st
 
 import keras
 import numpy as np
-from keras import ops
 
+from models.layers.backend import ops
+from models.layers.dense import dense
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
 from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
@@ -49,15 +50,13 @@ class MambaBlock(TemporalLayer):
         self.delta_rank = max(width // 16, 1)
         self.seed = seed
 
-        def dense(units: int, name: str, **options) -> keras.layers.Dense:
-            kernel = keras.initializers.GlorotUniform(derive_seed(seed, name))
-            return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
-
         self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
-        self.in_proj = dense(2 * self.inner, "in_proj", use_bias=False)
-        self.x_proj = dense(self.delta_rank + 2 * state_size, "x_proj", use_bias=False)
-        self.delta_proj = dense(self.inner, "delta_proj", bias_initializer=self._initial_delta_bias)
-        self.out_proj = dense(width, "out_proj", use_bias=False)
+        self.in_proj = dense(2 * self.inner, "in_proj", seed=seed, use_bias=False)
+        self.x_proj = dense(self.delta_rank + 2 * state_size, "x_proj", seed=seed, use_bias=False)
+        self.delta_proj = dense(
+            self.inner, "delta_proj", seed=seed, bias_initializer=self._initial_delta_bias
+        )
+        self.out_proj = dense(width, "out_proj", seed=seed, use_bias=False)
 
     def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""

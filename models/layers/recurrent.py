@@ -9,8 +9,9 @@ recurrent kernel's gradient as one product over all frames instead of one outer 
 from typing import Any
 
 import keras
-from keras import ops
 
+from models.layers.backend import ops
+from models.layers.dense import dense
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
 from models.layers.time_scan import time_scan
@@ -30,11 +31,8 @@ class LSTMLayer(TemporalLayer):
         super().__init__(**kwargs)
         self.width = width
         self.seed = seed
-        self.input_proj = keras.layers.Dense(
-            4 * width,
-            kernel_initializer=keras.initializers.GlorotUniform(derive_seed(seed, "input")),
-            bias_initializer=self._initial_bias,
-            name="input_proj",
+        self.input_proj = dense(
+            4 * width, "input_proj", seed=seed, bias_initializer=self._initial_bias
         )
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
 
@@ -103,7 +101,7 @@ def _lstm_scan(keep: Tensor) -> Any:
     """
 
     @ops.custom_gradient
-    def scan(projected: Tensor, kernel: Tensor, h: Tensor, c: Tensor) -> Any:
+    def scan(projected: Tensor, kernel: Tensor, h: Tensor, c: Tensor) -> Any:  # noqa: PLR0917
         def forward(carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
             z, k = frame
             h, c, gates = _lstm_cell(z, carry[0] * k, carry[1] * k, kernel=kernel)

@@ -16,8 +16,7 @@ All arithmetic is float32 whatever the compute dtype.
 
 from typing import Any, NamedTuple
 
-from keras import ops
-
+from models.layers.backend import ops
 from models.layers.time_scan import time_scan
 
 Tensor = Any
@@ -145,14 +144,14 @@ def _chunked_scan(keep: Tensor, chunk: int) -> Any:
     keep = _split(keep, chunk)
 
     @ops.custom_gradient
-    def scan(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, state: Tensor) -> Any:
+    def scan(u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, h: Tensor) -> Any:  # noqa: PLR0917
         us, dts, bs, cs = (_split(v, chunk) for v in (u, dt, b, c))
 
         def forward_chunk(state: Tensor, frames: tuple) -> tuple[Tensor, tuple]:
             after, y = time_scan(lambda h, f: _forward_step(a, h, f), state, frames)
             return after, (y, state)
 
-        final, (y, starts) = time_scan(forward_chunk, state, (us, dts, bs, cs, keep))
+        final, (y, starts) = time_scan(forward_chunk, h, (us, dts, bs, cs, keep))
 
         def backward_chunk(carry: tuple, frames: tuple) -> tuple[tuple, tuple]:
             u, dt, b, c, keep, grad_y, start = frames

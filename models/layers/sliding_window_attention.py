@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
 
-from models.layers.seeding import derive_seed
+from models.layers.backend import ops
+from models.layers.dense import dense
 from models.layers.temporal import Tensor
 
 HIDDEN_LOGIT = -1e9
@@ -109,14 +109,10 @@ class SlidingWindowAttention(keras.layers.Layer):
         self.window = window
         self.qk_layernorm = qk_layernorm
         self.chunk = chunk or window
-        self.key_block = key_block
+        self.key_block = key_block or 0
 
-        def dense(units: int, name: str) -> keras.layers.Dense:
-            kernel = keras.initializers.GlorotUniform(derive_seed(seed, name))
-            return keras.layers.Dense(units, kernel_initializer=kernel, name=name)
-
-        self.qkv = dense(3 * width, "qkv")
-        self.out = dense(width, "out")
+        self.qkv = dense(3 * width, "qkv", seed=seed)
+        self.out = dense(width, "out", seed=seed)
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static width."""
@@ -193,7 +189,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         is_visible = ops.convert_to_tensor(age, dtype="int32") < num_visible[:, :, None]
         mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)[:, None]
         key, value = ops.split(keys_values, 2, axis=-1)
-        if self.key_block is not None:
+        if self.key_block:
             return self._attend_online(query, (key, value), bias + mask)
         logits = self._logits(query, key) + bias + mask
         return ops.matmul(ops.cast(ops.softmax(logits), value.dtype), value)

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from models.layers.backend import ops
+
 Tensor = Any
 State = Any
 """A tuple (maybe nested, maybe empty) of tensors whose first axis is the batch."""
@@ -54,11 +56,11 @@ class TemporalLayer(keras.layers.Layer):
 
     def call(self, x: Tensor, is_resetting: Tensor, training: bool = False) -> Tensor:
         """Unrolls from the initial state and returns the outputs."""
-        state = self.initial_state(keras.ops.shape(x)[0])
+        state = self.initial_state(ops.shape(x)[0])
         return self.unroll(x, state, is_resetting, training=training)[0]
 
 
 def keep_mask(is_resetting: Tensor, like: Tensor) -> Tensor:
     """Returns 0 where a row resets, else 1, shaped to multiply `like` (`[batch, …]`)."""
-    keep = 1.0 - keras.ops.cast(is_resetting, like.dtype)
-    return keras.ops.reshape(keep, (-1, *[1] * (len(like.shape) - 1)))
+    keep = 1.0 - ops.cast(is_resetting, like.dtype)
+    return ops.reshape(keep, (-1, *[1] * (len(like.shape) - 1)))

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from models.layers.backend import ops
+
 Nest = Any
 """A tensor, or a tuple of nests."""
 Step = Callable[[Nest, Nest], tuple[Nest, Nest]]
@@ -28,7 +30,7 @@ def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -
     Returns: the carry after the last step, and the outputs stacked to `[time, …]`.
     """
     if keras.backend.backend() != "tensorflow":
-        return keras.ops.scan(step, carry, inputs, reverse=reverse)
+        return ops.scan(step, carry, inputs, reverse=reverse)
     return _tensorflow_scan(step, carry, inputs, reverse=reverse)
 
 

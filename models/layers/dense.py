@@ -1,0 +1,20 @@
+"""Dense layers with a kernel that is a function of a seed and the layer's name."""
+
+from typing import Any
+
+import keras
+
+from models.layers.seeding import derive_seed
+
+
+def dense(units: int, name: str, *, seed: int, **options: Any) -> keras.layers.Dense:
+    """Returns a Dense layer with a Glorot-uniform kernel.
+
+    Args:
+      units: width out.
+      name: the layer's name, which its seed depends on.
+      seed: the owner's seed.
+      options: passed to `keras.layers.Dense`.
+    """
+    kernel: Any = keras.initializers.GlorotUniform(derive_seed(seed, name))
+    return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
