@@ -77,11 +77,11 @@ def action_frame(
     state_age: np.ndarray, action: np.ndarray, character: np.ndarray, *, leader: bool
 ) -> np.ndarray:
     """int16 action frame as libmelee counts it: from 1 for leaders, unshifted for Nana."""
-    frames = to_int(state_age, _INT16.min, _INT16.max - 1)
+    frames = to_int(state_age, _INT16.min, _INT16.max)
     if leader:
         table = zero_index_table()
         frames = frames + table[character, np.minimum(action, table.shape[1] - 1)]
-    return frames.astype(np.int16)
+    return np.minimum(frames, _INT16.max).astype(np.int16)
 
 
 def hitstun(misc_as: np.ndarray, action: np.ndarray) -> np.ndarray:

@@ -131,7 +131,7 @@ class SlotTracker:
         """Slot of each item present in the next frame, -1 for those that wait."""
         present = set(spawn_ids)
         self._occupants = [item if item in present else None for item in self._occupants]
-        for item in sorted(present.difference(filter(None.__ne__, self._occupants))):
+        for item in sorted(present.difference(self._occupants)):
             if None in self._occupants:
                 self._occupants[self._occupants.index(None)] = item
         return [

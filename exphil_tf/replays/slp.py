@@ -50,19 +50,19 @@ def read_bytes(path: Path | str) -> bytes:
         )
     except OSError as error:
         raise _open_error(error) from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ReplayError(
-                Reason.NOT_A_FILE, f"want a regular file, mode is {stat.filemode(status.st_mode)}"
-            )
+            kind = stat.filemode(status.st_mode)[0]
+            raise ReplayError(Reason.NOT_A_FILE, f"want a regular file, this is of type {kind!r}")
         check_size(status.st_size)
-        try:
+        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
             data = file.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise ReplayError(
-                Reason.UNREADABLE, errno.errorcode.get(error.errno or 0, "unknown")
-            ) from error
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "unknown")
+        raise ReplayError(Reason.UNREADABLE, name) from error
+    finally:
+        os.close(descriptor)
     check_size(len(data))
     return data
 

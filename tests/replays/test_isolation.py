@@ -1,0 +1,83 @@
+"""One item's crash, hang or panic costs that item and nothing else."""
+
+import pickle
+import time
+
+import pytest
+from isolation_targets import double, environment, identity, misbehave, modules, slow_then_fast
+
+from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.isolation import IsolatedPool, Limits
+
+WANT = {
+    "segfault": Reason.CRASHED, "abort": Reason.CRASHED, "exit": Reason.CRASHED, "kill": Reason.CRASHED,
+    "hang": Reason.TIMEOUT, "memory": Reason.MEMORY, "panic": Reason.PARSER_PANIC, "system_exit": Reason.INTERNAL,
+    "value_error": Reason.INTERNAL, "rejected": Reason.NO_FRAMES,
+}  # fmt: skip
+
+
+def _reasons(results: list) -> list:
+    return [result.reason if isinstance(result, ReplayError) else result for result in results]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_neighbours_of_bad_items_are_unharmed(workers: int) -> None:
+    items, want = [], []
+    for kind, reason in WANT.items():
+        items += [f"before {kind}", kind, f"after {kind}"]
+        want += [f"before {kind}", reason, f"after {kind}"]
+    with IsolatedPool(workers, limits=Limits(timeout_s=1.0)) as pool:
+        assert _reasons(list(pool.map_ordered(misbehave, items))) == want
+
+
+def test_results_come_in_order_and_input_is_taken_as_needed() -> None:
+    taken = []
+
+    def items():
+        for index in range(20):
+            taken.append(index)
+            yield index
+
+    with IsolatedPool(2, in_flight=4) as pool:
+        results = pool.map_ordered(slow_then_fast, items())
+        assert next(results) == 0
+        assert len(taken) == 4
+        assert list(results) == list(range(1, 20))
+
+
+def test_an_abandoned_iterator_leaves_the_pool_usable() -> None:
+    with IsolatedPool(1) as pool:
+        assert next(pool.map_ordered(double, range(100))) == 0
+        assert pool.call(double, 21) == 42
+    assert pool.call(double, 4) == 8, "a closed pool starts anew"
+    pool.close()
+
+
+def test_workers_are_lean_recycled_and_see_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("B2_APPLICATION_KEY", "canary")
+    with IsolatedPool(1, limits=Limits(max_tasks=3)) as pool:
+        assert pool.call(modules, 0) == [], "a worker imports the reader and nothing heavy"
+        assert "B2_APPLICATION_KEY" not in pool.call(environment, 0)
+        assert len(set(pool.map_ordered(identity, range(9)))) >= 3
+
+
+def test_overhead_per_item_is_small() -> None:
+    with IsolatedPool(1) as pool:
+        pool.call(double, 0)
+        started = time.perf_counter()
+        assert list(pool.map_ordered(double, range(300))) == list(range(0, 600, 2))
+        assert (time.perf_counter() - started) / 300 < 0.02, "0.2 ms on a quiet machine"
+
+
+def test_errors_cross_process_borders_whole() -> None:
+    error = pickle.loads(pickle.dumps(ReplayError(Reason.FRAME_GAP, "frame 7 is missing")))  # noqa: S301
+    assert (error.reason, error.detail) == (Reason.FRAME_GAP, "frame 7 is missing")
+    assert str(error) == "frame_gap: frame 7 is missing"
+
+
+@pytest.mark.parametrize("limits", [{"timeout_s": 0}, {"memory_bytes": -1}, {"max_tasks": 0}])
+def test_impossible_limits_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="want positive limits"):
+        Limits(**limits)
+    with pytest.raises(ValueError, match="workers"):
+        IsolatedPool(0)

@@ -1,0 +1,214 @@
+"""Repair: what is saved of a damaged replay is a bit-identical prefix of the game."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import peppi_py
+import pytest
+from replay_games import make_game
+
+from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import Frames, Game
+from exphil_tf.replays import events, slp
+from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.parse import Route, read_replay
+from exphil_tf.replays.repair import repair
+from exphil_tf.replays.writer import write_slp
+
+WHOLE = make_game(1, length=120, picked=(Character.POPO, Character.FOX))
+DATA = write_slp(WHOLE)
+
+
+def assert_prefix(got: Frames, whole: Frames, *, at_least: int) -> None:
+    assert at_least <= len(got) <= len(whole)
+    assert [name for name in whole if not np.array_equal(got[name], whole[name][: len(got)])] == []
+
+
+def event_positions(data: bytes) -> list[tuple[int, int]]:
+    """(code, position) of every event, by an independent walk."""
+    found = slp.scan(data)
+    position, result = found.start, []
+    while position < found.stop:
+        result.append((data[position], position))
+        position += found.sizes[data[position]]
+    return result
+
+
+def rebuild(data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b"") -> bytes:
+    """The file with only the events for which `keep(code, frame)` holds, optionally of an older layout."""
+    found = slp.scan(data)
+    table = dict(events.SIZES_3_16) if sizes is None else sizes
+    raw = bytearray(events.payload_table(table))
+    for code, position in event_positions(data):
+        frame = struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
+        if keep(code, frame):
+            event = data[position : position + found.sizes[code]][: table[code] + 1]
+            raw += event[:1] + version + event[1 + len(version) :] if code == events.GAME_START else event
+    return events.container(bytes(raw), b"{}")
+
+
+def test_truncations_at_every_kind_of_place() -> None:
+    """300 seeded cuts: whatever is left holds every frame whose bookend survived."""
+    ends = [position + 9 for code, position in event_positions(DATA) if code == events.FRAME_END]
+    rng = np.random.default_rng(0)
+    saved = 0
+    for cut in sorted(rng.integers(slp.MIN_BYTES, len(DATA), 300).tolist()):
+        want = sum(end <= cut for end in ends)
+        for data in (DATA[:cut], DATA[: len(events.MAGIC)] + bytes(4) + DATA[events.RAW_START : cut]):
+            if not want:
+                with pytest.raises(ReplayError) as caught:
+                    read_replay(data)
+                assert caught.value.reason in (Reason.NO_FRAMES, Reason.BAD_HEADER)
+                continue
+            replay = read_replay(data)
+            assert replay.route in (Route.REPAIRED, Route.STRICT)
+            assert len(replay.game.frames) == want
+            assert_prefix(replay.game.frames, WHOLE.frames, at_least=want)
+            saved += 1
+    assert saved > 550
+
+
+@pytest.mark.parametrize("name", ["peppi/v3.18.slp", "peppi/v3.16.slp", "peppi/ics2.slp", "libmelee/test_game_1.slp"])
+def test_truncations_of_real_files(replays_dir: Path, name: str) -> None:
+    data = (replays_dir / name).read_bytes()
+    whole = read_replay(data, version="first").game.frames
+    rng = np.random.default_rng(1)
+    for cut in rng.integers(len(data) // 3, len(data), 12).tolist():
+        got = read_replay(data[:cut], version="first").game.frames
+        assert_prefix(got, whole, at_least=1)
+
+
+def test_unfinished_recordings_with_and_without_metadata() -> None:
+    unfinished = DATA[: len(events.MAGIC)] + bytes(4) + DATA[events.RAW_START :]
+    for data in (unfinished, unfinished[: unfinished.index(events.METADATA_KEY)]):
+        assert_prefix(read_replay(data).game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [{events.GAME_END}, {events.FRAME_END, events.GAME_END}, {events.FRAME_START}, {events.FRAME_END, events.FRAME_START}],
+)
+def test_missing_marks(dropped: set[int]) -> None:
+    got = read_replay(rebuild(DATA, lambda code, _: code not in dropped))
+    lost = int(dropped == {events.FRAME_END, events.GAME_END})  # nothing closes the last frame
+    assert_prefix(got.game.frames, WHOLE.frames, at_least=len(WHOLE.frames) - lost)
+
+
+def test_a_hole_cuts_there() -> None:
+    got = read_replay(rebuild(DATA, lambda _, frame: frame != -60))
+    assert got.route is Route.REPAIRED
+    assert len(got.game.frames) == 63
+    assert_prefix(got.game.frames, WHOLE.frames, at_least=63)
+
+
+@pytest.mark.parametrize("method", [6, 9, 77])
+def test_game_end_methods_unknown_to_peppi(method: int) -> None:
+    position = event_positions(DATA)[-1][1]
+    data = DATA[: position + 1] + bytes([method]) + DATA[position + 2 :]
+    replay = read_replay(data)
+    assert replay.game.info.end_method == method, "the header keeps what the file says"
+    assert_prefix(replay.game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
+
+
+def test_duplicate_game_end_and_unknown_events() -> None:
+    end = event_positions(DATA)[-1][1]
+    stop = slp.scan(DATA).stop
+    for extra in (DATA[end:stop], b"\xee\x01\x02\x03"):
+        sizes = events.SIZES_3_16 | {0xEE: 3}
+        raw = events.payload_table(sizes) + DATA[slp.scan(DATA).start : end] + extra + DATA[end:stop]
+        data = events.container(raw, b"{}")
+        assert_prefix(read_replay(data).game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
+        assert repair(data).num_rows == len(WHOLE.frames)
+
+
+OLD_SIZES = {
+    (3, 0, 0): {0x36: 418, 0x37: 63, 0x38: 52, 0x39: 2, 0x3A: 8, 0x3B: 37, 0x3C: 4},
+    (3, 5, 0): {0x36: 418, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 41, 0x3C: 4},
+    (3, 6, 1): {0x36: 418, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 4},
+    (3, 9, 0): {0x36: 584, 0x37: 63, 0x38: 76, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
+}
+SPEEDS = ("speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack")
+
+
+@pytest.mark.parametrize("version", OLD_SIZES)
+def test_versions_that_peppi_cannot_read(version: tuple[int, int, int]) -> None:
+    """3.0 to 3.6 panic in peppi-py 0.8.6; ours have every recorded column, and defaults for the rest."""
+    game = make_game(4, length=80, ports=(1, 4))
+    data = rebuild(write_slp(game), lambda *_: True, sizes=OLD_SIZES[version], version=bytes(version))
+    replay = read_replay(data)
+    assert replay.route is (Route.STRICT if version >= (3, 7, 0) else Route.REPAIRED)
+    assert replay.game.info.version == version
+    absent = {name for name in replay.absent if not name.startswith(("fod", "stadium", "whispy"))}
+    want = {"hitlag"} if version < (3, 8, 0) else set()
+    want |= {"items_owned"} if version < (3, 6, 0) else set()
+    want |= set(SPEEDS) if version < (3, 5, 0) else set()
+    assert absent == want
+    for name, column in replay.game.frames.columns.items():
+        if name[2:] in absent:
+            assert not column.any(), name
+        else:
+            np.testing.assert_array_equal(column, game.frames[name], err_msg=name)
+
+
+def test_dev_builds_whose_payloads_do_not_fit_their_version() -> None:
+    """Files labelled 3.17 with stage events exist; the payload table counts, not the label."""
+    game = make_game(5, length=60, stage=Stage.FOUNTAIN_OF_DREAMS, moving_stage=True)
+    data = write_slp(game)
+    start = slp.scan(data).start
+    data = data[: start + 1] + bytes([3, 17, 0]) + data[start + 4 :]
+    assert_prefix(read_replay(data).game.frames, game.frames, at_least=60)
+
+
+def test_damage_in_the_header_that_frames_do_not_need() -> None:
+    """Broken UCF settings, language or name bytes make peppi refuse the file; its frames are sound."""
+    start = slp.scan(DATA).start
+    for offset in (0x141, 0x148, 0x2BD):
+        data = DATA[: start + offset] + b"\xff" + DATA[start + offset + 1 :]
+        assert_prefix(read_replay(data).game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
+
+
+def test_two_rolled_back_versions_of_a_frame() -> None:
+    """Rows repeat, step back, and the last version counts; in the strict and in the repaired route."""
+    first, second = make_game(8, length=60), make_game(9, length=60)
+    for game in (first, second):
+        game.frames["p.stock"][:] = 4
+    one, two = write_slp(first), write_slp(second)
+    start, stop = slp.scan(one).start, slp.scan(one).stop
+    marks = [position for code, position in event_positions(one) if code == events.FRAME_START]
+    other = [position for code, position in event_positions(two) if code == events.FRAME_START]
+    raw = events.payload_table(events.SIZES_3_16) + one[start : marks[40]] + two[other[35] : other[45]] + one[marks[45] : stop]
+    for data, route in ((events.container(raw, b"{}"), Route.STRICT), (events.container(raw, b"{}")[:-3], Route.REPAIRED)):
+        replay = read_replay(data)
+        assert replay.route is route
+        x = replay.game.frames["p.x"]
+        np.testing.assert_array_equal(x[:35], first.frames["p.x"][:35])
+        np.testing.assert_array_equal(x[35:45], second.frames["p.x"][35:45])
+        np.testing.assert_array_equal(x[45:], first.frames["p.x"][45:])
+        np.testing.assert_array_equal(read_replay(data, version="first").game.frames["p.x"][:40], first.frames["p.x"][:40])
+
+
+def test_repaired_real_files_are_what_peppi_reads(replays_dir: Path, tmp_path: Path) -> None:
+    """Repairing a sound file changes nothing that peppi-py's public classes show."""
+    path = tmp_path / "repaired.slp"
+    data = (replays_dir / "peppi/v3.16.slp").read_bytes()
+    path.write_bytes(repair(data).data)
+    before = peppi_py.read_slippi(str(replays_dir / "peppi/v3.16.slp")).frames
+    after = peppi_py.read_slippi(str(path)).frames
+    assert before.id.equals(after.id)
+    for port in range(2):
+        assert before.ports[port].leader.post == after.ports[port].leader.post
+        assert before.ports[port].leader.pre == after.ports[port].leader.pre
+
+
+def test_range_checks_catch_what_the_game_cannot_do() -> None:
+    columns = {name: column.copy() for name, column in WHOLE.frames.columns.items()}
+    columns["p.stock"][:60], columns["p.stock"][60:] = 1, 2
+    with pytest.raises(ReplayError, match="gained a stock"):
+        read_replay(write_slp(Game(WHOLE.info, Frames(columns))))
+    pre = next(position for code, position in event_positions(DATA) if code == events.PRE)
+    for value in (float("nan"), float("inf"), 1.5):
+        data = DATA[: pre + 25] + struct.pack(">f", value) + DATA[pre + 29 :]
+        with pytest.raises(ReplayError) as caught:
+            read_replay(data)
+        assert caught.value.reason is Reason.OUT_OF_RANGE
