@@ -24,7 +24,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines import progress, storage
-from beam_pipelines.options import beam_workers, pipeline_options
+from beam_pipelines.options import beam_workers, is_local, pipeline_options
 from beam_pipelines.plan import input_hash, refused_content
 from beam_pipelines.settings import DatasetConfig, content_config
 from beam_pipelines.spill import SPILL
@@ -160,12 +160,10 @@ def build_dataset(
       UserError: what the user can put right.
       OSError: disk full, and the like; the folder then holds no manifest, and a rerun starts clean.
     """
-    options = _options(beam_flags)
+    options = pipeline_options(beam_flags)
     found = found or find_replays(config.replays)
     if storage.is_remote(config.output):
-        raise UserError(
-            f"--output: {config.output} is remote", "Submit the job with --runner=DataflowRunner."
-        )
+        raise UserError(f"--output: {config.output} is remote", "Use `submit` for such a job.")
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
@@ -182,11 +180,21 @@ def build_dataset(
         return load_manifest(folder)
 
 
-def _options(beam_flags: Sequence[str]) -> PipelineOptions:
-    try:
-        return pipeline_options(beam_flags)
-    except ValueError as error:
-        raise UserError(str(error), "See --help.") from error
+def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
+    """Hands the job to a cluster whose output is an object store, and returns what its runner says of it.
+
+    Raises:
+      UserError: if the flags don't go together.
+    """
+    options = pipeline_options(beam_flags)
+    if is_local(options):
+        raise UserError(
+            f"--output: {config.output} is remote", "Name a cluster: --runner=DataflowRunner."
+        )
+    pipeline = beam.Pipeline(options=options)
+    _ = pipeline | BuildDataset(config, processes=config.worker.processes, spill_folder=None)
+    result = pipeline.run()
+    return f"submitted: {getattr(result, 'state', None) or type(result).__name__}"
 
 
 def _run(

@@ -15,6 +15,7 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     StandardOptions,
 )
+from exphil_tf.errors import UserError
 
 DEFAULT_RUNNER = "FnApiRunner"
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
@@ -24,9 +25,9 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     """Options of the given flags, with our default runner.
 
     Raises:
-      ValueError: if Beam doesn't know a flag or refuses a value.
+      UserError: if Beam doesn't know a flag or refuses a value.
     """
-    _refuse_unknown(flags)
+    require_known(flags)
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)
     if standard.runner in (None, "DirectRunner"):
@@ -52,13 +53,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse_unknown(flags: Sequence[str]) -> None:
-    _, unknown = _parser().parse_known_args(list(flags))
-    if unknown:
-        name = unknown[0].partition("=")[0]
-        near = difflib.get_close_matches(name, known_flags(), n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name}: neither an option of this command nor of Beam.{hint}")
+def require_known(flags: Sequence[str], *, own_flags: Sequence[str] = ()) -> None:
+    """Refuses flags that Beam doesn't know.
+
+    Args:
+      flags: what a command's own parser left over.
+      own_flags: flags of that command, for the hint on a misspelt one.
+
+    Raises:
+      UserError: names the flag and the nearest known one.
+    """
+    try:
+        _, unknown = _parser().parse_known_args(list(flags))
+    except ValueError as error:
+        raise UserError(str(error), "See --help.") from error
+    if not unknown:
+        return
+    name = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(name, [*own_flags, *known_flags()], n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise UserError(f"{name}: neither an option of this command nor of Beam", f"{hint}See --help.")
 
 
 def is_local(options: PipelineOptions) -> bool:

@@ -1,0 +1,143 @@
+"""Replays → a dataset of TFRecord shards: `python -m exphil_tf.preprocess --replays DIR --output DIR`.
+
+Flags that are not ours go to Apache Beam (`--runner=DaskRunner`, `--direct_running_mode=multi_processing`…); those that
+Beam does not know either are refused. Exit codes are those of `exphil_tf.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from beam_pipelines.settings import DatasetConfig
+from exphil_tf.config import load_partial
+from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.options import options
+from exphil_tf.records.manifest import REJECTED, Manifest
+
+if TYPE_CHECKING:
+    from beam_pipelines.build_dataset import OnProgress
+    from beam_pipelines.progress import Count
+
+PROG = "python -m exphil_tf.preprocess"
+_LINE_INTERVAL_S = 10.0
+
+
+def main(argv: Sequence[str]) -> int:
+    """Builds the dataset and prints what became of every file."""
+    config, beam_flags = load_partial(DatasetConfig, argv, prog=PROG)
+    console = Console(highlight=False, soft_wrap=True)
+    # Beam takes 2 s to import: after the command line has been read.
+    from beam_pipelines import build_dataset as job
+    from beam_pipelines.options import require_known
+
+    require_known(beam_flags, own_flags=[option.flag for option in options(DatasetConfig).values()])
+    if "://" in config.output:
+        console.print(job.submit(config, beam_flags=beam_flags))
+        return 0
+    found = job.find_replays(config.replays)
+    console.print(f"{len(found.sources)} replays found; dataset: {config.output}")
+    started_s, watch = time.monotonic(), _Watch()
+    with _shown(console, watch, total=len(found.sources) + len(found.refused)) as on_progress:
+        manifest = job.build_dataset(
+            config, beam_flags=beam_flags, on_progress=on_progress, found=found
+        )
+    elapsed_s = time.monotonic() - started_s if watch.is_running else None
+    if elapsed_s is None:
+        console.print(
+            "nothing to do: the dataset is finished, with the same replays and configuration"
+        )
+    console.print(summary(manifest, elapsed_s=elapsed_s))
+    console.print(f"Next: python -m exphil_tf.train --data {config.output}")
+    if not manifest.totals.games:
+        raise UserError(
+            f"{config.output}: none of {manifest.totals.files} files became a game",
+            f"See the reasons in {Path(config.output) / REJECTED}, or relax the filters.",
+            exit_code=EXIT_DATA,
+        )
+    return 0
+
+
+class _Watch:
+    """Whether the job reported anything, that is, whether there was one."""
+
+    is_running = False
+
+
+@contextlib.contextmanager
+def _shown(console: Console, watch: _Watch, *, total: int) -> Iterator[OnProgress]:
+    """Progress: a bar on a terminal, a line now and then elsewhere."""
+    if not console.is_terminal:
+        yield _lines(console, watch, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=total, rate="")
+        started_s = time.monotonic()
+
+        def show(count: Count) -> None:
+            watch.is_running = True
+            rate = count.frames / max(1e-3, time.monotonic() - started_s)
+            stage = "encoding" if count.done else "reading"
+            done = count.done or count.scanned
+            bar.update(task, description=stage, completed=done, rate=f"{rate:,.0f} frames/s")
+
+        yield show
+
+
+def _lines(console: Console, watch: _Watch, total: int) -> OnProgress:
+    shown_s = time.monotonic()
+
+    def show(count: Count) -> None:
+        nonlocal shown_s
+        watch.is_running = True
+        if time.monotonic() - shown_s >= _LINE_INTERVAL_S:
+            shown_s = time.monotonic()
+            console.print(
+                f"{count.scanned}/{total} read, {count.done}/{total} done, "
+                f"{count.games} games, {count.frames:,} frames"
+            )
+
+    return show
+
+
+def summary(manifest: Manifest, *, elapsed_s: float | None = None) -> Table:
+    """The final table: files, games, frames, rejects by reason, bytes and speed."""
+    totals = manifest.totals
+    table = Table("what", "count", title="Dataset", title_justify="left")
+    table.columns[1].justify = "right"
+    table.add_row("files", f"{totals.files:,}")
+    table.add_row("games", f"{totals.games:,}")
+    for split, variants in sorted(manifest.splits.items()):
+        stored = ", ".join(variants)
+        table.add_row(f"  {split} ({stored})", f"{manifest.stats[split].games:,}")
+    table.add_row("frames", f"{totals.frames:,}")
+    table.add_row("rejected", f"{totals.rejected:,}")
+    for reason, count in sorted(manifest.rejects.items(), key=lambda item: (-item[1], item[0])):
+        table.add_row(f"  {reason}", f"{count:,}")
+    table.add_row("players with an id", f"{len(manifest.players):,}")
+    table.add_row("shards", f"{totals.shards:,}")
+    table.add_row("bytes", f"{totals.bytes:,}")
+    table.add_row("bytes per frame and perspective", f"{totals.bytes_per_perspective_frame:.1f}")
+    if elapsed_s is not None:
+        table.add_row("seconds", f"{elapsed_s:.1f}")
+        table.add_row("frames/s", f"{totals.frames / max(elapsed_s, 1e-9):,.0f}")
+    return table
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Checks a dataset against its manifest: `python -m exphil_tf.verify DIR`.
+
+Exit code 0 if every checksum, CRC and count is right and no file is missing or stray; 65 if not.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from exphil_tf.config import load
+from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
+from exphil_tf.records.manifest import IncompatibleDataset, ManifestError
+from exphil_tf.records.verify import verify
+
+PROG = "python -m exphil_tf.verify"
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Checks every checksum, CRC and count of a dataset."""
+
+    data: Annotated[Path, tyro.conf.Positional]
+    """Folder of the dataset."""
+    deep: bool = False
+    """Also decompress every record."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints what is wrong, one line each."""
+    config = load(VerifyConfig, argv, prog=PROG)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        report = verify(config.data, deep=config.deep)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{config.data}: no such folder", "Check the path.", exit_code=EXIT_NO_INPUT
+        ) from error
+    except IncompatibleDataset as error:
+        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
+    except ManifestError as error:
+        raise UserError(str(error), exit_code=EXIT_DATA) from error
+    for problem in report.problems[:_SHOWN]:
+        console.print(f"problem: {problem}", markup=False)
+    if report.problems:
+        raise UserError(
+            f"{config.data}: {len(report.problems)} problems",
+            "Preprocess the replays again with --overwrite, or copy the dataset anew.",
+            exit_code=EXIT_DATA,
+        )
+    console.print(
+        f"{config.data}: sound: {report.shards} shards, {report.records:,} records, "
+        f"{report.frames:,} frames, {report.bytes:,} bytes",
+        markup=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])
