@@ -27,6 +27,8 @@ EXIT_INTERRUPTED = 75  # interrupted after a checkpoint was saved: run again wit
 EXIT_INCOMPATIBLE = 78  # an artefact of another schema or version
 EXIT_ABORTED = 130  # interrupted by Ctrl-C with nothing to resume
 
+_FREE_SPACE = "Free some space and run the same command again"
+
 
 class UserError(Exception):
     """Something the user can put right: one sentence on what is wrong, one on what to do next.
@@ -52,41 +54,58 @@ class UserError(Exception):
 
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
     """Runs a command's `main(argv)` and exits: 0 or its code, or one line on stderr and a code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        sys.exit(main(arguments) or EXIT_OK)
-    except UserError as error:
-        _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _fail(
-            "interrupted; nothing was left half-written, so run the same command again",
-            EXIT_ABORTED,
-        )
+        code = main(list(sys.argv[1:] if argv is None else argv)) or EXIT_OK
+        sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not our failure, nothing to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)
-    except OSError as error:
-        _fail(*_explain_os_error(error))
-    except MemoryError:
-        _fail("out of memory; choose a smaller --batch-size or fewer processes", EXIT_INTERNAL)
+    except KeyboardInterrupt:
+        sentence = "interrupted; nothing was left half-written, so run the same command again"
+        _fail(sentence, EXIT_ABORTED)
     except Exception as error:
-        traceback.print_exc()
-        name = type(error).__name__
-        _fail(f"internal: {name}: {error} (a defect of this program; see above)", EXIT_INTERNAL)
+        explained = _explain(error)
+        if explained is None:
+            traceback.print_exc()
+            what = (
+                f"internal: {type(error).__name__}: {error} (a defect of this program; see above)"
+            )
+            explained = (what, EXIT_INTERNAL)
+        _fail(*explained)
+    sys.exit(code)
 
 
 def _fail(sentence: str, exit_code: int) -> NoReturn:
     with contextlib.suppress(OSError):
-        print(f"error: {sentence}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)  # noqa: T201
     sys.exit(exit_code)
+
+
+def _explain(error: BaseException) -> tuple[str, int] | None:
+    """Sentence and exit code, or None for a defect.
+
+    Beam, TensorFlow and process pools wrap what was raised inside them, so the causes count too.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, UserError):
+            return str(current), current.exit_code
+        if isinstance(current, OSError):
+            return _explain_os_error(current)
+        if isinstance(current, MemoryError):
+            return "out of memory; choose a smaller --batch-size or fewer processes", EXIT_INTERNAL
+        if os.strerror(errno.ENOSPC) in str(current):  # TensorFlow's own error classes
+            return f"{os.strerror(errno.ENOSPC)}. {_FREE_SPACE}", EXIT_IO
+        current = current.__cause__
+    return None
 
 
 def _explain_os_error(error: OSError) -> tuple[str, int]:
     where = f"{error.filename}: " if error.filename else ""
     reason = f"{where}{error.strerror or error}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{reason}. Free some space and run the same command again", EXIT_IO
+        return f"{reason}. {_FREE_SPACE}", EXIT_IO
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return f"{reason}. Check the path", EXIT_NO_INPUT
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR):

@@ -395,6 +395,13 @@ def raiser(error: BaseException):
     return main
 
 
+def wrapped(cause: Exception) -> Exception:
+    """As Beam or a process pool hands on what was raised inside."""
+    error = RuntimeError("while running a step")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
@@ -406,6 +413,10 @@ def raiser(error: BaseException):
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 73, "permissions"),
         (OSError(errno.EIO, "Input/output error", "/x"), 74, "/x: Input/output error"),
         (MemoryError(), 70, "out of memory"),
+        (wrapped(UserError("bad", exit_code=65)), 65, "error: bad"),
+        (wrapped(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))), 74, "No space left"),
+        (RuntimeError("write failed: No space left on device; a/b"), 74, "Free some space"),
+        (RuntimeError("two\nlines"), 70, "two lines"),
         (RuntimeError("odd"), 70, "internal: RuntimeError: odd"),
     ],
 )
