@@ -1,0 +1,1 @@
+"""Game states without the game: worlds that step many matches at once, and players for them."""
