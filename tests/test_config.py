@@ -1,9 +1,11 @@
 """The loader: which source wins, what is refused and how, and what is written back."""
 
+import ast
 import dataclasses
 import enum
 import errno
 import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -467,20 +469,17 @@ ENTRY_MODULES = sorted(
     if path.stem not in {"__init__", "config", "options", "errors"}
 )
 PRESETS = config.preset_names()
+LOADERS = {"load", "load_partial", "config.load", "config.load_partial"}
 
 
 def command_configs() -> list[type]:
-    """Every dataclass that an entry module declares and names `...Config`."""
+    """The root dataclass of each command: what its source hands to `load`."""
     found = []
     for name in ENTRY_MODULES:
         module = importlib.import_module(f"exphil_tf.{name}")
-        found += [
-            value
-            for key, value in vars(module).items()
-            if key.endswith("Config")
-            and dataclasses.is_dataclass(value)
-            and getattr(value, "__module__", "") == module.__name__
-        ]
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in LOADERS:
+                found.append(getattr(module, ast.unparse(node.args[0])))
     return found
 
 
