@@ -174,7 +174,14 @@ def build_dataset(
         _prepare(folder)
         spill_folder = folder.resolve() / f"{SPILL}-{uuid.uuid4().hex[:8]}"
         try:
-            _run(config, options, spill_folder=spill_folder, on_progress=on_progress)
+            job = BuildDataset(
+                config,
+                processes=_processes(config, options),
+                spill_folder=str(spill_folder),
+                found=found,
+            )
+            with _reporting(spill_folder, on_progress):
+                run_pipeline(job, options)
         finally:
             shutil.rmtree(spill_folder, ignore_errors=True)
         return load_manifest(folder)
@@ -197,25 +204,31 @@ def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
     return f"submitted: {getattr(result, 'state', None) or type(result).__name__}"
 
 
-def _run(
-    config: DatasetConfig,
-    options: PipelineOptions,
-    *,
-    spill_folder: Path,
-    on_progress: OnProgress | None,
-) -> None:
-    workers = beam_workers(options)
-    processes = config.worker.workers or max(1, config.worker.processes // workers)
+def _processes(config: DatasetConfig, options: PipelineOptions) -> int:
+    """Parsing processes per Beam worker: as configured, else the cores shared out."""
+    return config.worker.workers or max(1, config.worker.processes // beam_workers(options))
+
+
+def run_pipeline(job: beam.PTransform, options: PipelineOptions) -> None:
+    """Runs a job to its end.
+
+    Raises:
+      OSError: if that is what stopped a worker (disk full…).
+    """
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | BuildDataset(config, processes=processes, spill_folder=str(spill_folder))
-    with _reporting(spill_folder, on_progress):
-        try:
-            result = pipeline.run()
-            result.wait_until_finish()
-        except OSError:
-            raise
-        except Exception as error:
-            raise _system_error(error) or error from None
+    _ = pipeline | job
+    result = None
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except OSError:
+        raise
+    except Exception as error:
+        raise _system_error(error) or error from None
+    finally:
+        client = getattr(result, "client", None)
+        if client is not None:
+            client.close()  # Dask's workers
 
 
 def _system_error(error: BaseException) -> OSError | None:

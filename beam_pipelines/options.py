@@ -15,9 +15,12 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     StandardOptions,
 )
+from apache_beam.runners.runner import create_runner
+
 from exphil_tf.errors import UserError
 
 DEFAULT_RUNNER = "FnApiRunner"
+_DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
 
 
@@ -32,6 +35,15 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     if standard.runner in (None, "DirectRunner"):
         standard.runner = DEFAULT_RUNNER
+    if _names_dask(flags):
+        standard.runner = _DASK_RUNNER
+        dask = options.view_as(_dask_options())
+        if dask.npartitions is None and dask.partition_size is None:
+            dask.partition_size = 1  # an element is a batch of files
+    try:
+        create_runner(standard.runner)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"--runner: {str(error).partition(' Valid')[0]}", "See --help.") from error
     options.view_as(SetupOptions).save_main_session = False
     return options
 
@@ -39,6 +51,19 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
 def known_flags() -> list[str]:
     """Every flag of every option class of Beam."""
     return sorted(flag for flag in _parser()._option_string_actions if flag.startswith("--"))
+
+
+def _names_dask(flags: Sequence[str]) -> bool:
+    return any(flag.endswith("DaskRunner") for flag in flags)
+
+
+def _dask_options() -> type[PipelineOptions]:
+    """Dask's option class, whose flags Beam knows once it is imported."""
+    try:
+        from apache_beam.runners.dask.dask_runner import DaskOptions, ddist  # noqa: F401
+    except ImportError as error:
+        raise UserError("--runner: Dask isn't installed", "pip install exphil-tf[dask].") from error
+    return DaskOptions
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,6 +88,8 @@ def require_known(flags: Sequence[str], *, own_flags: Sequence[str] = ()) -> Non
     Raises:
       UserError: names the flag and the nearest known one.
     """
+    if _names_dask(flags):
+        _dask_options()
     try:
         _, unknown = _parser().parse_known_args(list(flags))
     except ValueError as error:

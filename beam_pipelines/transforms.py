@@ -49,7 +49,7 @@ from exphil_tf.records.shards import ShardName
 from exphil_tf.records.stats import Tally, add
 from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.isolation import IsolatedPool
-from exphil_tf.replays.sources import Refused, Source
+from exphil_tf.replays.sources import Found, Refused, Source
 
 SCAN_BATCH = 64
 _READ_THREADS = 8
@@ -59,15 +59,50 @@ _SHARD, _GAME, _REJECT, _TALLY, _PLAN = "shard", "game", "reject", "tally", "pla
 Element = tuple[str, bytes]
 
 
+Batch = tuple[list[Source], list[Refused]]
+
+
+def source_batches(found: Found) -> list[Batch]:
+    """What was found, in lots that one call scans together."""
+    starts = range(0, len(found.sources), SCAN_BATCH)
+    return [
+        ([], found.refused),
+        *((found.sources[start : start + SCAN_BATCH], []) for start in starts),
+    ]
+
+
 class ListReplays(beam.DoFn):
     """Paths → batches of sources, and of what was refused while listing."""
 
-    def process(self, element: Sequence[str]) -> Iterator[tuple[list[Source], list[Refused]]]:
+    def process(self, element: Sequence[str]) -> Iterator[Batch]:
         """Finds the replays of all given paths."""
-        found = storage.find(element)
-        yield [], found.refused
-        for start in range(0, len(found.sources), SCAN_BATCH):
-            yield found.sources[start : start + SCAN_BATCH], []
+        yield from source_batches(storage.find(element))
+
+
+class Sources(beam.PTransform):
+    """The input files, as batches.
+
+    Args:
+      replays: paths; listed by a worker if `found` is None, so that a large list needn't fit into
+        the job's description.
+      found: what lies there. A list in the graph is what lets Dask partition the work.
+    """
+
+    def __init__(self, replays: Sequence[str], found: Found | None = None):
+        super().__init__()
+        self._replays = list(replays)
+        self._found = found
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        """Builds this part of the graph."""
+        if self._found is not None:
+            batches = pipeline | "Files" >> beam.Create(
+                source_batches(self._found), reshuffle=False
+            )
+        else:
+            paths = pipeline | "Paths" >> beam.Create([self._replays])
+            batches = paths | "List" >> beam.ParDo(ListReplays())
+        return batches | "SpreadFiles" >> beam.Reshuffle()
 
 
 class ScanBatch(beam.DoFn):
@@ -85,9 +120,7 @@ class ScanBatch(beam.DoFn):
         self._threads = ThreadPoolExecutor(min(_READ_THREADS, os.cpu_count() or 1))
         self._reporter = Reporter(self._progress)
 
-    def process(
-        self, element: tuple[list[Source], list[Refused]]
-    ) -> Iterator[tuple[int, tuple[list[Scanned], list[Refused]]]]:
+    def process(self, element: Batch) -> Iterator[tuple[int, tuple[list[Scanned], list[Refused]]]]:
         """Scans a batch; the key is the same for all."""
         found, refused = element
         scans = list(self._threads.map(scan, found))
@@ -360,10 +393,19 @@ class BuildDataset(beam.PTransform):
       config: of the job.
       processes: parsing processes per Beam worker.
       spill_folder: where encoded games wait; None keeps them in the elements.
+      found: the input files; None lets a worker list them.
     """
 
-    def __init__(self, config: DatasetConfig, *, processes: int, spill_folder: str | None):
+    def __init__(
+        self,
+        config: DatasetConfig,
+        *,
+        processes: int,
+        spill_folder: str | None,
+        found: Found | None = None,
+    ):
         super().__init__()
+        self._found = found
         self._config = config
         self._processes = processes
         self._spill_folder = spill_folder
@@ -375,9 +417,7 @@ class BuildDataset(beam.PTransform):
         )
         return (
             pipeline
-            | "Replays" >> beam.Create([list(self._config.replays)])
-            | "List" >> beam.ParDo(ListReplays())
-            | "SpreadFiles" >> beam.Reshuffle()
+            | Sources(self._config.replays, self._found)
             | "Scan" >> beam.ParDo(ScanBatch(self._spill_folder))
             | "AllHeaders" >> beam.GroupByKey()
             | "Plan" >> beam.ParDo(PlanGames(self._config))
