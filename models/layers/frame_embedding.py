@@ -18,7 +18,7 @@ from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import ACTION_COUNT
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
-from models.layers.backend import ops
+from models.layers.backend import dense_value, ops
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
@@ -158,7 +158,7 @@ class FrameEmbedding(keras.layers.Layer):
         parts = [stage[..., :-1]]
         if self.config.stage_mode == "learned":
             index = _index(columns["s.stage"], tables.STAGE_COUNT)
-            parts = [ops.take(_dense(self.stage_vectors), index, axis=0)]
+            parts = [ops.take(dense_value(self.stage_vectors), index, axis=0)]
         if self.config.with_stage_state:
             index = _index(columns["s.stadium"], len(tables.stadium_table()))
             parts.append(ops.take(tables.stadium_table(), index, axis=0))
@@ -210,14 +210,9 @@ def _index(ids: Tensor, count: int) -> Tensor:
     return ops.minimum(ops.cast(ids, "int32"), count - 1)
 
 
-def _dense(table: keras.Variable) -> Tensor:
-    """The table as a plain tensor, so that its gradient is dense too (XLA drops the product)."""
-    return ops.convert_to_tensor(table) * 1.0
-
-
 def _look_up(table: keras.Variable, index: Tensor) -> Tensor:
     """Rows for ids `[…, n]`, side by side: `[…, n * width]`."""
-    return _flatten(ops.take(_dense(table), index, axis=0))
+    return _flatten(ops.take(dense_value(table), index, axis=0))
 
 
 def _flatten(x: Tensor) -> Tensor:
