@@ -98,11 +98,14 @@ def _difference(manifest: Manifest, config: DatasetConfig, found: Found) -> str:
     changed = [name for name in names if wanted.get(name) != manifest.config.get(name)]
     if changed:
         return f"another configuration ({', '.join(changed[:4])})"
+    return "" if content_hash(found) == manifest.input_hash else "other replays"
+
+
+def content_hash(found: Found) -> str:
+    """Hash of the set of input files by content: a manifest's `input_hash`."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
         contents = [one.content for one in threads.map(scan, found.sources)]
-    if input_hash([*contents, *map(refused_content, found.refused)]) != manifest.input_hash:
-        return "other replays"
-    return ""
+    return input_hash([*contents, *map(refused_content, found.refused)])
 
 
 @contextlib.contextmanager

@@ -2,11 +2,15 @@
 anything is read.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from __future__ import annotations
 
-from exphil_tf.data.unrolls import Grid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
 from exphil_tf.errors import UserError
+
+if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
+    from exphil_tf.data.unrolls import Grid
 
 MAX_DELAY = 60
 ONLINE_ROBUST_DELAYS = (0, 18)
@@ -106,6 +110,8 @@ class InputConfig:
         Raises:
           UserError: if the dataset's chunks are too short for this config.
         """
+        from exphil_tf.data.unrolls import Grid
+
         low, high = self.delays(training=training)
         unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
         stride = self.stride or self.window_size - unlabelled

@@ -1,0 +1,105 @@
+"""Where a run's policy came from: `config.json`, enough to say what it is and to train it again.
+
+Data is named by content (the manifest's hash, which covers every shard's), not by paths that stay
+the same while files change.
+"""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.records.manifest import Manifest, to_json
+
+PACKAGES = ("exphil-tf", "tensorflow", "keras", "numpy", "peppi-py", "apache-beam")
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def describe_run(
+    *, config: Mapping[str, Any], seed: int, manifest: Manifest, data_dir: Path
+) -> dict[str, Any]:
+    """Plain values for `config.json`, without results.
+
+    Args:
+      config: the resolved options (`exphil_tf.config.to_dict`).
+      seed: the one that was drawn, if none was given.
+      manifest: of the dataset.
+      data_dir: its folder.
+    """
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "config": dict(config),
+        "data": describe_data(manifest, data_dir),
+        "schema_fingerprint": SCHEMA.fingerprint(),
+        "git_commit": git_commit(),
+        "packages": package_versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "command": ["python", "-m", "exphil_tf.train", *sys.argv[1:]],
+        "results": None,
+    }
+
+
+def describe_data(manifest: Manifest, data_dir: Path) -> dict[str, Any]:
+    """What a dataset holds, by content."""
+    return {
+        "folder": str(data_dir),
+        "manifest_sha256": manifest_sha256(manifest),
+        "input_hash": manifest.input_hash,
+        "games": manifest.totals.games,
+        "rejected": manifest.totals.rejected,
+        "training_frames": manifest.frames("train"),
+        "validation_frames": manifest.frames("validation"),
+        "test_frames": manifest.frames("test"),
+        "character_distribution": dict(manifest.stats["train"].characters)
+        if "train" in manifest.stats
+        else {},
+        "preprocessing": dict(manifest.config),
+    }
+
+
+def manifest_sha256(manifest: Manifest) -> str:
+    """Hex digest of the manifest's canonical bytes, which name every shard's sha256."""
+    return hashlib.sha256(to_json(manifest)).hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of what decides a run's numbers; absent ones are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout this runs from, with `-dirty` after it if files differ, or None."""
+    if not (_ROOT / ".git").exists():
+        return None
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(_ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

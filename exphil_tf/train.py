@@ -1,0 +1,268 @@
+"""Replays or a dataset to a trained policy: `python -m exphil_tf.train --preset production`.
+
+Reading `main` is reading the architecture: options, dataset, the run's folder, the session. A
+run's folder is described in `exphil_tf.training.run_folder`; run the same command with
+`--resume auto` to go on after an interruption (exit code 75).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from exphil_tf.config import PRESETS, dump_yaml, load, to_dict
+from exphil_tf.errors import (
+    EXIT_DATA,
+    EXIT_INCOMPATIBLE,
+    EXIT_INTERRUPTED,
+    EXIT_NO_INPUT,
+    UserError,
+    run,
+)
+from exphil_tf.records.manifest import (
+    MANIFEST,
+    REJECTED,
+    IncompatibleDataset,
+    Manifest,
+    ManifestError,
+    config_digest,
+    load_manifest,
+)
+from exphil_tf.training import run_folder
+from exphil_tf.training.config import MAX_SEED
+from exphil_tf.training.interrupts import Interrupts
+from exphil_tf.training.options import TrainConfig, check_dataset, resolve
+from exphil_tf.training.run_folder import Target
+
+if TYPE_CHECKING:
+    from beam_pipelines.settings import DatasetConfig
+    from exphil_tf.training.loop import Outcome
+    from exphil_tf.training.session import Session
+
+PROG = "python -m exphil_tf.train"
+NOISY_VARIANTS = 2
+"""Noisy copies of each record with --augment-from variants."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Trains as the arguments say; returns the exit code."""
+    config, target = read_options(argv)
+    config, notes = resolve(config)
+    console = Console(highlight=False, quiet=False)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    data_dir, manifest = open_dataset(config, console)
+    if manifest is None:  # a dry run on replays that have not been preprocessed
+        return 0
+    for note in [*notes, *check_dataset(config, manifest)]:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    config = _with_seed(config)
+    console.print(f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}")
+    if config.run.dry_run:
+        return _dry_run(config, manifest, data_dir, console=console)
+    outcome = train(config, target, manifest, data_dir=data_dir, console=console)
+    return _report(outcome, target, console=console, data_dir=data_dir)
+
+
+def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
+    """The options, and the run's folder.
+
+    A run that goes on takes the options it was started with, under those of the arguments.
+
+    Raises: UserError: if any option is wrong.
+    """
+    config = load(TrainConfig, argv, prog=PROG, presets=PRESETS)
+    prefix = config.backbone.backbone
+    if config.filters.train_character is not None:
+        prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
+    target = run_folder.find_target(config.run, prefix=prefix)
+    if target.saved_yaml is not None:
+        saved = ["--config", str(target.saved_yaml)]
+        config = load(TrainConfig, [*saved, *argv], prog=PROG, presets=PRESETS)
+    return config, target
+
+
+def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
+    """The dataset's folder and manifest; made from the replays first, if those were given.
+
+    Returns: no manifest if a dry run would have to preprocess first.
+
+    Raises: UserError: if there is no such dataset, or none can be made.
+    """
+    if config.data.data is None:
+        return _preprocess(config, console)
+    folder = Path(config.data.data)
+    try:
+        return folder, load_manifest(folder)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"--data: {folder}: no such folder",
+            "Make a dataset: python -m exphil_tf.preprocess --replays DIR --output DIR.",
+            exit_code=EXIT_NO_INPUT,
+        ) from error
+    except IncompatibleDataset as error:
+        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
+    except ManifestError as error:
+        raise UserError(str(error), exit_code=EXIT_NO_INPUT) from error
+
+
+def train(
+    config: TrainConfig,
+    target: Target,
+    manifest: Manifest,
+    *,
+    data_dir: Path,
+    console: Console | None = None,
+) -> Outcome:
+    """Trains in the run's folder, which is held meanwhile.
+
+    Raises: UserError: if the folder is in use or holds another run, or training diverged.
+    """
+    from exphil_tf.checkpoints import lock  # after the options: these take a second to import
+
+    with Interrupts() as interrupts, lock.hold(target.run_dir):
+        from exphil_tf.checkpoints import atomic, provenance
+        from exphil_tf.training.session import Session, prepare_process
+
+        run_folder.claim(target, overwrite=config.run.overwrite)
+        facts = provenance.describe_run(
+            config=to_dict(config),
+            seed=config.run.seed or 0,
+            manifest=manifest,
+            data_dir=data_dir,
+        )
+        session = Session(config, manifest, data_dir)
+        prepare_process(config)
+        _ = session.schedule  # refuses a warm-up beyond the run before anything is written
+        if target.is_resuming:
+            digest = facts["data"]["manifest_sha256"]
+            run_folder.check_same(target.run_dir, config=to_dict(config), manifest_sha256=digest)
+        run_folder.save_options(target.run_dir, dump_yaml(config))
+        atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
+        outcome = session.train(target, interrupts, provenance=facts, console=console)
+        if outcome.reason != "interrupted":
+            facts["results"] = _results(outcome, session, target)
+            atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
+        return outcome
+
+
+def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, object]:
+    position = outcome.position
+    return {
+        "reason": outcome.reason,
+        "stopped_early": outcome.reason == "stopped early",
+        "steps": position.step,
+        "epochs_completed": session.plan.horizon.epoch_of(position.step),
+        "frames": position.frames,
+        "best_nll": position.progress.best,
+        "best_step": position.progress.best_step,
+        "total_time_seconds": outcome.seconds,
+        "weights_sha256": outcome.weights_sha256,
+        "checkpoint_path": str(target.run_dir / run_folder.CHECKPOINTS),
+        "policy_path": str(target.run_dir / run_folder.POLICY),
+    }
+
+
+def _report(outcome: Outcome, target: Target, *, console: Console, data_dir: Path) -> int:
+    if outcome.reason == "interrupted":
+        console.print(
+            f"interrupted at step {outcome.position.step}; checkpoint saved. "
+            f"Go on: {PROG} --resume {target.run_dir}",
+            soft_wrap=True,
+        )
+        return EXIT_INTERRUPTED
+    console.print(f"policy: {target.run_dir / run_folder.POLICY}", soft_wrap=True)
+    console.print(
+        f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
+    )
+    return 0
+
+
+def _dry_run(config: TrainConfig, manifest: Manifest, data_dir: Path, *, console: Console) -> int:
+    from exphil_tf.training.plan import table
+    from exphil_tf.training.session import Session, prepare_process
+
+    prepare_process(config)
+    session = Session(config, manifest, data_dir)
+    _ = session.schedule
+    console.print(table(session.plan))
+    console.print("dry run: nothing was trained")
+    return 0
+
+
+def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
+    """The dataset of the replays and options, in a folder named by the content of both."""
+    from beam_pipelines import build_dataset as job
+    from beam_pipelines.settings import content_config
+    from exphil_tf.preprocess import summary
+
+    dataset = _dataset_config(config, output="unnamed")
+    found = job.find_replays(dataset.replays)
+    key = {"options": content_config(dataset), "input": job.content_hash(found)}
+    folder = Path(config.data.datasets_dir) / f"replays-{config_digest(key)}"
+    if (folder / MANIFEST).is_file():
+        console.print(f"dataset: {folder} (made of these replays and options before)")
+        return folder, load_manifest(folder)
+    if config.run.dry_run:
+        console.print(
+            f"dry run: {len(found.sources)} replays would first be preprocessed into {folder}; "
+            "preprocess them to see frames, updates and memory",
+            soft_wrap=True,
+        )
+        return folder, None
+    console.print(f"preprocessing {len(found.sources)} replays into {folder}", soft_wrap=True)
+    manifest = job.build_dataset(dataclasses.replace(dataset, output=str(folder)), found=found)
+    console.print(summary(manifest))
+    if not manifest.frames("train"):
+        raise UserError(
+            f"--replays: none of {manifest.totals.files} files became a game to train on",
+            f"See the reasons in {folder / REJECTED}, or relax the filters.",
+            exit_code=EXIT_DATA,
+        )
+    return folder, manifest
+
+
+def _dataset_config(config: TrainConfig, *, output: str) -> DatasetConfig:
+    """What preprocessing is asked for: only variants that training reads, overlaps long enough."""
+    from beam_pipelines.settings import DatasetConfig, RecordConfig
+
+    plain, asked = RecordConfig(), config.input
+    reach = asked.window_size + asked.delays(training=True)[1] + 1
+    overlap = max(plain.overlap_frames, reach)
+    records = RecordConfig(
+        variants=("original",),
+        chunk_frames=max(plain.chunk_frames, 2 * overlap),
+        overlap_frames=overlap,
+    )
+    if asked.augment and asked.augment_from == "variants":
+        records = dataclasses.replace(
+            records,
+            variants=("original", "mirrored"),
+            num_noisy_variants=NOISY_VARIANTS if asked.noise_prob else 0,
+            noise_scale=asked.noise_scale,
+        )
+    return DatasetConfig(
+        replays=config.data.replays,
+        output=output,
+        max_files=config.data.max_files,
+        filters=config.filters,
+        splits=config.splits,
+        records=records,
+    )
+
+
+def _with_seed(config: TrainConfig) -> TrainConfig:
+    if config.run.seed is not None:
+        return config
+    seeded = dataclasses.replace(config.run, seed=secrets.randbelow(MAX_SEED))
+    return dataclasses.replace(config, run=seeded)
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Fitting a policy to replays: losses, schedules, the update, the loop around it, its telemetry."""

@@ -1,0 +1,61 @@
+"""A batch of bytes from the input pipeline as a policy's inputs and targets, inside the graph."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from exphil_tf.data.unpack import unpack_state
+from exphil_tf.features.controller import ControllerCodec
+from models.policy import Policy
+
+Batch = Mapping[str, Any]
+"""What `exphil_tf.data.input.build` yields."""
+
+
+class PolicyInputs(NamedTuple):
+    """What `Policy.unroll` and the losses take."""
+
+    columns: dict[str, Any]
+    """Schema columns `[batch, time, …]` from the own perspective, and `name` `[batch]`."""
+    prev_action: dict[str, Any]
+    """Decoded controller of the frame before each target, `[batch, time, …]`."""
+    targets: dict[str, Any]
+    """Buckets of the controller to predict, int32 `[batch, time]` (buttons `[batch, time, 8]`)."""
+    previous: dict[str, Any]
+    """Buckets of `prev_action`."""
+    weight: Any
+    """float32 `[batch, time]`, 0 where a frame doesn't count."""
+    is_resetting: Any
+    """bool `[batch, time]`."""
+
+
+def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
+    """Unpacks a batch.
+
+    The previous action is what the codec can say of it, as in play, where it is the policy's own.
+    """
+    buckets = codec.encode(batch["actions"], ops)
+    previous = {name: value[:, :-1] for name, value in buckets.items()}
+    return PolicyInputs(
+        columns=unpack_state(batch["state"]) | {"name": batch["name"]},
+        prev_action=codec.decode(previous, ops),
+        targets={name: value[:, 1:] for name, value in buckets.items()},
+        previous=previous,
+        weight=batch["weight"],
+        is_resetting=batch["is_resetting"],
+    )
+
+
+def unroll(policy: Policy, inputs: PolicyInputs, *, training: bool) -> dict[str, Any]:
+    """Logits of every frame, float32 `[batch, time, …]`, each unroll from the initial state."""
+    prev_action = inputs.prev_action if policy.config.embedding.with_prev_action else None
+    logits, _ = policy.unroll(
+        inputs.columns,
+        prev_action,
+        inputs.targets,
+        state=policy.initial_state(inputs.weight.shape[0]),
+        is_resetting=inputs.is_resetting,
+        training=training,
+    )
+    return logits

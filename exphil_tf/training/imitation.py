@@ -1,0 +1,153 @@
+"""One step of behaviour cloning, compiled whole: bytes in, changed weights out.
+
+unpack -> unroll -> losses -> gradients -> clip -> accumulate -> apply -> average, as one
+`tf.function`. With accumulation, the batches before an update run a second function that ends at
+"accumulate", and the update is a third, so the expensive part is compiled once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.training import losses, totals
+from exphil_tf.training.batches import Batch, PolicyInputs, policy_inputs, unroll
+from exphil_tf.training.config import LossConfig
+from exphil_tf.training.totals import Totals
+from exphil_tf.training.update import Updater, UpdateReport
+from models.policy import Policy
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """What an imitation step is built with, besides the policy."""
+
+    loss: LossConfig
+    pos_weight: np.ndarray
+    """float32 `[8]`, from `losses.button_weights`."""
+    jit: bool = True
+    """Compile with XLA. Without it a step is several times slower but ready at once."""
+
+
+class Imitation:
+    """Trains and validates one policy on batches of `exphil_tf.data.input`.
+
+    Args:
+      policy: the network; its seed generators are part of `state`.
+      updater: built over the policy's trainable variables.
+      options: loss and compilation.
+    """
+
+    def __init__(self, policy: Policy, updater: Updater, options: StepOptions):
+        self.policy = policy
+        self.updater = updater
+        self.options = options
+        self.totals = Totals()
+        self._validation = Totals()
+        self._norm = tf.Variable(0.0, trainable=False)
+        self._counts = {
+            name: tf.Variable(0, dtype=tf.int64, trainable=False)
+            for name in ("skipped", "streak", "worst_streak")
+        }
+        compiled = {"jit_compile": options.jit, "reduce_retracing": False}
+        self._train = tf.function(self._train_batch, **compiled)
+        self._accumulate = tf.function(self._accumulate_batch, **compiled)
+        self._update = tf.function(self._update_accumulated, **compiled)
+        self._validate = tf.function(self._validate_batch, **compiled)
+
+    def state(self) -> dict[str, tf.Variable]:
+        """Every variable of policy, updater and counters, by a name that is stable between runs."""
+        # By index: Keras numbers paths by how many layers of a kind the process has made.
+        named = {f"policy/{i}": v.value for i, v in enumerate(self.policy.variables)}
+        named |= {f"updater/{name}": v for name, v in self.updater.state().items()}
+        named |= {f"totals/{name}": v for name, v in self.totals.variables.items()}
+        named |= {f"counts/{name}": v for name, v in self._counts.items()}
+        return named | {"grad_norm": self._norm}
+
+    def train(self, batch: Batch, *, is_last: bool = True) -> None:
+        """Learns from one batch; with accumulation, changes weights only where `is_last`."""
+        if not self.updater.is_accumulating:
+            self._train(dict(batch))
+            return
+        self._accumulate(dict(batch))
+        if is_last:
+            self._update()
+
+    def validate(self, batch: Batch) -> None:
+        """Adds one batch to the validation sums."""
+        self._validate(dict(batch))
+
+    def take_validation(self) -> totals.Measured | None:
+        """Means over the validated batches, which are forgotten."""
+        result = self._validation.measured()
+        self._validation.reset()
+        return result
+
+    def take_totals(self) -> totals.Measured | None:
+        """Means over the trained batches since the last call."""
+        result = self.totals.measured()
+        self.totals.reset()
+        return result
+
+    def grad_norm(self) -> float:
+        """Global gradient norm of the latest update, before clipping."""
+        return float(self._norm.numpy())
+
+    def skipped(self) -> int:
+        """Updates left out since the start because something was NaN or infinite."""
+        return int(self._counts["skipped"].numpy())
+
+    def take_worst_streak(self) -> int:
+        """Most updates left out in a row since the last call."""
+        worst = int(self._counts["worst_streak"].numpy())
+        self._counts["worst_streak"].assign(0)
+        return worst
+
+    def forget(self) -> None:
+        """Drops sums and streaks, after weights went back to a checkpoint."""
+        self.totals.reset()
+        self._counts["streak"].assign(0)
+        self._counts["worst_streak"].assign(0)
+
+    def _train_batch(self, batch: dict[str, Any]) -> None:
+        gradients, sums = self._gradients(batch)
+        self._note(self.updater.update(gradients, loss=sums["loss"], weight=sums["weight"]), sums)
+
+    def _accumulate_batch(self, batch: dict[str, Any]) -> None:
+        gradients, sums = self._gradients(batch)
+        self.updater.accumulate(gradients, loss=sums["loss"], weight=sums["weight"])
+        self.totals.add(sums, tf.math.is_finite(sums["loss"]))
+
+    def _update_accumulated(self) -> None:
+        self._note(self.updater.update_accumulated(), None)
+
+    def _validate_batch(self, batch: dict[str, Any]) -> None:
+        inputs = policy_inputs(batch, self.policy.config.head.codec)
+        _, sums = self._forward(inputs, training=False)
+        self._validation.add(sums)
+
+    def _gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        inputs = policy_inputs(batch, self.policy.config.head.codec)
+        variables = [v.value for v in self.updater.variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            loss, sums = self._forward(inputs, training=True)
+        return tape.gradient(loss, variables), sums
+
+    def _forward(self, inputs: PolicyInputs, *, training: bool) -> tuple[Any, dict[str, Any]]:
+        logits = unroll(self.policy, inputs, training=training)
+        loss = losses.optimised(
+            logits, inputs.targets, config=self.options.loss, pos_weight=self.options.pos_weight
+        )
+        sums = totals.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
+        return sums["loss"], sums
+
+    def _note(self, report: UpdateReport, sums: dict[str, Any] | None) -> None:
+        self._norm.assign(report.grad_norm)
+        if sums is not None:
+            self.totals.add(sums, report.applied)
+        streak = tf.where(report.applied, tf.constant(0, tf.int64), self._counts["streak"] + 1)
+        self._counts["streak"].assign(streak)
+        self._counts["worst_streak"].assign(tf.maximum(self._counts["worst_streak"], streak))
+        self._counts["skipped"].assign_add(tf.cast(~report.applied, tf.int64))

@@ -1,0 +1,39 @@
+"""Optimizers by name, with the weight decay where it belongs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from exphil_tf.training.config import OptimizerConfig
+
+
+def build_optimizer(
+    config: OptimizerConfig, learning_rate: Any, variables: Sequence[keras.Variable]
+) -> keras.optimizers.Optimizer:
+    """A Keras optimizer with its state built for these variables.
+
+    Args:
+      config: update rule; clipping, accumulation and averaging are `update.Updater`'s.
+      learning_rate: a number or a Keras schedule.
+      variables: trainable variables, in a fixed order.
+    """
+    optimizer = _BUILDERS[config.optimizer](config, learning_rate)
+    if optimizer.weight_decay:
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if not _decays(v)])
+    optimizer.build(variables)
+    return optimizer
+
+
+def _decays(variable: keras.Variable) -> bool:
+    """Kernels decay; biases, norm scales, lookup tables and a scan's A, D and Δ don't."""
+    return len(variable.shape) >= 2 and "kernel" in variable.path.rsplit("/", 1)[-1]
+
+
+_BUILDERS = {
+    "adam": lambda c, lr: keras.optimizers.Adam(lr, epsilon=1e-8),
+    "adamw": lambda c, lr: keras.optimizers.AdamW(lr, weight_decay=c.weight_decay, epsilon=1e-8),
+    "lamb": lambda c, lr: keras.optimizers.Lamb(lr, weight_decay=c.weight_decay, epsilon=1e-6),
+    "sgd": lambda c, lr: keras.optimizers.SGD(lr, momentum=0.9),
+    "rmsprop": lambda c, lr: keras.optimizers.RMSprop(lr),
+}

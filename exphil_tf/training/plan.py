@@ -1,0 +1,88 @@
+"""What a run will be, before it is: frames, updates, parameters, memory."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from exphil_tf.data.input import EpochSize
+from exphil_tf.features.packing import ROW_BYTES
+from exphil_tf.training.loop import Horizon
+from exphil_tf.training.options import TrainConfig
+from models.policy import Policy
+
+_BLOCKS_IN_FLIGHT = 4
+_RECORD_BYTES = 2 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of a run."""
+
+    train: EpochSize
+    validation: EpochSize | None
+    horizon: Horizon
+    num_parameters: int
+    model_bytes: int
+    """Weights, gradients, optimizer state, averages: exact but for the allocator."""
+    activation_bytes: int
+    """What one batch keeps for its gradients: an estimate, good to a factor of two."""
+    input_bytes: int
+    """Decoded records in flight."""
+
+
+def make_plan(
+    config: TrainConfig, policy: Policy, *, train: EpochSize, validation: EpochSize | None
+) -> Plan:
+    """Computes the plan of a configuration on a dataset of these sizes."""
+    horizon = Horizon.of(
+        train.unrolls, run=config.run, accumulation_steps=config.optimizer.accumulation_steps
+    )
+    copies = 2 + {"sgd": 1, "rmsprop": 1}.get(config.optimizer.optimizer, 2)
+    copies += config.optimizer.ema + (config.optimizer.accumulation_steps > 1)
+    return Plan(
+        train=train,
+        validation=validation,
+        horizon=horizon,
+        num_parameters=policy.num_parameters,
+        model_bytes=4 * copies * policy.num_parameters,
+        activation_bytes=_activation_bytes(config, policy),
+        input_bytes=_BLOCKS_IN_FLIGHT * config.input.block_records * _RECORD_BYTES,
+    )
+
+
+def _activation_bytes(config: TrainConfig, policy: Policy) -> int:
+    """Floats that a frame leaves behind: the embedding, each block's parts, the logits."""
+    trunk = config.backbone
+    frames = config.run.batch_size * config.input.window_size
+    per_block = {
+        "mlp": 3 * max(trunk.hidden),
+        "lstm": 8 * trunk.width,
+        # in_proj, conv, gate, Δ and the scan's input and output, each expand_factor wide.
+        "mamba": 8 * trunk.expand_factor * trunk.width,
+        "sliding_window": 8 * trunk.width + trunk.num_heads * config.input.window_size,
+    }[trunk.backbone]
+    layers = len(trunk.hidden) if trunk.backbone == "mlp" else trunk.num_layers
+    head = 2 * sum(policy.config.head.codec.sizes.values()) + 12 * config.head.head_hidden
+    per_frame = 3 * policy.embedding.width + layers * per_block + head
+    return frames * (4 * per_frame + ROW_BYTES)
+
+
+def table(plan: Plan) -> Table:
+    """The plan as a table."""
+    rows = Table("what", "count", title="Plan", title_justify="left")
+    rows.columns[1].justify = "right"
+    rows.add_row("training frames per epoch", f"{plan.train.labelled_frames:,}")
+    rows.add_row("unrolls per epoch", f"{plan.train.unrolls:,}")
+    if plan.validation is not None:
+        rows.add_row("validation frames", f"{plan.validation.labelled_frames:,}")
+    rows.add_row("updates per epoch", f"{plan.horizon.steps_per_epoch:,.1f}")
+    rows.add_row("updates", f"{plan.horizon.total_steps:,}")
+    rows.add_row("parameters", f"{plan.num_parameters:,}")
+    rows.add_row("memory: weights and their updates", _megabytes(plan.model_bytes))
+    rows.add_row("memory: one batch (estimate)", _megabytes(plan.activation_bytes))
+    rows.add_row("memory: input (at most)", _megabytes(plan.input_bytes))
+    return rows
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

@@ -1,0 +1,174 @@
+"""The folder of a run: which one, whether it may be used, what is in it.
+
+runs/NAME/
+  config.yaml    resolved options; `--config` on it repeats the run
+  config.json    provenance and results
+  log.jsonl      everything that happened
+  tb/            TensorBoard
+  checkpoints/   to resume from
+  policy/        the policy to play with: the best, or the latest
+  lock           held while a process trains
+"""
+
+import json
+import secrets
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exphil_tf.checkpoints import atomic
+from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
+from exphil_tf.training.config import RunConfig
+
+RUNS = "runs"
+CONFIG_YAML = "config.yaml"
+CONFIG_JSON = "config.json"
+LOG = "log.jsonl"
+TENSORBOARD = "tb"
+CHECKPOINTS = "checkpoints"
+POLICY = "policy"
+_CONTENTS = (CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, "wandb")
+_ADJECTIVES = "crisp frame_perfect grounded lucky moonwalking neutral patient quick shielded steady"
+_NOUNS = "chaingrab dashdance edgeguard falcon ledgedash multishine pivot shine tech waveland"
+RUN_CONTROL = ("resume", "overwrite", "dry_run")
+"""Options of one start, which aren't part of a run."""
+FREE_TO_CHANGE = frozenset(
+    {
+        *RUN_CONTROL, "name", "run_dir", "replays", "data", "datasets_dir", "keep_last",
+        "keep_best", "save_every", "save_every_steps", "save_every_minutes", "verbosity",
+        "log_interval", "wandb", "wandb_project",
+    }
+)  # fmt: skip
+"""Options that may differ when a run goes on: they change no weight (data is compared by content)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a run goes, and from where it goes on."""
+
+    run_dir: Path
+    is_resuming: bool
+    """Whether to go on from a checkpoint if there is one."""
+    checkpoint: Path | None = None
+    """The one to go on from; None for the newest."""
+
+    @property
+    def saved_yaml(self) -> Path | None:
+        """The options that the run was started with, if it was."""
+        path = self.run_dir / CONFIG_YAML
+        return path if self.is_resuming and path.is_file() else None
+
+
+def find_target(run: RunConfig, *, prefix: str) -> Target:
+    """Chooses the folder.
+
+    Args:
+      run: `run_dir`, `name`, `resume`.
+      prefix: of a made-up name, such as `mewtwo_mamba`.
+
+    Raises: UserError: if `resume` is a path of no run.
+    """
+    named = Path(run.run_dir) if run.run_dir else Path(RUNS) / run.name if run.name else None
+    if run.resume is None:
+        return Target(named or Path(RUNS) / _new_name(prefix), is_resuming=False)
+    if run.resume == "auto":
+        folder = named or newest_unfinished(Path(RUNS))
+        return Target(folder or Path(RUNS) / _new_name(prefix), is_resuming=True)
+    return _target_of_path(Path(run.resume))
+
+
+def _target_of_path(path: Path) -> Target:
+    if (path / CONFIG_YAML).is_file():
+        return Target(path, is_resuming=True)
+    run_dir = path.parent.parent
+    if path.is_dir() and path.parent.name == CHECKPOINTS and (run_dir / CONFIG_YAML).is_file():
+        return Target(run_dir, is_resuming=True, checkpoint=path)
+    raise UserError(
+        f"--resume: {path}: neither a run's folder nor a checkpoint in one",
+        "Give runs/NAME, runs/NAME/checkpoints/step-…, or auto.",
+        exit_code=EXIT_NO_INPUT,
+    )
+
+
+def newest_unfinished(runs: Path) -> Path | None:
+    """The run without results that was started last."""
+    started = [
+        (str(values.get("created", "")), path.parent)
+        for path in runs.glob(f"*/{CONFIG_JSON}")
+        if (values := read_json(path)) and values.get("results") is None
+    ]
+    return max(started)[1] if started else None
+
+
+def claim(target: Target, *, overwrite: bool) -> None:
+    """Makes the folder ready; call it while holding its lock.
+
+    Raises: UserError: (73) if a run is there that is neither to be resumed nor overwritten.
+    """
+    if target.is_resuming or not (target.run_dir / CONFIG_YAML).exists():
+        return
+    if not overwrite:
+        raise UserError(
+            f"{target.run_dir}: holds a run",
+            "Go on with it by --resume auto, replace it by --overwrite, or choose another --name.",
+            exit_code=EXIT_CANNOT_CREATE,
+        )
+    for name in _CONTENTS:
+        path = target.run_dir / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def save_options(run_dir: Path, text: str) -> None:
+    """Writes the resolved options (`exphil_tf.config.dump_yaml`), without those of one start."""
+    control = tuple(name.replace("_", "-") for name in RUN_CONTROL)
+    values = {k: v for k, v in yaml.safe_load(text).items() if k not in control}
+    dumped = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
+    atomic.write_bytes(run_dir / CONFIG_YAML, dumped.encode())
+
+
+def check_same(run_dir: Path, *, config: Mapping[str, Any], manifest_sha256: str) -> None:
+    """Refuses to go on with a run under options or data that would make it another one.
+
+    Raises: UserError: (78) lists what differs.
+    """
+    saved = read_json(run_dir / CONFIG_JSON)
+    if not saved:
+        return
+    before = saved.get("config", {})
+    names = sorted((set(before) | set(config)) - FREE_TO_CHANGE)
+    differing = [n for n in names if before.get(n) != config.get(n)]
+    if differing:
+        shown = ", ".join(f"{n} (was {before.get(n)}, is {config.get(n)})" for n in differing[:6])
+        raise UserError(
+            f"--resume: {run_dir} was started with other options: {shown}",
+            "Leave these flags out, or start a new run under another --name.",
+            exit_code=EXIT_INCOMPATIBLE,
+        )
+    if saved.get("data", {}).get("manifest_sha256") != manifest_sha256:
+        raise UserError(
+            f"--resume: {run_dir} was started on other data",
+            "Give the dataset or replays it was started with, or start a new run.",
+            exit_code=EXIT_INCOMPATIBLE,
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or an empty one where there is none."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _new_name(prefix: str) -> str:
+    words = [secrets.choice(text.split()) for text in (_ADJECTIVES, _NOUNS)]
+    return "_".join([prefix, *words, time.strftime("%Y%m%d_%H%M%S")])

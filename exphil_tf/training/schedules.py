@@ -1,0 +1,81 @@
+"""The learning rate as a function of the optimiser step: linear warm-up, then a decay.
+
+The horizon of a decay is the run's total of optimiser steps, computed from the data, unless
+`decay_steps` sets it. (A fixed default of 10,000 steps froze long runs of the original.)
+"""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from exphil_tf.training.config import ScheduleConfig
+
+EXPONENTIAL_RATE = 0.95
+EXPONENTIAL_STEPS = 1000
+
+
+class Schedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate, float32, as a function of the optimiser step.
+
+    Args:
+      config: shape and durations.
+      total_steps: optimiser steps of the run, the horizon where `decay_steps` is none.
+
+    Raises: ValueError: if warm-up would not end before the run (or before the decay) does.
+    """
+
+    def __init__(self, config: ScheduleConfig, *, total_steps: int):
+        super().__init__()
+        self.config = config
+        self.total_steps = total_steps
+        self.horizon = config.decay_steps or total_steps
+        for name, end in (("the run's steps", total_steps), ("decay_steps", self.horizon)):
+            if config.warmup_steps > 1 and config.warmup_steps >= end:
+                raise ValueError(
+                    f"warmup_steps: want less than {name} ({end}). Received: {config.warmup_steps}"
+                )
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate float32 `[]` of an integer step."""
+        step = ops.cast(step, "float32")
+        warmup = self.config.warmup_steps
+        after = self.config.lr * self._decay(ops.maximum(step - warmup, 0.0))
+        if warmup <= 1:
+            return after
+        # Step 0 already learns something: the ramp is lr/w, 2·lr/w, … lr.
+        return ops.where(step < warmup, self.config.lr * (step + 1) / warmup, after)
+
+    def _decay(self, step: Any) -> Any:
+        """Factor at `step` steps after warm-up."""
+        length = max(1, self.horizon - self.config.warmup_steps)
+        progress = ops.minimum(step / length, 1.0)
+        match self.config.lr_schedule:
+            case "constant":
+                return ops.ones_like(step)
+            case "linear":
+                return 1.0 - progress
+            case "cosine":
+                return _half_cosine(progress)
+            case "cosine_restarts":
+                return _half_cosine(self._progress_in_period(step))
+            case "exponential":
+                return EXPONENTIAL_RATE ** (step / EXPONENTIAL_STEPS)
+
+    def _progress_in_period(self, step: Any) -> Any:
+        first, mult = float(self.config.restart_period), float(self.config.restart_mult)
+        if mult == 1:
+            return ops.mod(step, first) / first
+        # Period k starts at first·(mult**k - 1)/(mult - 1); the bound for k is that, inverted.
+        period = ops.floor(ops.log1p(step * (mult - 1) / first) / math.log(mult) + 1e-6)
+        start = first * (mult**period - 1) / (mult - 1)
+        return ops.clip((step - start) / (first * mult**period), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"config": self.config, "total_steps": self.total_steps}
+
+
+def _half_cosine(progress: Any) -> Any:
+    return 0.5 * (1.0 + ops.cos(math.pi * progress))

@@ -1,0 +1,107 @@
+"""Everything that a resumed run needs to go on bit for bit: saved, restored, hashed.
+
+Variables (policy, dropout seeds, optimizer, averages, sums), the position in the data, and a few
+plain numbers of the loop. Keras variables go in as raw `tf.Variable`s: its own saving knows nothing
+of seed generators or iterators.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.checkpoints.store import require_finite
+from exphil_tf.training.early_stopping import Progress
+
+_PREFIX = "state"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the loop stands; plain numbers, so that JSON holds it exactly."""
+
+    step: int = 0
+    """Updates done, those left out for NaN included."""
+    validated_step: int = 0
+    """Step of the latest validation; an epoch's end beyond it is still to be validated."""
+    progress: Progress = field(default_factory=Progress)
+    """Validation results so far."""
+    frames: float = 0.0
+    """Labelled frames learnt from, as weights."""
+    epoch_frames: float = 0.0
+    """The same since the last epoch's end."""
+    epoch_nll: float = 0.0
+    """Sum of nats over `epoch_frames`."""
+    rollbacks: int = 0
+    """Times that NaN made the run go back to a checkpoint."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Position":
+        """The inverse of `to_dict`.
+
+        Raises: TypeError: if the values are of another version.
+        """
+        plain = {**values, "progress": Progress(**values["progress"])}
+        return cls(**plain)
+
+
+class TrainState:
+    """The variables and the data position of one run.
+
+    Args:
+      variables: by name (`Imitation.state`).
+      iterator: of the training dataset, checkpointable, or None where data restarts.
+    """
+
+    def __init__(self, variables: Mapping[str, tf.Variable], iterator: Any = None):
+        self.variables = dict(variables)
+        trackables = {"variables": self.variables}
+        learnt = {k: v for k, v in self.variables.items() if k.startswith(("policy/", "updater/"))}
+        self._learnt = tf.train.Checkpoint(variables=learnt)
+        self._all = tf.train.Checkpoint(
+            **trackables, **({} if iterator is None else {"iterator": iterator})
+        )
+
+    def write(self, folder: Path) -> None:
+        """Writes the state's files.
+
+        Raises: NonFiniteError: if any variable holds NaN or infinity; nothing is written.
+        """
+        require_finite((name, v.numpy()) for name, v in self.variables.items())
+        self._all.write(str(folder / _PREFIX))
+
+    def read(self, folder: Path, *, with_data: bool = True) -> None:
+        """Restores what `write` wrote.
+
+        Args:
+          folder: a verified checkpoint.
+          with_data: restore everything; otherwise only what was learnt, not where in the data.
+
+        Raises: ValueError: if it was written by another model, optimizer or kind of data.
+        """
+        checkpoint = self._all if with_data else self._learnt
+        try:
+            status = checkpoint.read(str(folder / _PREFIX))
+            status.assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{folder}: was written by another configuration: {reason}") from error
+
+    def sha256(self, prefix: str = "") -> str:
+        """Hex digest of the variables whose names start with `prefix`, in order of name."""
+        digest = hashlib.sha256()
+        for name in sorted(self.variables):
+            if name.startswith(prefix):
+                array = np.ascontiguousarray(self.variables[name].numpy())
+                digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+                digest.update(array.tobytes())
+        return digest.hexdigest()
