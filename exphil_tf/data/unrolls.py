@@ -132,7 +132,7 @@ def find_unrolls(grid: Grid, records: Records, phase: tf.Tensor | int) -> Unroll
     offset = (
         tf.math.floormod(tf.cast(phase, tf.int64) - column.start, grid.stride)
         if grid.spans_chunks
-        else 0
+        else tf.zeros_like(column.start)
     )
     first = offset + steps
     low, _ = labelled_span(grid, column, first, grid.delay_max)

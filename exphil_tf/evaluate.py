@@ -1,0 +1,327 @@
+"""Measures a trained policy on games it has not seen, against three baselines.
+
+    python -m exphil_tf.evaluate RUN --data DATASET
+
+Prints a table, and writes `evaluation.json` and a self-contained `evaluation.html`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from exphil_tf.config import load
+from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
+from exphil_tf.quiet import quiet_import
+from exphil_tf.records.manifest import IncompatibleDataset, Manifest, ManifestError, load_manifest
+
+if TYPE_CHECKING:
+    from exphil_tf.checkpoints.policy import PolicyInfo
+    from exphil_tf.data.input_config import InputConfig
+    from exphil_tf.evaluation.results import Evaluation
+    from models.policy import Policy
+
+PROG = "python -m exphil_tf.evaluate"
+_LINE_INTERVAL_S = 10.0
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measures a trained policy against three baselines on the same frames."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of a policy bundle (a run's policy/)."""
+    data: Path
+    """Folder of a dataset (python -m exphil_tf.preprocess)."""
+    split: Literal["validation", "test", "train"] = "validation"
+    """Games to measure on. Baselines are always fitted on train."""
+    output: Path | None = None
+    """Folder for evaluation.json and evaluation.html; none means RUN/evaluation/SPLIT."""
+    batch_size: int = 16
+    """Unrolls at a time."""
+    unroll_frames: int = 512
+    """Frames that the policy reads in one go, its memory carried along; at most a chunk."""
+    burn_in: int = 60
+    """Frames that only warm up the memory of an unroll, except at a game's start; at most what the
+    dataset's overlap holds."""
+    frame_delay: int | None = None
+    """Frames between a state and the input that answers it; none means what the policy was made
+    for."""
+    max_frames: int = 0
+    """Stop after about so many frames; 0 measures all."""
+    baseline_frames: int = 2_000_000
+    """Frames of the train split on which baselines are fitted; 0 takes all."""
+    jit: bool = True
+    """Compile with XLA: slower to start, faster from then on."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name, low in (
+            ("batch_size", 1),
+            ("unroll_frames", 1),
+            ("burn_in", 0),
+            ("max_frames", 0),
+            ("baseline_frames", 0),
+        ):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures, prints the table, writes the report."""
+    config = load(EvaluateConfig, argv, prog=PROG)
+    console = Console(highlight=False, soft_wrap=True)
+    bundle = _bundle(config.run)
+    manifest = _manifest(config.data)
+
+    # TensorFlow takes seconds to import: mistakes above are answered at once.
+    with quiet_import():
+        from exphil_tf.checkpoints.policy import load_policy
+        from exphil_tf.evaluation import report
+
+    policy, info = load_policy(bundle)
+    began = time.monotonic()
+    evaluation = _measure(config, console, policy=policy, info=info, manifest=manifest)
+    output = config.output or _run_folder(bundle) / "evaluation" / config.split
+    paths = report.write(evaluation, output)
+    _print(console, evaluation)
+    console.print(
+        f"{evaluation.policy.frames:,} frames in {time.monotonic() - began:.0f} s", markup=False
+    )
+    for path in paths:
+        console.print(f"wrote {path}", markup=False)
+    return 0
+
+
+# -- What is measured ------------------------------------------------------------------------------
+
+
+def _bundle(run_folder: Path) -> Path:
+    """The policy bundle in a run's folder, or the folder itself if it is one.
+
+    Raises: UserError: if there is none (66).
+    """
+    for folder in (run_folder / "policy", run_folder):
+        if (folder / "config.json").is_file() and (folder / "weights.safetensors").is_file():
+            return folder
+    if not run_folder.is_dir():
+        raise UserError(
+            f"{run_folder}: no such folder",
+            "Give the folder of a run, such as runs/NAME.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    raise UserError(
+        f"{run_folder}: holds no policy yet (no policy/config.json with its weights)",
+        "A run exports one after its first validation; or give another run.",
+        exit_code=EXIT_NO_INPUT,
+    )
+
+
+def _run_folder(bundle: Path) -> Path:
+    """Where reports of a bundle go: beside it, as its own files are covered by checksums."""
+    return bundle.resolve().parent
+
+
+def _manifest(folder: Path) -> Manifest:
+    try:
+        return load_manifest(folder)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: no such folder",
+            "Give the folder of a dataset, or make one: python -m exphil_tf.preprocess.",
+            exit_code=EXIT_NO_INPUT,
+        ) from None
+    except IncompatibleDataset as error:
+        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
+    except ManifestError as error:
+        raise UserError(str(error), exit_code=EXIT_DATA) from error
+
+
+def _input_config(config: EvaluateConfig, info: PolicyInfo, manifest: Manifest) -> InputConfig:
+    """Long unrolls with warm memory, as far as the dataset's chunks and overlap allow."""
+    from exphil_tf.data.input_config import InputConfig
+
+    delay = info.delay.frames if config.frame_delay is None else config.frame_delay
+    window = min(config.unroll_frames, manifest.chunk_frames)
+    burn_in = min(config.burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
+    return InputConfig(window_size=window, burn_in=burn_in, frame_delay=delay)
+
+
+def _measure(
+    config: EvaluateConfig,
+    console: Console,
+    *,
+    policy: Policy,
+    info: PolicyInfo,
+    manifest: Manifest,
+) -> Evaluation:
+    """Fits the baselines on the train split and scores all on the chosen one."""
+    from exphil_tf.data import input as data_input
+    from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
+    from exphil_tf.evaluation.results import Evaluation
+    from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
+
+    codec = policy.config.head.codec
+    inputs = _input_config(config, info, manifest)
+
+    def batches(split: str) -> Any:
+        return data_input.build(
+            manifest,
+            inputs,
+            folder=config.data,
+            split=split,
+            batch_size=config.batch_size,
+            seed=0,
+            training=False,
+        )
+
+    total = manifest.stats[config.split].perspective_frames if config.split in manifest.stats else 0
+    with _sound(manifest, config, "train"), console.status("fitting the baselines"):
+        fit = fit_baselines(batches("train"), codec, max_frames=config.baseline_frames)
+    with _sound(manifest, config, config.split), _progress(console, total) as on_frames:
+        metrics, scores = measure(
+            batches(config.split),
+            predict_fn(policy, jit=config.jit),
+            fit.baselines(),
+            codec=codec,
+            max_frames=config.max_frames,
+            on_frames=on_frames,
+        )
+    provenance = _provenance(config, info, manifest) | {
+        "unroll_frames": inputs.window_size,
+        "burn_in": inputs.burn_in,
+        "frame_delay": inputs.frame_delay,
+        "baseline_frames": fit.frames,
+        "parameters": policy.num_parameters,
+    }
+    curves = read_curves(_run_folder(_bundle(config.run)) / LOG_NAME)
+    return Evaluation(provenance, metrics, scores, curves)
+
+
+@contextlib.contextmanager
+def _sound(manifest: Manifest, config: EvaluateConfig, split: str) -> Iterator[None]:
+    """Turns damaged shards, an empty split and a broken network into one sentence."""
+    from exphil_tf.data import sampling
+
+    source = sampling.describe(manifest, split, folder=config.data)
+    try:
+        with sampling.named_shard_errors(source):
+            yield
+    except ValueError as error:
+        raise UserError(
+            f"{config.run} on split {split!r} of {config.data}: {error}",
+            "Check the dataset with python -m exphil_tf.verify, or evaluate another run.",
+            exit_code=EXIT_DATA,
+        ) from error
+
+
+def _provenance(
+    config: EvaluateConfig, info: PolicyInfo, manifest: Manifest
+) -> dict[str, str | int | float]:
+    """What was measured on what, by content."""
+    from exphil_tf.checkpoints import atomic, provenance
+
+    bundle = _bundle(config.run)
+    manifest_sha256 = provenance.manifest_sha256(manifest)
+    dataset = config.data.resolve().name
+    trained_on = info.provenance.get("data", {}).get("manifest_sha256")
+    return {
+        "run": _run_folder(bundle).name if bundle.name == "policy" else bundle.resolve().name,
+        "measured_on": _measured_on(config.split, dataset, manifest_sha256 == trained_on),
+        "split": config.split,
+        "dataset": dataset,
+        "manifest_sha256": manifest_sha256,
+        "trained_on_manifest_sha256": trained_on or "unknown",
+        "weights_sha256": atomic.sha256(bundle / "weights.safetensors"),
+        "weights": info.weights,
+        "backbone": info.config.backbone.backbone,
+        "head": info.config.head.head,
+        "axis_buckets": info.config.head.codec.num_axis,
+        "schema_fingerprint": manifest.fingerprint,
+        "git_commit": provenance.git_commit() or "unknown",
+        **{f"version {k}": v for k, v in provenance.package_versions().items()},
+    }
+
+
+def _measured_on(split: str, dataset: str, is_its_own: bool) -> str:
+    games = f"the {split} split of {dataset}"
+    if not is_its_own:
+        return f"{games}, another dataset than it was trained on"
+    if split == "train":
+        return f"{games}, which it was trained on"
+    return f"{games}, games that it was not trained on"
+
+
+# -- What is shown ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows frames done: a bar on a terminal, now and then a line elsewhere."""
+    if console.is_terminal:
+        columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("measuring", total=total or None)
+            yield lambda frames: progress.update(task, completed=frames)
+        return
+    shown = time.monotonic()
+
+    def line(frames: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= _LINE_INTERVAL_S:
+            shown = time.monotonic()
+            console.print(f"measured {frames:,} of about {total:,} frames", markup=False)
+
+    yield line
+
+
+def _print(console: Console, evaluation: Evaluation) -> None:
+    from exphil_tf.evaluation.findings import findings
+
+    console.print(_table(evaluation))
+    marks = {"good": "+", "bad": "!", "note": "-"}
+    for finding in findings(evaluation):
+        console.print(f" {marks[finding.kind]} {finding.text}", markup=False)
+
+
+def _table(evaluation: Evaluation) -> Table:
+    """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
+    from exphil_tf.evaluation.results import HEAD_TITLES
+
+    names = ["policy", *evaluation.baselines]
+    title = (
+        f"{evaluation.provenance['run']}: nats per frame on {evaluation.provenance['measured_on']}"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("head")
+    for name in (*names, "vs best", "accuracy", "best's", "top-3", "ECE"):
+        table.add_column(name, justify="right")
+    for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
+        values = {name: evaluation.nll(name, head) for name in names}
+        best = min(values.values())
+        cells = [f"[bold]{v:.4f}[/]" if v == best else f"{v:.4f}" for v in values.values()]
+        cells.append(f"{-100 * evaluation.gain(head):+.1f} %")
+        if head is None:
+            table.add_section()
+        table.add_row(label, *cells, *(_shares(evaluation, head) if head else ()))
+    return table
+
+
+def _shares(evaluation: Evaluation, head: str) -> list[str]:
+    row = evaluation.policy.heads[head]
+    values = [row.accuracy, evaluation.best_accuracy(head), row.top3, row.ece]
+    return ["–" if value is None else f"{100 * value:.1f} %" for value in values]
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

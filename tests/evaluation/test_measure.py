@@ -1,0 +1,126 @@
+"""Measuring a network: the graph's figures are the losses' own, on the frames that count."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
+from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.features.packing import action_order, pack
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.melee.enums import Character
+from exphil_tf.melee.types import Frames
+from exphil_tf.training import batches as training_batches
+from exphil_tf.training import losses
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy import Policy
+
+BATCH, TIME = 3, 16
+
+
+def tiny_policy(head="autoregressive"):
+    config = PolicyConfig(
+        embedding=EmbeddingConfig(action_dim=4, character_dim=2),
+        backbone=BackboneConfig(backbone="lstm", hidden=(8,), num_layers=1),
+        head=HeadConfig(head=head, head_hidden=4),
+    )
+    return Policy(config, seed=3)
+
+
+def make_batch(seed):
+    rng = np.random.default_rng(seed)
+    frames = SCHEMA.empty(BATCH * (TIME + 1))
+    columns = {name: np.array(frames[name]) for name in frames}
+    for name in ("c.main_x", "c.main_y", "c.c_x", "c.c_y"):
+        columns[name] = (rng.integers(-80, 81, columns[name].shape) / 80).astype(np.float32)
+    columns["c.buttons"] = rng.integers(0, 256, columns["c.buttons"].shape).astype(np.uint8)
+    columns["c.shoulder"] = (rng.integers(0, 141, columns["c.shoulder"].shape) / 140).astype("f4")
+    columns["p.x"] = rng.normal(size=columns["p.x"].shape).astype(np.float32) * 20
+    columns["p.character"][:, 0] = Character.FOX
+    columns["p.character"][: TIME + 1, 0] = Character.MARTH
+    rows = pack(Frames(columns)).reshape(BATCH, TIME + 1, -1)
+    weight = (rng.random((BATCH, TIME)) < 0.7).astype(np.float32) * 0.5
+    return {
+        "state": rows[:, :TIME],
+        "actions": rows[:, :, action_order(0)],
+        "weight": weight,
+        "is_resetting": np.tile(np.arange(TIME) == 0, (BATCH, 1)),
+        "name": np.zeros(BATCH, np.int32),
+        "character": np.zeros(BATCH, np.int32),
+        "delay": np.zeros(BATCH, np.int32),
+    }
+
+
+@pytest.fixture(scope="module", params=["autoregressive", "independent"])
+def policy(request):
+    return tiny_policy(request.param)
+
+
+def test_figures_are_those_of_the_training_losses(policy):
+    batches = [make_batch(0), make_batch(1)]
+    codec = policy.config.head.codec
+    baselines = fit_baselines(batches, codec).baselines()
+    seen = []
+    result, scores = measure(
+        batches, predict_fn(policy, jit=False), baselines, codec=codec, on_frames=seen.append
+    )
+    sums, weight = dict.fromkeys(COMPONENTS, 0.0), 0
+    for batch in batches:
+        tensors = {name: tf.constant(values) for name, values in batch.items()}
+        inputs = training_batches.policy_inputs(tensors, codec)
+        logits = training_batches.unroll(policy, inputs, training=False)
+        counted = batch["weight"] > 0
+        weight += counted.sum()
+        for name, nll in losses.nll(logits, inputs.targets).items():
+            sums[name] += np.asarray(nll)[counted].sum()
+    for name in COMPONENTS:
+        assert result.heads[name].nll == pytest.approx(sums[name] / weight, rel=1e-5)
+    assert result.frames == weight
+    assert seen[-1] == weight
+    assert len(seen) == 2
+    assert {score.frames for score in scores.values()} == {weight}
+    by_name = {row.name: row.frames for row in result.characters}
+    assert by_name["marth"] == sum((b["weight"][0] > 0).sum() for b in batches)
+
+
+def test_compiled_and_not_compiled_agree(policy):
+    batch = make_batch(2)
+    plain, sample = predict_fn(policy, jit=False)(batch)
+    compiled, again = predict_fn(policy, jit=True)(batch)
+    np.testing.assert_array_equal(sample.targets["main_x"], again.targets["main_x"])
+    for name in COMPONENTS:
+        np.testing.assert_allclose(plain[name], compiled[name], rtol=1e-4, atol=1e-5)
+
+
+def test_targets_lie_one_frame_behind_the_previous_action():
+    policy = tiny_policy()
+    batch = make_batch(3) | {"weight": np.ones((BATCH, TIME), np.float32)}
+    _, sample = predict_fn(policy, jit=False)(batch)
+    codec = policy.config.head.codec
+    for row in range(BATCH):
+        buckets = codec.encode(batch["actions"][row])
+        at = slice(row * TIME, (row + 1) * TIME)
+        np.testing.assert_array_equal(sample.targets["c_y"][at], buckets["c_y"][1:])
+        np.testing.assert_array_equal(sample.previous["buttons"][at], buckets["buttons"][:-1])
+
+
+def test_baselines_are_fitted_on_what_counts():
+    codec = tiny_policy().config.head.codec
+    batch = make_batch(4)
+    fit = fit_baselines([batch], codec)
+    assert fit.frames == (batch["weight"] > 0).sum()
+    pressed = codec.encode(batch["actions"][:, 1:])["buttons"][batch["weight"] > 0]
+    rates = fit.baselines()["marginal"].rates["buttons"]
+    assert rates == pytest.approx((pressed.sum(0) + 1) / (len(pressed) + 2))
+
+
+def test_reading_stops_at_the_limit():
+    policy = tiny_policy()
+    codec = policy.config.head.codec
+    batches = [make_batch(seed) for seed in range(5)]
+    fit = fit_baselines(iter(batches), codec, max_frames=40)
+    first_two = sum(int((b["weight"] > 0).sum()) for b in batches[:2])
+    assert fit.frames == first_two >= 40
+    predict = predict_fn(policy, jit=False)
+    result, _ = measure(batches, predict, fit.baselines(), codec=codec, max_frames=1)
+    assert result.frames == (batches[0]["weight"] > 0).sum()
