@@ -49,13 +49,13 @@ from exphil_tf.options import (
     ENV_PREFIX,
     RESERVED,
     SHORTHANDS,
+    SWITCH_WORDS,
     Option,
     Setting,
-    as_bool,
-    bool_flag,
     find,
     is_scalar,
     options,
+    switch_token,
     tokens_by_name,
     tokens_of,
     unknown,
@@ -293,15 +293,21 @@ def _read_arguments(
             continue
         option = _option_of_flag(name, known)
         if option is not None:
-            result.names.add(option.name)
-            result.tokens.extend(_rewritten(token, option))
-            if is_scalar(option.annotation) and has_value and name not in SHORTHANDS:
+            if option.is_switch and not equals and rest and rest[0].lower() in SWITCH_WORDS:
+                token = f"{flag}={rest.pop(0)}"
+            elif has_value and _takes_one_word(option) and name not in SHORTHANDS:
                 tokens_of(Setting(flag, option, value if equals else rest[0]))
+            result.names.add(option.name)
+            result.tokens.append(_rewritten(token, option))
         elif partial:
             result.tokens.append(token)
         else:
             raise unknown(name, [*known, *ours], origin=flag)
     return result
+
+
+def _takes_one_word(option: Option) -> bool:
+    return is_scalar(option.annotation) and not option.is_switch
 
 
 def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:
@@ -310,21 +316,22 @@ def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:
     option = find(name, known)
     if option is None and name.startswith("no_"):
         option = find(name[3:], known)
-        return option if option is not None and option.annotation is bool else None
+        return option if option is not None and option.is_switch else None
     return option
 
 
-def _rewritten(token: str, option: Option) -> list[str]:
+def _rewritten(token: str, option: Option) -> str:
     """The token under the option's own name (aliases and shorthands replaced)."""
     flag, equals, value = token.partition("=")
     name = flag[2:].replace("-", "_")
     if name in SHORTHANDS and name != option.name:
-        return [f"{option.flag}={SHORTHANDS[name][1]}"]
-    if option.annotation is bool:
-        if equals:
-            return [bool_flag(option, as_bool(Setting(flag, option, value)))]
-        return [bool_flag(option, name == option.name or not name.startswith("no_"))]
-    return [option.flag + equals + value]
+        return f"{option.flag}={SHORTHANDS[name][1]}"
+    if option.is_switch:
+        is_no = name != option.name and name.startswith("no_")
+        if is_no and equals:
+            raise UserError(f"{flag}: want no value. Received: {value!r}")
+        return switch_token(Setting(flag, option, value if equals else not is_no))
+    return option.flag + equals + value
 
 
 def _read_preset(name: str, presets: Path, known: Mapping[str, Option]) -> list[Setting]:

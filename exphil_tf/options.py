@@ -72,12 +72,16 @@ RETIRED: dict[str, str] = {
     "stream_chunk_size": _STREAMED,
     "val_concurrency": "validation runs in the same compiled step as training, so drop it",
 }
-# Values which a later release brings: (option, value) -> what to say.
+# Values that users of the original know, or that a later release brings: (option, value) -> what to
+# say.
 _LATER = "comes in a later release; mlp, lstm, mamba and sliding_window are there now"
 PLANNED: dict[tuple[str, str], str] = {
+    ("backbone", "attention"): "is called sliding_window here",
     ("backbone", "gru"): _LATER,
     ("backbone", "hybrid"): _LATER,
     ("backbone", "jamba"): _LATER,
+    ("backbone", "lstm_hybrid"): _LATER,
+    ("backbone", "mamba_nif"): "is called mamba here, whatever runs it",
 }
 
 
@@ -90,6 +94,8 @@ _IN_WORDS: dict[Any, str] = {
     type(None): "none",
 }
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_NONE = ("none", "null")
+SWITCH_WORDS = ("true", "yes", "on", "false", "no", "off", "none")
 
 
 class Option(NamedTuple):
@@ -108,6 +114,12 @@ class Option(NamedTuple):
     def flag(self) -> str:
         """The flag as typed, `--batch-size`."""
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is a bool, or a bool that may be left open: `--x` and `--no-x` set it."""
+        members = typing.get_args(self.annotation) if _is_union(self.annotation) else ()
+        return self.annotation is bool or set(members) == {bool, type(None)}
 
     @property
     def variable(self) -> str:
@@ -197,9 +209,9 @@ def tokens_of(setting: Setting) -> list[str]:
     Raises: UserError: names the file and key, the variable or the flag, and what is wanted.
     """
     option, value = setting.option, setting.value
-    if option.annotation is bool:
-        return [bool_flag(option, as_bool(setting))]
-    if isinstance(value, bool) and not _accepts(option.annotation, bool):
+    if option.is_switch:
+        return [switch_token(setting)]
+    if isinstance(value, bool):
         raise _wrong(setting, hint=" (put a word such as no or on in quotes)")
     words = _words(setting)
     alone = dataclasses.make_dataclass("Alone", [("value", option.annotation)])
@@ -218,7 +230,7 @@ def _words(setting: Setting) -> list[str]:
         words = ["None" if v is None else str(v) for v in typing.cast(Iterable[object], value)]
     elif isinstance(value, dict):
         raise _wrong(setting)
-    elif value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+    elif value is None or (isinstance(value, str) and value.lower() in _NONE):
         words = ["None"]
     elif is_scalar(option.annotation):
         words = [str(value)]
@@ -231,17 +243,16 @@ def _words(setting: Setting) -> list[str]:
     return words
 
 
-def as_bool(setting: Setting) -> bool:
-    """The value as a bool: true/false, yes/no, on/off, 1/0."""
-    word = str(setting.value).strip().lower()
+def switch_token(setting: Setting) -> str:
+    """The token of a switch: true/false, yes/no, on/off, 1/0, and none if it may be left open."""
+    option, word = setting.option, str(setting.value).strip().lower()
+    if option.annotation is not bool and word in _NONE:
+        return f"{option.flag}=None"
     if word not in _TRUE + _FALSE:
         raise _wrong(setting)
-    return word in _TRUE
-
-
-def bool_flag(option: Option, value: bool) -> str:
-    """The flag of the pair `--x`, `--no-x` that stands for the value."""
-    return option.flag if value else "--no-" + option.flag[2:]
+    if option.annotation is not bool:
+        return f"{option.flag}={word in _TRUE}"
+    return option.flag if word in _TRUE else "--no-" + option.flag[2:]
 
 
 def _wrong(setting: Setting, hint: str = "") -> UserError:
@@ -253,9 +264,7 @@ def _wrong(setting: Setting, hint: str = "") -> UserError:
 
 
 def is_scalar(annotation: Any) -> bool:
-    """Whether a value is one word (bools, which are flag pairs, apart)."""
-    if annotation is bool:
-        return False
+    """Whether a value is one word, not a list of them."""
     members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     return not any(_is_list(member) for member in members)
 
@@ -266,10 +275,6 @@ def _is_list(annotation: Any) -> bool:
 
 def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def _accepts(annotation: Any, kind: type) -> bool:
-    return kind in typing.get_args(annotation) if _is_union(annotation) else annotation is kind
 
 
 def _describe(annotation: Any) -> str:

@@ -59,6 +59,7 @@ class Toy:
     max_files: int | None = None
     ema: bool = False
     save_best: bool = True
+    temporal: bool | None = None
     name: str | None = None
     colour: Colour = Colour.RED
     verbosity: int = 1
@@ -177,6 +178,12 @@ def test_the_process_environment_is_the_default(monkeypatch):
         (["--no-save-best"], "save_best", False),
         (["--no_save_best"], "save_best", False),
         (["--save-best=no"], "save_best", False),
+        (["--save-best", "off", "--ema"], "save_best", False),
+        (["--temporal"], "temporal", True),
+        (["--temporal", "--ema"], "temporal", True),
+        (["--no-temporal"], "temporal", False),
+        (["--temporal", "False"], "temporal", False),
+        (["--temporal=none"], "temporal", None),
         (["--max-files", "None"], "max_files", None),
         (["--max-files", "3", "--max-files", "4"], "max_files", 4),
         (["--colour", "BLUE"], "colour", "BLUE"),
@@ -201,6 +208,9 @@ def test_flags(argv, field, want):
         ("hidden: []", "hidden", []),
         ("ema: true", "ema", True),
         ("save-best: off", "save_best", False),
+        ("temporal: true", "temporal", True),
+        ("temporal: null", "temporal", None),
+        ("temporal: no", "temporal", False),
         ("max-files: null", "max_files", None),
         ("max-files: 3", "max_files", 3),
         ("name: '2026'", "name", "2026"),
@@ -222,6 +232,7 @@ def test_yaml_values(tmp_path, text, field, want):
         ("EXPHIL_REPLAYS_DIR", "/data", "replays", "/data"),
         ("EXPHIL_WANDB_PROJECT", "mine", "wandb_project", "mine"),
         ("EXPHIL_EMA", "1", "ema", True),
+        ("EXPHIL_TEMPORAL", "true", "temporal", True),
         ("EXPHIL_SAVE_BEST", "False", "save_best", False),
         ("EXPHIL_HIDDEN", "1,2 3", "hidden", [1, 2, 3]),
         ("EXPHIL_MAX_FILES", "none", "max_files", None),
@@ -261,6 +272,8 @@ def test_an_option_outranks_an_alias_of_its_name():
         (["--backbone", "cnn"], ["--backbone: want one of mlp, mamba", "'cnn'"]),
         (["--backbone", "gru"], ["--backbone: gru comes in a later release"]),
         (["--ema=perhaps"], ["--ema: want true or false", "'perhaps'"]),
+        (["--no-ema=true"], ["--no-ema: want no value", "'true'"]),
+        (["--no-ema", "true"], ["--no-ema: want no value", "'true'"]),
         (["--hidden", "a"], ["--hidden", "a"]),
         (["--batch-size"], ["--batch-size"]),
         (["stray"], ["stray"]),
@@ -500,7 +513,7 @@ def test_no_option_is_both_there_and_retired():
 
 
 def train_config() -> type:
-    return importlib.import_module("exphil_tf.train").TrainConfig
+    return importlib.import_module("exphil_tf.training.options").TrainConfig
 
 
 def preset_values(name: str) -> dict:
