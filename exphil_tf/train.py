@@ -8,6 +8,8 @@ run's folder is described in `exphil_tf.training.run_folder`; run the same comma
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import secrets
 import sys
@@ -32,7 +34,6 @@ from exphil_tf.records.manifest import (
     IncompatibleDataset,
     Manifest,
     ManifestError,
-    config_digest,
     load_manifest,
 )
 from exphil_tf.training import run_folder
@@ -205,7 +206,8 @@ def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest |
     dataset = _dataset_config(config, output="unnamed")
     found = job.find_replays(dataset.replays)
     key = {"options": content_config(dataset), "input": job.content_hash(found)}
-    folder = Path(config.data.datasets_dir) / f"replays-{config_digest(key)}"
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(config.data.datasets_dir) / f"replays-{digest}"
     if (folder / MANIFEST).is_file():
         console.print(f"dataset: {folder} (made of these replays and options before)")
         return folder, load_manifest(folder)
