@@ -1,0 +1,227 @@
+"""LSTM, attention, convolution and dropout against plain references."""
+
+import contracts
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.layers.dropout import Dropout
+from models.layers.mamba import DELTA_MAX, DELTA_MIN, MambaBlock
+from models.layers.recurrent import LSTMLayer
+from models.layers.sliding_window_attention import (
+    SlidingWindowAttention,
+    step_window,
+    unroll_window,
+)
+from models.layers.time_scan import time_scan
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_lstm(x, is_resetting, weights, state):
+    """Frame by frame in float64: normed outputs, and the last h and c."""
+    kernel, bias, recurrent = (weights[k] for k in ("input_kernel", "input_bias", "recurrent"))
+    (h, c), outputs = state, []
+    for t in range(x.shape[1]):
+        keep = 1 - is_resetting[:, t, None]
+        h, c = h * keep, c * keep
+        i, f, g, o = np.split(x[:, t] @ kernel + bias + h @ recurrent, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        centred = h - h.mean(-1, keepdims=True)
+        outputs.append(centred / np.sqrt(h.var(-1, keepdims=True) + 1e-6))
+    return np.stack(outputs, axis=1), h, c
+
+
+def lstm_case():
+    layer = LSTMLayer(6, seed=3)
+    layer.build((None, None, contracts.FEATURES))
+    variables = {
+        "input_kernel": layer.input_proj.kernel,
+        "input_bias": layer.input_proj.bias,
+        "recurrent": layer.recurrent_kernel,
+    }
+    state = np.random.default_rng(5).standard_normal((2, contracts.BATCH, 6))
+    return layer, variables, state
+
+
+def test_lstm_equals_a_numpy_loop():
+    layer, variables, state = lstm_case()
+    x, is_resetting = contracts.inputs()
+    weights = {name: np.asarray(v, np.float64) for name, v in variables.items()}
+    want = numpy_lstm(x, is_resetting, weights, state)
+    start = tuple(tf.constant(s, tf.float32) for s in state)
+    y, (h, c) = contracts.unroll(layer, x, is_resetting, start)
+    for got, expected in zip((y, h, c), want, strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["recurrent", "input_kernel", "input_bias", "state", "x"])
+def test_lstm_gradients_by_central_differences(name):
+    layer, variables, state = lstm_case()
+    x, is_resetting = contracts.inputs()
+    rng = np.random.default_rng(1)
+    mixing = [rng.standard_normal(s) for s in ((3, contracts.TIME, 6), (3, 6), (3, 6))]
+    values = {n: np.asarray(v, np.float64) for n, v in variables.items()} | {
+        "state": state,
+        "x": x.astype(np.float64),
+    }
+    direction = rng.standard_normal(values[name].shape)
+
+    def loss(shift: float) -> float:
+        v = values | {name: values[name] + shift * direction}
+        outputs = numpy_lstm(v["x"], is_resetting, v, v["state"])
+        return float(sum((m * o).sum() for m, o in zip(mixing, outputs, strict=True)))
+
+    slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
+    tensors = {"state": tf.constant(state, tf.float32), "x": tf.constant(x)}
+    with tf.GradientTape() as tape:
+        tape.watch(list(tensors.values()))
+        start = (tensors["state"][0], tensors["state"][1])
+        y, (h, c) = layer.unroll(tensors["x"], start, tf.constant(is_resetting))
+        total = sum(tf.reduce_sum(m * o) for m, o in zip(mixing, (y, h, c), strict=True))
+    source = tensors.get(name, variables.get(name))
+    gradient = np.asarray(tape.gradient(total, getattr(source, "value", source)))
+    np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-3)
+
+
+def naive_attention(layer, x, is_resetting):
+    """Every query against every key of the whole sequence, in float64, with an explicit mask."""
+    batch, time, width = x.shape
+    heads, size = layer.num_heads, layer.head_dim
+    kernel, bias = (np.asarray(w, np.float64) for w in layer.qkv.weights)
+    out_kernel, out_bias = (np.asarray(w, np.float64) for w in layer.out.weights)
+    age_bias = np.asarray(layer.age_bias, np.float64)
+    qkv = (x @ kernel + bias).reshape(batch, time, 3, heads, size)
+    if layer.qk_layernorm:
+        qk = qkv[:, :, :2]
+        variance = qk.var(-1, keepdims=True)
+        qkv[:, :, :2] = (qk - qk.mean(-1, keepdims=True)) / np.sqrt(variance + 1e-6)
+    y = np.zeros((batch, time, heads, size))
+    for b in range(batch):
+        for t in range(time):
+            first = max([0, t - layer.window + 1, *[s for s in range(t + 1) if is_resetting[b, s]]])
+            for head in range(heads):
+                keys, values = qkv[b, first : t + 1, 1, head], qkv[b, first : t + 1, 2, head]
+                logits = keys @ qkv[b, t, 0, head] / np.sqrt(size)
+                logits += age_bias[t - np.arange(first, t + 1), head]
+                weights = np.exp(logits - logits.max())
+                y[b, t, head] = weights @ values / weights.sum()
+    return y.reshape(batch, time, width) @ out_kernel + out_bias
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": 5}, {"window": 5, "chunk": 3}, {"window": 40}, {"window": 2, "chunk": 1},
+        {"window": 5, "key_block": 2}, {"window": 7, "chunk": 4, "key_block": 3},
+        {"window": 5, "qk_layernorm": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_attention_equals_naive_masked_attention(options):
+    layer = SlidingWindowAttention(8, num_heads=2, seed=5, **options)
+    layer.build((None, 8))
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((3, 19, 8)).astype(np.float32)
+    is_resetting = rng.random((3, 19)) < 0.1
+    want = naive_attention(layer, x.astype(np.float64), is_resetting)
+    clock = tf.zeros((3,), tf.int32)
+    window = unroll_window(clock, tf.constant(is_resetting), layer.window)
+    y, _ = layer.unroll(tf.constant(x), layer.initial_cache(3), window)
+    np.testing.assert_allclose(y, want, atol=1e-5)
+    ring = layer.initial_cache(3)
+    for t in range(19):
+        clock = tf.where(is_resetting[:, t], 0, clock)
+        y_t, ring = layer.step(tf.constant(x[:, t]), ring, step_window(clock, layer.window))
+        np.testing.assert_allclose(y_t, want[:, t], atol=1e-5)
+        clock = clock + 1
+
+
+def test_ring_slots_hold_the_last_frames():
+    view = step_window(tf.constant([0, 3, 9]), 4)
+    np.testing.assert_array_equal(view.age, [[0, 3, 2, 1], [3, 2, 1, 0], [1, 0, 3, 2]])
+    np.testing.assert_array_equal(np.asarray(view.is_written)[:, 0, :, 0].argmax(-1), [0, 3, 1])
+    np.testing.assert_array_equal(
+        np.asarray(view.mask)[:, 0, 0] == 0, [[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1]]
+    )
+
+
+def test_convolution_equals_numpy_and_never_crosses_a_reset():
+    block = MambaBlock(4, conv_size=3, seed=1)
+    block.build((None, None, 4))
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((2, 9, block.inner)).astype(np.float32)
+    history = rng.standard_normal((2, 2, block.inner)).astype(np.float32)
+    is_resetting = np.zeros((2, 9), bool)
+    is_resetting[0, [0, 4]] = is_resetting[1, 8] = True
+    got, after = block._convolve(tf.constant(u), tf.constant(history), tf.constant(is_resetting))
+    kernel = np.asarray(block.conv_kernel)
+    past = history.copy()
+    for t in range(9):
+        past[is_resetting[:, t]] = 0
+        past = np.concatenate([past, u[:, t : t + 1]], axis=1)[:, -3:]
+        want = (past * kernel).sum(1)
+        np.testing.assert_allclose(got[:, t], want * sigmoid(want), atol=1e-5)
+        past = past[:, -2:]
+    np.testing.assert_allclose(after, past, atol=1e-6)
+
+
+def test_mamba_starts_as_the_paper_says():
+    block = MambaBlock(64, state_size=5, seed=1)
+    block.build((None, None, 64))
+    delta = np.log1p(np.exp(np.asarray(block.delta_proj.bias, np.float64)))
+    assert delta.min() >= DELTA_MIN * 0.999
+    assert delta.max() <= DELTA_MAX * 1.001
+    assert np.abs(np.log(delta).mean() - np.log(DELTA_MIN * DELTA_MAX) / 2) < 0.3
+    np.testing.assert_allclose(np.exp(np.asarray(block.a_log))[:, 0], [1, 2, 3, 4, 5], rtol=1e-6)
+    assert (np.asarray(block.skip) == 1).all()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_dropout_keeps_the_mean_and_draws_anew(jit):
+    layer = Dropout(0.3, seed=7)
+    x = tf.ones((50, 40, 20))
+    run = tf.function(lambda x: layer(x, training=True), jit_compile=jit)
+    masks = np.stack([np.asarray(run(x)) for _ in range(5)])
+    np.testing.assert_allclose(np.unique(masks), [0, 1 / 0.7], rtol=1e-6)
+    kept = (masks > 0).reshape(5, -1)
+    sigma = np.sqrt(0.3 * 0.7 / kept.shape[1])
+    assert (np.abs(kept.mean(1) - 0.7) < 4 * sigma).all()
+    correlation = np.corrcoef(kept) - np.eye(5)
+    assert np.abs(correlation).max() < 0.03
+    shifted = np.corrcoef(kept[0, 1:], kept[0, :-1])[0, 1]
+    assert abs(shifted) < 0.03
+    assert layer(x, training=False) is x
+
+
+def test_dropout_sequence_is_saved_state():
+    one, two = Dropout(0.5, seed=7), Dropout(0.5, seed=7)
+    x = tf.ones((4, 100))
+    first = np.asarray(one(x, training=True))
+    state = np.asarray(one.seed_generator.state)
+    second = np.asarray(one(x, training=True))
+    two.seed_generator.state.assign(state)
+    np.testing.assert_array_equal(second, two(x, training=True))
+    assert (first != second).any()
+    assert len(one.variables) == 1
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_time_scan_equals_a_python_loop(reverse):
+    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+    carry, (y, twice) = time_scan(
+        lambda c, f: (c * 0.5 + f[0], (c, 2 * f[0])),
+        tf.zeros(3),
+        (tf.constant(x),),
+        reverse=reverse,
+    )
+    want, outputs = np.zeros(3), {}
+    for t in range(4)[:: -1 if reverse else 1]:
+        outputs[t] = want
+        want = want * 0.5 + x[t]
+    np.testing.assert_allclose(carry, want)
+    np.testing.assert_allclose(y, [outputs[t] for t in range(4)])
+    np.testing.assert_allclose(twice, 2 * x)
