@@ -13,6 +13,7 @@ three gathers per batch cost 2.5 times one gather of bytes (docs/architecture.md
 """
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ class Slot(NamedTuple):
     @property
     def count(self) -> int:
         """Values per frame: 1, players or item slots."""
-        return int(np.prod(self.field.shape, dtype=int))
+        return math.prod(self.field.shape)
 
     @property
     def num_bytes(self) -> int:
@@ -230,27 +231,50 @@ def unpack(rows: np.ndarray) -> Frames:
     return Frames(columns)
 
 
+class Replaced(NamedTuple):
+    """What a variant changes of a game's planes; the rest it shares with the original."""
+
+    index: np.ndarray
+    """int `[planes]`: which planes, ascending."""
+    planes: np.ndarray
+    """uint8 `[planes, time]`: what stands there instead."""
+
+    def apply(self, planes: np.ndarray) -> np.ndarray:
+        """The variant's planes, uint8 `[ROW_BYTES, time]`."""
+        changed = planes.copy()
+        changed[self.index] = self.planes
+        return changed
+
+
 @functools.cache
-def _mirrored_planes() -> np.ndarray:
+def _mirrored_index() -> np.ndarray:
     """int `[planes]`: planes that a reflection changes, a tenth of a row."""
     order, xor, add = mirror_table()
     return np.flatnonzero((order != np.arange(ROW_BYTES)) | (xor != 0) | (add != 0))
 
 
+def mirror(planes: np.ndarray) -> Replaced:
+    """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`."""
+    order, xor, add = mirror_table()
+    index = _mirrored_index()
+    return Replaced(index, (planes[order[index]] ^ xor[index, None]) + add[index, None])
+
+
 def mirror_planes(planes: np.ndarray) -> np.ndarray:
     """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`; an involution."""
-    order, xor, add = mirror_table()
-    touched = _mirrored_planes()
-    mirrored = planes.copy()
-    mirrored[touched] = (planes[order[touched]] ^ xor[touched, None]) + add[touched, None]
-    return mirrored
+    return mirror(planes).apply(planes)
+
+
+def noise(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> Replaced:
+    """Gaussian noise of σ = `noise_scale` × the field's rule on byte planes uint8 `[ROW_BYTES, time]`."""
+    values = np.ascontiguousarray(planes[:NOISE_BYTES].T).view("<f4")
+    values = values + rng.standard_normal(values.shape, np.float32) * (
+        noise_scales() * np.float32(noise_scale)
+    )
+    values = np.maximum(values, noise_floors()).astype("<f4")
+    return Replaced(np.arange(NOISE_BYTES), values.view(np.uint8).T)
 
 
 def noisy_planes(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> np.ndarray:
     """Byte planes uint8 `[ROW_BYTES, time]` with Gaussian noise of σ = `noise_scale` × the field's rule."""
-    noised = planes.copy()
-    values = np.ascontiguousarray(planes[:NOISE_BYTES].T).view("<f4")
-    values = values + rng.standard_normal(values.shape, np.float32) * (noise_scales() * np.float32(noise_scale))
-    values = np.maximum(values, noise_floors()).astype("<f4")
-    noised[:NOISE_BYTES] = values.view(np.uint8).T
-    return noised
+    return noise(planes, noise_scale, rng).apply(planes)

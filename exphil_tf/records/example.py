@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 
-from exphil_tf.features.packing import ROW_BYTES
+from exphil_tf.features.packing import ROW_BYTES, Replaced
 
 CHUNK_FRAMES = 1024
 OVERLAP_FRAMES = 128
@@ -31,6 +31,7 @@ ZSTD_LEVEL = 1
 _VARINT, _LEN = 0, 2
 _BYTES_LIST, _INT64_LIST = 1, 3
 _WORD = 1 << 64
+_CACHED_BYTES = 64
 
 
 class ChunkMeta(NamedTuple):
@@ -90,10 +91,18 @@ def _feature(value: bytes | tuple[int, ...]) -> bytes:
     return _field(_INT64_LIST, _field(1, b"".join(map(_varint, value))))
 
 
+def _entry(name: str, value: bytes | tuple[int, ...]) -> bytes:
+    return _field(1, _field(1, name.encode()) + _field(2, _feature(value)))
+
+
+_cached_entry = functools.lru_cache(4096)(_entry)
+"""Most features are the same in all records of a game."""
+
+
 def write_example(features: Mapping[str, bytes | tuple[int, ...]]) -> bytes:
     """A serialised `tf.train.Example` of bytes and int64-list features, in the order of their names."""
     entries = [
-        _field(1, _field(1, name.encode()) + _field(2, _feature(value)))
+        (_cached_entry if len(value) <= _CACHED_BYTES else _entry)(name, value)
         for name, value in sorted(features.items())
     ]
     return _field(1, b"".join(entries))
@@ -201,10 +210,26 @@ def encode_chunks(
     chunk_frames: int = CHUNK_FRAMES,
     overlap_frames: int = OVERLAP_FRAMES,
 ) -> list[bytes]:
-    """The records of one game, in order.
+    """The records of one game, in order; arguments as `encode_variants`."""
+    variants = encode_variants(
+        planes, {"": None}, meta, chunk_frames=chunk_frames, overlap_frames=overlap_frames
+    )
+    return variants[""]
+
+
+def encode_variants(
+    planes: np.ndarray,
+    variants: Mapping[str, Replaced | None],
+    meta: ChunkMeta,
+    *,
+    chunk_frames: int = CHUNK_FRAMES,
+    overlap_frames: int = OVERLAP_FRAMES,
+) -> dict[str, list[bytes]]:
+    """The records of several variants of one game, in order.
 
     Args:
       planes: uint8 `[ROW_BYTES, frames]`, from `packing.pack_planes`.
+      variants: name → which planes differ; None for the original.
       meta: of the game.
       chunk_frames: rows that a record owns.
       overlap_frames: rows behind those that it repeats.
@@ -214,23 +239,28 @@ def encode_chunks(
     """
     if planes.dtype != np.uint8 or planes.ndim != 2 or planes.shape[0] != ROW_BYTES:
         raise ValueError(
-            f"planes: want uint8 [{ROW_BYTES}, frames]. Received: {planes.dtype}{list(planes.shape)}"
+            f"planes: want uint8 [{ROW_BYTES}, frames]. "
+            f"Received: {planes.dtype}{list(planes.shape)}"
         )
     if chunk_frames < 1 or overlap_frames < 0:
         raise ValueError(
             f"chunk: want at least 1 frame. Received: {chunk_frames} + {overlap_frames}"
         )
     num_frames, width = planes.shape[1], chunk_frames + overlap_frames
-    buffer = np.zeros((planes.shape[0], width), np.uint8)
-    records: list[bytes] = []
+    buffer = np.zeros((ROW_BYTES, width), np.uint8)
+    records: dict[str, list[bytes]] = {name: [] for name in variants}
     for start in range(0, num_frames, chunk_frames):
-        valid = min(width, num_frames - start)
-        buffer[:, :valid] = planes[:, start : start + valid]
-        buffer[:, valid:] = 0
-        ends = start + valid == num_frames
-        records.append(
-            _encode(_compressor().compress(buffer.data), meta, start=start, valid=valid, last=ends)
-        )
+        stop = min(start + width, num_frames)
+        buffer[:, : stop - start] = planes[:, start:stop]
+        buffer[:, stop - start :] = 0
+        for name, changed in variants.items():
+            if changed is not None:
+                buffer[changed.index, : stop - start] = changed.planes[:, start:stop]
+            blob = _compressor().compress(buffer.data)
+            place = {"start": start, "valid": stop - start, "last": stop == num_frames}
+            records[name].append(_encode(blob, meta, **place))
+            if changed is not None:
+                buffer[changed.index, : stop - start] = planes[changed.index, start:stop]
     return records
 
 
