@@ -10,6 +10,8 @@ import json
 import os
 import subprocess
 import sys
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +21,7 @@ from tyro.conf import Positional
 
 from exphil_tf import config
 from exphil_tf.config import UserError, dump_yaml, from_dict, load, load_partial, to_dict
-from exphil_tf.options import ALIASES, PLANNED, RETIRED, SHORTHANDS
+from exphil_tf.options import ALIASES, PLANNED, RETIRED, SHORTHANDS, Option
 
 
 class Colour(enum.Enum):
@@ -485,15 +487,15 @@ PRESETS = config.preset_names()
 LOADERS = {"load", "load_partial", "config.load", "config.load_partial"}
 
 
-def command_configs() -> list[type]:
+def command_configs(*commands: str) -> list[type]:
     """The root dataclass of each command: what its source hands to `load`."""
-    found = []
-    for name in ENTRY_MODULES:
+    found: list[type] = []
+    for name in commands or ENTRY_MODULES:
         module = importlib.import_module(f"exphil_tf.{name}")
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in LOADERS:
                 found.append(getattr(module, ast.unparse(node.args[0])))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def test_the_list_of_all_options_is_fresh(update_golden):
@@ -561,3 +563,65 @@ def test_character_preset_is_production_on_that_character(name):
     differing = {key for key in got if got[key] != production[key]}
     assert got["train_character"] == name
     assert differing <= {"train_character", "window_size"}
+
+
+# Values for options whose checks refuse what the type alone suggests.
+SPECIAL = {
+    "button_pos_weight": "2",
+    "characters": "fox",
+    "num_heads": "8",
+    "only": "input",
+    "stages": "battlefield",
+    "train_character": "fox",
+}
+
+
+def other_values(option: Option, current: object) -> Iterator[list[str]]:
+    """Arguments that may set an option to something else than it is."""
+    if option.name in SPECIAL:
+        yield [option.flag, SPECIAL[option.name]]
+    elif option.is_switch:
+        yield ["--no-" + option.flag[2:] if current else option.flag]
+    members = typing.get_args(option.annotation) or (option.annotation,)
+    words = [str(m) for m in members if isinstance(m, str) and m != current]
+    if isinstance(current, int | float) and not isinstance(current, bool):
+        words += [str(current + 2), str(current / 2), str(current * 2)]
+    words += ["3", "0.25", "100000", "some-word"]
+    yield from ([option.flag, word] for word in words)
+
+
+def required(cls: type) -> list[str]:
+    """The least arguments that a command takes."""
+    words = []
+    for option in config.options(cls).values():
+        field = next(f for f in dataclasses.fields(owner(cls, option)) if f.name == option.name)
+        if field.default is field.default_factory is dataclasses.MISSING:
+            words += [] if option.is_positional else [option.flag]
+            words.append("some-value")
+    return words
+
+
+def owner(cls: type, option: Option) -> type:
+    for name in option.path[:-1]:
+        cls = typing.get_type_hints(cls)[name]
+    return cls
+
+
+@pytest.mark.parametrize("command", ENTRY_MODULES)
+def test_every_flag_changes_the_configuration_and_only_what_it_names(command):
+    for cls in command_configs(command):
+        argv = required(cls)
+        before = to_dict(load(cls, argv, env={}))
+        for option in config.options(cls).values():
+            if option.is_positional or option.name not in before:
+                continue
+            for attempt in other_values(option, before[option.name]):
+                try:
+                    after = to_dict(load(cls, [*argv, *attempt], env={}))
+                except UserError:
+                    continue
+                if after != before:
+                    break
+            else:
+                pytest.fail(f"{command}: {option.flag}: no value tried was accepted")
+            assert {k for k in after if after[k] != before[k]} == {option.name}
