@@ -1,4 +1,5 @@
-"""Functions for worker processes; in a module of their own because a worker imports them by name."""
+"""Functions for worker processes; in a module of their own because a worker imports them by
+name."""
 
 import ctypes
 import os
@@ -26,7 +27,11 @@ def slow_then_fast(index: int) -> int:
 
 
 def modules(_: object) -> list[str]:
-    return [name for name in ("tensorflow", "keras", "apache_beam", "melee", "pytest") if name in sys.modules]
+    return [
+        name
+        for name in ("tensorflow", "keras", "apache_beam", "melee", "pytest")
+        if name in sys.modules
+    ]
 
 
 def environment(_: object) -> list[str]:
@@ -37,26 +42,25 @@ def identity(_: object) -> int:
     return os.getpid()
 
 
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+_DEEDS = {
+    "segfault": lambda: ctypes.string_at(0),
+    "abort": os.abort,
+    "exit": lambda: os._exit(3),
+    "kill": lambda: os.kill(os.getpid(), 9),
+    "hang": lambda: time.sleep(1000),
+    "memory": lambda: bytearray(8 << 30),
+    "panic": lambda: _raise(PanicException("index out of bounds")),
+    "system_exit": lambda: sys.exit(4),
+    "value_error": lambda: _raise(ValueError("a defect of ours")),
+    "rejected": lambda: _raise(ReplayError(Reason.NO_FRAMES, "not one whole frame")),
+}
+
+
 def misbehave(kind: str) -> str:
-    match kind:
-        case "segfault":
-            ctypes.string_at(0)
-        case "abort":
-            os.abort()
-        case "exit":
-            os._exit(3)
-        case "kill":
-            os.kill(os.getpid(), 9)
-        case "hang":
-            time.sleep(1000)
-        case "memory":
-            bytearray(8 << 30)
-        case "panic":
-            raise PanicException("index out of bounds")
-        case "system_exit":
-            sys.exit(4)
-        case "value_error":
-            raise ValueError("a defect of ours")
-        case "rejected":
-            raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
+    """Does the deed, or returns `kind` if there is none."""
+    _DEEDS.get(kind, lambda: None)()
     return kind

@@ -1,4 +1,5 @@
-"""Random games that are legal for the schema, for round trips: no physics, every column in range."""
+"""Random games that are legal for the schema, for round trips: no physics, every column in
+range."""
 
 import numpy as np
 
@@ -35,9 +36,12 @@ def make_game(
     result["c.shoulder"] = (rng.integers(0, 141, (length, 2)) / 140).astype(np.float32)
     _place_nana(rng, result, picked)
     result |= item_columns(_random_items(rng, length), length, [port - 1 for port in ports])
-    result |= columns.stage_columns(stage, frame, _random_stage(rng, stage, length) if moving_stage else None)
+    result |= columns.stage_columns(
+        stage, frame, _random_stage(rng, stage, length) if moving_stage else None
+    )
     players = tuple(
-        PlayerInfo(port=port, character=int(character), name=f"Näme {port}"[:15], code=f"TEST#{port}", tag="TAG",
+        PlayerInfo(port=port, character=int(character), name=f"Näme {port}"[:15],
+        code=f"TEST#{port}", tag="TAG",
                    costume=port, is_cpu=port == ports[1], cpu_level=7 if port == ports[1] else 0)
         for port, character in zip(ports, picked, strict=True)
     )  # fmt: skip
@@ -82,14 +86,18 @@ def _random_items(rng: np.random.Generator, length: int) -> Items:
     kinds = rng.integers(0, 240, length)
     ids = np.array(spawn_id, np.int64)
     return Items(
-        row=np.array(row, np.int64), spawn_id=ids, type=kinds[ids], state=rng.integers(0, 256, count),
+        row=np.array(row, np.int64), spawn_id=ids, type=kinds[ids], state=rng.integers(0, 256,
+        count),
         timer=rng.integers(0, 1400, count).astype(np.float32),
-        x=rng.uniform(-300, 300, count), y=rng.uniform(-150, 200, count), speed_x=rng.uniform(-9, 9, count),
+        x=rng.uniform(-300, 300, count), y=rng.uniform(-150, 200, count), speed_x=rng.uniform(-9,
+        9, count),
         speed_y=rng.uniform(-9, 9, count), owner=rng.integers(-1, 4, count),
     )  # fmt: skip
 
 
-def _random_stage(rng: np.random.Generator, stage: Stage, length: int) -> dict[str, np.ndarray] | None:
+def _random_stage(
+    rng: np.random.Generator, stage: Stage, length: int
+) -> dict[str, np.ndarray] | None:
     if stage == Stage.FOUNTAIN_OF_DREAMS:
         names = ("s.fod_left", "s.fod_right")
         return {name: rng.uniform(0, 40, length).astype(np.float32) for name in names}

@@ -1,42 +1,49 @@
-"""Raw replay values → schema columns: the one place where the conventions of both readers are made equal.
+"""Raw replay values → schema columns: where the conventions of both readers are made equal.
 
-peppi-py and libmelee agree bit for bit on version 3 replays once these hold (checked by `tests/replays/test_parity.py`):
+peppi-py and libmelee agree bit for bit on version 3 replays once these hold (checked by
+`tests/replays/test_parity.py`):
 
-- action_frame = int(state_age), + 1 where (character, action) is in libmelee's zero-index table; leaders only.
-- hitstun = int(misc_as), and 0 unless the action is a damage action (75 to 91), as the register is reused.
-- hitlag = int(hitlag); on_ground = airborne == 0; invulnerable = hurtbox_state != 0; facing = direction > 0.
-- sticks are `pre.joystick` and `pre.cstick`; the shoulder is `pre.triggers`; buttons are the physical ones.
+- action_frame = int(state_age), + 1 where (character, action) is in libmelee's zero-index table;
+  leaders only.
+- hitstun = int(misc_as), and 0 unless the action is a damage action (75 to 91), as the register is
+  reused.
+- hitlag = int(hitlag); on_ground = airborne == 0; invulnerable = hurtbox_state != 0; facing =
+  direction > 0.
+- sticks are `pre.joystick` and `pre.cstick`; the shoulder is `pre.triggers`; buttons are the
+  physical ones.
 - the character is the post-frame's, which follows Zelda and Sheik.
 - an item's owner is a port counted from 0, -1 for nobody.
-- of a frame that was played again after a rollback, the last version counts: that is the game both players saw.
+- of a frame that was played again after a rollback, the last version counts: that is the game both
+  players saw.
 
-Columns that a version did not record yet hold the defaults of `ABSENT_SINCE`: zeros, which mean "not hitlagged",
-"vulnerable" and "not moving"; an item without an owner belongs to nobody.
+Columns that a version did not record yet hold the defaults of `ABSENT_SINCE`: zeros, which mean
+"not hitlagged", "vulnerable" and "not moving"; an item without an owner belongs to nobody.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
-from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, Stage, zero_index_table
 from exphil_tf.melee.types import Frames
 from exphil_tf.replays.errors import Reason, ReplayError
 
 Version = Literal["last", "first"]
-"""Which version of a rolled-back frame to keep; training wants "last", libmelee's reader gives "first"."""
+"""Which version of a rolled-back frame to keep; training wants "last", libmelee gives "first"."""
 
 ABSENT_SINCE: Mapping[str, tuple[int, int]] = {
-    "speed_air_x_self": (3, 5), "speed_ground_x_self": (3, 5), "speed_y_self": (3, 5), "speed_x_attack": (3, 5),
-    "speed_y_attack": (3, 5), "hitlag": (3, 8), "invulnerable": (2, 1), "on_ground": (2, 0), "jumps_left": (2, 0),
-    "hitstun": (2, 0), "items_owned": (3, 6), "fod_left": (3, 18), "fod_right": (3, 18), "stadium": (3, 18),
-    "whispy": (3, 18), "exists": (3, 0),
+    "speed_air_x_self": (3, 5), "speed_ground_x_self": (3, 5), "speed_y_self": (3, 5),
+    "speed_x_attack": (3, 5), "speed_y_attack": (3, 5), "hitlag": (3, 8), "invulnerable": (2, 1),
+    "on_ground": (2, 0), "jumps_left": (2, 0), "hitstun": (2, 0), "items_owned": (3, 6),
+    "fod_left": (3, 18), "fod_right": (3, 18), "stadium": (3, 18), "whispy": (3, 18),
+    "exists": (3, 0),
 }  # fmt: skip
-"""Field (without its group letter; "exists" stands for all items) → version that first recorded it."""
+"""Field without its group letter ("exists": all items) → version that first recorded it."""
 
 
 def absent_columns(version: tuple[int, int, int]) -> tuple[str, ...]:
@@ -44,7 +51,7 @@ def absent_columns(version: tuple[int, int, int]) -> tuple[str, ...]:
     return tuple(name for name, since in ABSENT_SINCE.items() if version[:2] < since)
 
 
-FLOATS = {
+COPIED = {
     "percent": ("percent",),
     "x": ("position", "x"),
     "y": ("position", "y"),
@@ -54,9 +61,11 @@ FLOATS = {
     "speed_y_self": ("velocities", "self_y"),
     "speed_x_attack": ("velocities", "knockback_x"),
     "speed_y_attack": ("velocities", "knockback_y"),
+    "character": ("character",),
+    "stock": ("stocks",),
+    "jumps_left": ("jumps",),
 }
-"""Schema name → path of the post-frame value, for those taken as they are."""
-BYTES = {"character": ("character",), "stock": ("stocks",), "jumps_left": ("jumps",)}
+"""Schema name → path of the post-frame value in peppi's table, for those taken as they are."""
 STICKS = {
     "main_x": ("joystick", "x"),
     "main_y": ("joystick", "y"),
@@ -147,7 +156,8 @@ def stage_columns(
     Args:
       stage: external stage id.
       frame_id: int32 `[frames]`.
-      dynamic: columns that the replay tells (by full name); the others hold the stage's resting state.
+      dynamic: columns that the replay tells (by full name); the others hold the stage's resting
+        state.
     """
     length = len(frame_id)
     columns = {
@@ -195,11 +205,3 @@ def check(columns: Mapping[str, np.ndarray], *, stocks_fall: bool = True) -> Fra
     if stocks_fall and (stock[1:] > stock[:-1]).any():
         raise ReplayError(Reason.OUT_OF_RANGE, "p.stock: a player gained a stock")
     return frames
-
-
-def pair(parts: Sequence[np.ndarray], dtype: str) -> np.ndarray:
-    """Two players' values `[frames]` as one column `[frames, players]`."""
-    column = np.empty((len(parts[0]), PLAYERS), dtype)
-    for player, part in enumerate(parts):
-        column[:, player] = part
-    return column

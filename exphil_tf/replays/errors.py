@@ -1,7 +1,8 @@
 """Why a replay was refused: a closed set of reason codes and the one exception that carries them.
 
-A reason is for counting (`rejected.jsonl`, the final table), the detail is for reading. Everything that
-goes wrong with a file's *content* is a `ReplayError`; anything else escaping from this package is a bug.
+A reason is for counting (`rejected.jsonl`, the final table), the detail is for reading. Everything
+that goes wrong with a file's *content* is a `ReplayError`; anything else escaping from this package
+is a bug.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Reason(enum.StrEnum):
     TOO_SMALL = "too_small"
     TOO_BIG = "too_big"
     BAD_ARCHIVE = "bad_archive"
-    """A zip, or a member of one, that is damaged, lies about itself or is of an unsupported kind."""
+    """A zip, or a member of one, that is damaged, lies about itself or is of an unsupported
+    kind."""
     ZIP_BOMB = "zip_bomb"
     """Expands more than any replay does."""
     ENCRYPTED = "encrypted"

@@ -1,8 +1,11 @@
-"""The byte layout of Slippi events (https://github.com/project-slippi/slippi-wiki/blob/master/SPEC.md).
+"""The byte layout of Slippi events.
 
-Each event is a command byte followed by a big-endian payload whose size the stream's first event declares. Newer
-versions only append to a payload, so one packed numpy dtype per event, cut to the declared size, reads every version.
-`assemble` is the one place that turns records into a stream; the writer and the repair both use it.
+Source: https://github.com/project-slippi/slippi-wiki/blob/master/SPEC.md.
+
+Each event is a command byte followed by a big-endian payload whose size the stream's first event
+declares. Newer versions only append to a payload, so one packed numpy dtype per event, cut to the
+declared size, reads every version. `assemble` is the one place that turns records into a stream;
+the writer and the repair both use it.
 """
 
 from __future__ import annotations
@@ -40,18 +43,19 @@ PRE_DTYPE = np.dtype([
 """Pre-frame update, 3.17 and later; 3.16 lacks the last two bytes."""
 POST_DTYPE = np.dtype([
     *_PORT, ("character", "u1"), ("action", ">u2"), ("x", ">f4"), ("y", ">f4"), ("facing", ">f4"),
-    ("percent", ">f4"), ("shield", ">f4"), ("last_attack", "u1"), ("combo", "u1"), ("last_hit_by", "u1"),
-    ("stocks", "u1"), ("state_age", ">f4"), ("flags", "u1", (5,)), ("misc", ">f4"), ("airborne", "u1"),
-    ("ground", ">u2"), ("jumps", "u1"), ("l_cancel", "u1"), ("hurtbox", "u1"), ("speed_air_x_self", ">f4"),
-    ("speed_y_self", ">f4"), ("speed_x_attack", ">f4"), ("speed_y_attack", ">f4"), ("speed_ground_x_self", ">f4"),
+    ("percent", ">f4"), ("shield", ">f4"), ("last_attack", "u1"), ("combo", "u1"),
+    ("last_hit_by", "u1"), ("stocks", "u1"), ("state_age", ">f4"), ("flags", "u1", (5,)),
+    ("misc", ">f4"), ("airborne", "u1"), ("ground", ">u2"), ("jumps", "u1"), ("l_cancel", "u1"),
+    ("hurtbox", "u1"), ("speed_air_x_self", ">f4"), ("speed_y_self", ">f4"),
+    ("speed_x_attack", ">f4"), ("speed_y_attack", ">f4"), ("speed_ground_x_self", ">f4"),
     ("hitlag", ">f4"), ("animation", ">u4"), ("instance_hit_by", ">u2"), ("instance", ">u2"),
 ])  # fmt: skip
 FRAME_START_DTYPE = np.dtype([*_HEAD, ("seed", ">u4"), ("scene_frame", ">u4")])
 FRAME_END_DTYPE = np.dtype([*_HEAD, ("finalized", ">i4")])
 ITEM_DTYPE = np.dtype([
-    *_HEAD, ("type", ">u2"), ("state", "u1"), ("facing", ">f4"), ("speed_x", ">f4"), ("speed_y", ">f4"),
-    ("x", ">f4"), ("y", ">f4"), ("damage", ">u2"), ("timer", ">f4"), ("id", ">u4"), ("misc", "u1", (4,)),
-    ("owner", "i1"), ("instance", ">u2"),
+    *_HEAD, ("type", ">u2"), ("state", "u1"), ("facing", ">f4"), ("speed_x", ">f4"),
+    ("speed_y", ">f4"), ("x", ">f4"), ("y", ">f4"), ("damage", ">u2"), ("timer", ">f4"),
+    ("id", ">u4"), ("misc", "u1", (4,)), ("owner", "i1"), ("instance", ">u2"),
 ])  # fmt: skip
 FOD_DTYPE = np.dtype([*_HEAD, ("platform", "u1"), ("height", ">f4")])
 WHISPY_DTYPE = np.dtype([*_HEAD, ("direction", "u1")])
@@ -72,7 +76,8 @@ class Block(NamedTuple):
 
     Attributes:
       records: uint8 `[events, size]`, command byte included.
-      row: int64 `[events]`, which frame of the stream each event belongs to (a rank, not a frame id).
+      row: int64 `[events]`, which frame of the stream each event belongs to (a rank, not a frame
+        id).
       rank: order inside the frame, see `RANKS`.
     """
 
@@ -82,7 +87,7 @@ class Block(NamedTuple):
 
 
 def as_bytes(records: np.ndarray, size: int) -> np.ndarray:
-    """Structured records `[events]` as uint8 `[events, size]`, cut to `size` (command byte included)."""
+    """Structured records `[events]` as uint8 `[events, size]`: their first `size` bytes."""
     flat = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), -1)
     return flat[:, :size]
 

@@ -1,12 +1,14 @@
 """Runs a function on untrusted replays in worker processes that may die.
 
-A damaged replay can make a native parser panic, abort, overflow its stack, hang or ask for all memory. Here each of
-these costs one item, never the job: workers have a memory limit, no core dumps, a time limit per item, an environment
-without secrets and an end after `max_tasks` items. The result of each item is the function's value or a `ReplayError`.
+A damaged replay can make a native parser panic, abort, overflow its stack, hang or ask for all
+memory. Here each of these costs one item, never the job: workers have a memory limit, no core
+dumps, a time limit per item, an environment without secrets and an end after `max_tasks` items. The
+result of each item is the function's value or a `ReplayError`.
 
-Workers come from a fork server that has imported only the reader: a fresh worker costs milliseconds, and neither
-TensorFlow nor the caller's `__main__` is ever imported in one. Threads were dropped because peppi-py holds the GIL and
-takes the whole process with it; a process per file because it costs more than parsing.
+Workers come from a fork server that has imported only the reader: a fresh worker costs
+milliseconds, and neither TensorFlow nor the caller's `__main__` is ever imported in one. Threads
+were dropped because peppi-py holds the GIL and takes the whole process with it; a process per file
+because it costs more than parsing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -94,7 +96,7 @@ def _guarded(function: Callable[[_Item], _Value], item: _Item) -> _Outcome[_Valu
 
 
 def _start_worker(memory_bytes: int) -> None:
-    """Runs first in every worker: limits, a scrubbed environment, and no panic messages on the user's terminal."""
+    """Runs first in every worker: limits, a scrubbed environment, a silent stderr (panics)."""
     for name in set(os.environ) - _KEPT_VARIABLES:
         del os.environ[name]
     os.environ["RUST_BACKTRACE"] = "0"
@@ -112,8 +114,8 @@ _launch_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Within, this thread's new processes are not told which `__main__` to import (it may import TensorFlow)."""
+def _without_main() -> Generator[None]:
+    """Within, new processes of this thread are not told to import `__main__` (it may be heavy)."""
     mine = threading.get_ident()
     with _launch_lock:
         original = spawn.get_preparation_data
@@ -140,7 +142,7 @@ class _Popen(popen_forkserver.Popen):
 
 
 class _WorkerProcess(ForkServerProcess):
-    """A process that is told nothing of the caller's `__main__`. Module level: it is pickled by name."""
+    """A process that is told nothing of the caller's `__main__`; pickled by this name."""
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's hook
@@ -160,8 +162,8 @@ def _context() -> Any:
 class IsolatedPool:
     """Worker processes for functions of one item.
 
-    Functions and items are pickled, so functions are module-level ones (not of `__main__`), items best paths or bytes.
-    Use as a context manager, or call `close`. One thread at a time.
+    Functions and items are pickled, so functions are module-level ones (not of `__main__`), items
+    best paths or bytes. Use as a context manager, or call `close`. One thread at a time.
 
     Args:
       workers: number of processes.
@@ -191,7 +193,7 @@ class IsolatedPool:
         self.close()
 
     def close(self) -> None:
-        """Stops the workers at once; results not yet taken are lost. The pool starts anew if used again."""
+        """Stops the workers at once; results not yet taken are lost. Used again, it starts anew."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.stop()
@@ -206,10 +208,10 @@ class IsolatedPool:
     ) -> Iterator[_Value | ReplayError]:
         """The function's value for each item, or a `ReplayError`, in the items' order.
 
-        At most `in_flight` items are taken from `items` ahead of the result that is waited for, so memory is bounded
-        however long the input. Abandoning the iterator leaves the pool usable.
+        At most `in_flight` items are taken from `items` ahead of the result that is waited for, so
+        memory is bounded however long the input. Abandoning the iterator leaves the pool usable.
         """
-        pending: deque[tuple[_Item, ProcessFuture]] = deque()
+        pending: deque[tuple[_Item, ProcessFuture[Any]]] = deque()
         try:
             for item in items:
                 pending.append((item, self._schedule(function, item)))
@@ -221,7 +223,7 @@ class IsolatedPool:
             for _, future in pending:
                 future.cancel()
 
-    def _schedule(self, function: Callable[[_Item], _Value], item: _Item) -> ProcessFuture:
+    def _schedule(self, function: Callable[[_Item], _Value], item: _Item) -> ProcessFuture[Any]:
         if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self._workers,
@@ -233,9 +235,9 @@ class IsolatedPool:
         return self._pool.schedule(_guarded, args=(function, item), timeout=self._limits.timeout_s)
 
     def _take(
-        self, function: Callable[[_Item], _Value], pending: deque[tuple[_Item, ProcessFuture]]
+        self, function: Callable[[_Item], _Value], pending: deque[tuple[_Item, ProcessFuture[Any]]]
     ) -> _Value | ReplayError:
-        """The oldest result. A pool that broke is replaced once per item, and what was in flight handed out again."""
+        """The oldest result. A broken pool is replaced once, and its items handed out again."""
         item, future = pending.popleft()
         try:
             return _settle(future)
@@ -252,7 +254,7 @@ class IsolatedPool:
             return ReplayError(Reason.CRASHED, "the worker pool broke twice on this file")
 
 
-def _settle(future: ProcessFuture) -> Any:
+def _settle(future: ProcessFuture[Any]) -> Any:
     try:
         outcome: _Outcome[Any] = future.result()
     except FutureTimeoutError:

@@ -1,10 +1,11 @@
 """Items and projectiles in stable slots.
 
-A game shows a list of items per frame, ordered by the engine's whim. The network wants the same item in the same place
-for its whole life. Rule: when an item appears it takes the lowest free slot; with all slots taken it waits, unseen, and
-of those waiting the lowest spawn id takes the next slot that frees; a slot frees on the first frame without its item.
-So the oldest items stay and a crowd never reshuffles them. The rule looks only backwards: `SlotTracker` applies it to
-a live game frame by frame, `assign_slots` to a whole replay at once (its loop is per item, not per frame).
+A game shows a list of items per frame, ordered by the engine's whim. The network wants the same
+item in the same place for its whole life. Rule: when an item appears it takes the lowest free slot;
+with all slots taken it waits, unseen, and of those waiting the lowest spawn id takes the next slot
+that frees; a slot frees on the first frame without its item. So the oldest items stay and a crowd
+never reshuffles them. The rule looks only backwards: `SlotTracker` applies it to a live game frame
+by frame, `assign_slots` to a whole replay at once (its loop is per item, not per frame).
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Items(NamedTuple):
     Attributes:
       row: int64, index of the frame.
       spawn_id: int64, the same for an item's whole life.
-      type, state, timer, x, y, speed_x, speed_y: as the schema's `i.*` (timer: float frames, truncated here).
+      type, state, x, y, speed_x, speed_y: as the schema's `i.*`.
+      timer: float frames, truncated here.
       owner: int64, port 0 to 3, or -1 for nobody.
     """
 
@@ -75,7 +77,7 @@ def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[st
 
 
 def assign_slots(row: np.ndarray, spawn_id: np.ndarray, num_slots: int = ITEM_SLOTS) -> np.ndarray:
-    """Slot of each update, int64 `[updates]`; -1 where the item waits or is a duplicate within its frame.
+    """Slot of each update, int64 `[updates]`; -1 while the item waits, and for duplicates.
 
     Args:
       row: int64 `[updates]`, frame index.
@@ -93,7 +95,7 @@ def assign_slots(row: np.ndarray, spawn_id: np.ndarray, num_slots: int = ITEM_SL
     begins[1:] = (ids[1:] != ids[:-1]) | (rows[1:] > rows[:-1] + 1)
     first = np.flatnonzero(begins)
     last = np.append(first[1:], len(rows)) - 1
-    since, slot = _seat(rows[first], rows[last], ids[first], num_slots)
+    since, slot = _seat(rows[first], rows[last], ids[first], num_slots=num_slots)
     life = np.cumsum(begins) - 1
     seen = (rows >= since[life]) & ~duplicate
     slots[order] = np.where(seen, slot[life], -1)
@@ -101,9 +103,9 @@ def assign_slots(row: np.ndarray, spawn_id: np.ndarray, num_slots: int = ITEM_SL
 
 
 def _seat(
-    first: np.ndarray, last: np.ndarray, ids: np.ndarray, num_slots: int
+    first: np.ndarray, last: np.ndarray, ids: np.ndarray, *, num_slots: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per life (one item, consecutive frames): the frame since which it has a slot, and the slot (-1: never)."""
+    """Per life (an item's consecutive frames): since when it has a slot, and which (-1: never)."""
     since = np.full(len(first), np.iinfo(np.int64).max)
     slot = np.full(len(first), -1, np.int64)
     lasts = last.tolist()

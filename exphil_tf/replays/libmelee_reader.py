@@ -1,11 +1,13 @@
-"""libmelee's file reader → schema columns: the slow path, and the independent witness of the parity tests.
+"""libmelee's file reader → schema columns: the slow path.
 
-Reads 2,000 to 6,000 frames/s. libmelee already adds the zero index to leaders' action frames and replaces Nana's
-controller; it hands out sticks as 0…1, which are brought back to the game's -1…1 grid exactly.
+Reads 2,000 to 6,000 frames/s. libmelee already adds the zero index to leaders' action frames and
+replaces Nana's controller; it hands out sticks as 0…1, which are brought back to the game's -1…1
+grid exactly.
 
 In file mode libmelee's `Console` opens no socket and starts no process.
 """
 
+# pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
 import tempfile
@@ -26,10 +28,11 @@ from exphil_tf.replays.items import Items, item_columns
 _STICK_GRIDS = (127, 128, 80)
 """Steps from centre to rim: CPU players use the first two, human pads the last."""
 _STICK_NOISE = 1e-6
-"""Well above float32 rounding (6e-8), well below the distance between points of different grids (6e-5)."""
+"""Above float32 rounding (6e-8), below the distance of points of different grids (6e-5)."""
 _BUTTON_BITS = [(melee.Button[f"BUTTON_{name}"], 1 << bit) for bit, name in enumerate(BUTTONS)]
 _PLAIN = (
-    "percent", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack",
+    "percent", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack",
+    "speed_y_attack",
     "action_frame", "facing", "jumps_left", "on_ground", "invulnerable", "stock",
 )  # fmt: skip
 """PlayerState attributes that carry the schema's name and meaning."""
@@ -96,13 +99,14 @@ def _body(player: Any) -> dict[str, Any]:
 def _controller(pad: Any) -> dict[str, Any]:
     main, c_stick = pad.main_stick, pad.c_stick
     return {
-        "main_x": main[0], "main_y": main[1], "c_x": c_stick[0], "c_y": c_stick[1], "shoulder": pad.l_shoulder,
+        "main_x": main[0], "main_y": main[1], "c_x": c_stick[0], "c_y": c_stick[1],
+        "shoulder": pad.l_shoulder,
         "buttons": sum(bit for button, bit in _BUTTON_BITS if pad.button[button]),
     }  # fmt: skip
 
 
 def unit_to_stick(values: np.ndarray) -> np.ndarray:
-    """float32 sticks in -1…1 from libmelee's 0…1, exact where the value lies on one of `_STICK_GRIDS`."""
+    """float32 sticks in -1…1 from libmelee's 0…1; exact for values on one of `_STICK_GRIDS`."""
     stick = (np.asarray(values, np.float64) - 0.5) * 2
     result = stick.astype(np.float32)
     for grid in _STICK_GRIDS:
@@ -113,13 +117,14 @@ def unit_to_stick(values: np.ndarray) -> np.ndarray:
 
 def _item(item: Any) -> tuple[float, ...]:
     return (
-        int(item.spawn_id), int(getattr(item.type, "value", item.type)), int(item.subtype), item.expiration_frames,
+        int(item.spawn_id), int(getattr(item.type, "value", item.type)), int(item.subtype),
+        item.expiration_frames,
         item.position.x, item.position.y, item.speed.x, item.speed.y, int(item.owner) - 1,
     )  # fmt: skip
 
 
 def _stage(state: Any) -> dict[str, float]:
-    """Moving stage parts of 3.18 and later; libmelee shares one object between states, so values are copied."""
+    """Moving stage parts of 3.18 and later, copied: libmelee shares one object among states."""
     if state.fod_platforms is not None:
         return {
             "s.fod_left": float(state.fod_platforms.left),
@@ -135,7 +140,7 @@ def _stage(state: Any) -> dict[str, float]:
 def _frames(states: list[_State], info: GameInfo, version: columns.Version) -> Frames:
     ids = np.array([state["frame"] for state in states], np.int32)
     rows = columns.select_rows(ids, version)
-    kept = [states[row] for row in np.arange(len(states))[rows]]
+    kept: list[_State] = [states[int(row)] for row in np.arange(len(states))[rows]]
     result = SCHEMA.empty(len(kept)) | {"frame": ids[rows]}
     for player in range(PLAYERS):
         for group in ("p", "n", "c"):
@@ -145,7 +150,9 @@ def _frames(states: list[_State], info: GameInfo, version: columns.Version) -> F
         result[f"c.{name}"] = unit_to_stick(result[f"c.{name}"])
     ports = [player.port - 1 for player in info.players]
     result |= item_columns(_items(kept), len(kept), ports)
-    moving = {name: np.array([state["stage"][name] for state in kept]) for name in kept[0]["stage"]}
+    moving: dict[str, np.ndarray] = {
+        name: np.array([state["stage"][name] for state in kept]) for name in kept[0]["stage"]
+    }
     known = info.stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
     return columns.check(
         result | columns.stage_columns(info.stage, result["frame"], moving if known else None)

@@ -1,14 +1,16 @@
-"""One replay file → `Game`: the fast reader first, then the fast reader on repaired bytes, then libmelee.
+"""One replay file → `Game`: peppi-py first, then peppi-py on repaired bytes, then libmelee.
 
 Routes, recorded with the result:
 
 - `strict`: peppi-py reads the file as it is.
-- `repaired`: peppi-py reads the prefix that `repair` could save. Versions 3.0 to 3.6 always go this way, since
-  peppi-py 0.8.6 panics on each of them, and so do files whose container is visibly unfinished.
+- `repaired`: peppi-py reads the prefix that `repair` could save. Versions 3.0 to 3.6 always go this
+  way, since peppi-py 0.8.6 panics on each of them, and so do files whose container is visibly
+  unfinished.
 - `libmelee`: the pure-Python reader, about a hundred times slower, on the repaired bytes.
 
-Versions before 3.0 are refused: they know neither items nor frame bookends, those before 2.0 not even whether a
-character stands on the ground. Parse untrusted files through `exphil_tf.replays.isolation`.
+Versions before 3.0 are refused: they know neither items nor frame bookends, those before 2.0 not
+even whether a character stands on the ground. Parse untrusted files through
+`exphil_tf.replays.isolation`.
 """
 
 from __future__ import annotations

@@ -1,25 +1,28 @@
 """peppi-py's arrow table → schema columns, without Python work per frame.
 
-The only module that touches peppi-py, and it uses its private `_peppi` because the public classes drop items and stage
-events (0.8.6). `peppi-py-vladfi`, which installs under the same import name, has the same private function.
+The only module that touches peppi-py, and it uses its private `_peppi` because the public classes
+drop items and stage events (0.8.6). `peppi-py-vladfi`, which installs under the same import name,
+has the same private function.
 
-peppi-py raises `PanicException`, derived from BaseException, on inputs that it did not foresee. It cannot be pickled,
-so it is turned into a `ReplayError` here. A deeper failure (stack overflow, abort) ends the process: untrusted files
-belong behind `exphil_tf.replays.isolation`.
+peppi-py raises `PanicException`, derived from BaseException, on inputs that it did not foresee. It
+cannot be pickled, so it is turned into a `ReplayError` here. A deeper failure (stack overflow,
+abort) ends the process: untrusted files belong behind `exphil_tf.replays.isolation`.
 """
 
+# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import peppi_py._peppi as _peppi
+from peppi_py import _peppi
 
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.melee import stages
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
@@ -51,7 +54,7 @@ def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last
 def _read(data: bytes) -> Any:
     try:
         with _as_path(data) as path:
-            return _peppi.read_slippi(path, False).frames
+            return cast(Any, _peppi).read_slippi(path, False).frames
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
@@ -67,8 +70,8 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _as_path(data: bytes) -> Iterator[str]:
-    """A path under which `data` can be read; in memory where the system can (peppi-py takes paths only)."""
+def _as_path(data: bytes) -> Generator[str]:
+    """A path under which `data` can be read (peppi-py takes only paths), in memory if possible."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("replay", os.MFD_CLOEXEC)
         try:
@@ -101,9 +104,10 @@ def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "la
         raise ReplayError(
             Reason.PLAYERS, f"ports {[port + 1 for port in ports]} are not two that played"
         )
-    result = {"frame": frame_id}
-    result |= _leaders(seats, rows)
-    result |= _nanas(seats, rows, len(frame_id))
+    result = SCHEMA.empty(len(frame_id)) | {"frame": frame_id}
+    for player, seat in enumerate(seats):
+        _put_leader(result, player, seat, rows=rows)
+        _put_nana(result, player, seat, rows=rows)
     result |= item_columns(_items(table, rows, len(table)), len(frame_id), ports)
     result |= columns.stage_columns(info.stage, frame_id, _stage_events(table, info.stage, rows))
     return columns.check(result)
@@ -133,76 +137,49 @@ def _array(node: Any, path: Sequence[str]) -> np.ndarray:
     return _leaf(child)
 
 
-def _values(node: Any, path: Sequence[str], rows: _Rows) -> np.ndarray | int:
-    """Values of the kept rows; 0 where this version has no such column."""
-    child = _child(node, path)
-    return 0 if child is None else _leaf(child)[rows]
-
-
-def _leaders(seats: Sequence[Any], rows: _Rows) -> dict[str, np.ndarray]:
-    leaders = [_child(seat, ("leader",)) for seat in seats]
-    if any(leader is None or leader.null_count for leader in leaders):
+def _put_leader(result: dict[str, np.ndarray], player: int, seat: Any, *, rows: _Rows) -> None:
+    leader = _child(seat, ("leader",))
+    if leader is None or leader.null_count:
         raise ReplayError(Reason.FRAME_GAP, "a player is missing from some frames")
-    result = _pairs(
-        "p", [_body(_child(leader, ("post",)), rows, leader=True) for leader in leaders]
-    )
-    return result | _pairs("c", [_controller(_child(leader, ("pre",)), rows) for leader in leaders])
+    own = {name[2:]: column[:, player] for name, column in result.items() if name[:2] == "p."}
+    _put_body(own, _child(leader, ("post",)), rows=rows, leader=True)
+    pre = _child(leader, ("pre",))
+    for name, path in columns.STICKS.items():
+        result[f"c.{name}"][:, player] = _array(pre, path)[rows]
+    physical = _array(pre, ("buttons_physical",))[rows]
+    result["c.buttons"][:, player] = columns.buttons(physical)
 
 
-def _nanas(seats: Sequence[Any], rows: _Rows, length: int) -> dict[str, np.ndarray]:
-    """Columns of the second climbers; zero for players and frames without one."""
-    bodies = []
-    for seat in seats:
-        follower = _child(seat, ("follower",))
-        if follower is None:
-            bodies.append({})
-            continue
-        exists = follower.is_valid().to_numpy(zero_copy_only=False)[rows]
-        body = _body(_child(follower, ("post",)), rows, leader=False)
-        bodies.append(
-            {"exists": exists} | {name: np.where(exists, part, 0) for name, part in body.items()}
-        )
-    names = [name for name in SCHEMA.names if name.startswith("n.")]
-    result = {name: np.zeros((length, len(seats)), SCHEMA.field(name).dtype) for name in names}
-    for player, body in enumerate(bodies):
-        for name, part in body.items():
-            result[f"n.{name}"][:, player] = part
-    return result
+def _put_nana(result: dict[str, np.ndarray], player: int, seat: Any, *, rows: _Rows) -> None:
+    """The second climber's columns; they stay zero for players and on frames without one."""
+    follower = _child(seat, ("follower",))
+    if follower is None:
+        return
+    own = {name[2:]: column[:, player] for name, column in result.items() if name[:2] == "n."}
+    _put_body(own, _child(follower, ("post",)), rows=rows, leader=False)
+    exists = follower.is_valid().to_numpy(zero_copy_only=False)[rows]
+    own["exists"][:] = exists
+    for column in own.values():
+        column[~exists] = 0
 
 
-def _pairs(group: str, parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    names = [f"{group}.{name}" for name in parts[0]]
-    return {
-        name: columns.pair([part[name[2:]] for part in parts], SCHEMA.field(name).dtype)
-        for name in names
-    }
-
-
-def _body(post: Any, rows: _Rows, *, leader: bool) -> dict[str, np.ndarray]:
-    """One character's post-frame values `[frames]`."""
+def _put_body(own: dict[str, np.ndarray], post: Any, *, rows: _Rows, leader: bool) -> None:
+    """Fills one character's columns `[frames]` by plain name; absent ones stay as they are."""
     action = _array(post, ("state",))[rows]
-    character = _array(post, ("character",))[rows]
-    zero = np.zeros(len(action), np.float32)
-    body = {name: _values(post, path, rows) + zero for name, path in columns.FLOATS.items()}
-    body |= {
-        name: _values(post, path, rows) + np.zeros(1, np.uint8)
-        for name, path in columns.BYTES.items()
-    }
-    body["action"] = action
-    age = _values(post, ("state_age",), rows) + zero
-    body["action_frame"] = columns.action_frame(age, action, character, leader=leader)
-    body["hitstun"] = columns.hitstun(_values(post, ("misc_as",), rows) + zero, action)
-    body["hitlag"] = columns.to_int(_values(post, ("hitlag",), rows) + zero, 0, 255)
-    body["facing"] = _array(post, ("direction",))[rows] > 0
-    body["on_ground"] = np.equal(_values(post, ("airborne",), rows), 0)
-    body["invulnerable"] = np.not_equal(_values(post, ("hurtbox_state",), rows), 0)
-    return body
-
-
-def _controller(pre: Any, rows: _Rows) -> dict[str, np.ndarray]:
-    pad = {name: _array(pre, path)[rows] for name, path in columns.STICKS.items()}
-    pad["buttons"] = columns.buttons(_array(pre, ("buttons_physical",))[rows])
-    return pad
+    own["action"][:] = action
+    for name, path in columns.COPIED.items():
+        if (column := _child(post, path)) is not None:
+            own[name][:] = _leaf(column)[rows]
+    own["facing"][:] = _array(post, ("direction",))[rows] > 0
+    own["on_ground"][:] = _array(post, ("airborne",))[rows] == 0
+    own["action_frame"][:] = columns.action_frame(
+        _array(post, ("state_age",))[rows], action, own["character"], leader=leader
+    )
+    own["hitstun"][:] = columns.hitstun(_array(post, ("misc_as",))[rows], action)
+    if (hitlag := _child(post, ("hitlag",))) is not None:
+        own["hitlag"][:] = columns.to_int(_leaf(hitlag)[rows], 0, 255)
+    if (hurtbox := _child(post, ("hurtbox_state",))) is not None:
+        own["invulnerable"][:] = _leaf(hurtbox)[rows] != 0
 
 
 def _ragged(table: Any, name: str) -> tuple[np.ndarray, Any] | None:
@@ -240,35 +217,27 @@ def _items(table: Any, rows: _Rows, num_rows: int) -> Items:
 
 
 def _stage_events(table: Any, stage: int, rows: _Rows) -> dict[str, np.ndarray]:
-    """State that the replay's stage events (3.18 and later) set, carried forward until the next event."""
-    if stage == Stage.FOUNTAIN_OF_DREAMS:
-        found = _ragged(table, "fod_platform")
-        if found is None:
-            return {}
-        platform, height = (_array(found[1], (name,)) for name in ("platform", "height"))
-        right = _carry(found[0], height, platform == 0, rows)
-        left = _carry(found[0], height, platform == 1, rows)
-        base = columns.stages.FOD_START_HEIGHTS
-        return {"s.fod_left": _fill(left, base[0]), "s.fod_right": _fill(right, base[1])}
-    if stage == Stage.DREAMLAND:
-        found = _ragged(table, "dreamland_whispy")
-        if found is None:
-            return {}
-        direction = _carry(found[0], columns.whispy(_array(found[1], ("direction",))), None, rows)
-        return {"s.whispy": _fill(direction, 0)}
-    if stage == Stage.POKEMON_STADIUM:
-        found = _ragged(table, "stadium_transformation")
-        if found is None:
-            return {}
-        kind = _carry(found[0], _array(found[1], ("type",)), None, rows)
-        return {"s.stadium": _fill(kind, columns.stages.STADIUM_NORMAL)}
+    """State set by the stage events (3.18 and later), carried forward until the next event."""
+    if stage == Stage.FOUNTAIN_OF_DREAMS and (found := _ragged(table, "fod_platform")):
+        offsets, flat = found
+        platform, height = (_array(flat, (name,)) for name in ("platform", "height"))
+        left = _carry(offsets, height, rows, chosen=platform == 1)
+        right = _carry(offsets, height, rows, chosen=platform == 0)
+        start = stages.FOD_START_HEIGHTS
+        return {"s.fod_left": _fill(left, start[0]), "s.fod_right": _fill(right, start[1])}
+    if stage == Stage.DREAMLAND and (found := _ragged(table, "dreamland_whispy")):
+        wind = columns.whispy(_array(found[1], ("direction",)))
+        return {"s.whispy": _fill(_carry(found[0], wind, rows), 0)}
+    if stage == Stage.POKEMON_STADIUM and (found := _ragged(table, "stadium_transformation")):
+        kind = _carry(found[0], _array(found[1], ("type",)), rows)
+        return {"s.stadium": _fill(kind, stages.STADIUM_NORMAL)}
     return {}
 
 
 def _carry(
-    offsets: np.ndarray, values: np.ndarray, chosen: np.ndarray | None, rows: _Rows
+    offsets: np.ndarray, values: np.ndarray, rows: _Rows, *, chosen: np.ndarray | None = None
 ) -> np.ndarray:
-    """float64 value of the last event at or before each kept row, in file order; NaN before the first."""
+    """float64 value of the last event up to each kept row, in file order; NaN before the first."""
     row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     if chosen is not None:
         row, values = row[chosen], values[chosen]

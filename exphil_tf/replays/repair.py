@@ -1,14 +1,16 @@
 """Turns what is left of a damaged, unfinished or old replay into one that every reader accepts.
 
-The event stream is walked with the file's own payload table as far as it makes sense, grouped into frames, cut before
-the first frame that is not whole, and written anew: frame starts and bookends where they are missing, pre before post,
-unknown events dropped, one Game End, payloads padded with zeros to the 3.16 layout (3.18 where the file has stage
-events) with the version number to match. A file so repaired is a prefix of the original game, bit for bit in every
-field it had. peppi-py 0.8.6 needs this for each file of 3.0 to 3.6, for Game End methods it does not know and for
-unfinished recordings; libmelee for unknown events. The original header (`slp.read_header`) stays the source of the
-game's description: only frames are to be taken from the repaired bytes.
+The event stream is walked with the file's own payload table as far as it makes sense, grouped into
+frames, cut before the first frame that is not whole, and written anew: frame starts and bookends
+where they are missing, pre before post, unknown events dropped, one Game End, payloads padded with
+zeros to the 3.16 layout (3.18 where the file has stage events) with the version number to match. A
+file so repaired is a prefix of the original game, bit for bit in every field it had. peppi-py 0.8.6
+needs this for each file of 3.0 to 3.6, for Game End methods it does not know and for unfinished
+recordings; libmelee for unknown events. The original header (`slp.read_header`) stays the source of
+the game's description: only frames are to be taken from the repaired bytes.
 
-Resuming after damage in the middle was dropped: frames would be missing, and nothing says which bytes to trust.
+Resuming after damage in the middle was dropped: frames would be missing, and nothing says which
+bytes to trust.
 """
 
 from __future__ import annotations
@@ -23,11 +25,12 @@ from exphil_tf.replays.errors import Reason, ReplayError
 _LAYOUT_3_16 = bytes([3, 16, 0, 0])
 _LAYOUT_3_18 = bytes([3, 18, 0, 0])
 _OWNER_BYTE = 42
-"""Position of an item's owner (3.6 and later); -1 means nobody, so it cannot be padded with zero."""
+"""Position of an item's owner (3.6 and later); -1 means nobody, so it cannot be padded with
+zero."""
 _PEPPI_END_METHODS = (0, 1, 2, 3, 7)
 _HEADER_KEPT = 0x141
-"""Game Start bytes before the UCF settings. What follows (names, language, match) is not needed for frames, and
-damage there makes peppi refuse the file, so it is written as zeros."""
+"""Game Start bytes before the UCF settings. What follows (names, language, match) is not needed for
+frames, and damage there makes peppi refuse the file, so it is written as zeros."""
 _LANGUAGE_BYTE = 0x2BD
 _MAX_EVENTS = 5_000_000
 
@@ -65,13 +68,14 @@ def repair(data: bytes) -> Repair:
       data: a whole `.slp` file, however damaged after its payload table and Game Start event.
 
     Raises:
-      ReplayError: no_frames if not one whole frame is left; bad_magic, bad_header, nesting… as `slp.scan`.
+      ReplayError: no_frames if not one whole frame is left; bad_magic, bad_header, nesting… as
+        `slp.scan`.
     """
     found = slp.scan(data)
     codes, offsets, stop = _walk(data, found)
     if not len(codes) or codes[0] != events.GAME_START:
         raise ReplayError(Reason.BAD_HEADER, "no whole Game Start event after the payload table")
-    kinds = _gather(data, found, codes, offsets) if events.PRE in codes else {}
+    kinds = _gather(data, found, codes=codes, offsets=offsets) if events.PRE in codes else {}
     if events.PRE not in kinds or events.POST not in kinds:
         raise ReplayError(Reason.NO_FRAMES, "no frame was recorded")
     num_rows = _sound_rows(kinds, _expected_ports(data, found), ended=events.GAME_END in codes)
@@ -80,7 +84,10 @@ def repair(data: bytes) -> Repair:
     ends = offsets[codes == events.GAME_END]
     end = data[ends[0] : ends[0] + found.sizes[events.GAME_END]] if len(ends) else b""
     rewritten = _rewrite(
-        data[found.start : found.start + found.sizes[events.GAME_START]], kinds, num_rows, end
+        data[found.start : found.start + found.sizes[events.GAME_START]],
+        kinds,
+        num_rows=num_rows,
+        end=end,
     )
     note = [f"kept {num_rows} frames"]
     if stop < found.stop:
@@ -91,11 +98,11 @@ def repair(data: bytes) -> Repair:
 
 
 def _walk(data: bytes, found: slp.Container) -> tuple[np.ndarray, np.ndarray, int]:
-    """Codes uint8 and offsets int64 of whole events up to the first that makes no sense, and where that is.
+    """Codes uint8 and offsets int64 of the events up to damage, and the position of the damage.
 
     A plain loop: it reads about 10M events/s, ten times what the rest of the repair needs.
     """
-    offsets = []
+    offsets: list[int] = []
     position, stop = found.start, found.stop
     sizes = [found.sizes.get(code, 0) for code in range(256)]
     while position < stop:
@@ -114,11 +121,12 @@ def _walk(data: bytes, found: slp.Container) -> tuple[np.ndarray, np.ndarray, in
 
 
 def _gather(
-    data: bytes, found: slp.Container, codes: np.ndarray, offsets: np.ndarray
+    data: bytes, found: slp.Container, *, codes: np.ndarray, offsets: np.ndarray
 ) -> dict[int, _Events]:
     """Frame events by kind, each with the rank of the frame that it lies in.
 
-    A frame begins at its Frame Start; in streams without them, at each pre-frame event of the lowest port's leader.
+    A frame begins at its Frame Start; in streams without them, at each pre-frame event of the
+    lowest port's leader.
     """
     view = np.frombuffer(data, np.uint8)
     if events.FRAME_START in codes:
@@ -130,7 +138,7 @@ def _gather(
         port = view[marks[:, 0]].astype(np.int64) * 2 + view[marks[:, 1]]
         begins[pre] = port == port[0]
     row = np.cumsum(begins) - 1
-    kinds = {}
+    kinds: dict[int, _Events] = {}
     for code in events.FRAME_EVENTS:
         chosen = (codes == code) & (row >= 0)
         if chosen.any() and found.sizes[code] >= 5:  # noqa: PLR2004 - command byte and frame id
@@ -170,17 +178,17 @@ def _sound_rows(kinds: dict[int, _Events], ports: list[int], *, ended: bool) -> 
 
 
 def _presence(kind: _Events, total: int) -> np.ndarray:
-    """int64 `[frames, 8]`: events per (port, leader or follower); anything else counts in no column but spoils."""
+    """int64 `[frames, 8]`: events per (port, leader or follower); any other spoils its frame."""
     seat = kind.records[:, 5].astype(np.int64) * 2 + kind.records[:, 6]
     odd = (kind.records[:, 5] > 3) | (kind.records[:, 6] > 1)  # noqa: PLR2004 - ports are 0 to 3
     seat[odd] = 0  # a second event on one seat spoils the frame
     counts = np.bincount(kind.row * 8 + seat, minlength=total * 8).reshape(total, 8)
-    np.add.at(counts, (kind.row[odd], 0), 2)
+    np.add.at(counts[:, 0], kind.row[odd], 2)
     return counts
 
 
 def _contiguous(first: np.ndarray) -> np.ndarray:
-    """bool `[frames]`: the frame id is one above, or not above, the highest before it (rollbacks step back)."""
+    """Whether each frame id `[frames]` is at most one above the highest before it."""
     highest = np.maximum.accumulate(first)
     sound = np.ones(len(first), bool)
     sound[1:] = first[1:] <= highest[:-1] + 1
@@ -188,10 +196,10 @@ def _contiguous(first: np.ndarray) -> np.ndarray:
     return sound
 
 
-def _rewrite(start: bytes, kinds: dict[int, _Events], num_rows: int, end: bytes) -> bytes:
+def _rewrite(start: bytes, kinds: dict[int, _Events], *, num_rows: int, end: bytes) -> bytes:
     dynamic = any(code in kinds for code in (events.FOD_PLATFORM, events.WHISPY, events.STADIUM))
     sizes = events.SIZES_3_18 if dynamic else events.SIZES_3_16
-    blocks = []
+    blocks: list[events.Block] = []
     for kind in kinds.values():
         if kind.code in sizes:
             keep = kind.row < num_rows

@@ -1,13 +1,15 @@
-"""What a replay says about itself, read from its bytes alone: cheap checks, container, Game Start, Game End.
+"""What a replay says about itself, read from its bytes alone: cheap checks, container, header.
 
-Nothing here trusts the file: every length is bounded, metadata is read by a depth-limited reader, and no frame is
-looked at. It therefore runs before any native parser, and it is all that filters and a collection scan need.
+Nothing here trusts the file: every length is bounded, metadata is read by a depth-limited reader,
+and no frame is looked at. It therefore runs before any native parser, and it is all that filters
+and a collection scan need.
 
-Links: a replay folder, or a file in it, may be a symbolic link (drives, content-addressed stores), so links are
-followed; what counts is the opened descriptor, which must be a regular file. Opening never blocks on a pipe.
+Links: a replay folder, or a file in it, may be a symbolic link (drives, content-addressed stores),
+so links are followed; what counts is the opened descriptor, which must be a regular file. Opening
+never blocks on a pipe.
 
-Names come from the Game Start event (3.9 and later), else from the metadata, and are NFKC-normalised: the game writes
-`ＡＢＣ＃１` in full width.
+Names come from the Game Start event (3.9 and later), else from the metadata, and are
+NFKC-normalised: the game writes `ＡＢＣ＃１` in full width.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import struct
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
 from exphil_tf.melee.types import FIRST_FRAME, GameInfo, PlayerInfo
@@ -88,7 +90,8 @@ class Container:
     Attributes:
       sizes: command byte → event size in bytes, command byte included.
       start: position of the first event after the payload table (the Game Start).
-      stop: position after the last event byte: the declared end, or the file's end if that is 0 or beyond it.
+      stop: position after the last event byte: the declared end, or the file's end if that is 0 or
+        beyond it.
       declared: the container's length field; 0 while a recording is in progress.
       metadata: as read; empty if absent or malformed.
       complete: the metadata was found whole, right after the declared end.
@@ -221,7 +224,7 @@ def _text(block: bytes, offset: int, length: int) -> str:
 
 
 def _players(block: bytes, metadata: dict[str, Any]) -> list[PlayerInfo]:
-    players = []
+    players: list[PlayerInfo] = []
     for index in range(_MAX_PORTS):
         base = 0x65 + 0x24 * index
         external, kind, stocks, costume = block[base : base + 4]
@@ -250,20 +253,16 @@ def _players(block: bytes, metadata: dict[str, Any]) -> list[PlayerInfo]:
 
 
 def _names(metadata: dict[str, Any], index: int) -> dict[str, str]:
-    node: Any = metadata
+    node = metadata
     for key in ("players", str(index), "names"):
-        node = node.get(key) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        return {}
-    return {
-        key: unicodedata.normalize("NFKC", text)
-        for key, text in node.items()
-        if isinstance(text, str)
-    }
+        inner = node.get(key)
+        node = cast(dict[str, Any], inner) if isinstance(inner, dict) else {}
+    texts = {key: text for key, text in node.items() if isinstance(text, str)}
+    return {key: unicodedata.normalize("NFKC", text) for key, text in texts.items()}
 
 
 def game_end(data: bytes, container: Container) -> tuple[int | None, int | None]:
-    """Game End's method and the 1-based port that quit, each None if unknown. Looks at the stream's last event only."""
+    """Game End's method and the 1-based port that quit; None if unknown or not the last event."""
     size = container.sizes.get(events.GAME_END, 0)
     start = container.stop - size
     if (
@@ -278,7 +277,7 @@ def game_end(data: bytes, container: Container) -> tuple[int | None, int | None]
 
 
 def estimate_frames(data: bytes, container: Container | None = None) -> int:
-    """Number of frames: exact from the metadata of a finished recording, else reckoned from its bytes."""
+    """Number of frames: exact from a finished recording's metadata, else reckoned from bytes."""
     found = container or scan(data)
     last = found.metadata.get("lastFrame")
     if isinstance(last, int) and last >= FIRST_FRAME:

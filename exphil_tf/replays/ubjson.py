@@ -1,21 +1,23 @@
 """The part of UBJSON that replay metadata uses, read with hard limits.
 
-Native readers recurse on nested metadata until the stack overflows (a 73 KiB file kills the process), so every file
-passes through this reader first. It knows all scalar types and plain objects and arrays; the optimised containers
-(`$`, `#`) occur only around the raw event stream, which is not read here.
+Native readers recurse on nested metadata until the stack overflows (a 73 KiB file kills the
+process), so every file passes through this reader first. It knows all scalar types and plain
+objects and arrays; the optimised containers (`$`, `#`) occur only around the raw event stream,
+which is not read here.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, cast
 
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
 """Real metadata holds about thirty values."""
 
 _SCALARS = {
-    b"i": (">b", 1), b"U": (">B", 1), b"I": (">h", 2), b"l": (">i", 4), b"L": (">q", 8), b"d": (">f", 4),
+    b"i": (">b", 1), b"U": (">B", 1), b"I": (">h", 2), b"l": (">i", 4), b"L": (">q", 8),
+    b"d": (">f", 4),
     b"D": (">d", 8),
 }  # fmt: skip
 _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
@@ -104,7 +106,7 @@ def read_object(data: bytes, position: int) -> tuple[dict[str, Any], int]:
         raise UbjsonError(
             f"metadata: want an object at byte {position}. Received: {type(value).__name__}"
         )
-    return value, reader.position
+    return cast(dict[str, Any], value), reader.position
 
 
 def write_object(value: dict[str, Any]) -> bytes:
@@ -113,8 +115,6 @@ def write_object(value: dict[str, Any]) -> bytes:
     Raises:
       TypeError: if a value is neither dict, str nor int.
     """
-    if not isinstance(value, dict):
-        raise TypeError(f"metadata: want dict. Received: {type(value).__name__}")
     body = b"".join(_text(key) + _value(item) for key, item in value.items())
     return b"{" + body + b"}"
 
@@ -128,7 +128,7 @@ def _text(text: str) -> bytes:
 
 def _value(value: Any) -> bytes:
     if isinstance(value, dict):
-        return write_object(value)
+        return write_object(cast(dict[str, Any], value))
     if isinstance(value, str):
         return b"S" + _text(value)
     if isinstance(value, int):

@@ -1,10 +1,11 @@
 """`Game` → a `.slp` file that peppi-py, libmelee and other readers take for a recording.
 
-Version 3.16.0, or 3.18.0 if the stage moves (platform heights, wind and transformations have no earlier event). Frame
-starts, pre-frames, items, post-frames and bookends in that order, metadata, and a Game End if the game has a method of
-ending. Every schema column reads back exactly: action frames are stored as memory counts them, hitstun in the reused
-register, raw analog bytes are the stick's 1/80 steps. What the schema does not hold is set to what a quiet game holds
-(animations as the action, no last hit); Randall follows from the frame id, so his columns are not stored.
+Version 3.16.0, or 3.18.0 if the stage moves (platform heights, wind and transformations have no
+earlier event). Frame starts, pre-frames, items, post-frames and bookends in that order, metadata,
+and a Game End if the game has a method of ending. Every schema column reads back exactly: action
+frames are stored as memory counts them, hitstun in the reused register, raw analog bytes are the
+stick's 1/80 steps. What the schema does not hold is set to what a quiet game holds (animations as
+the action, no last hit); Randall follows from the frame id, so his columns are not stored.
 
 Rows are written without a Python loop over frames: one numpy record array per kind of event.
 """
@@ -34,7 +35,8 @@ _NOBODY = 6
 _STICK_STEPS = 80
 _STADIUM_INITIALIZE = 2
 _FLOATS = (
-    "percent", "x", "y", "shield", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack",
+    "percent", "x", "y", "shield", "speed_air_x_self", "speed_ground_x_self", "speed_y_self",
+    "speed_x_attack",
     "speed_y_attack", "hitlag", "character", "action",
 )  # fmt: skip
 """Post-frame fields that carry the schema's name and value."""
@@ -44,7 +46,8 @@ def write_slp(game: Game, path: Path | str | None = None) -> bytes:
     """The game as a `.slp` file.
 
     Args:
-      game: of two players, with every schema column in range; items in slots as `items.assign_slots` deals them.
+      game: of two players, with every schema column in range; items in slots as
+        `items.assign_slots` deals them.
       path: where to write it; nothing is written if None.
 
     Returns: the file's bytes, the same for the same game.
@@ -294,7 +297,7 @@ def _stage_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
 def _changes(
     frames: Frames, rest: dict[str, np.ndarray], *, column: str, dtype: np.dtype, code: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Blank records for, and indices of, the frames on which a column differs from the frame before."""
+    """Blank records for, and indices of, the frames on which a column differs from before."""
     values = frames[column]
     row = np.flatnonzero(values != np.concatenate([rest[column], values[:-1]]))
     return _records(dtype, code, frames["frame"][row]), row

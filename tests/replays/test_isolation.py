@@ -1,7 +1,7 @@
 """One item's crash, hang or panic costs that item and nothing else."""
 
-import pickle
 import time
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 from isolation_targets import double, environment, identity, misbehave, modules, slow_then_fast
@@ -10,8 +10,10 @@ from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
 
 WANT = {
-    "segfault": Reason.CRASHED, "abort": Reason.CRASHED, "exit": Reason.CRASHED, "kill": Reason.CRASHED,
-    "hang": Reason.TIMEOUT, "memory": Reason.MEMORY, "panic": Reason.PARSER_PANIC, "system_exit": Reason.INTERNAL,
+    "segfault": Reason.CRASHED, "abort": Reason.CRASHED, "exit": Reason.CRASHED,
+    "kill": Reason.CRASHED,
+    "hang": Reason.TIMEOUT, "memory": Reason.MEMORY, "panic": Reason.PARSER_PANIC,
+    "system_exit": Reason.INTERNAL,
     "value_error": Reason.INTERNAL, "rejected": Reason.NO_FRAMES,
 }  # fmt: skip
 
@@ -70,7 +72,8 @@ def test_overhead_per_item_is_small() -> None:
 
 
 def test_errors_cross_process_borders_whole() -> None:
-    error = pickle.loads(pickle.dumps(ReplayError(Reason.FRAME_GAP, "frame 7 is missing")))  # noqa: S301
+    sent = ForkingPickler.dumps(ReplayError(Reason.FRAME_GAP, "frame 7 is missing"))
+    error = ForkingPickler.loads(sent)
     assert (error.reason, error.detail) == (Reason.FRAME_GAP, "frame 7 is missing")
     assert str(error) == "frame_gap: frame 7 is missing"
 

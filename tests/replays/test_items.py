@@ -1,4 +1,5 @@
-"""Item slots: the whole-replay rule equals the frame-by-frame rule, and both keep their promises."""
+"""Item slots: the whole-replay rule equals the frame-by-frame rule, and both keep their
+promises."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -12,7 +13,11 @@ LIVES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 25)), max_size=25)
 
 
 def _updates(lives: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    entries = [(row, item) for item, (start, length) in enumerate(lives) for row in range(start, start + length)]
+    entries = [
+        (row, item)
+        for item, (start, length) in enumerate(lives)
+        for row in range(start, start + length)
+    ]
     entries.sort(key=lambda entry: (entry[0], -entry[1]))
     pairs = np.array(entries, np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
@@ -38,7 +43,9 @@ def test_slots_are_stable_unique_and_never_idle(lives: list[tuple[int, int]]) ->
         held = slots[spawn_id == item]
         seen = held[held >= 0]
         assert len(set(seen.tolist())) <= 1, "an item never moves"
-        assert (held[np.argmax(held >= 0) :] >= 0).all() or not len(seen), "nor disappears while it lives"
+        assert (held[np.argmax(held >= 0) :] >= 0).all() or not len(seen), (
+            "nor disappears while it lives"
+        )
     for frame in set(row.tolist()):
         here = slots[row == frame]
         seen = here[here >= 0]
@@ -48,8 +55,9 @@ def test_slots_are_stable_unique_and_never_idle(lives: list[tuple[int, int]]) ->
 def test_waiting_items_come_in_by_age() -> None:
     row, spawn_id = _updates([(0, 3), (0, 9), (0, 9), (0, 9), (0, 9), (1, 9), (2, 9)])
     slots = assign_slots(row, spawn_id)
-    by_item = {item: dict(zip(row[spawn_id == item].tolist(), slots[spawn_id == item].tolist(), strict=True))
-               for item in range(7)}  # fmt: skip
+    by_item: dict[int, dict[int, int]] = {item: {} for item in range(7)}
+    for frame, item, slot in zip(row.tolist(), spawn_id.tolist(), slots.tolist(), strict=True):
+        by_item[item][frame] = slot
     assert by_item[0] == {0: 0, 1: 0, 2: 0}
     assert [by_item[5][frame] for frame in (1, 2, 3)] == [-1, -1, 0]
     assert [by_item[6][frame] for frame in (8, 9)] == [-1, 1]
@@ -58,8 +66,10 @@ def test_waiting_items_come_in_by_age() -> None:
 def test_columns_owner_bits_and_duplicates() -> None:
     zeros = np.zeros(4)
     items = Items(
-        row=np.array([0, 0, 1, 1]), spawn_id=np.array([9, 4, 9, 9]), type=np.array([54, 55, 54, 54]),
-        state=np.array([1, 2, 3, 99]), timer=np.array([35.9, np.nan, 1e9, 0.0]), x=np.array([1.0, 2, 3, 4]),
+        row=np.array([0, 0, 1, 1]), spawn_id=np.array([9, 4, 9, 9]), type=np.array([54, 55, 54,
+        54]),
+        state=np.array([1, 2, 3, 99]), timer=np.array([35.9, np.nan, 1e9, 0.0]), x=np.array([1.0,
+        2, 3, 4]),
         y=zeros, speed_x=zeros, speed_y=zeros, owner=np.array([0, 3, 0, 0]),
     )  # fmt: skip
     columns = item_columns(items, 3, [0, 3])

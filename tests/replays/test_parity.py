@@ -1,8 +1,9 @@
-"""Our columns equal what libmelee's file reader shows, on every shared field of every real version 3 replay.
+"""Our columns equal what libmelee's file reader shows, on every shared field of every real version
+3 replay.
 
-The witness is libmelee's GameState itself, read here field by field: none of our conversion code is on its side.
-libmelee gives the first version of a rolled-back frame, so that is what is compared; that training takes the last
-version is tested against the repeats in the file.
+The witness is libmelee's GameState itself, read here field by field: none of our conversion code is
+on its side. libmelee gives the first version of a rolled-back frame, so that is what is compared;
+that training takes the last version is tested against the repeats in the file.
 """
 
 from pathlib import Path
@@ -21,13 +22,16 @@ from exphil_tf.replays.parse import Route, parse, read_replay
 from exphil_tf.replays.repair import repair
 
 SHORT = [
-    "libmelee/test_game_1.slp", "peppi/v3.12.slp", "peppi/v3.13.slp", "peppi/v3.16.slp", "peppi/v3.18.slp",
+    "libmelee/test_game_1.slp", "peppi/v3.12.slp", "peppi/v3.13.slp", "peppi/v3.16.slp",
+    "peppi/v3.18.slp",
     "peppi/netplay.slp", "exphil/fox_multishine.slp", "peppi/ics2.slp",
 ]  # fmt: skip
-"""3.6.1 (repaired, rollbacks), Nana, Fountain of Dreams' platforms, P1 against P3, CPU sticks, netplay."""
+"""3.6.1 (repaired, rollbacks), Nana, Fountain of Dreams' platforms, P1 against P3, CPU sticks,
+netplay."""
 LONG = [
     "peppi/duplicate_game_end.slp", "peppi/items.slp", "exphil/fox_multishine_closed_d1.slp",
-    "exphil/gnw_movement_ledge.slp", "exphil/gnw_neutral_dense.slp", "exphil/mewtwo_approach_fair.slp",
+    "exphil/gnw_movement_ledge.slp", "exphil/gnw_neutral_dense.slp",
+    "exphil/mewtwo_approach_fair.slp",
     "exphil/mewtwo_dtilt_uptilt_dense.slp", "exphil/mewtwo_ground_neutral_v2.slp",
 ]  # fmt: skip
 REJECTED = {
@@ -40,7 +44,8 @@ REJECTED = {
 """Every other file is older than 3.0."""
 
 SAME = (
-    "percent", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack",
+    "percent", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack",
+    "speed_y_attack",
     "action_frame", "jumps_left", "stock", "facing", "on_ground", "invulnerable",
 )  # fmt: skip
 
@@ -52,17 +57,27 @@ def _witness(path: Path, game: Game) -> dict[str, np.ndarray]:
     ports = [player.port for player in game.info.players]
     rows: list[dict[str, Any]] = []
     while (state := console.step()) is not None:
-        row: dict[str, Any] = {"frame": state.frame, "stage": STAGE_FROM_LIBMELEE[state.stage.value]}
-        row["fod"] = (state.fod_platforms.left, state.fod_platforms.right) if state.fod_platforms else None
-        row["stadium"] = state.stadium_transformation.type.value if state.stadium_transformation else None
+        row: dict[str, Any] = {
+            "frame": state.frame,
+            "stage": STAGE_FROM_LIBMELEE[state.stage.value],
+        }
+        row["fod"] = (
+            (state.fod_platforms.left, state.fod_platforms.right) if state.fod_platforms else None
+        )
+        row["stadium"] = (
+            state.stadium_transformation.type.value if state.stadium_transformation else None
+        )
         row["items"] = sorted(
             (item.type.value if hasattr(item.type, "value") else int(item.type), int(item.subtype),
-             float(item.position.x), float(item.position.y), float(item.speed.x), float(item.speed.y),
+             float(item.position.x), float(item.position.y), float(item.speed.x),
+             float(item.speed.y),
              int(item.expiration_frames), int(item.owner))
             for item in state.projectiles
         )  # fmt: skip
         row["p"] = [_player(state.players[port]) for port in ports]
-        row["n"] = [state.players[port].nana and _player(state.players[port].nana) for port in ports]
+        row["n"] = [
+            state.players[port].nana and _player(state.players[port].nana) for port in ports
+        ]
         row["c"] = [_pad(state.players[port].controller_state) for port in ports]
         rows.append(row)
     return {key: [row[key] for row in rows] for key in rows[0]}
@@ -73,14 +88,16 @@ def _player(player: Any) -> dict[str, float]:
     damage = 75 <= player.action.value <= 91
     return values | {
         "x": player.position.x, "y": player.position.y, "shield": player.shield_strength,
-        "action": player.action.value, "character": player.character.value, "hitlag": player.hitlag_left,
+        "action": player.action.value, "character": player.character.value,
+        "hitlag": player.hitlag_left,
         "hitstun": player.hitstun_frames_left if damage else 0,
     }  # fmt: skip
 
 
 def _pad(pad: Any) -> dict[str, float]:
     return {
-        "main_x": pad.main_stick[0], "main_y": pad.main_stick[1], "c_x": pad.c_stick[0], "c_y": pad.c_stick[1],
+        "main_x": pad.main_stick[0], "main_y": pad.main_stick[1], "c_x": pad.c_stick[0],
+        "c_y": pad.c_stick[1],
         "shoulder": pad.l_shoulder, "r_shoulder": pad.r_shoulder,
         **{name: pad.button[melee.Button[f"BUTTON_{name}"]] for name in BUTTONS},
     }  # fmt: skip
@@ -92,17 +109,23 @@ def _assert_parity(game: Game, seen: dict[str, Any]) -> None:
     np.testing.assert_array_equal(frames["frame"], seen["frame"])
     np.testing.assert_array_equal(frames["s.stage"], seen["stage"])
     if seen["fod"][0] is not None:
-        np.testing.assert_array_equal(np.stack([frames["s.fod_left"], frames["s.fod_right"]], 1), seen["fod"])
+        np.testing.assert_array_equal(
+            np.stack([frames["s.fod_left"], frames["s.fod_right"]], 1), seen["fod"]
+        )
     if seen["stadium"][0] is not None:
         np.testing.assert_array_equal(frames["s.stadium"], seen["stadium"])
     for player in range(2):
         leaders, pads = ([row[player] for row in seen[group]] for group in "pc")
         for name in leaders[0]:
-            np.testing.assert_array_equal(frames[f"p.{name}"][:, player], [row[name] for row in leaders], err_msg=name)
+            np.testing.assert_array_equal(
+                frames[f"p.{name}"][:, player], [row[name] for row in leaders], err_msg=name
+            )
         for name in ("main_x", "main_y", "c_x", "c_y"):
             ours = frames[f"c.{name}"][:, player] / np.float32(2) + np.float32(0.5)
             np.testing.assert_array_equal(ours, [row[name] for row in pads], err_msg=name)
-        np.testing.assert_array_equal(frames["c.shoulder"][:, player], [row["shoulder"] for row in pads])
+        np.testing.assert_array_equal(
+            frames["c.shoulder"][:, player], [row["shoulder"] for row in pads]
+        )
         for bit, name in enumerate(BUTTONS):
             ours = frames["c.buttons"][:, player] >> bit & 1
             np.testing.assert_array_equal(ours, [row[name] for row in pads], err_msg=name)
@@ -111,7 +134,9 @@ def _assert_parity(game: Game, seen: dict[str, Any]) -> None:
         np.testing.assert_array_equal(frames["n.exists"][:, player], exists)
         for name in leaders[0]:
             want = [0 if nana is None else nana[name] for nana in nanas]
-            np.testing.assert_array_equal(frames[f"n.{name}"][:, player], want, err_msg=f"nana {name}")
+            np.testing.assert_array_equal(
+                frames[f"n.{name}"][:, player], want, err_msg=f"nana {name}"
+            )
     _assert_items(game, seen["items"])
 
 
@@ -124,7 +149,11 @@ def _assert_items(game: Game, items: list[list[tuple]]) -> None:
         ours = []
         for slot in slots:
             values = tuple(frames[f"i.{name}"][row, slot].item() for name in fields)
-            owner = [port for player, port in enumerate(ports) if frames["p.items_owned"][row, player] >> slot & 1]
+            owner = [
+                port
+                for player, port in enumerate(ports)
+                if frames["p.items_owned"][row, player] >> slot & 1
+            ]
             ours.append((*values, owner[0] if owner else 0))
         want = [(*item[:-1], item[-1] if item[-1] in ports else 0) for item in items[row]]
         if len(want) <= 5:
@@ -164,7 +193,9 @@ def test_the_last_version_of_a_rolled_back_frame_counts(replays_dir: Path) -> No
     assert len(np.unique(ids)) < len(ids), "this file is here because it rolls back"
     last = {int(frame): row for row, frame in enumerate(ids)}
     frames = parse(replays_dir / name).frames
-    want = raw.ports[0].leader.post.position.x.to_numpy()[[last[int(frame)] for frame in frames["frame"]]]
+    want = raw.ports[0].leader.post.position.x.to_numpy()[
+        [last[int(frame)] for frame in frames["frame"]]
+    ]
     np.testing.assert_array_equal(frames["p.x"][:, 0], want)
     first = parse(replays_dir / name, version="first").frames
     assert (first["p.x"] != frames["p.x"]).any()
@@ -180,7 +211,9 @@ def test_every_file_is_parsed_or_rejected_with_its_reason(replays_dir: Path) -> 
             outcomes[name] = error.reason
     parsed = {name for name in outcomes if outcomes[name] in set(Route)}
     assert parsed == {*SHORT, *LONG}
-    assert {name for name in parsed if outcomes[name] is not Route.STRICT} == {"libmelee/test_game_1.slp"}
+    assert {name for name in parsed if outcomes[name] is not Route.STRICT} == {
+        "libmelee/test_game_1.slp"
+    }
     rejected = {name: reason for name, reason in outcomes.items() if name not in parsed}
     assert rejected == {name: REJECTED.get(name, Reason.OLD_VERSION) for name in rejected}
     assert len(rejected) == 21

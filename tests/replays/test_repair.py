@@ -35,16 +35,25 @@ def event_positions(data: bytes) -> list[tuple[int, int]]:
     return result
 
 
-def rebuild(data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b"") -> bytes:
-    """The file with only the events for which `keep(code, frame)` holds, optionally of an older layout."""
+def rebuild(
+    data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b""
+) -> bytes:
+    """The file with only the events for which `keep(code, frame)` holds, optionally of an older
+    layout."""
     found = slp.scan(data)
     table = dict(events.SIZES_3_16) if sizes is None else sizes
     raw = bytearray(events.payload_table(table))
     for code, position in event_positions(data):
-        frame = struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
+        frame = (
+            struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
+        )
         if keep(code, frame):
             event = data[position : position + found.sizes[code]][: table[code] + 1]
-            raw += event[:1] + version + event[1 + len(version) :] if code == events.GAME_START else event
+            raw += (
+                event[:1] + version + event[1 + len(version) :]
+                if code == events.GAME_START
+                else event
+            )
     return events.container(bytes(raw), b"{}")
 
 
@@ -55,7 +64,10 @@ def test_truncations_at_every_kind_of_place() -> None:
     saved = 0
     for cut in sorted(rng.integers(slp.MIN_BYTES, len(DATA), 300).tolist()):
         want = sum(end <= cut for end in ends)
-        for data in (DATA[:cut], DATA[: len(events.MAGIC)] + bytes(4) + DATA[events.RAW_START : cut]):
+        for data in (
+            DATA[:cut],
+            DATA[: len(events.MAGIC)] + bytes(4) + DATA[events.RAW_START : cut],
+        ):
             if not want:
                 with pytest.raises(ReplayError) as caught:
                     read_replay(data)
@@ -69,7 +81,9 @@ def test_truncations_at_every_kind_of_place() -> None:
     assert saved > 550
 
 
-@pytest.mark.parametrize("name", ["peppi/v3.18.slp", "peppi/v3.16.slp", "peppi/ics2.slp", "libmelee/test_game_1.slp"])
+@pytest.mark.parametrize(
+    "name", ["peppi/v3.18.slp", "peppi/v3.16.slp", "peppi/ics2.slp", "libmelee/test_game_1.slp"]
+)
 def test_truncations_of_real_files(replays_dir: Path, name: str) -> None:
     data = (replays_dir / name).read_bytes()
     whole = read_replay(data, version="first").game.frames
@@ -87,7 +101,12 @@ def test_unfinished_recordings_with_and_without_metadata() -> None:
 
 @pytest.mark.parametrize(
     "dropped",
-    [{events.GAME_END}, {events.FRAME_END, events.GAME_END}, {events.FRAME_START}, {events.FRAME_END, events.FRAME_START}],
+    [
+        {events.GAME_END},
+        {events.FRAME_END, events.GAME_END},
+        {events.FRAME_START},
+        {events.FRAME_END, events.FRAME_START},
+    ],
 )
 def test_missing_marks(dropped: set[int]) -> None:
     got = read_replay(rebuild(DATA, lambda code, _: code not in dropped))
@@ -116,7 +135,9 @@ def test_duplicate_game_end_and_unknown_events() -> None:
     stop = slp.scan(DATA).stop
     for extra in (DATA[end:stop], b"\xee\x01\x02\x03"):
         sizes = events.SIZES_3_16 | {0xEE: 3}
-        raw = events.payload_table(sizes) + DATA[slp.scan(DATA).start : end] + extra + DATA[end:stop]
+        raw = (
+            events.payload_table(sizes) + DATA[slp.scan(DATA).start : end] + extra + DATA[end:stop]
+        )
         data = events.container(raw, b"{}")
         assert_prefix(read_replay(data).game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
         assert repair(data).num_rows == len(WHOLE.frames)
@@ -128,14 +149,23 @@ OLD_SIZES = {
     (3, 6, 1): {0x36: 418, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 4},
     (3, 9, 0): {0x36: 584, 0x37: 63, 0x38: 76, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
 }
-SPEEDS = ("speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack")
+SPEEDS = (
+    "speed_air_x_self",
+    "speed_ground_x_self",
+    "speed_y_self",
+    "speed_x_attack",
+    "speed_y_attack",
+)
 
 
 @pytest.mark.parametrize("version", OLD_SIZES)
 def test_versions_that_peppi_cannot_read(version: tuple[int, int, int]) -> None:
-    """3.0 to 3.6 panic in peppi-py 0.8.6; ours have every recorded column, and defaults for the rest."""
+    """3.0 to 3.6 panic in peppi-py 0.8.6; ours have every recorded column, and defaults for the
+    rest."""
     game = make_game(4, length=80, ports=(1, 4))
-    data = rebuild(write_slp(game), lambda *_: True, sizes=OLD_SIZES[version], version=bytes(version))
+    data = rebuild(
+        write_slp(game), lambda *_: True, sizes=OLD_SIZES[version], version=bytes(version)
+    )
     replay = read_replay(data)
     assert replay.route is (Route.STRICT if version >= (3, 7, 0) else Route.REPAIRED)
     assert replay.game.info.version == version
@@ -161,7 +191,8 @@ def test_dev_builds_whose_payloads_do_not_fit_their_version() -> None:
 
 
 def test_damage_in_the_header_that_frames_do_not_need() -> None:
-    """Broken UCF settings, language or name bytes make peppi refuse the file; its frames are sound."""
+    """Broken UCF settings, language or name bytes make peppi refuse the file; its frames are
+    sound."""
     start = slp.scan(DATA).start
     for offset in (0x141, 0x148, 0x2BD):
         data = DATA[: start + offset] + b"\xff" + DATA[start + offset + 1 :]
@@ -169,7 +200,8 @@ def test_damage_in_the_header_that_frames_do_not_need() -> None:
 
 
 def test_two_rolled_back_versions_of_a_frame() -> None:
-    """Rows repeat, step back, and the last version counts; in the strict and in the repaired route."""
+    """Rows repeat, step back, and the last version counts; in the strict and in the repaired
+    route."""
     first, second = make_game(8, length=60), make_game(9, length=60)
     for game in (first, second):
         game.frames["p.stock"][:] = 4
@@ -177,15 +209,25 @@ def test_two_rolled_back_versions_of_a_frame() -> None:
     start, stop = slp.scan(one).start, slp.scan(one).stop
     marks = [position for code, position in event_positions(one) if code == events.FRAME_START]
     other = [position for code, position in event_positions(two) if code == events.FRAME_START]
-    raw = events.payload_table(events.SIZES_3_16) + one[start : marks[40]] + two[other[35] : other[45]] + one[marks[45] : stop]
-    for data, route in ((events.container(raw, b"{}"), Route.STRICT), (events.container(raw, b"{}")[:-3], Route.REPAIRED)):
+    raw = (
+        events.payload_table(events.SIZES_3_16)
+        + one[start : marks[40]]
+        + two[other[35] : other[45]]
+        + one[marks[45] : stop]
+    )
+    for data, route in (
+        (events.container(raw, b"{}"), Route.STRICT),
+        (events.container(raw, b"{}")[:-3], Route.REPAIRED),
+    ):
         replay = read_replay(data)
         assert replay.route is route
         x = replay.game.frames["p.x"]
         np.testing.assert_array_equal(x[:35], first.frames["p.x"][:35])
         np.testing.assert_array_equal(x[35:45], second.frames["p.x"][35:45])
         np.testing.assert_array_equal(x[45:], first.frames["p.x"][45:])
-        np.testing.assert_array_equal(read_replay(data, version="first").game.frames["p.x"][:40], first.frames["p.x"][:40])
+        np.testing.assert_array_equal(
+            read_replay(data, version="first").game.frames["p.x"][:40], first.frames["p.x"][:40]
+        )
 
 
 def test_repaired_real_files_are_what_peppi_reads(replays_dir: Path, tmp_path: Path) -> None:

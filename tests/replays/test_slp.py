@@ -33,7 +33,14 @@ def test_special_files_are_refused_at_once(tmp_path: Path, written: bytes) -> No
     os.mkfifo(fifo)
     loop.symlink_to(loop)
     (tmp_path / "file").write_bytes(written)
-    for path in (fifo, loop, tmp_path, tmp_path / "absent.slp", tmp_path / "file" / "x.slp", Path("/dev/zero")):
+    for path in (
+        fifo,
+        loop,
+        tmp_path,
+        tmp_path / "absent.slp",
+        tmp_path / "file" / "x.slp",
+        Path("/dev/zero"),
+    ):
         assert reason_of(path) is Reason.NOT_A_FILE, path
 
 
@@ -65,7 +72,15 @@ def test_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "start", [b"PK\3\4", b"\x1f\x8b", b"\x89PNG", b"\xef\xbb\xbf{U\x03raw[$U#l", b"{U\x03raw[$U#L", b"\0" * 16]
+    "start",
+    [
+        b"PK\3\4",
+        b"\x1f\x8b",
+        b"\x89PNG",
+        b"\xef\xbb\xbf{U\x03raw[$U#l",
+        b"{U\x03raw[$U#L",
+        b"\0" * 16,
+    ],
 )
 def test_other_formats(start: bytes) -> None:
     assert reason_of(start + b"\0" * 4096) is Reason.BAD_MAGIC
@@ -82,7 +97,9 @@ def test_nested_metadata_never_reaches_a_native_parser(written: bytes, depth: in
             written[:cut] + nest[: len(nest) // 2],
             written[: len(events.MAGIC)] + bytes(4) + written[events.RAW_START : cut] + nest + b"}",
         ):
-            deep = depth > ubjson.MAX_DEPTH and not (depth < 64 and len(data) < len(written[:cut] + nest))
+            deep = depth > ubjson.MAX_DEPTH and not (
+                depth < 64 and len(data) < len(written[:cut] + nest)
+            )
             assert reason_of(data) in ((Reason.NESTING,) if deep else (None, Reason.NESTING))
 
 
@@ -90,12 +107,31 @@ def test_ubjson_scalars_and_refusals() -> None:
     value = {"a": {"b": "text", "c": -5}, "long": "x" * 300, "": 7}
     data = ubjson.write_object(value)
     assert ubjson.read_object(b"??" + data, 2) == (value, 2 + len(data))
-    everything = b"{U\x01ai\xffU\x01bU\xffU\x01cI\xff\xfeU\x01dL" + struct.pack(">q", -9) + b"U\x01eTU\x01fFU\x01gZ"
-    everything += b"U\x01hCyU\x01kd" + struct.pack(">f", 1.5) + b"U\x01lD" + struct.pack(">d", 2.5) + b"U\x01m[U\x01]}"
+    everything = (
+        b"{U\x01ai\xffU\x01bU\xffU\x01cI\xff\xfeU\x01dL"
+        + struct.pack(">q", -9)
+        + b"U\x01eTU\x01fFU\x01gZ"
+    )
+    everything += (
+        b"U\x01hCyU\x01kd"
+        + struct.pack(">f", 1.5)
+        + b"U\x01lD"
+        + struct.pack(">d", 2.5)
+        + b"U\x01m[U\x01]}"
+    )
     assert ubjson.read_object(everything, 0)[0] == {
-        "a": -1, "b": 255, "c": -2, "d": -9, "e": True, "f": False, "g": None, "h": "y", "k": 1.5, "l": 2.5, "m": [1],
+        "a": -1, "b": 255, "c": -2, "d": -9, "e": True, "f": False, "g": None, "h": "y", "k": 1.5,
+        "l": 2.5, "m": [1],
     }  # fmt: skip
-    for bad in (b"[U\x01]", b"{U\x05abc}", b"{", b"{U\x01aq}", b"{U\x01aSi\xff}", b"{Sx}", b"{U\x01aSl\x7f\xff\xff\xff}"):
+    for bad in (
+        b"[U\x01]",
+        b"{U\x05abc}",
+        b"{",
+        b"{U\x01aq}",
+        b"{U\x01aSi\xff}",
+        b"{Sx}",
+        b"{U\x01aSl\x7f\xff\xff\xff}",
+    ):
         with pytest.raises(ubjson.UbjsonError):
             ubjson.read_object(bad, 0)
     with pytest.raises(ubjson.UbjsonError, match="more than"):
@@ -112,7 +148,11 @@ def test_header_equals_peppi_on_real_files(replays_dir: Path) -> None:
         info = slp.read_header(slp.read_bytes(path))
         start = read.start
         assert info.version == tuple(start.slippi.version)
-        assert (info.stage, info.seed, info.timer_s) == (start.stage, start.random_seed, start.timer)
+        assert (info.stage, info.seed, info.timer_s) == (
+            start.stage,
+            start.random_seed,
+            start.timer,
+        )
         assert (info.is_teams, info.is_pal, info.is_frozen_ps) == (
             start.is_teams, bool(start.is_pal), bool(start.is_frozen_ps),
         )  # fmt: skip
@@ -138,7 +178,10 @@ def test_header_equals_peppi_on_real_files(replays_dir: Path) -> None:
 def test_netplay_names_and_codes(replays_dir: Path) -> None:
     """From the start block (3.16) and, before 3.9, from the metadata; full width becomes plain."""
     names = {
-        name: [(player.name, player.code) for player in slp.read_header(slp.read_bytes(replays_dir / name)).players]
+        name: [
+            (player.name, player.code)
+            for player in slp.read_header(slp.read_bytes(replays_dir / name)).players
+        ]
         for name in ("peppi/v3.16.slp", "peppi/netplay.slp", "libmelee/test_game_1.slp")
     }
     assert names["peppi/v3.16.slp"] == [("Clown", "CLWN#889"), ("sweezy017", "SWZ#195")]

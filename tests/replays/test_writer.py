@@ -1,4 +1,5 @@
-"""Written replays read back exactly: through our parser, peppi-py's public classes and libmelee itself."""
+"""Written replays read back exactly: through our parser, peppi-py's public classes and libmelee
+itself."""
 
 import dataclasses
 import time
@@ -29,7 +30,8 @@ GAMES = {
     "yoshis": {"stage": Stage.YOSHIS_STORY},
     "one_frame": {"length": 1},
     "unfinished": {"end_method": None},
-    "netplay": {"match_id": "mode.unranked-2026-01-01T00:00:00.00-0", "game_index": 2, "tiebreak": 1, "lras": 1,
+    "netplay": {"match_id": "mode.unranked-2026-01-01T00:00:00.00-0", "game_index": 2,
+    "tiebreak": 1, "lras": 1,
                 "end_method": 7, "is_pal": True, "is_frozen_ps": True},
 }  # fmt: skip
 
@@ -56,7 +58,9 @@ def test_reads_back_exactly(name: str) -> None:
     assert slp.estimate_frames(data) == len(game.frames)
 
 
-@pytest.mark.parametrize("name", ["battlefield", "climbers", "fountain_moving", "dreamland_wind", "stadium", "yoshis"])
+@pytest.mark.parametrize(
+    "name", ["battlefield", "climbers", "fountain_moving", "dreamland_wind", "stadium", "yoshis"]
+)
 def test_libmelee_reads_every_column(name: str) -> None:
     game = make_game(11, **GAMES[name])
     assert_same_frames(libmelee_reader.read_frames(write_slp(game), game.info), game.frames)
@@ -97,7 +101,9 @@ def test_peppi_public_classes_agree(tmp_path) -> None:
             (leader.pre.triggers, "c.shoulder"),
         ]:
             np.testing.assert_array_equal(column.to_numpy(), frames[want][:, player], err_msg=want)
-        np.testing.assert_array_equal(leader.pre.raw_analog_x.to_numpy(), np.rint(frames["c.main_x"][:, player] * 80))
+        np.testing.assert_array_equal(
+            leader.pre.raw_analog_x.to_numpy(), np.rint(frames["c.main_x"][:, player] * 80)
+        )
 
 
 def test_libmelee_sees_consistent_pads_and_names(tmp_path) -> None:
@@ -112,7 +118,9 @@ def test_libmelee_sees_consistent_pads_and_names(tmp_path) -> None:
         for player in range(2):
             pad = state.players[player + 1].controller_state
             want = [game.frames[f"c.main_{axis}"][row, player] for axis in "xy"]
-            assert pad.main_stick == tuple(np.float32(value) / 2 + np.float32(0.5) for value in want)
+            assert pad.main_stick == tuple(
+                np.float32(value) / 2 + np.float32(0.5) for value in want
+            )
             assert pad.raw_main_stick == tuple(round(float(value) * 80) for value in want)
             word = game.frames["c.buttons"][row, player]
             assert [pad.button[melee.Button[f"BUTTON_{name}"]] for name in BUTTONS] == [
