@@ -481,7 +481,7 @@ def test_a_closed_pipe_is_no_failure():
 ENTRY_MODULES = sorted(
     path.stem
     for path in (config.ROOT / "exphil_tf").glob("*.py")
-    if path.stem not in {"__init__", "config", "options", "errors"}
+    if path.stem not in {"__init__", "config", "options", "errors", "quiet"}
 )
 PRESETS = config.preset_names()
 LOADERS = {"load", "load_partial", "config.load", "config.load_partial"}
@@ -576,14 +576,22 @@ SPECIAL = {
 }
 
 
+def literals(annotation: object) -> Iterator[str]:
+    """The words that a type spells out, at any depth."""
+    for member in typing.get_args(annotation):
+        if isinstance(member, str):
+            yield member
+        else:
+            yield from literals(member)
+
+
 def other_values(option: Option, current: object) -> Iterator[list[str]]:
     """Arguments that may set an option to something else than it is."""
     if option.name in SPECIAL:
         yield [option.flag, SPECIAL[option.name]]
     elif option.is_switch:
         yield ["--no-" + option.flag[2:] if current else option.flag]
-    members = typing.get_args(option.annotation) or (option.annotation,)
-    words = [str(m) for m in members if isinstance(m, str) and m != current]
+    words = [word for word in literals(option.annotation) if word != current]
     if isinstance(current, int | float) and not isinstance(current, bool):
         words += [str(current + 2), str(current / 2), str(current * 2)]
     words += ["3", "0.25", "100000", "some-word"]

@@ -20,7 +20,7 @@ import exphil_tf
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("exphil_tf", "models", "beam_pipelines", "benchmarks")
-FOUNDATION = {"config", "options", "errors"}
+FOUNDATION = {"config", "options", "errors", "quiet"}
 DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.gpu")
 LOCKS = ("dev", "runtime", "gpu")
 
@@ -250,7 +250,7 @@ def skeleton(folder: Path) -> Path:
     neutral = contract("neutral")["source_modules"]
     for name in [n for layer in layers() for n in layer] + neutral:
         path = folder / name.replace(".", "/")
-        if name.startswith("exphil_tf.") and name in layers()[0] + layers()[-1]:
+        if name.startswith("exphil_tf.") and (name in layers()[0] or name[10:] in FOUNDATION):
             path = path.parent / f"{path.name}.py"
         else:
             path = path / "__init__.py"
