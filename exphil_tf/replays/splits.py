@@ -67,19 +67,21 @@ def split_of(identity: str, config: SplitConfig) -> Split:
 def assign(identities: Iterable[str], config: SplitConfig) -> dict[str, Split]:
     """The split of every game of a collection: `split_of`, with no wanted split left empty.
 
-    A wanted split without a game takes one from the fullest split, the one whose position is
-    lowest (ties: smallest identity). Training comes first, then validation, then test, so with one
-    game everything trains. Independent of the order of `identities`; repeats do not count.
+    A wanted split without a game takes one from the fullest other, the one whose position is
+    lowest (ties: the later split, the smaller identity). Training comes first, then validation,
+    then test, and the last game of an earlier one is never taken: one game trains, two train and
+    validate. Independent of the order of `identities`; repeats do not count.
     """
     splits = {identity: split_of(identity, config) for identity in sorted(set(identities))}
+    by_position = sorted(splits, key=lambda game: (position(game, config.split_salt), game))
     wanted = [Split.TRAIN]
     wanted += [Split.VALIDATION] if config.val_split else []
     wanted += [Split.TEST] if config.test_split else []
-    by_position = sorted(splits, key=lambda game: (position(game, config.split_salt), game))
-    for split in wanted:
-        members = {one: [g for g in by_position if splits[g] is one] for one in Split}
-        fullest = max(Split, key=lambda one: len(members[one]))
-        # The last game of an earlier split is never taken: with two games none is left for test.
-        if not members[split] and len(members[fullest]) > (fullest in wanted):
-            splits[members[fullest][0]] = split
+    for index, split in enumerate(wanted):
+        sizes = {one: sum(other is one for other in splits.values()) for one in wanted}
+        spare = {one: sizes[one] - (earlier < index) for earlier, one in enumerate(wanted)}
+        donors = [one for one in reversed(wanted) if spare[one] > 0]
+        if not sizes[split] and donors:
+            donor = max(donors, key=lambda one: sizes[one])
+            splits[next(game for game in by_position if splits[game] is donor)] = split
     return splits

@@ -1,0 +1,85 @@
+"""Which files hold the same game."""
+
+import dataclasses
+import itertools
+
+import pytest
+
+from exphil_tf.melee.types import GameInfo, PlayerInfo
+from exphil_tf.replays.duplicates import identity, preference
+
+ONE = PlayerInfo(1, 1, code="ABCD#123", name="Ann")
+TWO = PlayerInfo(2, 22, code="EFGH#456", name="Bob")
+MATCH = GameInfo(
+    31, (ONE, TWO), match_id="mode.ranked-2024-01-01T00:00:00.00-0", game_index=2, seed=7
+)
+NO_MATCH = dataclasses.replace(MATCH, match_id="", game_index=0)
+
+
+def test_both_clients_files_of_a_match_are_one_game():
+    other_client = dataclasses.replace(MATCH, start_at="2024-01-01T00:00:03Z", end_method=2, lras=1)
+    assert identity(MATCH, "a" * 64) == identity(other_client, "b" * 64)
+
+
+@pytest.mark.parametrize(
+    "change", [{"game_index": 3}, {"tiebreak": 1}, {"match_id": "mode.ranked-x"}]
+)
+def test_other_games_of_a_match_are_others(change):
+    assert identity(MATCH, "a" * 64) != identity(dataclasses.replace(MATCH, **change), "a" * 64)
+
+
+def test_older_netplay_files_are_matched_by_seed_stage_and_players_in_any_order():
+    swapped = dataclasses.replace(NO_MATCH, players=(TWO, ONE))
+    assert identity(NO_MATCH, "a" * 64) == identity(swapped, "b" * 64)
+    changes = (
+        {"seed": 8},
+        {"stage": 32},
+        {"players": (ONE, dataclasses.replace(TWO, code="X#1"))},
+        {"players": (ONE, dataclasses.replace(TWO, character=0))},
+    )
+    for change in changes:
+        other = dataclasses.replace(NO_MATCH, **change)
+        assert identity(NO_MATCH, "a" * 64) != identity(other, "a" * 64)
+
+
+def test_offline_games_are_matched_by_content_only():
+    offline = dataclasses.replace(NO_MATCH, players=(dataclasses.replace(ONE, code=""), TWO))
+    assert identity(offline, "a" * 64) != identity(offline, "b" * 64)
+    renamed = dataclasses.replace(offline, start_at="2024-05-05T00:00:00Z")
+    assert identity(offline, "a" * 64) == identity(renamed, "a" * 64)
+
+
+def test_identities_hold_no_names():
+    text = identity(NO_MATCH, "a" * 64)
+    assert len(text) == 32 and set(text) <= set("0123456789abcdef")
+
+
+def test_the_kept_file_does_not_depend_on_order():
+    cut = MATCH
+    whole = dataclasses.replace(MATCH, end_method=2)
+    files = [
+        preference(cut, num_frames=9000, content_sha256="1"),
+        preference(whole, num_frames=5000, content_sha256="2"),
+        preference(whole, num_frames=5001, content_sha256="9"),
+        preference(whole, num_frames=5001, content_sha256="8"),
+    ]
+    assert {min(order) for order in itertools.permutations(files)} == {files[3]}
+    assert sorted(files) == [files[3], files[2], files[1], files[0]]
+
+
+def test_real_replays_are_all_different(replays_dir):
+    import hashlib
+
+    from exphil_tf.replays import slp, sources
+    from exphil_tf.replays.errors import ReplayError
+
+    identities, contents = [], []
+    for source in sources.find([replays_dir]).sources:
+        data = sources.read_bytes(source) if source.size >= slp.MIN_BYTES else b""
+        try:
+            info = slp.read_header(data)
+        except ReplayError:
+            continue
+        contents.append(hashlib.sha256(data).hexdigest())
+        identities.append(identity(info, contents[-1]))
+    assert len(set(identities)) == len(set(contents)) > 20

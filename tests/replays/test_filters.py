@@ -1,0 +1,151 @@
+"""Which games and players are chosen, and that every exclusion has its own reason."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
+from exphil_tf.replays.filters import Exclusion, FilterConfig, Selection, check, select
+
+FOX, FALCO, SHEIK, ZELDA = Character.FOX, Character.FALCO, Character.SHEIK, Character.ZELDA
+
+
+def game(*played: Character, length: int = 800, ports: tuple[int, ...] = (1, 2), **facts) -> Game:
+    """A game in which player i is `played[i]` throughout."""
+    players = [PlayerInfo(port, int(c)) for port, c in zip(ports, played, strict=False)]
+    columns = SCHEMA.empty(length)
+    for index, character in enumerate(played[:2]):
+        columns["p.character"][:, index] = character
+    info = GameInfo(**({"stage": int(Stage.BATTLEFIELD), "players": tuple(players)} | facts))
+    return Game(info, Frames(columns))
+
+
+def cpu(one: Game, index: int) -> Game:
+    players = list(one.info.players)
+    players[index] = dataclasses.replace(players[index], is_cpu=True, cpu_level=9)
+    return Game(dataclasses.replace(one.info, players=tuple(players)), one.frames)
+
+
+def test_two_humans_on_a_legal_stage_both_teach():
+    assert select(game(FOX, FALCO), FilterConfig()) == Selection(3)
+
+
+@pytest.mark.parametrize(
+    ("one", "exclusion"),
+    [
+        (game(FOX, FALCO, FOX, ports=(1, 2, 3)), Exclusion.PLAYERS),
+        (game(FOX, ports=(1,)), Exclusion.PLAYERS),
+        (game(FOX, FALCO, is_teams=True), Exclusion.TEAMS),
+        (cpu(game(FOX, FALCO), 1), Exclusion.CPU),
+        (cpu(game(FOX, FALCO), 0), Exclusion.CPU),
+        (game(FOX, FALCO, stage=18), Exclusion.STAGE),  # Battlefield's number in the other space
+        (game(FOX, FALCO, length=599), Exclusion.TOO_SHORT),
+        (game(FOX, 32), Exclusion.CHARACTER),
+    ],
+)
+def test_every_exclusion_has_its_reason(one, exclusion):
+    assert select(one, FilterConfig()) == Selection(0, exclusion)
+
+
+def test_what_the_header_shows_is_found_without_frames():
+    config = FilterConfig(characters=("marth",))
+    assert check(game(FOX, FALCO).info, config) is Exclusion.OTHER_CHARACTERS
+    assert (
+        check(game(FOX, FALCO, stage=32).info, FilterConfig(stages=("bf",)))
+        is Exclusion.OTHER_STAGE
+    )
+    assert check(game(FOX, FALCO).info, FilterConfig()) is None
+
+
+def test_computer_players_can_be_admitted():
+    assert select(cpu(game(FOX, FALCO), 1), FilterConfig(include_cpus=True)) == Selection(3)
+
+
+def test_lengths():
+    config = FilterConfig(min_frames=100, max_frames=200)
+    for length, wanted in (
+        (99, Exclusion.TOO_SHORT),
+        (100, None),
+        (200, None),
+        (201, Exclusion.TOO_LONG),
+    ):
+        assert select(game(FOX, FALCO, length=length), config).exclusion is wanted
+
+
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        ({"train_character": "fox"}, Selection(1)),
+        ({"train_character": "falco"}, Selection(2)),
+        ({"train_character": "marth"}, Selection(0, Exclusion.TRAIN_CHARACTER)),
+        ({"player_port": 2}, Selection(1)),
+        ({"player_port": 4}, Selection(2)),
+        ({"player_port": 1}, Selection(0, Exclusion.PORT)),
+        ({"player_port": 2, "train_character": "falco"}, Selection(0, Exclusion.TRAIN_CHARACTER)),
+        ({"player_port": 4, "train_character": "falco"}, Selection(2)),
+        ({"dual_port": False}, Selection(1)),
+        ({"dual_port": False, "train_character": "falco"}, Selection(2)),
+        ({"characters": ("falco", "marth")}, Selection(3)),
+        ({"characters": ("falco",), "train_character": "fox"}, Selection(1)),
+    ],
+)
+def test_ports_and_characters(config, wanted):
+    assert select(game(FOX, FALCO, ports=(2, 4)), FilterConfig(**config)) == wanted
+
+
+def test_dittos_give_both_players():
+    assert select(game(FOX, FOX), FilterConfig(train_character="fox")) == Selection(3)
+
+
+def test_a_player_who_transforms_is_either_character():
+    one = game(ZELDA, FOX)
+    one.frames["p.character"][300:, 0] = SHEIK
+    for name in ("zelda", "sheik"):
+        assert select(one, FilterConfig(train_character=name)) == Selection(1)
+        assert select(one, FilterConfig(characters=(name,))) == Selection(3)
+
+
+def test_a_zelda_who_never_transforms_is_no_sheik():
+    one = game(ZELDA, FOX)
+    config = FilterConfig(train_character="sheik")
+    # The header cannot tell, the frames can.
+    assert check(one.info, config) is None
+    assert select(one, config) == Selection(0, Exclusion.TRAIN_CHARACTER)
+    started_as_sheik = game(SHEIK, FOX, players=(PlayerInfo(1, ZELDA), PlayerInfo(2, FOX)))
+    assert select(started_as_sheik, config) == Selection(1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"characters": ("sonic",)}, "character: want one of"),
+        ({"train_character": "sonic"}, "character: want one of"),
+        ({"stages": ("hyrule",)}, "stage: want one of"),
+        ({"player_port": 5}, "player_port: want 1 to 4. Received: 5"),
+        ({"player_port": 0}, "player_port: want 1 to 4. Received: 0"),
+        ({"min_frames": 0}, "1 ≤ min_frames"),
+        ({"min_frames": 10, "max_frames": 9}, "min_frames ≤ max_frames"),
+        ({"min_quality": 101}, "min_quality: want 0 to 100"),
+    ],
+)
+def test_impossible_configurations_are_refused(facts, message):
+    with pytest.raises(ValueError, match=message):
+        FilterConfig(**facts)
+
+
+def test_exclusions_and_reasons_count_alike():
+    """Both end in one table, so a shared word must mean the same."""
+    from exphil_tf.replays.errors import Reason
+
+    shared = {str(reason) for reason in Reason} & {str(exclusion) for exclusion in Exclusion}
+    assert shared == {"players"}
+
+
+def test_characters_come_from_the_frames_as_plain_integers():
+    from exphil_tf.replays.filters import characters_of
+
+    found = characters_of(np.array([1, 1, 22], np.uint8))
+    assert found == {1, 22} and all(type(value) is int for value in found)

@@ -1,0 +1,95 @@
+"""Player identities: stable, pseudonymous, ranked by games."""
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exphil_tf.melee.types import PlayerInfo
+from exphil_tf.replays import players
+
+
+def player(**facts) -> PlayerInfo:
+    return PlayerInfo(1, 1, **facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "identity"),
+    [
+        ({"code": "ABCD#123", "name": "Ann", "tag": "AAA"}, "code:ABCD#123"),
+        ({"code": "ＡＢＣＤ＃１２３"}, "code:ABCD#123"),
+        ({"code": "abcd#123"}, "code:ABCD#123"),
+        ({"name": "  Ann   of  Green "}, "name:ANN OF GREEN"),
+        ({"tag": "ＡＡＡ"}, "tag:AAA"),
+        ({"code": "  ", "name": "", "tag": "T"}, "tag:T"),
+        ({}, ""),
+    ],
+)
+def test_identity_prefers_the_connect_code(facts, identity):
+    assert players.identity(player(**facts)) == identity
+
+
+def test_a_tag_is_not_mistaken_for_a_code():
+    assert players.identity(player(code="A#1")) != players.identity(player(tag="A#1"))
+
+
+def test_pseudonyms_depend_on_the_key_and_hide_the_code():
+    name = players.pseudonym("code:ABCD#123")
+    assert name == players.pseudonym("code:ABCD#123") and len(name) == 16
+    assert name != players.pseudonym("code:ABCD#123", key="mine")
+    assert name != players.pseudonym("code:ABCD#124")
+    assert "ABCD" not in name and players.pseudonym("") == ""
+
+
+def test_most_games_first_then_by_name():
+    counts = {"c": 5, "a": 5, "d": 9, "b": 1, "": 99}
+    registry = players.build(counts)
+    assert list(registry.players.items()) == [("d", 9), ("a", 5), ("c", 5), ("b", 1)]
+    assert [registry.id_of(name) for name in ("d", "a", "c", "b")] == [1, 2, 3, 4]
+    assert registry.id_of("nobody") == registry.id_of("") == players.UNKNOWN == 0
+    for order in itertools.permutations(counts.items()):
+        assert players.build(dict(order)) == registry
+
+
+def test_places_and_least_games():
+    counts = {f"{i:03d}": 1000 - i for i in range(200)}
+    registry = players.build(counts)
+    assert len(registry.players) == 111 and registry.id_of("110") == 111
+    assert registry.id_of("111") == players.UNKNOWN
+    assert players.build({"a": 3, "b": 2}, min_games=3).players == {"a": 3}
+    assert players.build({"a": 3}, max_players=1).players == {}
+    with pytest.raises(ValueError, match="fewer players than max_players=2"):
+        players.Registry({"a": 1, "b": 1}, 2)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.integers(1, 10**6), max_size=40))
+@settings(deadline=None)
+def test_json_round_trip(counts):
+    registry = players.build(counts)
+    back = players.from_json(registry.to_json())
+    assert back == registry and list(back.players) == list(registry.players)
+    assert back.to_json() == registry.to_json()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({"version": 1, "max_players": 112, "players": []}),
+        json.dumps({"version": 2, "max_players": 112, "players": [{"player": "a"}]}),
+        json.dumps({"version": 2, "max_players": 1, "players": [{"player": "a", "games": 1}]}),
+        json.dumps({"version": 2, "max_players": 9, "players": [{"player": "a", "games": 1}] * 2}),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, text):
+    (tmp_path / "registry.json").write_text(text)
+    with pytest.raises(ValueError, match="registry.json: not a player registry"):
+        players.load(tmp_path / "registry.json")
+
+
+def test_games_are_counted_once_per_player():
+    assert players.count([["a", "b"], ["a", ""], ["a", "a"]]) == {"a": 3, "b": 1}
