@@ -1,0 +1,154 @@
+"""The whole policy: step against unroll, determinism, files, compilation, and that it learns."""
+
+import keras
+import numpy as np
+import policy_inputs
+import pytest
+import tensorflow as tf
+
+from exphil_tf.features.controller import COMPONENTS
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.heads import distribution
+from models.policy import Policy
+
+BATCH, TIME = 3, 7
+SMALL = BackboneConfig(
+    backbone="mamba", hidden=(16,), num_layers=1, state_size=4, num_heads=2, window_size=5
+)
+
+
+def config(backbone: str = "mamba", **head) -> PolicyConfig:
+    trunk = BackboneConfig(**{**vars(SMALL), "backbone": backbone})
+    return PolicyConfig(EmbeddingConfig(action_dim=8), trunk, HeadConfig(head_hidden=8, **head))
+
+
+def batch(policy: Policy, seed: int = 0) -> dict:
+    arrays = {
+        "columns": policy_inputs.columns(BATCH, TIME, seed=seed),
+        "prev_action": policy_inputs.prev_action(BATCH, TIME, seed=seed),
+        "targets": policy_inputs.targets(policy.config.head.codec, BATCH, TIME, seed=seed),
+    }
+    inputs: dict = keras.tree.map_structure(tf.constant, arrays)  # pyright: ignore[reportAssignmentType]
+    is_resetting = np.zeros((BATCH, TIME), bool)
+    is_resetting[:, 0] = is_resetting[1, 4] = True
+    return inputs | {"is_resetting": tf.constant(is_resetting)}
+
+
+def unroll(policy: Policy, inputs: dict, **options):
+    return policy.unroll(
+        inputs["columns"],
+        inputs["prev_action"],
+        inputs["targets"],
+        state=policy.initial_state(BATCH),
+        is_resetting=inputs["is_resetting"],
+        **options,
+    )
+
+
+def frame(nest, t: int):
+    return keras.tree.map_structure(lambda x: x[:, t], nest)
+
+
+@pytest.mark.parametrize("head", ["autoregressive", "independent"])
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+def test_played_frames_equal_the_unroll_taught_with_the_played_actions(backbone, head):
+    policy = Policy(config(backbone, head=head), seed=1)
+    inputs = batch(policy)
+    step = tf.function(policy.step)
+    state, played = policy.initial_state(BATCH), []
+    rng = np.random.default_rng(0)
+    for t in range(TIME):
+        result = step(
+            frame(inputs["columns"], t),
+            frame(inputs["prev_action"], t),
+            state,
+            is_resetting=inputs["is_resetting"][:, t],
+            uniforms=tf.constant(rng.random((BATCH, policy.num_uniforms)), tf.float32),
+            temperature=tf.constant(1.0),
+        )
+        state = result.state
+        played.append(result)
+    assert played[0].hidden.shape == (BATCH, policy.backbone.width)
+    taken = {n: tf.stack([r.buckets[n] for r in played], axis=1) for n in COMPONENTS}
+    logits, _ = unroll(policy, inputs | {"targets": taken})
+    for name in COMPONENTS:
+        stepped = np.stack([r.logits[name] for r in played], axis=1)
+        np.testing.assert_allclose(logits[name], stepped, atol=2e-5)
+
+
+def test_weights_are_a_function_of_configuration_and_seed(tmp_path):
+    one, same, other = Policy(config(), seed=1), Policy(config(), seed=1), Policy(config(), seed=2)
+    assert one.num_parameters > 1000
+    names = [w.path for w in one.weights]
+    assert len(set(names)) == len(names)
+    for a, b in zip(one.weights, same.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    inputs = batch(one)
+    want, different = unroll(one, inputs)[0], unroll(other, inputs)[0]
+    assert np.abs(np.asarray(want["main_x"]) - np.asarray(different["main_x"])).max() > 1e-3
+    path = tmp_path / "policy.weights.h5"
+    one.save_weights(path)
+    other.load_weights(path)
+    restored = unroll(other, inputs)[0]
+    for name in COMPONENTS:
+        np.testing.assert_array_equal(want[name], restored[name])
+
+
+def test_rebuilds_from_its_configuration():
+    policy = Policy(config("lstm", axis_buckets=33), seed=3)
+    twin = Policy.from_config(policy.get_config())
+    assert twin.config == policy.config
+    for a, b in zip(policy.weights, twin.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert Policy.from_config(policy.config).config == policy.config
+
+
+def test_call_is_an_unroll_from_the_start():
+    policy = Policy(config())
+    inputs = batch(policy)
+    want = unroll(policy, inputs)[0]
+    got = policy(inputs)
+    for name in COMPONENTS:
+        np.testing.assert_allclose(got[name], want[name], atol=1e-6)
+
+
+def test_learns_a_batch_by_heart_in_a_compiled_step():
+    policy = Policy(config(), seed=0)
+    inputs = batch(policy)
+    optimizer = keras.optimizers.Adam(1e-2)
+    optimizer.build(policy.trainable_variables)
+
+    @tf.function(jit_compile=True)
+    def train(inputs: dict) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            logits, _ = unroll(policy, inputs, training=True)
+            loss = -tf.reduce_mean(distribution.log_prob(logits, inputs["targets"]))
+        gradients = tape.gradient(loss, policy.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, policy.trainable_variables, strict=True))
+        return loss
+
+    losses = [float(train(inputs)) for _ in range(150)]
+    assert losses[0] > 15
+    assert losses[-1] < 4
+    moved = [np.abs(np.asarray(w)).max() for w in policy.trainable_variables]
+    assert np.isfinite(moved).all()
+
+
+def test_bfloat16_trains_with_float32_logits_and_state():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        for backbone in ("mlp", "lstm", "mamba", "sliding_window"):
+            policy = Policy(config(backbone))
+            inputs = batch(policy)
+            with tf.GradientTape() as tape:
+                logits, state = unroll(policy, inputs, training=True)
+                loss = -tf.reduce_mean(distribution.log_prob(logits, inputs["targets"]))
+            gradients = tape.gradient(loss, policy.trainable_variables)
+            assert all(np.isfinite(np.asarray(g)).all() for g in gradients)
+            assert all(value.dtype == tf.float32 for value in logits.values())
+            start = policy.initial_state(BATCH)
+            for a, b in zip(keras.tree.flatten(start), keras.tree.flatten(state), strict=True):
+                assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            assert {w.dtype for w in policy.trainable_weights} == {"float32"}
+    finally:
+        keras.config.set_dtype_policy("float32")
