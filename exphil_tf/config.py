@@ -213,12 +213,6 @@ def _parse(
     partial: bool,
     presets: Path | None = None,
 ) -> tuple[T, list[str]]:
-    helps = {"-h", "--help"} & set(tokens)
-    default: Any = {}
-    if helps:  # show the values that the other sources give, where they make a valid whole
-        with contextlib.suppress(UserError):
-            rest = [t for t in tokens if t not in helps]
-            default = {"default": _parse(cls, rest, prog=prog, partial=partial)[0]}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -226,10 +220,9 @@ def _parse(
                 cls,
                 args=tokens,
                 prog=prog,
-                description=_describe_command(cls, presets),
+                description=_describe_command(cls, presets, tokens),
                 return_unknown_args=True,
                 config=(tyro.conf.OmitArgPrefixes,),
-                **default,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -241,14 +234,29 @@ def _parse(
     return config, rest
 
 
-def _describe_command(cls: type, presets: Path | None) -> str:
-    lines = [(cls.__doc__ or "").strip(), ""]
+def _describe_command(cls: type, presets: Path | None, tokens: Sequence[str]) -> str:
+    """What help says above the options: purpose, presets, ranks, and what the sources have set."""
     ranks = "defaults < --config FILE.yaml < EXPHIL_* environment < flags"
+    paragraphs = [(cls.__doc__ or "").strip()]
     if presets is not None:
         ranks = ranks.replace("--config", "--preset NAME < --config", 1)
-        lines += [f"Presets: {', '.join(preset_names(presets))}.", ""]
-    lines += [f"Each option may also stand in a file or in the environment: {ranks}."]
-    return "\n".join(lines).strip()
+        paragraphs.append(f"Presets: {', '.join(preset_names(presets))}.")
+    paragraphs.append(f"Each option may also stand in a file or in the environment: {ranks}.")
+    if given := [token for token in tokens if token not in ("-h", "--help")]:
+        paragraphs.append(f"Now in force besides the defaults: {' '.join(_masked(given))}")
+    return "\n\n".join(paragraphs)
+
+
+def _masked(tokens: Iterable[str]) -> Iterable[str]:
+    """The tokens with `…` for the value of each secret."""
+    is_secret = False
+    for token in tokens:
+        if token.startswith("--"):
+            flag, equals, _ = token.partition("=")
+            is_secret = _SECRET.search(flag.replace("-", "_")) is not None
+            yield f"{flag}=…" if is_secret and equals else token
+        else:
+            yield "…" if is_secret else token
 
 
 def _see_help(prog: str | None) -> str:

@@ -392,13 +392,15 @@ def test_from_dict_is_strict():
 
 def test_help_teaches(capsys, presets):
     with pytest.raises(SystemExit) as stop:
-        load(Toy, ["--preset", "big", "--help"], env={}, presets=presets, prog="toy")
+        argv = ["--preset", "big", "--wandb-api-key", "s3cret", "--help"]
+        load(Toy, argv, env={"EXPHIL_WANDB_API_KEY": "s3"}, presets=presets, prog="toy")
     assert stop.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
     for part in ("A toy command.", "usage: toy", "--batch-size INT", "Unrolls per step."):
         assert part in shown
-    assert "(default: 256)" in shown  # the preset's
+    assert "in force besides the defaults: --batch-size=256 --hidden 256 256" in shown
     assert "mewtwo" in shown
+    assert "s3" not in shown
     assert "--preset NAME < --config FILE.yaml < EXPHIL_* environment < flags" in shown
 
 
