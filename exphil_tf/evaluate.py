@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -154,7 +155,10 @@ def _input_config(config: EvaluateConfig, info: PolicyInfo, manifest: Manifest) 
     delay = info.delay.frames if config.frame_delay is None else config.frame_delay
     window = min(config.unroll_frames, manifest.chunk_frames)
     burn_in = min(config.burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
-    return InputConfig(window_size=window, burn_in=burn_in, frame_delay=delay)
+    try:
+        return InputConfig(window_size=window, burn_in=burn_in, frame_delay=delay)
+    except ValueError as error:
+        raise UserError(str(error), "Choose another --frame-delay.") from error
 
 
 def _measure(
@@ -288,6 +292,8 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
 def _print(console: Console, evaluation: Evaluation) -> None:
     from exphil_tf.evaluation.findings import findings
 
+    run_name, games = (evaluation.provenance[key] for key in ("run", "measured_on"))
+    console.print(f"{run_name}: nats per frame on {games}", markup=False)
     console.print(_table(evaluation))
     marks = {"good": "+", "bad": "!", "note": "-"}
     for finding in findings(evaluation):
@@ -299,28 +305,25 @@ def _table(evaluation: Evaluation) -> Table:
     from exphil_tf.evaluation.results import HEAD_TITLES
 
     names = ["policy", *evaluation.baselines]
-    title = (
-        f"{evaluation.provenance['run']}: nats per frame on {evaluation.provenance['measured_on']}"
-    )
-    table = Table(title=title, title_justify="left")
-    table.add_column("head")
-    for name in (*names, "vs best", "accuracy", "best's", "top-3", "ECE"):
-        table.add_column(name, justify="right")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in (*names, "vs best", "acc %", "best's", "ECE %"):
+        table.add_column(name, justify="right", no_wrap=True)
     for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
         values = {name: evaluation.nll(name, head) for name in names}
         best = min(values.values())
         cells = [f"[bold]{v:.4f}[/]" if v == best else f"{v:.4f}" for v in values.values()]
-        cells.append(f"{-100 * evaluation.gain(head):+.1f} %")
         if head is None:
             table.add_section()
-        table.add_row(label, *cells, *(_shares(evaluation, head) if head else ()))
+        shares = _shares(evaluation, head) if head else ()
+        table.add_row(label, *cells, evaluation.versus(head), *shares)
     return table
 
 
 def _shares(evaluation: Evaluation, head: str) -> list[str]:
     row = evaluation.policy.heads[head]
-    values = [row.accuracy, evaluation.best_accuracy(head), row.top3, row.ece]
-    return ["–" if value is None else f"{100 * value:.1f} %" for value in values]
+    values = (row.accuracy, evaluation.best_accuracy(head), row.ece)
+    return [f"{100 * value:.1f}" for value in values]
 
 
 if __name__ == "__main__":

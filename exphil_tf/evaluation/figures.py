@@ -71,7 +71,7 @@ def nll_bars(evaluation: Evaluation) -> str:
             _bars(axes, names, [evaluation.nll(name, head) for name in names])
             axes.set_title(HEAD_TITLES[head] if head else "Whole action")
             gain = evaluation.gain(head)
-            verdict = f"{-gain:+.0%}".replace("-", "−")
+            verdict = evaluation.versus(head)
             axes.set_title(verdict, loc="right", fontsize=8, fontweight="normal",
                            color=MUTED if gain > 0 else HUMAN)  # fmt: skip
         return _svg(figure, "nll", "Negative log-likelihood of policy and baselines, per head")

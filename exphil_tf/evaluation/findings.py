@@ -54,24 +54,24 @@ def _against_baselines(evaluation: Evaluation) -> Iterator[Finding]:
             "Beats all three baselines on every head; the whole action costs "
             f"{evaluation.gain():.0%} fewer nats than the best of them ({best}).",
         )
+    by_baseline: dict[str, list[str]] = {}
     for head in behind:
         best = evaluation.best_baseline(head)
-        yield Finding(
-            "bad",
-            f"{HEAD_TITLES[head]}: not better than the baseline “{best}” "
-            f"({evaluation.nll('policy', head):.3f} against {evaluation.nll(best, head):.3f}).",
-        )
+        values = f"{evaluation.nll('policy', head):.3f} against {evaluation.nll(best, head):.3f}"
+        by_baseline.setdefault(best, []).append(f"{HEAD_TITLES[head]} ({values})")
+    for best, heads in by_baseline.items():
+        yield Finding("bad", f"Not better than the baseline “{best}” on {_listed(heads)}.")
 
 
 def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
     judged = {n: b for n, b in evaluation.policy.buttons.items() if b.rate >= RARE}
-    off = {n: b for n, b in judged.items() if not b.rate / 2 <= b.predicted_rate <= b.rate * 2}
-    for name, button in off.items():
-        yield Finding(
-            "bad",
-            f"{name} is held on {button.rate:.1%} of the human's frames; sampled play would hold "
-            f"it on {button.predicted_rate:.1%}.",
-        )
+    off = [
+        f"{name} on {button.predicted_rate:.1%} (the human: {button.rate:.1%})"
+        for name, button in judged.items()
+        if not button.rate / 2 <= button.predicted_rate <= button.rate * 2
+    ]
+    if off:
+        yield Finding("bad", f"Of all frames, sampled play would hold {_listed(off)}.")
     never = [name for name, button in judged.items() if button.likeliest_rate < button.rate / 10]
     if never:
         yield Finding(

@@ -157,6 +157,13 @@ class Evaluation:
         best = self.nll(self.best_baseline(head), head)
         return (best - self.nll("policy", head)) / best
 
+    def versus(self, head: str | None = None) -> str:
+        """The gain as shown: `-12.3 %` is below the best baseline, `×5.1` so many times above."""
+        share = -self.gain(head)
+        if share < 1:
+            return f"{100 * share:+.1f} %"
+        return f"×{1 + share:.1f}" if share < 99 else f"×{1 + share:.0f}"
+
     def best_accuracy(self, head: str) -> float:
         """The highest accuracy of a baseline on one head."""
         return max(metrics.heads[head].accuracy for metrics in self.baselines.values())

@@ -141,9 +141,9 @@ def texts(evaluation, kind):
 
 
 def test_a_lost_head_is_named(evaluation):
-    lost = [text for text in texts(evaluation, "bad") if "not better than the baseline" in text]
+    lost = [text for text in texts(evaluation, "bad") if text.startswith("Not better than")]
     assert len(lost) == 1
-    assert lost[0].startswith("C-stick x: ")
+    assert "“repeat” on C-stick x (" in lost[0]
     assert f"{evaluation.nll('policy', 'c_x'):.3f}" in lost[0]
     assert not evaluation.beats_baselines("c_x")
     assert evaluation.gain("c_x") < 0
@@ -157,12 +157,12 @@ def test_a_win_on_every_head_is_said(evaluation):
         evaluation, policy=dataclasses.replace(evaluation.policy, heads=heads)
     )
     assert any("Beats all three baselines on every head" in text for text in texts(better, "good"))
-    assert not any("not better" in text for text in texts(better, "bad"))
+    assert not any("Not better" in text for text in texts(better, "bad"))
 
 
 def test_a_button_that_is_given_up_is_named(evaluation):
     assert evaluation.policy.buttons["Z"].rate > 0.05
-    assert [text for text in texts(evaluation, "bad") if text.startswith("Z is held on")]
+    assert [text for text in texts(evaluation, "bad") if "sampled play would hold Z on" in text]
     assert any(
         "likelier choice would all but give up Z" in text for text in texts(evaluation, "note")
     )

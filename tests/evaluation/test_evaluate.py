@@ -1,0 +1,256 @@
+"""The command from end to end: sample replays, a dataset of them, a small policy, bad input."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from exphil_tf import evaluate, preprocess, samples
+from exphil_tf.checkpoints import atomic
+from exphil_tf.checkpoints.policy import Delay, PolicyInfo, load_policy, save_policy
+from exphil_tf.config import UserError
+from exphil_tf.data import input as data_input
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.evaluation.baselines import NAMES
+from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.records.manifest import MANIFEST, load_manifest
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy import Policy
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Games of 9 to 10 s: chunks shorter than the longest unroll, several of them per game."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    sample = ["--games", "4", "--min-seconds", "9", "--max-seconds", "10", "--seed", "5"]
+    samples.main(["--output", str(folder / "replays"), *sample])
+    options = ["--chunk-frames", "256", "--test-split", "0.25", "--workers", "1"]
+    replays, output = str(folder / "replays"), str(folder / "dataset")
+    preprocess.main(["--replays", replays, "--output", output, *options])
+    return folder / "dataset"
+
+
+def make_run(folder, backbone="mlp", **info):
+    config = PolicyConfig(
+        embedding=EmbeddingConfig(action_dim=4, character_dim=2),
+        backbone=BackboneConfig(backbone=backbone, hidden=(8,), num_layers=1),
+        head=HeadConfig(head_hidden=4),
+    )
+    save_policy(folder / "policy", Policy(config, seed=1), PolicyInfo(config=config, **info))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "tiny")
+
+
+def measured(run, dataset, output, *options):
+    arguments = [str(run), "--data", str(dataset), "--output", str(output), "--no-jit", *options]
+    assert evaluate.main(arguments) == 0
+    return json.loads((output / "evaluation.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def report_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def values(run, dataset, report_dir):
+    return measured(run, dataset, report_dir)
+
+
+def refused(exit_code, *arguments):
+    with pytest.raises(UserError) as error:
+        evaluate.main([str(argument) for argument in arguments])
+    assert error.value.exit_code == exit_code, str(error.value)
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def test_each_frame_of_the_split_counts_once(values, dataset):
+    size = data_input.epoch_size(
+        dataset, InputConfig(), split="validation", batch_size=1, seed=0, training=False
+    )
+    assert values["policy"]["frames"] == size.labelled_frames > 500
+    for name in NAMES:
+        assert values["baselines"][name]["frames"] == size.labelled_frames
+
+
+def test_figures_do_not_depend_on_how_frames_are_read(values, run, dataset, tmp_path):
+    """The MLP has no memory, so neither unroll length nor batch size may change a figure."""
+    options = ["--unroll-frames", "100", "--burn-in", "7", "--batch-size", "3"]
+    again = measured(run, dataset, tmp_path, *options)
+    assert again["provenance"]["unroll_frames"] == 100
+    assert again["policy"]["frames"] == values["policy"]["frames"]
+    for head in COMPONENTS:
+        for who in ("nll", "accuracy", "entropy"):
+            want = values["policy"]["heads"][head][who]
+            assert again["policy"]["heads"][head][who] == pytest.approx(want, rel=1e-5)
+        for name in NAMES:
+            want = values["baselines"][name]["heads"][head]["nll"]
+            assert again["baselines"][name]["heads"][head]["nll"] == pytest.approx(want, rel=1e-9)
+
+
+def test_a_repeated_evaluation_writes_the_same_bytes(values, run, dataset, report_dir, tmp_path):
+    assert measured(run, dataset, tmp_path) == values
+    for file in ("evaluation.json", "evaluation.html"):
+        assert (tmp_path / file).read_bytes() == (report_dir / file).read_bytes()
+
+
+def test_provenance_names_weights_and_data_by_content(values, run, dataset):
+    provenance = values["provenance"]
+    assert provenance["run"] == "tiny"
+    assert provenance["weights_sha256"] == atomic.sha256(run / "policy" / "weights.safetensors")
+    assert provenance["manifest_sha256"] == atomic.sha256(dataset / MANIFEST)
+    assert provenance["trained_on_manifest_sha256"] == "unknown"
+    assert "another dataset than it was trained on" in provenance["measured_on"]
+    # Chunks of 256 frames are shorter than the default of 512.
+    assert provenance["unroll_frames"] == 256
+    train = data_input.epoch_size(
+        dataset, InputConfig(), split="train", batch_size=1, seed=0, training=False
+    )
+    assert provenance["baseline_frames"] == train.labelled_frames
+
+
+def test_its_own_dataset_and_delay_are_recognised(dataset, tmp_path):
+    digest = atomic.sha256(dataset / MANIFEST)
+    run = make_run(
+        tmp_path / "late",
+        delay=Delay(frames=5, trained_min=5, trained_max=5),
+        provenance={"data": {"manifest_sha256": digest}},
+    )
+    found = measured(run, dataset, tmp_path / "out")["provenance"]
+    assert found["frame_delay"] == 5
+    assert "games that it was not trained on" in found["measured_on"]
+    found = measured(run, dataset, tmp_path / "out", "--split", "train", "--frame-delay", "2")
+    assert found["provenance"]["frame_delay"] == 2
+    assert "which it was trained on" in found["provenance"]["measured_on"]
+
+
+def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
+    run = make_run(tmp_path / "lstm", backbone="lstm")
+    events = [
+        {"event": "start", "step": 0},
+        {"event": "train", "step": 10, "nll_total": 9.5},
+        {"event": "train", "step": 10, "nll_total": 9.0},
+        {"event": "train", "step": 20, "nll_total": None},
+        {"event": "validation", "step": 10, "nll_total": 9.2},
+    ]
+    lines = "".join(json.dumps(event) + "\n" for event in events)
+    (run / "log.jsonl").write_text(lines + '{"event": "train", "st')
+    assert evaluate.main([str(run), "--data", str(dataset), "--max-frames", "300"]) == 0
+    output = run / "evaluation" / "validation"
+    values = json.loads((output / "evaluation.json").read_text())
+    assert values["curves"]["train"] == {"steps": [10], "values": [9.0]}
+    assert values["curves"]["validation"] == {"steps": [10], "values": [9.2]}
+    assert "Training</h2>" in (output / "evaluation.html").read_text()
+    printed = capsys.readouterr().out
+    for head in ("Buttons", "Main stick x", "Shoulder", "Whole action"):
+        assert head in printed
+    assert f"{values['policy']['nll']:.4f}" in printed
+    assert f"{values['baselines']['repeat']['heads']['c_y']['nll']:.4f}" in printed
+    assert str(output / "evaluation.html") in printed
+    # The bundle is as it was, its checksums included.
+    load_policy(run / "policy")
+
+
+def test_the_bundle_itself_can_be_given(run, dataset, tmp_path):
+    values = measured(run / "policy", dataset, tmp_path, "--max-frames", "1")
+    assert values["provenance"]["run"] == "tiny"
+
+
+# -- Bad input -------------------------------------------------------------------------------------
+
+
+def test_missing_folders(run, dataset, tmp_path):
+    assert "no such folder" in refused(66, tmp_path / "none", "--data", dataset)
+    (tmp_path / "empty").mkdir()
+    assert "holds no policy yet" in refused(66, tmp_path / "empty", "--data", dataset)
+    assert "exphil_tf.preprocess" in refused(66, run, "--data", tmp_path / "none")
+    assert "not a finished dataset" in refused(65, run, "--data", tmp_path / "empty")
+
+
+def test_flags(run, dataset):
+    assert "batch_size" in refused(2, run, "--data", dataset, "--batch-size", "0")
+    assert "--split" in refused(2, run, "--data", dataset, "--split", "valid")
+    assert "--batch-size" in refused(2, run, "--data", dataset, "--batchsize", "3")
+    assert "data" in refused(2, run)
+
+
+def test_a_delay_beyond_the_overlap(run, dataset):
+    text = refused(2, run, "--data", dataset, "--frame-delay", "200")
+    assert "frame_delay: want 0 to 60" in text
+
+
+@pytest.fixture
+def copy(dataset, tmp_path):
+    return shutil.copytree(dataset, tmp_path / "copy")
+
+
+def test_a_dataset_of_another_schema(run, copy):
+    path = copy / MANIFEST
+    values = json.loads(path.read_text())
+    values["fingerprint"] = "0" * 16
+    values["digests"]["p.percent"] = "0" * 8
+    path.write_text(json.dumps(values))
+    text = refused(78, run, "--data", copy)
+    assert "p.percent" in text
+
+
+def test_a_damaged_shard(run, copy):
+    manifest = load_manifest(copy)
+    path = copy / manifest.splits["validation"]["original"][0].path
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    text = refused(65, run, "--data", copy, "--no-jit")
+    assert path.name in text
+    assert "exphil_tf.verify" in text
+
+
+def test_a_split_without_games(run, copy):
+    path = copy / MANIFEST
+    values = json.loads(path.read_text())
+    values["splits"].pop("test")
+    path.write_text(json.dumps(values))
+    assert "no games in split 'test'" in refused(66, run, "--data", copy, "--split", "test")
+
+
+def test_damaged_bundles(run, dataset, tmp_path):
+    broken = shutil.copytree(run, tmp_path / "broken")
+    weights = broken / "policy" / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 0x10
+    weights.write_bytes(content)
+    assert "sha256 differs" in refused(65, broken, "--data", dataset)
+
+
+def test_a_bundle_of_another_schema(run, dataset, tmp_path):
+    values = json.loads((run / "policy" / "config.json").read_text())
+    values["schema"]["fingerprint"] = "0" * 16
+    values["schema"]["digests"].pop("p.shield")
+    with atomic.publish(tmp_path / "old" / "policy") as folder:
+        atomic.write_json(folder / "config.json", values)
+        weights = (run / "policy" / "weights.safetensors").read_bytes()
+        atomic.write_bytes(folder / "weights.safetensors", weights)
+    assert "p.shield" in refused(78, tmp_path / "old", "--data", dataset)
+
+
+def test_mistakes_are_answered_before_tensorflow_is_imported(tmp_path, dataset):
+    """A mistyped path must not cost ten seconds."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from exphil_tf import evaluate\n"
+        "from exphil_tf.config import UserError\n"
+        "try: evaluate.main(sys.argv[1:])\n"
+        "except UserError as e: print(e, 'tensorflow' in sys.modules)"
+    )
+    arguments = [sys.executable, "-c", code, str(tmp_path / "none"), "--data", str(dataset)]
+    out = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert re.search(r"no such folder\. .* False$", out.strip())
