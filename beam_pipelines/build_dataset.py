@@ -179,11 +179,11 @@ def build_dataset(
         try:
             job = BuildDataset(
                 config,
-                processes=_processes(config, options),
+                processes=processes_of(config, options),
                 spill_folder=str(spill_folder),
                 found=found,
             )
-            with _reporting(spill_folder, on_progress):
+            with reporting(spill_folder, on_progress):
                 run_pipeline(job, options)
         finally:
             shutil.rmtree(spill_folder, ignore_errors=True)
@@ -207,7 +207,7 @@ def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
     return f"submitted: {getattr(result, 'state', None) or type(result).__name__}"
 
 
-def _processes(config: DatasetConfig, options: PipelineOptions) -> int:
+def processes_of(config: DatasetConfig, options: PipelineOptions) -> int:
     """Parsing processes per Beam worker: as configured, else the cores shared out."""
     return config.worker.workers or max(1, config.worker.processes // beam_workers(options))
 
@@ -248,7 +248,8 @@ def _system_error(error: BaseException) -> OSError | None:
 
 
 @contextlib.contextmanager
-def _reporting(folder: Path, on_progress: OnProgress | None) -> Iterator[None]:
+def reporting(folder: Path, on_progress: OnProgress | None) -> Iterator[None]:
+    """Calls back with the sums of the counts that workers leave in a folder, until the job ends."""
     if on_progress is None:
         yield
         return

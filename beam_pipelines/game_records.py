@@ -23,7 +23,7 @@ from exphil_tf.records.shards import frame
 from exphil_tf.replays import filters, quality, slp, sources
 from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig
-from exphil_tf.replays.parse import read_replay
+from exphil_tf.replays.parse import Replay, read_replay
 from exphil_tf.replays.sources import Source
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -132,16 +132,24 @@ class EncodeItem(NamedTuple):
     data: bytes | None = None
 
 
+def read_game(item: EncodeItem) -> Replay:
+    """Reads and parses a game's file.
+
+    Raises:
+      ReplayError: if it can't be read.
+    """
+    _keep_memory()
+    return read_replay(sources.read_bytes(item.task.source) if item.data is None else item.data)
+
+
 def encode_game(item: EncodeItem) -> EncodedGame:
     """Reads, judges and encodes one game. Runs in an isolated worker.
 
     Raises:
       ReplayError: if it can't be read.
     """
-    _keep_memory()
     task, config = item.task, item.records
-    data = sources.read_bytes(task.source) if item.data is None else item.data
-    replay = read_replay(data)
+    replay = read_game(item)
     game = replay.game
     selection = filters.select(game, item.filters)
     if selection.exclusion is not None:

@@ -15,9 +15,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 
@@ -57,6 +57,7 @@ _SHARD, _GAME, _REJECT, _TALLY, _PLAN = "shard", "game", "reject", "tally", "pla
 """Kinds of elements, the first word of their keys."""
 
 Element = tuple[str, bytes]
+_Value = TypeVar("_Value")
 
 
 Batch = tuple[list[Source], list[Refused]]
@@ -176,27 +177,96 @@ def _plan_bytes(decided: Plan) -> bytes:
     return json.dumps(facts).encode()
 
 
-class EncodeBatch(beam.DoFn):
-    """Batches of tasks → records, each a part of a shard; games parsed in processes that may die.
+class _GameDoFn(beam.DoFn):
+    """Works on batches of games in processes that may die.
 
     Args:
       config: of the job.
       processes: parsing processes of this worker.
+      progress: folder for the counts, or None.
+    """
+
+    def __init__(self, config: DatasetConfig, *, processes: int, progress: str | None):
+        self._config = config
+        self._processes = processes
+        self._progress = progress
+
+    def setup(self) -> None:
+        """Prepares the pool, whose processes start with the first game."""
+        # Dask's workers are daemons, which Python forbids to have children; ours end with `teardown`.
+        multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        self._pool = IsolatedPool(self._processes, limits=self._config.worker.limits)
+        self._reporter = Reporter(self._progress)
+
+    def _results(
+        self, function: Callable[[EncodeItem], _Value], tasks: list[GameTask]
+    ) -> Iterator[tuple[GameTask, _Value | ReplayError]]:
+        results = self._pool.map_ordered(function, map(self._item, tasks))
+        return zip(tasks, results, strict=True)
+
+    def _item(self, task: GameTask) -> EncodeItem:
+        data = None
+        if storage.is_remote(task.source.path):
+            try:
+                data = storage.read(task.source)
+            except ReplayError:
+                data = b""  # refused by the worker as too small
+        return EncodeItem(task, self._config.filters, self._config.records, data)
+
+    def teardown(self) -> None:
+        """Ends the pool's processes."""
+        self._pool.close()
+
+
+class InspectBatch(_GameDoFn):
+    """Batches of tasks → one line of JSON per game; other elements pass.
+
+    Args:
+      function: module-level, from a game to a JSON-able dict.
+      config, processes, progress: see `_GameDoFn`.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[EncodeItem], dict[str, Any]],
+        config: DatasetConfig,
+        *,
+        processes: int,
+        progress: str | None = None,
+    ):
+        super().__init__(config, processes=processes, progress=progress)
+        self._function = function
+
+    def process(self, element: tuple[list[GameTask], list[Element]]) -> Iterator[Element]:
+        """Inspects a batch."""
+        tasks, others = element
+        yield from others
+        for task, result in self._results(self._function, tasks):
+            self._reporter.add(Count(done=1))
+            if isinstance(result, ReplayError):
+                line = reject(task.source.label, task.sha256, result.reason, result.detail)
+                yield _reject_element(line)
+            else:
+                facts = {"file": task.source.label, "key": task.key, "sha256": task.sha256}
+                yield _GAME, json.dumps(facts | result).encode()
+        self._reporter.add(Count(), now=True)
+
+
+class EncodeBatch(_GameDoFn):
+    """Batches of tasks → records, each a part of a shard.
+
+    Args:
+      config, processes: see `_GameDoFn`.
       spill_folder: where encoded games wait; None keeps them in the elements.
     """
 
     def __init__(self, config: DatasetConfig, *, processes: int, spill_folder: str | None):
-        self._config = config
-        self._processes = processes
-        self._spill_folder = spill_folder
+        super().__init__(config, processes=processes, progress=spill_folder)
 
     def setup(self) -> None:
-        """Prepares the pool, whose processes start with the first game."""
-        # Dask's workers are daemons, which Python forbids to have children; theirs end with `teardown`.
-        multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-        self._pool = IsolatedPool(self._processes, limits=self._config.worker.limits)
-        self._spill = spill.Spill(self._spill_folder)
-        self._reporter = Reporter(self._spill_folder)
+        """Prepares the pool and the spill file."""
+        super().setup()
+        self._spill = spill.Spill(self._progress)
 
     def process(self, element: tuple[list[GameTask], list[Element]]) -> Iterator[Element]:
         """Encodes a batch; other elements pass."""
@@ -204,8 +274,7 @@ class EncodeBatch(beam.DoFn):
         yield from others
         self._reporter.add(Count(done=sum(key == _REJECT for key, _ in others)))
         tallies: dict[str, Tally] = {}
-        results = self._pool.map_ordered(encode_game, map(self._item, tasks))
-        for task, result in zip(tasks, results, strict=True):
+        for task, result in self._results(encode_game, tasks):
             yield from self._elements(task, result)
             if isinstance(result, EncodedGame) and result.perspectives:
                 tallies[task.split] = add(tallies.get(task.split, {}), result.tally)
@@ -216,15 +285,6 @@ class EncodeBatch(beam.DoFn):
         self._reporter.add(Count(), now=True)
         for split, tally in tallies.items():
             yield f"{_TALLY}/{split}", json.dumps(tally).encode()
-
-    def _item(self, task: GameTask) -> EncodeItem:
-        data = None
-        if storage.is_remote(task.source.path):
-            try:
-                data = storage.read(task.source)
-            except ReplayError:
-                data = b""  # refused by the worker as too small
-        return EncodeItem(task, self._config.filters, self._config.records, data)
 
     def _elements(self, task: GameTask, result: EncodedGame | ReplayError) -> Iterator[Element]:
         label = task.source.label
@@ -240,8 +300,8 @@ class EncodeBatch(beam.DoFn):
                 yield f"{_SHARD}/{name.path}", self._spill.pack(header, data)
 
     def teardown(self) -> None:
-        """Ends the pool's processes."""
-        self._pool.close()
+        """Ends the pool's processes; the spill file stays for those who read it."""
+        super().teardown()
         self._spill.close()
 
 
@@ -427,4 +487,55 @@ class BuildDataset(beam.PTransform):
             | "WriteShards" >> beam.ParDo(WriteGroup(self._config.output))
             | "AllEntries" >> beam.GroupByKey()
             | "WriteManifest" >> beam.ParDo(WriteManifest(self._config))
+        )
+
+
+class WriteLines(beam.DoFn):
+    """Elements of one kind → a JSON-lines file in a folder."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+
+    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[str]:
+        """Writes a group."""
+        kind, values = element
+        lines = manifests.json_lines([json.loads(value) for value in values])
+        yield storage.write(self._folder, f"{kind}.jsonl", lines).path
+
+
+class InspectGames(beam.PTransform):
+    """The line from paths to one line of JSON per game, and per file that is none.
+
+    Args:
+      function: module-level, from a game to a JSON-able dict.
+      config: of the job; its output folder takes `game.jsonl`, `reject.jsonl` and `plan.jsonl`.
+      processes: parsing processes per Beam worker.
+      found: the input files.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[EncodeItem], dict[str, Any]],
+        config: DatasetConfig,
+        *,
+        processes: int,
+        found: Found | None = None,
+    ):
+        super().__init__()
+        self._config = config
+        self._found = found
+        self._inspect = InspectBatch(function, config, processes=processes, progress=config.output)
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        """Builds the graph."""
+        return (
+            pipeline
+            | Sources(self._config.replays, self._found)
+            | "Scan" >> beam.ParDo(ScanBatch(self._config.output))
+            | "AllHeaders" >> beam.GroupByKey()
+            | "Plan" >> beam.ParDo(PlanGames(self._config))
+            | "SpreadGames" >> beam.Reshuffle()
+            | "Inspect" >> beam.ParDo(self._inspect)
+            | "ByKind" >> beam.GroupByKey()
+            | "WriteLines" >> beam.ParDo(WriteLines(self._config.output))
         )

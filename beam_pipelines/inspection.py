@@ -1,0 +1,72 @@
+"""What a worker tells of one game without storing it: for collection reports and stick centres. Free of Beam."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from beam_pipelines.game_records import EncodeItem, read_game
+from exphil_tf.features.packing import pack_planes
+from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.records.stats import tally_game
+from exphil_tf.replays import filters, players, quality
+
+
+def character_name(character: int) -> str:
+    """Lower-case name of an internal id; the number if there is none."""
+    return Character(character).name.lower() if character in set(Character) else str(character)
+
+
+def stage_name(stage: int) -> str:
+    """Lower-case name of an external id; the number if there is none."""
+    return Stage(stage).name.lower() if stage in set(Stage) else str(stage)
+
+
+def inspect_game(item: EncodeItem) -> dict[str, Any]:
+    """Facts of one game for `scan`; runs in an isolated worker.
+
+    Raises:
+      ReplayError: if it can't be read.
+    """
+    replay = read_game(item)
+    game = replay.game
+    found = quality.assess(game)
+    secret = item.records.pseudonym_secret
+    exclusion = filters.select(game, item.filters).exclusion
+    return {
+        "frames": len(game.frames),
+        "stage": stage_name(game.info.stage),
+        "version": ".".join(map(str, game.info.version[:2])),
+        "route": str(replay.route),
+        "quality": round(found.score, 1),
+        "failure": found.failure,
+        "exclusion": "" if exclusion is None else str(exclusion),
+        "players": [
+            {
+                "character": character_name(player.character),
+                "player": players.pseudonym(players.identity(player), secret),
+                "cpu": player.is_cpu,
+            }
+            for player in game.info.players
+        ],
+    }
+
+
+def count_sticks(item: EncodeItem) -> dict[str, Any]:
+    """Stick readings of the wanted players of one game; runs in an isolated worker.
+
+    Raises:
+      ReplayError: if it can't be read.
+    """
+    replay = read_game(item)
+    selection = filters.select(replay.game, item.filters)
+    if selection.exclusion is not None:
+        return {"exclusion": str(selection.exclusion), "tally": {}}
+    tally = tally_game(
+        replay.game.frames,
+        pack_planes(replay.game.frames),
+        perspectives=selection.perspectives,
+        stage=replay.game.info.stage,
+        route=str(replay.route),
+    )
+    wanted = ("games", "frames", "perspective_frames", "sticks")
+    return {"exclusion": "", "tally": {name: tally[name] for name in wanted}}

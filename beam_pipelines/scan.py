@@ -1,0 +1,183 @@
+"""Looks through a collection of replays and says what is in it, without storing a record.
+
+The same line as the dataset's up to the plan (which finds duplicates), then one fact sheet per
+game. `inspect_collection` runs it, `report` turns the sheets into counts and advice.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from beam_pipelines.build_dataset import (
+    OnProgress,
+    find_replays,
+    processes_of,
+    reporting,
+    run_pipeline,
+)
+from beam_pipelines.game_records import EncodeItem
+from beam_pipelines.options import pipeline_options
+from beam_pipelines.settings import DatasetConfig
+from beam_pipelines.transforms import InspectGames
+
+FRAMES_PER_HOUR = 60 * 60 * 60
+QUALITY_LABELS = ((80, "excellent"), (60, "good"), (40, "fair"), (0, "poor"))
+_TOP_PLAYERS = 20
+_BYTES_PER_FRAME = 100
+"""Original and mirrored, both players."""
+
+
+class Inspection(NamedTuple):
+    """What a run over a collection left.
+
+    Attributes:
+      games: one dict per game, as the function gave it, with `file`, `key` and `sha256`.
+      rejects: lines as in `rejected.jsonl`.
+      num_files: files looked at; each is in one of the two lists.
+    """
+
+    games: list[dict[str, Any]]
+    rejects: list[dict[str, Any]]
+    num_files: int
+
+
+def inspect_collection(
+    function: Callable[[EncodeItem], dict[str, Any]],
+    config: DatasetConfig,
+    *,
+    beam_flags: Sequence[str] = (),
+    on_progress: OnProgress | None = None,
+) -> Inspection:
+    """Applies a function to every game of a collection.
+
+    Args:
+      function: module-level, runs in isolated workers.
+      config: replays, filters and limits; the output folder is not used.
+      beam_flags: Beam options.
+      on_progress: called now and then with what is done.
+
+    Raises:
+      UserError, OSError: as `build_dataset`.
+    """
+    options = pipeline_options(beam_flags)
+    found = find_replays(config.replays)
+    with tempfile.TemporaryDirectory(prefix="exphil-scan-") as folder:
+        config = replace(config, output=folder)
+        job = InspectGames(function, config, processes=processes_of(config, options), found=found)
+        with reporting(Path(folder), on_progress):
+            run_pipeline(job, options)
+        games, rejects = (_read_lines(Path(folder), kind) for kind in ("game", "reject"))
+        return Inspection(games, rejects, _read_lines(Path(folder), "plan")[0]["num_files"])
+
+
+def _read_lines(folder: Path, kind: str) -> list[dict[str, Any]]:
+    path = folder / f"{kind}.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# -- Report ------------------------------------------------------------------------------------------
+
+
+def report(found: Inspection) -> dict[str, Any]:
+    """Counts and advice on a collection, JSON-able and in a fixed order."""
+    games = found.games
+    frames = sum(game["frames"] for game in games)
+    rejects = Counter(line["reason"] for line in found.rejects)
+    usable = [game for game in games if not game["exclusion"]]
+    result: dict[str, Any] = {
+        "files": found.num_files,
+        "games": len(games),
+        "usable_games": len(usable),
+        "frames": frames,
+        "hours": round(frames / FRAMES_PER_HOUR, 2),
+        "duplicates": rejects.pop("duplicate", 0),
+        "rejects": _ranked(rejects),
+        "exclusions": _ranked(Counter(game["exclusion"] for game in games if game["exclusion"])),
+        "characters": _ranked(
+            Counter(player["character"] for game in games for player in game["players"])
+        ),
+        "matchups": _ranked(Counter(_matchup(game) for game in games)),
+        "stages": _ranked(Counter(game["stage"] for game in games)),
+        "versions": _ranked(Counter(game["version"] for game in games)),
+        "routes": _ranked(Counter(game["route"] for game in games)),
+        "cpu_games": sum(any(player["cpu"] for player in game["players"]) for game in games),
+        "players": _players(games),
+        "quality": _quality(games),
+    }
+    return result | {"advice": advice(result)}
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _matchup(game: dict[str, Any]) -> str:
+    return " vs ".join(sorted(player["character"] for player in game["players"]))
+
+
+def _players(games: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = Counter(
+        name for game in games for name in {player["player"] for player in game["players"]} - {""}
+    )
+    return {"known": len(counts), "most_games": dict(list(_ranked(counts).items())[:_TOP_PLAYERS])}
+
+
+def _quality(games: list[dict[str, Any]]) -> dict[str, Any]:
+    bins = Counter(min(9, int(game["quality"] // 10)) for game in games)
+    labels = Counter(
+        next(name for limit, name in QUALITY_LABELS if game["quality"] >= limit) for game in games
+    )
+    return {
+        "histogram": {f"{10 * i}-{10 * i + 9 + (i == 9)}": bins.get(i, 0) for i in range(10)},
+        "labels": {name: labels.get(name, 0) for _, name in QUALITY_LABELS},
+        "failures": _ranked(Counter(game["failure"] for game in games if game["failure"])),
+    }
+
+
+def advice(facts: dict[str, Any]) -> list[str]:
+    """What to do about a collection, most important first; one sentence each."""
+    lines: list[str] = []
+    if not facts["usable_games"]:
+        lines.append(
+            "No game can be used as it is: see the reasons above; --include-cpus admits games "
+            "against computer players."
+        )
+    elif facts["usable_games"] < 100:
+        lines.append(
+            f"{facts['usable_games']} games teach a policy little beyond movement; "
+            "a thousand of one character make a good start."
+        )
+    rejected = sum(facts["rejects"].values())
+    if rejected > 0.1 * facts["files"]:
+        reason, count = next(iter(facts["rejects"].items()))
+        lines.append(
+            f"{rejected} of {facts['files']} files give no game, most often: {reason} ({count})."
+        )
+    if facts["duplicates"]:
+        lines.append(f"{facts['duplicates']} files hold games that are there twice; one is kept.")
+    if facts["cpu_games"]:
+        lines.append(
+            f"{facts['cpu_games']} games have a computer player and are left out by default; "
+            "--include-cpus admits them."
+        )
+    poor = facts["quality"]["labels"]["poor"]
+    if poor:
+        lines.append(
+            f"{poor} games score below 40 (idle or very short); --min-quality 40 drops them."
+        )
+    if facts["characters"]:
+        name, count = next(iter(facts["characters"].items()))
+        lines.append(
+            f"Most played: {name}, {count} times; --train-character {name} learns from these only."
+        )
+    megabytes = facts["frames"] * _BYTES_PER_FRAME / 1e6
+    lines.append(f"A dataset with mirrored games will need about {megabytes:,.0f} MB.")
+    return lines
