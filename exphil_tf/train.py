@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from exphil_tf.checkpoints import atomic, lock, provenance
 from exphil_tf.config import PRESETS, dump_yaml, load, to_dict
 from exphil_tf.errors import (
     EXIT_DATA,
@@ -28,6 +29,7 @@ from exphil_tf.errors import (
     UserError,
     run,
 )
+from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import (
     MANIFEST,
     REJECTED,
@@ -125,25 +127,15 @@ def train(
 
     Raises: UserError: if the folder is in use or holds another run, or training diverged.
     """
-    from exphil_tf.checkpoints import lock  # after the options: these take a second to import
-
+    facts = provenance.describe_run(
+        config=to_dict(config), seed=config.run.seed or 0, manifest=manifest, data_dir=data_dir
+    )
     with Interrupts() as interrupts, lock.hold(target.run_dir):
-        from exphil_tf.checkpoints import atomic, provenance
-        from exphil_tf.training.session import Session, prepare_process
-
         run_folder.claim(target, overwrite=config.run.overwrite)
-        facts = provenance.describe_run(
-            config=to_dict(config),
-            seed=config.run.seed or 0,
-            manifest=manifest,
-            data_dir=data_dir,
-        )
-        session = Session(config, manifest, data_dir)
-        prepare_process(config)
-        _ = session.schedule  # refuses a warm-up beyond the run before anything is written
         if target.is_resuming:
             digest = facts["data"]["manifest_sha256"]
-            run_folder.check_same(target.run_dir, config=to_dict(config), manifest_sha256=digest)
+            run_folder.check_same(target.run_dir, config=facts["config"], manifest_sha256=digest)
+        session = _session(config, manifest, data_dir)
         run_folder.save_options(target.run_dir, dump_yaml(config))
         atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         outcome = session.train(target, interrupts, provenance=facts, console=console)
@@ -151,6 +143,17 @@ def train(
             facts["results"] = _results(outcome, session, target)
             atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         return outcome
+
+
+def _session(config: TrainConfig, manifest: Manifest, data_dir: Path) -> Session:
+    """The run's parts; TensorFlow is loaded only now, as it takes 8 s."""
+    with quiet_import():
+        from exphil_tf.training.session import Session, prepare_process
+
+    prepare_process(config)
+    session = Session(config, manifest, data_dir)
+    _ = session.schedule  # refuses a warm-up beyond the run before anything is written
+    return session
 
 
 def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, object]:
@@ -186,12 +189,9 @@ def _report(outcome: Outcome, target: Target, *, console: Console, data_dir: Pat
 
 
 def _dry_run(config: TrainConfig, manifest: Manifest, data_dir: Path, *, console: Console) -> int:
+    session = _session(config, manifest, data_dir)
     from exphil_tf.training.plan import table
-    from exphil_tf.training.session import Session, prepare_process
 
-    prepare_process(config)
-    session = Session(config, manifest, data_dir)
-    _ = session.schedule
     console.print(table(session.plan))
     console.print("dry run: nothing was trained")
     return 0

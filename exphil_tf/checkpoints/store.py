@@ -1,7 +1,8 @@
 """A run's checkpoints: complete or absent, checked when read, the last few and the best kept.
 
 One checkpoint is one folder `step-00001234/`: the files that the caller's `write` makes,
-`meta.json` and the checksum list. What the state consists of is the caller's business (`training.state`).
+`meta.json` and the checksum list. What the state consists of is the caller's business
+(`training.state`).
 """
 
 import json

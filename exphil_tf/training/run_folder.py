@@ -44,7 +44,7 @@ FREE_TO_CHANGE = frozenset(
         "log_interval", "wandb", "wandb_project",
     }
 )  # fmt: skip
-"""Options that may differ when a run goes on: they change no weight (data is compared by content)."""
+"""Options that may differ when a run goes on: they change no weight (data counts by content)."""
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,12 @@ class Session:
             telemetry.write("start", step=position.step, seed=self.config.run.seed)
             with self._named_shards():
                 outcome = loop.run(position)
-            _ensure_policy(target, store, state, outcome, publish)
+            if atomic.problems(target.run_dir / run_folder.POLICY):
+                # None yet, or damaged: the best checkpoint's, or that of an interrupted run.
+                best = None if outcome.reason == "interrupted" else store.best()
+                if best is not None:
+                    state.read(best.path, with_data=False)
+                publish(outcome.position)
         finally:
             telemetry.close()
         return outcome
@@ -273,22 +278,6 @@ def _checkpoint_of(target: Target, store: CheckpointStore) -> Checkpoint | None:
         return open_checkpoint(target.checkpoint)
     except ValueError as error:
         raise UserError(str(error), "Try --resume auto.", exit_code=EXIT_NO_INPUT) from error
-
-
-def _ensure_policy(
-    target: Target,
-    store: CheckpointStore,
-    state: TrainState,
-    outcome: Outcome,
-    publish: Callable[[Position], None],
-) -> None:
-    """Exports a policy where none is, or a damaged one: the best checkpoint's, or the present."""
-    if not atomic.problems(target.run_dir / run_folder.POLICY):
-        return
-    best = store.best()
-    if best is not None and outcome.reason != "interrupted":
-        state.read(best.path, with_data=False)
-    publish(outcome.position)
 
 
 def _seed(config: TrainConfig) -> int:

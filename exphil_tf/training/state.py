@@ -3,10 +3,14 @@
 Variables (policy, dropout seeds, optimizer, averages, sums), the position in the data, and a few
 plain numbers of the loop. Keras variables go in as raw `tf.Variable`s: its own saving knows nothing
 of seed generators or iterators.
+
+A position in the data includes the decoded records that are in flight, some hundred MB of them.
+They compress tenfold, so files are stored compressed.
 """
 
 import dataclasses
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +18,14 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import zstandard
 
+from exphil_tf.checkpoints.atomic import TEMPORARY
 from exphil_tf.checkpoints.store import require_finite
 from exphil_tf.training.early_stopping import Progress
 
 _PREFIX = "state"
+_SUFFIX = ".zst"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class TrainState:
         """
         require_finite((name, v.numpy()) for name, v in self.variables.items())
         self._all.write(str(folder / _PREFIX))
+        for path in sorted(folder.glob(f"{_PREFIX}.*")):
+            _compress(path)
 
     def read(self, folder: Path, *, with_data: bool = True) -> None:
         """Restores what `write` wrote.
@@ -90,9 +99,12 @@ class TrainState:
         """
         checkpoint = self._all if with_data else self._learnt
         try:
-            status = checkpoint.read(str(folder / _PREFIX))
-            status.assert_existing_objects_matched()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+            with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as temporary:
+                for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
+                    _decompress(path, Path(temporary) / path.name.removesuffix(_SUFFIX))
+                status = checkpoint.read(str(Path(temporary) / _PREFIX))
+                status.assert_existing_objects_matched()
+        except (AssertionError, ValueError, tf.errors.OpError, zstandard.ZstdError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{folder}: was written by another configuration: {reason}") from error
 
@@ -105,3 +117,16 @@ class TrainState:
                 digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
                 digest.update(array.tobytes())
         return digest.hexdigest()
+
+
+def _compress(path: Path) -> None:
+    """Replaces a file by its compressed form, `.zst`."""
+    target = path.with_name(path.name + _SUFFIX)
+    with path.open("rb") as source, target.open("wb") as file:
+        zstandard.ZstdCompressor(level=1, write_checksum=True).copy_stream(source, file)
+    path.unlink()
+
+
+def _decompress(path: Path, target: Path) -> None:
+    with path.open("rb") as source, target.open("wb") as file:
+        zstandard.ZstdDecompressor().copy_stream(source, file)
