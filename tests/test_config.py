@@ -398,7 +398,7 @@ def test_help_teaches(capsys, presets):
     shown = " ".join(capsys.readouterr().out.split())
     for part in ("A toy command.", "usage: toy", "--batch-size INT", "Unrolls per step."):
         assert part in shown
-    assert "in force besides the defaults: --batch-size=256 --hidden 256 256" in shown
+    assert "Now in force besides the defaults: --wandb-api-key … --batch-size=256" in shown
     assert "mewtwo" in shown
     assert "s3" not in shown
     assert "--preset NAME < --config FILE.yaml < EXPHIL_* environment < flags" in shown
