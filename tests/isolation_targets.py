@@ -5,6 +5,7 @@ import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 from exphil_tf.replays.errors import Reason, ReplayError
 
@@ -64,3 +65,9 @@ def misbehave(kind: str) -> str:
     """Does the deed, or returns `kind` if there is none."""
     _DEEDS.get(kind, lambda: None)()
     return kind
+
+
+def announce_and_hang(path: str) -> None:
+    """Writes the worker's process id, then hangs for a minute."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)

@@ -104,7 +104,9 @@ def assemble(blocks: list[Block]) -> np.ndarray:
     first = 0
     for block in blocks:
         count, size = block.records.shape
-        stream[starts[first : first + count, None] + np.arange(size)] = block.records
+        if count:
+            windows = np.lib.stride_tricks.sliding_window_view(stream, size, writeable=True)
+            windows[starts[first : first + count]] = block.records
         first += count
     return stream
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -36,6 +37,8 @@ _Value = TypeVar("_Value")
 TIMEOUT_S = 10.0
 MEMORY_BYTES = 2 << 30
 MAX_TASKS = 1000
+_BACKSTOP_S = 10
+"""A worker ends itself this long after its parent should have ended it."""
 _PRELOAD = ["exphil_tf.replays.parse"]
 _KEPT_VARIABLES = {
     "PATH",
@@ -79,8 +82,15 @@ class _Outcome(Generic[_Value]):
     detail: str = ""
 
 
-def _guarded(function: Callable[[_Item], _Value], item: _Item) -> _Outcome[_Value]:
-    """Runs in the worker: nothing that cannot be sent between processes leaves this function."""
+def _guarded(
+    function: Callable[[_Item], _Value], item: _Item, *, backstop_s: int
+) -> _Outcome[_Value]:
+    """Runs in the worker: nothing that cannot be sent between processes leaves this function.
+
+    Should the parent be killed while a parser hangs, the alarm ends the worker: SIGALRM's default
+    action needs neither the interpreter nor the parent.
+    """
+    signal.alarm(backstop_s)
     try:
         return _Outcome(function(item))
     except ReplayError as error:
@@ -90,9 +100,10 @@ def _guarded(function: Callable[[_Item], _Value], item: _Item) -> _Outcome[_Valu
     except BaseException as error:  # noqa: BLE001 - panics derive from BaseException
         panic = type(error).__name__ == "PanicException"
         reason = Reason.PARSER_PANIC if panic else Reason.INTERNAL
-        return _Outcome(
-            None, reason, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        )
+        text = " ".join(str(error).split())[:200]
+        return _Outcome(None, reason, f"{type(error).__name__}: {text}")
+    finally:
+        signal.alarm(0)
 
 
 def _start_worker(memory_bytes: int) -> None:
@@ -232,7 +243,9 @@ class IsolatedPool:
                 initargs=(self._limits.memory_bytes,),
                 context=_context(),
             )
-        return self._pool.schedule(_guarded, args=(function, item), timeout=self._limits.timeout_s)
+        timeout_s = self._limits.timeout_s
+        extra = {"backstop_s": int(timeout_s) + _BACKSTOP_S}
+        return self._pool.schedule(_guarded, (function, item), extra, timeout=timeout_s)
 
     def _take(
         self, function: Callable[[_Item], _Value], pending: deque[tuple[_Item, ProcessFuture[Any]]]

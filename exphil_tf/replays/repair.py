@@ -100,14 +100,14 @@ def repair(data: bytes) -> Repair:
 def _walk(data: bytes, found: slp.Container) -> tuple[np.ndarray, np.ndarray, int]:
     """Codes uint8 and offsets int64 of the events up to damage, and the position of the damage.
 
-    A plain loop: it reads about 10M events/s, ten times what the rest of the repair needs.
+    A plain loop, about 7M events/s: a fourth of the repair's time.
     """
     offsets: list[int] = []
     position, stop = found.start, found.stop
     sizes = [found.sizes.get(code, 0) for code in range(256)]
-    while position < stop:
-        size = sizes[data[position]]
-        if not size or position + size > stop or len(offsets) >= _MAX_EVENTS:
+    for _ in range(_MAX_EVENTS):
+        size = sizes[data[position]] if position < stop else 0
+        if not size or position + size > stop:
             break
         offsets.append(position)
         position += size
@@ -142,7 +142,8 @@ def _gather(
     for code in events.FRAME_EVENTS:
         chosen = (codes == code) & (row >= 0)
         if chosen.any() and found.sizes[code] >= 5:  # noqa: PLR2004 - command byte and frame id
-            records = view[offsets[chosen, None] + np.arange(found.sizes[code])]
+            windows = np.lib.stride_tricks.sliding_window_view(view, found.sizes[code])
+            records = windows[offsets[chosen]]
             kinds[code] = _Events(code, records, row[chosen])
     return kinds
 

@@ -1,7 +1,12 @@
 """One item's crash, hang or panic costs that item and nothing else."""
 
+import contextlib
+import os
+import subprocess
+import sys
 import time
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import pytest
 from isolation_targets import double, environment, identity, misbehave, modules, slow_then_fast
@@ -84,3 +89,32 @@ def test_impossible_limits_are_refused(limits: dict[str, float]) -> None:
         Limits(**limits)
     with pytest.raises(ValueError, match="workers"):
         IsolatedPool(0)
+
+
+def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path, project_root: Path) -> None:
+    """The parent dies without a word while its worker hangs; the worker's alarm ends it."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import exphil_tf.replays.isolation as isolation\n"
+        "from isolation_targets import announce_and_hang\n"
+        "if __name__ == '__main__':\n"
+        "    isolation._BACKSTOP_S = 0\n"
+        "    with isolation.IsolatedPool(1, limits=isolation.Limits(timeout_s=2)) as pool:\n"
+        f"        pool.call(announce_and_hang, {str(tmp_path / 'pid')!r})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{project_root}:{project_root / 'tests'}"}
+    parent = subprocess.Popen([sys.executable, str(script)], env=environment)
+    pid = int(_wait_for((tmp_path / "pid").read_text))
+    parent.kill()
+    parent.wait()
+    _wait_for(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def _wait_for(probe, timeout_s: float = 30):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            if result := probe():
+                return result
+        time.sleep(0.05)
+    raise AssertionError("nothing happened in time")
