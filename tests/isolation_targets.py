@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.isolation import IsolatedPool
 
 
 class PanicException(BaseException):
@@ -19,6 +20,12 @@ class PanicException(BaseException):
 
 def double(value: int) -> int:
     return 2 * value
+
+
+def double_in_a_pool(value: int) -> int:
+    """What a pipeline's daemonic worker does."""
+    with IsolatedPool(1) as pool:
+        return pool.call(double, value)
 
 
 def slow_then_fast(index: int) -> int:

@@ -22,10 +22,10 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import popen_forkserver, spawn
+from multiprocessing import current_process, popen_forkserver, spawn
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
@@ -154,6 +154,16 @@ class _Popen(popen_forkserver.Popen):
 
 class _WorkerProcess(ForkServerProcess):
     """A process that is told nothing of the caller's `__main__`; pickled by this name."""
+
+    def start(self) -> None:
+        """Also from a daemonic process, such as a Dask worker: ours end with it anyway."""
+        own = cast(dict[str, Any], cast(Any, current_process())._config)  # private
+        daemonic = own.pop("daemon", None)
+        try:
+            super().start()
+        finally:
+            if daemonic is not None:
+                own["daemon"] = daemonic
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's hook

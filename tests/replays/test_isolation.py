@@ -1,6 +1,7 @@
 """One item's crash, hang or panic costs that item and nothing else."""
 
 import contextlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import pytest
-from isolation_targets import double, environment, identity, misbehave, modules, slow_then_fast
+from isolation_targets import (
+    double,
+    double_in_a_pool,
+    environment,
+    identity,
+    misbehave,
+    modules,
+    slow_then_fast,
+)
 
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
@@ -74,6 +83,12 @@ def test_overhead_per_item_is_small() -> None:
         started = time.perf_counter()
         assert list(pool.map_ordered(double, range(300))) == list(range(0, 600, 2))
         assert (time.perf_counter() - started) / 300 < 0.02, "0.2 ms on a quiet machine"
+
+
+def test_daemonic_processes_may_have_a_pool() -> None:
+    """Dask's workers and multiprocessing pools are daemonic, which normally forbids children."""
+    with multiprocessing.get_context("spawn").Pool(1) as daemons:
+        assert daemons.apply(double_in_a_pool, (21,)) == 42
 
 
 def test_errors_cross_process_borders_whole() -> None:
