@@ -578,7 +578,7 @@ SPECIAL = {
 }
 
 
-# The least arguments of commands that want one of several options.
+# Commands that want one of several options, besides those that have no default.
 EITHER_OR = {"kmeans": [["--replays", "some-path"], ["--data", "some-path"]]}
 
 
@@ -600,7 +600,7 @@ def other_values(option: Option, current: object) -> Iterator[list[str]]:
     words = [word for word in literals(option.annotation) if word != current]
     if isinstance(current, int | float) and not isinstance(current, bool):
         words += [str(current + 2), str(current / 2), str(current * 2)]
-    words += ["3", "0.25", "100000", "some-word"]
+    words += ["3", "0.25", "100000", "main_x", "some-word"]
     yield from ([option.flag, word] for word in words)
 
 
@@ -637,7 +637,7 @@ def changed_by(cls: type, option: Option, base: list[str]) -> set[str]:
 @pytest.mark.parametrize("command", ENTRY_MODULES)
 def test_every_flag_changes_the_configuration_and_only_what_it_names(command):
     for cls in command_configs(command):
-        bases = EITHER_OR.get(command, [required(cls)])
+        bases = [required(cls) + either for either in EITHER_OR.get(command, [[]])]
         visible = to_dict(load(cls, bases[0], env={}))
         for option in config.options(cls).values():
             if not option.is_positional and option.name in visible:
