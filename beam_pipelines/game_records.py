@@ -139,7 +139,10 @@ def read_game(item: EncodeItem) -> Replay:
       ReplayError: if it can't be read.
     """
     _keep_memory()
-    return read_replay(sources.read_bytes(item.task.source) if item.data is None else item.data)
+    source = item.task.source
+    if item.data is not None:
+        return read_replay(item.data)
+    return read_replay(sources.read_bytes(source) if source.name else source.path)
 
 
 def encode_game(item: EncodeItem) -> EncodedGame:

@@ -78,11 +78,10 @@ def read_replay(source: bytes | Path | str, *, version: columns.Version = "last"
     failure = ReplayError(Reason.PARSER_ERROR, "the recording is unfinished")
     if container.complete and info.version >= _PEPPI_PANICS_BELOW:
         try:
-            return Replay(
-                Game(info, peppi.read_frames(data, info, version=version)),
-                Route.STRICT,
-                absent=absent,
+            frames = peppi.read_frames(
+                source if isinstance(source, bytes) else str(source), info, version=version
             )
+            return Replay(Game(info, frames), Route.STRICT, absent=absent)
         except ReplayError as error:
             if error.reason is Reason.OUT_OF_RANGE:
                 raise

@@ -34,11 +34,13 @@ _ARROW_FLOATS = {"float": "float32", "double": "float64"}
 """Arrow's names of types that numpy calls otherwise."""
 
 
-def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last") -> Frames:
+def read_frames(
+    data: bytes | str, info: GameInfo, *, version: columns.Version = "last"
+) -> Frames:
     """Frames of a replay of two players.
 
     Args:
-      data: a whole `.slp` file that passed `slp.scan`.
+      data: a whole `.slp` file that passed `slp.scan`, or the path of one (saves two copies).
       info: its header.
       version: which version of rolled-back frames to keep.
 
@@ -51,7 +53,7 @@ def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last
     return frames_from_arrow(table, info, version)
 
 
-def _read(data: bytes) -> Any:
+def _read(data: bytes | str) -> Any:
     try:
         with _as_path(data) as path:
             return cast(Any, _peppi).read_slippi(path, False).frames
@@ -70,9 +72,11 @@ def _one_line(error: BaseException) -> str:
 
 
 @contextmanager
-def _as_path(data: bytes) -> Generator[str]:
+def _as_path(data: bytes | str) -> Generator[str]:
     """A path under which `data` can be read (peppi-py takes only paths), in memory if possible."""
-    if hasattr(os, "memfd_create"):
+    if isinstance(data, str):
+        yield data
+    elif hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("replay", os.MFD_CLOEXEC)
         try:
             view = memoryview(data)
