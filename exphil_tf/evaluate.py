@@ -58,7 +58,7 @@ class EvaluateConfig:
     frame_delay: int | None = None
     """Frames between a state and the input that answers it; none means what the policy was made
     for."""
-    max_frames: int = 0
+    limit_frames: int = 0
     """Stop after about so many frames; 0 measures all."""
     baseline_frames: int = 2_000_000
     """Frames of the train split on which baselines are fitted; 0 takes all."""
@@ -71,7 +71,7 @@ class EvaluateConfig:
             ("batch_size", 1),
             ("unroll_frames", 1),
             ("burn_in", 0),
-            ("max_frames", 0),
+            ("limit_frames", 0),
             ("baseline_frames", 0),
         ):
             if getattr(self, name) < low:
@@ -198,7 +198,7 @@ def _measure(
             predict_fn(policy, jit=config.jit),
             fit.baselines(),
             codec=codec,
-            max_frames=config.max_frames,
+            max_frames=config.limit_frames,
             on_frames=on_frames,
         )
     provenance = _provenance(config, info, manifest) | {

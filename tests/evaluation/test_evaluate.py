@@ -142,7 +142,7 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
     ]
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (run / "log.jsonl").write_text(lines + '{"event": "train", "st')
-    assert evaluate.main([str(run), "--data", str(dataset), "--max-frames", "300"]) == 0
+    assert evaluate.main([str(run), "--data", str(dataset), "--limit-frames", "300"]) == 0
     output = run / "evaluation" / "validation"
     values = json.loads((output / "evaluation.json").read_text())
     assert values["curves"]["train"] == {"steps": [10], "values": [9.0]}
@@ -159,7 +159,7 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
 
 
 def test_the_bundle_itself_can_be_given(run, dataset, tmp_path):
-    values = measured(run / "policy", dataset, tmp_path, "--max-frames", "1")
+    values = measured(run / "policy", dataset, tmp_path, "--limit-frames", "1")
     assert values["provenance"]["run"] == "tiny"
 
 
