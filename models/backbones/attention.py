@@ -65,7 +65,9 @@ class AttentionBlock(keras.layers.Layer):
         return self._feed_forward(x + y, training=training), cache
 
     def _feed_forward(self, x: Tensor, *, training: bool) -> Tensor:
-        y = self.shrink(ops.gelu(self.grow(self.dense_norm(x)), approximate=False))
+        y = self.grow(self.dense_norm(x))
+        # Exact GELU, written with erf: keras.ops.gelu takes erfc, which ONNX lacks.
+        y = self.shrink(0.5 * y * (1.0 + ops.erf(y * 0.5**0.5)))
         return x + self.dropout(y, training=training)
 
 

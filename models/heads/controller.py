@@ -21,7 +21,7 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS
 from models.config import HeadConfig
 from models.heads.distribution import Buckets, Logits
-from models.layers.backend import ops
+from models.layers.backend import last_argmax, ops, take_rows
 from models.layers.dense import dense
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
@@ -108,26 +108,29 @@ class IndependentHead(keras.layers.Layer):
         noise = self._noise(uniforms, temperature)
         buckets, logits = {}, {}
         for index, (name, span) in enumerate(self.spans.items()):
-            own = ops.relu(units[:, : self.units])
-            logit = ops.cast(ops.matmul(own, kernel[:, span]) + bias[span], "float32")
-            noisy = logit + noise[:, span]
-            chosen = noisy > 0 if name == "buttons" else ops.argmax(noisy, axis=-1)
+            is_last = index + 1 == len(COMPONENTS)
+            own, rest = (units, None) if is_last else ops.split(units, [self.units], axis=-1)
+            logit = ops.matmul(ops.relu(own), kernel[:, span]) + bias[span]
+            logit = ops.cast(logit, "float32")
+            noisy = logit + noise[index]
+            chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
             buckets[name], logits[name] = ops.cast(chosen, "int32"), logit
-            units = units[:, self.units :]
-            if self.is_autoregressive and index + 1 < len(COMPONENTS):
+            if self.is_autoregressive and not is_last:
                 rows = self._condition_kernel(units.dtype)[span, (index + 1) * self.units :]
-                units = units + self._condition_row(name, buckets[name], rows)
+                rest = rest + self._condition_row(name, buckets[name], rows)
+            units = rest
         return buckets, logits
 
-    def _noise(self, uniforms: Tensor, temperature: Tensor) -> Tensor:
-        """Logistic noise for buttons, Gumbel noise for the rest, times temperature."""
+    def _noise(self, uniforms: Tensor, temperature: Tensor) -> list[Tensor]:
+        """Per component: logistic noise for buttons, Gumbel noise for the rest, by temperature."""
         u = ops.clip(uniforms, LOWEST_UNIFORM, 1.0 - LOWEST_UNIFORM)
         log_u = ops.log(u)
         count = self.sizes["buttons"]
         logistic = log_u[:, :count] - ops.log(1.0 - u[:, :count])
         gumbel = -ops.log(-log_u[:, count:])
         scale = ops.reshape(ops.cast(temperature, "float32"), (-1, 1))
-        return ops.concatenate([logistic, gumbel], axis=1) * scale
+        stops = [span.stop - count for span in self.spans.values()][1:-1]
+        return [logistic * scale, *ops.split(gumbel * scale, stops, axis=1)]
 
     def _condition_kernel(self, dtype: str) -> Tensor:
         raise NotImplementedError
@@ -140,7 +143,7 @@ class IndependentHead(keras.layers.Layer):
         """What a chosen component adds to the units of all later ones."""
         if name == "buttons":
             return ops.matmul(ops.cast(chosen, rows.dtype), rows)
-        return ops.take(rows, chosen, axis=0)
+        return take_rows(rows, chosen)
 
 
 class AutoregressiveHead(IndependentHead):

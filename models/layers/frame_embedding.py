@@ -18,7 +18,7 @@ from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import ACTION_COUNT
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
-from models.layers.backend import dense_value, ops
+from models.layers.backend import dense_value, ops, take_rows
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
@@ -76,7 +76,7 @@ class FrameEmbedding(keras.layers.Layer):
 
         Returns: `[…, dense_width]` in the layer's compute dtype.
         """
-        stage = ops.take(self.stage_rows, _index(columns["s.stage"], tables.STAGE_COUNT), axis=0)
+        stage = take_rows(self.stage_rows, _index(columns["s.stage"], tables.STAGE_COUNT))
         parts = [
             self._numbers(columns),
             2.0 * _float(columns["n.facing"]) - _float(columns["n.exists"]),
@@ -143,14 +143,14 @@ class FrameEmbedding(keras.layers.Layer):
             # Zero one-hots and vectors of an absent Nana: repeat `exists` along each part.
             return [part * _repeat(exists, part.shape[-1] // 2) for part in parts]
         action = _index(columns["n.action"], ACTION_COUNT + 1)
-        facts = ops.take(tables.nana_table(), action, axis=0)
+        facts = take_rows(tables.nana_table(), action)
         own_action = _index(columns["p.action"], ACTION_COUNT + 1)
         if self.config.nana_mode == "enhanced":
             synced = ops.cast(action == own_action, "float32") * exists
             vectors = _look_up(self.action_table, action)
             flags = _flatten(facts[..., -3:] * exists[..., None])
             return [flags, synced, vectors * _repeat(exists, self.config.action_dim)]
-        own_facts = ops.take(tables.nana_table()[:, :-3], own_action, axis=0)
+        own_facts = take_rows(tables.nana_table()[:, :-3], own_action)
         synced = ops.sum(facts[..., :-3] * own_facts, axis=-1) * exists
         return [_flatten(facts * exists[..., None]), synced]
 
@@ -158,17 +158,17 @@ class FrameEmbedding(keras.layers.Layer):
         parts = [stage[..., :-1]]
         if self.config.stage_mode == "learned":
             index = _index(columns["s.stage"], tables.STAGE_COUNT)
-            parts = [ops.take(dense_value(self.stage_vectors), index, axis=0)]
+            parts = [take_rows(dense_value(self.stage_vectors), index)]
         if self.config.with_stage_state:
             index = _index(columns["s.stadium"], len(tables.stadium_table()))
-            parts.append(ops.take(tables.stadium_table(), index, axis=0))
+            parts.append(take_rows(tables.stadium_table(), index))
         return parts
 
     def _items(self, columns: Columns) -> list[Tensor]:
         """Owner (+1 own, -1 opponent, 0 nobody), and type or category and grip."""
         if not self.uses_items:
             return []
-        owned = ops.take(tables.owner_table(), _index(columns["p.items_owned"], 32), axis=0)
+        owned = take_rows(tables.owner_table(), _index(columns["p.items_owned"], 32))
         owner = owned[..., 0, :] - owned[..., 1, :]
         parts = [owner]
         kind = _index(columns["i.type"], tables.ITEM_TYPE_COUNT) + 1
@@ -176,7 +176,7 @@ class FrameEmbedding(keras.layers.Layer):
         if self.config.with_projectiles and self.config.item_type_dim:
             parts.append(_look_up(self.item_type_table, kind))
         if self.config.with_items:
-            parts.append(_flatten(ops.take(tables.item_category_table(), kind, axis=0)))
+            parts.append(_flatten(take_rows(tables.item_category_table(), kind)))
             moves = ops.abs(_float(columns["i.speed_x"])) + ops.abs(_float(columns["i.speed_y"]))
             # Replays do not say who holds an item: one that is owned and rests counts as held.
             held = ops.abs(owner) * ops.cast(moves == 0, "float32")
@@ -212,7 +212,7 @@ def _index(ids: Tensor, count: int) -> Tensor:
 
 def _look_up(table: keras.Variable, index: Tensor) -> Tensor:
     """Rows for ids `[…, n]`, side by side: `[…, n * width]`."""
-    return _flatten(ops.take(dense_value(table), index, axis=0))
+    return _flatten(take_rows(dense_value(table), index))
 
 
 def _flatten(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from models.layers.backend import dense_value, ops
+from models.layers.backend import dense_value, ops, take_rows
 from models.layers.dense import dense
 from models.layers.temporal import Tensor
 
@@ -140,7 +140,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         query, key_value = self._project(x[:, None, :])
         cache = ops.where(window.is_written, ops.cast(key_value, "float32"), cache)
         key, value = ops.split(ops.cast(cache, x.dtype), 2, axis=-1)
-        bias = ops.take(dense_value(self.age_bias), window.age, axis=0)
+        bias = take_rows(dense_value(self.age_bias), window.age)
         logits = self._logits(query, key) + ops.swapaxes(bias, 1, 2)[:, :, None, :] + window.mask
         mixed = ops.matmul(ops.cast(ops.softmax(logits), value.dtype), value)
         return self.out(ops.reshape(mixed, (-1, self.width))), cache
@@ -182,7 +182,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         age = np.arange(queries)[:, None] + self.window - 1 - np.arange(keys)[None, :]
         in_window = (age >= 0) & (age < self.window)
         clipped = np.clip(age, 0, self.window - 1).astype(np.int32)
-        bias = ops.transpose(ops.take(dense_value(self.age_bias), clipped, axis=0), (2, 0, 1))
+        bias = ops.transpose(take_rows(dense_value(self.age_bias), clipped), (2, 0, 1))
         bias = bias + np.where(in_window, 0.0, HIDDEN_LOGIT).astype(np.float32)
         is_visible = ops.convert_to_tensor(age, dtype="int32") < num_visible[:, :, None]
         mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)[:, None]
