@@ -225,7 +225,7 @@ def _read(paths: tf.Tensor, cycle: int) -> tf.data.Dataset:
     )
 
 
-def training_epoch(
+def _training_epoch(
     config: InputConfig, source: Source, *, seed: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
     """Serialised records of one epoch, string `[≤ block_records]` per block: files, then records in
@@ -262,7 +262,18 @@ def training_epoch(
     return _read(paths, config.shuffle_files).batch(window).enumerate().flat_map(mix)
 
 
-def evaluation_epoch(config: InputConfig, source: Source) -> tf.data.Dataset:
-    """Serialised records in the order of the shards, string `[≤ block_records]` per block."""
+def training_records(config: InputConfig, source: Source, *, seed: int) -> tf.data.Dataset:
+    """Blocks of all epochs: (epoch int64 `[]`, serialised records string `[≤ block_records]`)."""
+    return tf.data.Dataset.counter().flat_map(
+        lambda epoch: _training_epoch(config, source, seed=seed, epoch=epoch).map(
+            lambda records: (epoch, records)
+        )
+    )
+
+
+def evaluation_records(config: InputConfig, source: Source) -> tf.data.Dataset:
+    """Blocks as `training_records`, once, in the order of the shards; then an empty block."""
     files = tf.data.Dataset.from_tensor_slices(list(source.shards["original"]))
-    return files.flat_map(tf.data.TFRecordDataset).batch(config.block_records)
+    blocks = files.flat_map(tf.data.TFRecordDataset).batch(config.block_records)
+    end = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
+    return blocks.concatenate(end).map(lambda records: (tf.constant(0, tf.int64), records))

@@ -97,7 +97,7 @@ class Unrolls(NamedTuple):
 
 
 def labelled_span(
-    grid: Grid, unroll: Records, first: tf.Tensor, delay: tf.Tensor | int
+    grid: Grid, unroll: Records, *, first: tf.Tensor, delay: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """First labelled state of each unroll and the state behind the last, int64, broadcast; empty if
     not `low < high`.
@@ -135,8 +135,8 @@ def find_unrolls(grid: Grid, records: Records, phase: tf.Tensor | int) -> Unroll
         else tf.zeros_like(column.start)
     )
     first = offset + steps
-    low, _ = labelled_span(grid, column, first, grid.delay_max)
-    _, high = labelled_span(grid, column, first, grid.delay_min)
+    low, _ = labelled_span(grid, column, first=first, delay=grid.delay_max)
+    _, high = labelled_span(grid, column, first=first, delay=grid.delay_min)
     owned = first < tf.minimum(column.valid, grid.chunk)
     keep = owned & (low < high) & (column.start + first >= tf.cast(phase, tf.int64))
     bits = tf.bitwise.right_shift(column.perspectives, tf.range(2, dtype=tf.int64)[None])
@@ -158,6 +158,6 @@ def count_unrolls(grid: Grid, records: Records, phase: tf.Tensor | int) -> tuple
     )
     frames = 0.0
     for delay in (grid.delay_min, grid.delay_max):
-        low, high = labelled_span(grid, of_unroll, unrolls.first, delay)
+        low, high = labelled_span(grid, of_unroll, first=unrolls.first, delay=delay)
         frames += float(tf.reduce_sum(tf.maximum(high - low, 0))) / 2
     return len(unrolls.first), round(frames)

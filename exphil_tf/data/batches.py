@@ -1,0 +1,141 @@
+"""Batches of a stream of blocks: copying unrolls, carrying the rest over, augmentation, weights.
+
+Blocks do not hold a whole number of batches. What is left over of one is copied and joined to the
+first batch of the next (a `scan`), so batches are always full, at the cost of one joined batch a
+block. `Dataset.rebatch` would copy every batch, and dropping the rest would lose frames.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from exphil_tf.data import augment, sampling
+from exphil_tf.data.blocks import Block, Index
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.data.sampling import Source, seed_pair
+from exphil_tf.data.unrolls import Grid
+from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+
+
+class Copied(NamedTuple):
+    """Unrolls cut out of blocks."""
+
+    state: tf.Tensor
+    """uint8 `[unrolls, time, ROW_BYTES]`."""
+    actions: tf.Tensor
+    """uint8 `[unrolls, time + 1, ACTION_BYTES]`."""
+    index: tf.Tensor
+    """int32 `[unrolls, len(Index)]`."""
+
+
+def _copy(block: Block, index: tf.Tensor, grid: Grid) -> Copied:
+    """The unrolls of some rows of a block's index; rows behind a game's end repeat its last."""
+    of = Index(*tf.unstack(index, axis=1))
+    start, stop = (of.base + of.first)[:, None], (of.base + of.last)[:, None]
+    time = tf.range(grid.window + 1)[None]
+    state = tf.gather(block.state, tf.minimum(start + time[:, :-1], stop))
+    words = tf.gather(block.actions, tf.minimum(start + of.delay[:, None] + time, stop))
+    return Copied(state, tf.bitcast(words, tf.uint8)[..., :ACTION_BYTES], index)
+
+
+def _join(one: Copied, two: Copied) -> Copied:
+    return Copied(*(tf.concat(pair, 0) for pair in zip(one, two, strict=True)))
+
+
+class BatchCutter:
+    """Cuts blocks into full batches.
+
+    Args:
+      grid: how games are cut into unrolls.
+      batch_size: unrolls per batch.
+    """
+
+    def __init__(self, grid: Grid, batch_size: int):
+        self._grid, self._batch_size = grid, batch_size
+
+    def nothing(self) -> Copied:
+        """What is left over before the first block."""
+        window = self._grid.window
+        return Copied(
+            tf.zeros([0, window, ROW_BYTES], tf.uint8),
+            tf.zeros([0, window + 1, ACTION_BYTES], tf.uint8),
+            tf.zeros([0, len(Index._fields)], tf.int32),
+        )
+
+    def carry(self, left: Copied, block: Block) -> tuple[Copied, tuple[Block, Copied]]:
+        """Step of a scan: hands a block on with what earlier ones left, and keeps its own rest."""
+        count = tf.shape(block.index)[0]
+        total = tf.shape(left.index)[0] + count
+        first = count - tf.minimum(total % self._batch_size, count)
+        rest = _copy(block, block.index[first:], self._grid)
+        new = tf.cond(total < self._batch_size, lambda: _join(left, rest), lambda: rest)
+        return new, (block, left)
+
+    def cut(self, block: Block, left: Copied) -> tf.data.Dataset:
+        """The full batches of a block; a block without rows flushes what is left over."""
+        size = tf.constant(self._batch_size, tf.int64)
+        have = tf.shape(left.index, tf.int64)[0]
+        total = have + tf.shape(block.index, tf.int64)[0]
+        flush = tf.shape(block.state)[0] == 0
+        number = tf.where(flush, (total + size - 1) // size, total // size)
+
+        def batch(number: tf.Tensor) -> Copied:
+            low = number * size - have
+            rows = block.index[tf.maximum(low, 0) : low + size]
+            copied = _copy(block, rows, self._grid)
+            return tf.cond(number == 0, lambda: _join(left, copied), lambda: copied)
+
+        return tf.data.Dataset.range(number).map(batch)
+
+
+class BatchFinisher:
+    """Pads, augments and weights batches.
+
+    Args:
+      config: see `InputConfig`.
+      source: for the character distribution.
+      seed: of the noise.
+      training: augment and balance.
+      batch_size: unrolls per batch.
+    """
+
+    def __init__(
+        self, config: InputConfig, source: Source, *, seed: int, training: bool, batch_size: int
+    ):
+        self._config, self._seed, self._batch_size = config, seed, batch_size
+        live = training and config.augment and config.augment_from == "live"
+        self._mirrors = live and config.mirror_prob > 0
+        self._noises = live and config.noise_prob > 0 and config.noise_scale > 0
+        balanced = training and config.balance_characters
+        self._character_weights = sampling.character_weights(source.characters if balanced else {})
+
+    def finish(self, counter: tf.Tensor, copied: Copied) -> dict[str, tf.Tensor]:
+        """Batch number `counter`; missing unrolls are zeros of weight 0. See `input.build`."""
+        state, actions, rows = (self._pad(part) for part in copied)
+        index = Index(*tf.unstack(rows, axis=1))
+        if self._mirrors:
+            state, actions = augment.mirror(state, actions, index.mirror == 1)
+        if self._noises:
+            seed = seed_pair(self._seed, sampling.NOISE_VALUES, counter)
+            coin, scale = index.noise == 1, self._config.noise_scale
+            state = augment.add_noise(state, coin, scale=scale, seed=seed)
+        time = tf.range(self._config.window_size)[None]
+        labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
+        weight = tf.gather(self._character_weights, index.character)[:, None]
+        return {
+            "state": state,
+            "actions": actions,
+            "weight": tf.where(labelled, weight, 0.0),
+            "is_resetting": tf.repeat(time == 0, self._batch_size, axis=0),
+            "name": index.name,
+            "character": index.character,
+            "delay": index.delay,
+        }
+
+    def _pad(self, part: tf.Tensor) -> tf.Tensor:
+        """Zeros behind `part` up to a batch; full batches are not copied."""
+        missing = self._batch_size - tf.shape(part)[0]
+        shape = [self._batch_size, *part.shape[1:]]
+        zeros = tf.zeros([missing, *part.shape[1:]], part.dtype)
+        whole = tf.cond(missing > 0, lambda: tf.concat([part, zeros], 0), lambda: part)
+        return tf.ensure_shape(whole, shape)

@@ -1,0 +1,156 @@
+"""A block: some records decoded together, and the index of the unrolls in them.
+
+One `parse_example`, one ZSTD pass and one transposition from byte planes to rows serve all records
+of a block, for each player who may be imitated. Order, delay, mirror and noise of the unrolls are
+drawn here, as numbers in the index; rows are touched once more only, when a batch is copied.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.data import sampling
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
+from exphil_tf.data.unrolls import Records, Unrolls, find_unrolls, labelled_span
+from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES, action_order, perspective_order
+
+_SPEC = {"x": tf.io.FixedLenFeature([], tf.string), **RECORD_FEATURES}
+_WORD = 8
+"""Bytes of a controller in a block's table: one integer, as a gather of small spans is slow."""
+
+
+class Index(NamedTuple):
+    """What a batch needs to know of each unroll, int32 `[unrolls]`."""
+
+    base: tf.Tensor
+    """Row of the block's tables at which the unroll's record starts, as its player sees it."""
+    first: tf.Tensor
+    """Row of the record at which the unroll starts."""
+    last: tf.Tensor
+    """Last row of the record."""
+    delay: tf.Tensor
+    """Frames between a state and the input that answers it, beyond 1."""
+    low: tf.Tensor
+    """First labelled state."""
+    high: tf.Tensor
+    """The state behind the last labelled one."""
+    name: tf.Tensor
+    """Player id."""
+    character: tf.Tensor
+    """Own internal character id."""
+    mirror: tf.Tensor
+    """0 or 1."""
+    noise: tf.Tensor
+    """0 or 1."""
+
+
+class Block(NamedTuple):
+    """Decoded records: tables of rows, and the unrolls in them."""
+
+    state: tf.Tensor
+    """uint8 `[rows, ROW_BYTES]`, record after record, for each player."""
+    actions: tf.Tensor
+    """int64 `[rows]`: controller bytes of the same rows, as the low bytes of an integer."""
+    index: tf.Tensor
+    """int32 `[unrolls, len(Index)]`."""
+
+
+def _view(planes: tf.Tensor, views: tf.Tensor, orders: np.ndarray) -> tf.Tensor:
+    """uint8 `[views · columns, bytes]`: rows of records as players see them.
+
+    Taking a perspective permutes whole planes, so it is done before the transposition, where it
+    copies long spans; on rows it would be a gather of single bytes, 20 times slower.
+
+    Args:
+      planes: uint8 `[records, ROW_BYTES, columns]`.
+      views: int64 `[views, 2]`: record and player.
+      orders: int32 `[players, bytes]`: the planes wanted for each player.
+    """
+    flat = tf.reshape(planes, [-1, tf.shape(planes)[2]])
+    wanted = tf.cast(tf.gather(orders, views[:, 1]), tf.int64) + views[:, :1] * ROW_BYTES
+    return tf.reshape(tf.transpose(tf.gather(flat, wanted), [0, 2, 1]), [-1, orders.shape[1]])
+
+
+def _coin(probability: float, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """int32 `[count]` of 0 and 1."""
+    return tf.cast(tf.random.stateless_uniform([count], seed) < probability, tf.int32)
+
+
+class BlockDecoder:
+    """Decodes blocks and draws order, delay, mirror and noise of their unrolls.
+
+    Args:
+      config: see `InputConfig`.
+      source: where the records come from.
+      seed: of all draws.
+      training: shuffle, move the grid from epoch to epoch, augment.
+    """
+
+    def __init__(self, config: InputConfig, source: Source, *, seed: int, training: bool):
+        self.grid = config.grid(chunk=source.chunk, overlap=source.overlap, training=training)
+        self._seed, self._training = seed, training
+        live = training and config.augment and config.augment_from == "live"
+        self._mirror_prob = config.mirror_prob if live else 0.0
+        self._noise_prob = config.noise_prob if live else 0.0
+
+    def decode(self, counter: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]) -> Block:
+        """The block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
+        epoch, serialised = element
+        example = tf.io.parse_example(serialised, _SPEC)
+        planes = tf.io.decode_raw(tf.io.decode_compressed(example["x"], "ZSTD"), tf.uint8)
+        planes = tf.reshape(planes, [-1, ROW_BYTES, self.grid.chunk + self.grid.overlap])
+        bits = tf.bitwise.right_shift(example["perspectives"][:, None], [[0, 1]])
+        is_view = tf.bitwise.bitwise_and(bits, 1) == 1
+        views = tf.where(is_view)
+        state = _view(planes, views, np.stack([perspective_order(0), perspective_order(1)]))
+        actions = _view(planes, views, np.stack([action_order(0), action_order(1)]))
+        words = tf.bitcast(tf.pad(actions, [[0, 0], [0, _WORD - ACTION_BYTES]]), tf.int64)
+        return Block(state, words, self._index(counter, epoch, (example, is_view)))
+
+    def _index(self, counter: tf.Tensor, epoch: tf.Tensor, records: tuple) -> tf.Tensor:
+        example, is_view = records
+        features = Records(example["n"], example["start"], example["perspectives"])
+        phase = self.grid.phase(epoch, self._seed) if self._training else 0
+        unrolls = find_unrolls(self.grid, features, phase)
+        if self._training:
+            unrolls = self._shuffle(unrolls, counter)
+        of = Records(*(tf.gather(feature, unrolls.record) for feature in features))
+        view = tf.cumsum(tf.cast(tf.reshape(is_view, [-1]), tf.int64), exclusive=True)
+        width = self.grid.chunk + self.grid.overlap
+        pair = unrolls.record * 2 + unrolls.player
+        count = tf.shape(unrolls.first)[0]
+        delay = self._delay(count, counter)
+        low, high = labelled_span(self.grid, of, first=unrolls.first, delay=delay)
+        index = Index(
+            base=tf.gather(view, pair) * width,
+            first=unrolls.first,
+            last=of.valid - 1,
+            delay=delay,
+            low=low,
+            high=high,
+            name=tf.gather(tf.reshape(example["player_ids"], [-1]), pair),
+            character=tf.gather(tf.reshape(example["characters"], [-1]), pair),
+            mirror=_coin(self._mirror_prob, count, self._pair(sampling.MIRROR, counter)),
+            noise=_coin(self._noise_prob, count, self._pair(sampling.NOISE, counter)),
+        )
+        return tf.stack([tf.cast(column, tf.int32) for column in index], 1)
+
+    def _pair(self, kind: int, counter: tf.Tensor) -> tf.Tensor:
+        return seed_pair(self._seed, kind, counter)
+
+    def _shuffle(self, unrolls: Unrolls, counter: tf.Tensor) -> Unrolls:
+        numbers = tf.range(tf.shape(unrolls.first)[0])
+        order = tf.random.experimental.stateless_shuffle(
+            numbers, self._pair(sampling.UNROLLS, counter)
+        )
+        return Unrolls(*(tf.gather(column, order) for column in unrolls))
+
+    def _delay(self, count: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
+        """int64 `[count]`, uniform between the grid's least and greatest delay."""
+        low, high = self.grid.delay_min, self.grid.delay_max
+        if low == high:
+            return tf.fill([count], tf.constant(low, tf.int64))
+        seed = self._pair(sampling.DELAY, counter)
+        return tf.random.stateless_uniform([count], seed, low, high + 1, tf.int64)
