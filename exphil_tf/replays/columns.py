@@ -130,7 +130,7 @@ def select_rows(frame_id: np.ndarray, version: Version) -> np.ndarray | slice:
     if not len(frame_id):
         raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
     first = int(frame_id[0])
-    if frame_id[-1] - first + 1 == len(frame_id) and (np.diff(frame_id) == 1).all():
+    if int(frame_id[-1]) - first + 1 == len(frame_id) and (np.diff(frame_id) == 1).all():
         return slice(None)
     low, high = int(frame_id.min()), int(frame_id.max())
     if high - low >= len(frame_id):

@@ -10,7 +10,7 @@ from replay_games import make_game
 
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import Frames, Game
-from exphil_tf.replays import events, slp
+from exphil_tf.replays import events, peppi, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, read_replay
 from exphil_tf.replays.repair import repair
@@ -112,6 +112,19 @@ def test_missing_marks(dropped: set[int]) -> None:
     got = read_replay(rebuild(DATA, lambda code, _: code not in dropped))
     lost = int(dropped == {events.FRAME_END, events.GAME_END})  # nothing closes the last frame
     assert_prefix(got.game.frames, WHOLE.frames, at_least=len(WHOLE.frames) - lost)
+
+
+def test_the_slow_path_takes_over_when_peppi_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a future peppi-py refuses, libmelee's reader still gives the same frames."""
+
+    def give_up(*_: object, **__: object) -> None:
+        raise ReplayError(Reason.PARSER_PANIC, "peppi: index out of bounds")
+
+    monkeypatch.setattr(peppi, "read_frames", give_up)
+    replay = read_replay(DATA)
+    assert replay.route is Route.LIBMELEE
+    assert "parser_panic" in replay.note
+    assert_prefix(replay.game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
 
 
 def test_a_hole_cuts_there() -> None:
