@@ -38,8 +38,6 @@ class IndependentHead(keras.layers.Layer):
       seed: initial weights are a function of it.
     """
 
-    is_autoregressive = False
-
     def __init__(self, config: HeadConfig, *, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.config = config
@@ -70,11 +68,6 @@ class IndependentHead(keras.layers.Layer):
         self.output_bias = self.add_weight(
             name="output_bias", shape=(self.num_logits,), initializer="zeros"
         )
-        # Component i's logits read component i's units only.
-        owner = np.repeat(np.arange(len(COMPONENTS)), [self.sizes[n] for n in COMPONENTS])
-        unit_owner = np.repeat(np.arange(len(COMPONENTS)), self.units)
-        self.output_mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
-        self.condition_mask = (owner[:, None] < unit_owner[None, :]).astype(np.float32)
 
     def unroll(self, hidden: Tensor, targets: Buckets | None = None) -> Logits:
         """Returns logits of every component, teacher-forced on `targets`.
@@ -83,11 +76,12 @@ class IndependentHead(keras.layers.Layer):
           hidden: `[…, width]`, usually `[batch, time, width]`.
           targets: buckets `[…]` (buttons `[…, 8]`); an independent head ignores them.
         """
-        units = self.trunk(hidden)
-        if self.is_autoregressive:
-            units = units + self._condition_all(targets, units.dtype)
+        units = self._taught(self.trunk(hidden), targets)
         kernel = ops.cast(self.output_kernel, units.dtype)
-        kernel = ops.tile(kernel, (len(COMPONENTS), 1)) * ops.cast(self.output_mask, units.dtype)
+        # Component i's logits read component i's units only.
+        owner, unit_owner = self._owners()
+        mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
+        kernel = ops.tile(kernel, (len(COMPONENTS), 1)) * ops.cast(mask, units.dtype)
         logits = ops.matmul(ops.relu(units), kernel) + ops.cast(self.output_bias, units.dtype)
         logits = ops.cast(logits, "float32")
         return {name: logits[..., span] for name, span in self.spans.items()}
@@ -109,17 +103,19 @@ class IndependentHead(keras.layers.Layer):
         buckets, logits = {}, {}
         for index, (name, span) in enumerate(self.spans.items()):
             is_last = index + 1 == len(COMPONENTS)
-            own, rest = (units, None) if is_last else ops.split(units, [self.units], axis=-1)
+            own, rest = (units, units) if is_last else ops.split(units, [self.units], axis=-1)
             logit = ops.matmul(ops.relu(own), kernel[:, span]) + bias[span]
-            logit = ops.cast(logit, "float32")
-            noisy = logit + noise[index]
+            logits[name] = ops.cast(logit, "float32")
+            noisy = logits[name] + noise[index]
             chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
-            buckets[name], logits[name] = ops.cast(chosen, "int32"), logit
-            if self.is_autoregressive and not is_last:
-                rows = self._condition_kernel(units.dtype)[span, (index + 1) * self.units :]
-                rest = rest + self._condition_row(name, buckets[name], rows)
-            units = rest
+            buckets[name] = ops.cast(chosen, "int32")
+            units = rest if is_last else self._informed(rest, name, buckets[name])
         return buckets, logits
+
+    def _owners(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which component each logit, and each unit, belongs to."""
+        index = np.arange(len(COMPONENTS))
+        return np.repeat(index, [self.sizes[n] for n in COMPONENTS]), np.repeat(index, self.units)
 
     def _noise(self, uniforms: Tensor, temperature: Tensor) -> list[Tensor]:
         """Per component: logistic noise for buttons, Gumbel noise for the rest, by temperature."""
@@ -132,45 +128,50 @@ class IndependentHead(keras.layers.Layer):
         stops = [span.stop - count for span in self.spans.values()][1:-1]
         return [logistic * scale, *ops.split(gumbel * scale, stops, axis=1)]
 
-    def _condition_kernel(self, dtype: str) -> Tensor:
-        raise NotImplementedError
+    def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
+        """Units of all components once the true action is known."""
+        del targets
+        return units
 
-    def _condition_all(self, targets: Buckets | None, dtype: str) -> Tensor:
-        raise NotImplementedError
-
-    @staticmethod
-    def _condition_row(name: str, chosen: Tensor, rows: Tensor) -> Tensor:
-        """What a chosen component adds to the units of all later ones."""
-        if name == "buttons":
-            return ops.matmul(ops.cast(chosen, rows.dtype), rows)
-        return take_rows(rows, chosen)
+    def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
+        """Units of the components after `name` once its bucket is chosen."""
+        del name, chosen
+        return units
 
 
 class AutoregressiveHead(IndependentHead):
     """Components in `COMPONENTS` order, each conditioned on all before it."""
 
-    is_autoregressive = True
-
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the trunk's static width."""
         super().build(input_shape)
+        # A row per logit, a column per unit; a component only informs those after it.
+        owner, unit_owner = self._owners()
+        self.condition_mask = (owner[:, None] < unit_owner[None, :]).astype(np.float32)
         self.condition_kernel = self.add_weight(
             name="condition_kernel",
             shape=self.condition_mask.shape,
             initializer=keras.initializers.GlorotUniform(derive_seed(self.seed, "condition")),
         )
 
-    def _condition_kernel(self, dtype: str) -> Tensor:
-        mask = ops.cast(self.condition_mask, dtype)
-        return ops.cast(self.condition_kernel, dtype) * mask
+    def _masked_kernel(self, dtype: str) -> Tensor:
+        return ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
 
-    def _condition_all(self, targets: Buckets | None, dtype: str) -> Tensor:
+    def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
         if targets is None:
             raise ValueError("head.targets: want buckets to teach the head with. Received: None")
-        chosen = [ops.cast(targets["buttons"], dtype)]
+        chosen = [ops.cast(targets["buttons"], units.dtype)]
         for name in COMPONENTS[1:]:
-            chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=dtype))
-        return ops.matmul(ops.concatenate(chosen, axis=-1), self._condition_kernel(dtype))
+            chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=units.dtype))
+        joined = ops.concatenate(chosen, axis=-1)
+        return units + ops.matmul(joined, self._masked_kernel(units.dtype))
+
+    def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
+        first = (COMPONENTS.index(name) + 1) * self.units
+        rows = self._masked_kernel(units.dtype)[self.spans[name], first:]
+        if name == "buttons":
+            return units + ops.matmul(ops.cast(chosen, rows.dtype), rows)
+        return units + take_rows(rows, chosen)
 
 
 HEADS: dict[str, type[IndependentHead]] = {
