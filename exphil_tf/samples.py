@@ -92,7 +92,10 @@ def _play(world: ToyWorld, players: ScriptedPlayers, num_frames: int) -> dict[st
         inputs = players.act(world)
         world.step(inputs)
         rows.append(_observe(world, inputs))
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    return {
+        name: np.stack([row[name] for row in rows]).astype(SCHEMA.field(name).dtype)
+        for name in rows[0]
+    }
 
 
 def _no_buttons(world: ToyWorld) -> np.ndarray:
@@ -100,7 +103,7 @@ def _no_buttons(world: ToyWorld) -> np.ndarray:
 
 
 def _observe(world: ToyWorld, inputs: Inputs) -> dict[str, np.ndarray]:
-    """One frame as schema columns, `[games, 2]` each."""
+    """One frame of schema columns, `[games, 2]` each, in whatever dtype."""
     is_idle = toy.GROUND_FREE[world.action] | toy.AIR_FREE[world.action]
     loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
     values = {
@@ -125,7 +128,8 @@ def _observe(world: ToyWorld, inputs: Inputs) -> dict[str, np.ndarray]:
         "p.stock": world.stock,
     }
     values |= {f"c.{name}": value for name, value in vars(inputs).items()}
-    return {name: value.astype(SCHEMA.field(name).dtype) for name, value in values.items()}
+    # The world changes its arrays in place.
+    return {name: value.copy() for name, value in values.items()}
 
 
 def _length(stock: np.ndarray, limit: int) -> int:

@@ -13,8 +13,8 @@ calls however many matches there are.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -31,8 +31,11 @@ _RESPAWN_HEIGHT = 45.0
 _UP_B_FRAMES = 26
 
 
-class Action(IntEnum):
-    """The action states that the toy knows, by libmelee's names and numbers."""
+class Action:
+    """The action states that the toy knows, by libmelee's names and numbers.
+
+    Plain integers: looking a member of an Enum up costs as much as a small numpy call.
+    """
 
     DEAD_DOWN = 0
     DEAD_LEFT = 1
@@ -156,7 +159,9 @@ IS_ATTACK = _TABLE["total"] > 0
 """bool `[512]`: the action is one of the toy's attacks."""
 
 
+@functools.cache
 def _set_of(*actions: int) -> np.ndarray:
+    """Bool `[512]`: membership in a set of actions."""
     table = np.zeros(_NUM_ACTIONS, bool)
     table[list(actions)] = True
     return table
@@ -244,9 +249,13 @@ class ToyWorld:
         live = ~held
         self.timer += live
         self.safe = np.maximum(self.safe - 1, 0)
-        if self.frame < GO_FRAME:
+        if self.frame >= GO_FRAME:
+            self._play(live, inputs)
+        else:
             self._enter()
-            return
+        self._last, self._last_c = inputs.buttons, _c_out(inputs)
+
+    def _play(self, live: np.ndarray, inputs: Inputs) -> None:
         self._end_actions(live, inputs)
         self._act(live, inputs)
         above = self.y >= 0
@@ -254,9 +263,10 @@ class ToyWorld:
         self._land(live, above)
         self._hit()
         self._die(live)
-        self._last, self._last_c = inputs.buttons, _c_out(inputs)
 
     def _set(self, mask: np.ndarray, action: int | np.ndarray) -> None:
+        if not mask.any():
+            return
         self.action = np.where(mask, action, self.action)
         self.timer = np.where(mask, 1, self.timer)
         self._has_hit &= ~mask
@@ -325,7 +335,8 @@ class ToyWorld:
         self.vy = np.where(recovers, np.maximum(self.stats["jump"] * 1.1, 3.2), self.vy)
         self.vx = np.where(recovers, inputs.main_x * 1.1, self.vx)
         attacks = (edge[A] | edge[Z] | c_stick) & (ground | air) & ~recovers
-        self._set(attacks, self._chosen_attack(inputs, c_stick))
+        if attacks.any():
+            self._set(attacks, self._chosen_attack(attacks, inputs, c_stick))
         specials = edge[B] & (inputs.main_y < -0.5) & ground & ~recovers
         self._set(specials, MOVES["down_b"].action)
         attacks |= specials
@@ -340,8 +351,13 @@ class ToyWorld:
         self._set(shields, Action.SHIELD_START)
         self._walk(ground & free & ~jumps & ~shields, inputs)
 
-    def _chosen_attack(self, inputs: Inputs, c_stick: np.ndarray) -> np.ndarray:
-        """The attack that an A press or a flick of the C-stick means, int `[matches, 2]`."""
+    def _chosen_attack(
+        self, attacks: np.ndarray, inputs: Inputs, c_stick: np.ndarray
+    ) -> np.ndarray:
+        """The attack that an A press or a flick of the C-stick means, int `[matches, 2]`.
+
+        Who attacks backwards from the ground turns round first.
+        """
         x = np.where(c_stick, inputs.c_x, inputs.main_x) * self.facing
         y = np.where(c_stick, inputs.c_y, inputs.main_y)
         is_vertical = np.abs(y) > np.abs(x)
@@ -359,7 +375,7 @@ class ToyWorld:
             [pick["uair"], pick["dair"], pick["fair"], pick["bair"]],
             pick["nair"],
         )
-        turns = self.on_ground & behind
+        turns = attacks & self.on_ground & behind
         self.facing = np.where(
             turns & (c_stick | ~fast) & GROUND_FREE[self.action], -self.facing, self.facing
         )

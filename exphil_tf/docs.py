@@ -1,0 +1,197 @@
+"""Writes the pages of `docs/` that are generated: the features and the commands.
+
+python -m exphil_tf.docs            # write them
+python -m exphil_tf.docs --check    # only say whether they are up to date
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from exphil_tf.config import EXIT_DATA, EXIT_OK, UserError, load, run
+from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, NOISE_BYTES, ROW_BYTES
+from exphil_tf.features.schema import SCHEMA, SHAPES, EmbedKind, Field, Group, Mirror
+
+PROG = "python -m exphil_tf.docs"
+PACKAGE = Path(__file__).resolve().parent
+PAGES = PACKAGE.parent / "docs"
+_WIDTH = 100
+_NOTE = "<!-- Written by `make docs`; edit {source} instead. -->\n"
+
+
+@dataclass(frozen=True)
+class DocsConfig:
+    """Writes the generated pages of docs/."""
+
+    check: bool = False
+    """Write nothing; fail if a page is out of date."""
+
+
+# -- docs/features.md ------------------------------------------------------------------------------
+
+_FEATURES_INTRO = f"""# Features
+
+What is known of a frame, for every source of frames: replay, live game, simulator. Each line below
+is one entry of `exphil_tf/features/schema.py`, from which extraction, storage, augmentation, the
+model's embedding and this page are derived. Fingerprint of this schema: `{{fingerprint}}`.
+
+A stored row is {ROW_BYTES} bytes and holds both players; its first {NOISE_BYTES} bytes are the
+floats that noise augmentation touches. A player's controller is {ACTION_BYTES} bytes of it. *Bytes*
+says where a field lies in the row and how. *Mirror* is what a left-right reflection does. *Noise*
+is the σ of the augmentation, in multiples of `--noise-scale`. *Network* is how the embedding sees
+the value by default.
+"""
+
+_GROUPS: dict[Group, str] = {
+    Group.FRAME: "The frame itself.",
+    Group.PLAYER: "Both players; after the perspective is taken, own first, then the opponent.",
+    Group.NANA: "The second Ice Climber of both players; zero while she is absent.",
+    Group.CONTROLLER: "Both controllers: the input of the frame, which led to the state of it.",
+    Group.ITEM: "Items and projectiles in slots that keep one item for its whole life.",
+    Group.STAGE: "The stage.",
+}
+_COLUMNS = ("Field", "Meaning", "Unit, range", "Bytes", "Mirror", "Noise", "Network", "Source")
+
+
+def features_page() -> str:
+    """The text of docs/features.md."""
+    parts = [
+        _NOTE.format(source="exphil_tf/features/schema.py"),
+        _FEATURES_INTRO.format(fingerprint=SCHEMA.fingerprint()),
+    ]
+    for group, meaning in _GROUPS.items():
+        shape = "".join(f", {size}" for size in SHAPES[group])
+        parts.append(f"\n## {group.value.capitalize()} `[time{shape}]`\n\n{meaning}\n\n")
+        parts.append(_row(_COLUMNS) + _row(["---"] * len(_COLUMNS)))
+        parts += [_row(_cells(field)) for field in SCHEMA.group(group)]
+    return "".join(parts)
+
+
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _cells(field: Field) -> list[str]:
+    slot = LAYOUT.slots[field.name]
+    mirror = {Mirror.KEEP: "", Mirror.SWAP: f"swap with `{field.mirror_with}`"}
+    sources = [f"`{source}`" for source in (field.peppi, field.libmelee) if source]
+    return [
+        f"`{field.name}`",
+        field.doc,
+        f"{field.unit}, {field.low:.10g} to {field.high:.10g}",
+        f"{slot.offset}–{slot.stop - 1}, {field.store.value}",
+        mirror.get(field.mirror, field.mirror.value),
+        f"{field.noise:g}" if field.noise else "",
+        _network(field),
+        "<br>".join(sources) or "frame id",
+    ]
+
+
+def _network(field: Field) -> str:
+    embed = field.embed
+    if embed.kind is EmbedKind.SCALE:
+        shifted = f"(x + {embed.bias:g})" if embed.bias else "x"
+        return f"{shifted} · {embed.scale:.4g}, clipped to {embed.low:g}…{embed.high:g}"
+    return {
+        EmbedKind.FLAG: "0 or 1",
+        EmbedKind.SIGN: "-1 or 1",
+        EmbedKind.CATEGORY: f"one of {embed.size}",
+        EmbedKind.NONE: "not by itself",
+    }[embed.kind]
+
+
+# -- docs/cli.md -----------------------------------------------------------------------------------
+
+_CLI_INTRO = """# Commands
+
+Every command is a module: `python -m exphil_tf.<name>`. Options may also stand in a YAML file
+(`--config`), in a preset where the command has presets (`--preset`) or in the environment
+(`EXPHIL_BATCH_SIZE=64`); flags win over the environment, that over the file, that over the preset.
+
+Exit codes: 0 done, 2 wrong option or configuration, 65 bad data, 66 input missing, 70 a defect of
+the program, 73 output exists or cannot be made, 74 reading or writing failed, 75 interrupted with a
+checkpoint (run again with `--resume auto`), 78 an artefact of another schema or version, 130
+interrupted.
+"""
+
+
+def cli_page() -> str:
+    """The text of docs/cli.md: what every command prints for --help."""
+    parts = [_NOTE.format(source="the commands' dataclasses"), _CLI_INTRO]
+    for name in command_names():
+        parts.append(f"\n## `python -m exphil_tf.{name}`\n\n```text\n{help_of(name)}```\n")
+    return "".join(parts)
+
+
+def command_names() -> list[str]:
+    """Modules of the package that can be run, sorted."""
+    mark = '\nif __name__ == "__main__":\n'
+    paths = sorted(PACKAGE.glob("*.py"))
+    return [path.stem for path in paths if mark in path.read_text(encoding="utf-8")]
+
+
+def help_of(name: str) -> str:
+    """What `python -m exphil_tf.<name> --help` prints on a terminal of 100 columns."""
+    module = importlib.import_module(f"exphil_tf.{name}")
+    text = io.StringIO()
+    with _plain_terminal(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        module.main(["--help"])
+    lines = [line.rstrip() for line in text.getvalue().strip().splitlines()]
+    if not lines:
+        raise UserError(f"exphil_tf.{name}: prints nothing for --help", exit_code=EXIT_DATA)
+    return "".join(f"{line}\n" for line in lines)
+
+
+@contextlib.contextmanager
+def _plain_terminal() -> Iterator[None]:
+    """Pretends a terminal of fixed width without colours, and no EXPHIL_* variables."""
+    saved = dict(os.environ)
+    for variable in [name for name in os.environ if name.startswith("EXPHIL_")]:
+        del os.environ[variable]
+    os.environ.update(COLUMNS=str(_WIDTH), NO_COLOR="1", TERM="dumb")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+# -- The command -----------------------------------------------------------------------------------
+
+
+def pages() -> dict[Path, str]:
+    """Path → text of every generated page."""
+    return {PAGES / "features.md": features_page(), PAGES / "cli.md": cli_page()}
+
+
+def stale() -> list[Path]:
+    """Generated pages that are missing or differ from what would be written now."""
+    return [
+        path
+        for path, text in pages().items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def main(argv: list[str]) -> int:
+    """Writes or checks the pages."""
+    settings = load(DocsConfig, argv, prog=PROG)
+    if settings.check:
+        if names := ", ".join(f"docs/{path.name}" for path in stale()):
+            raise UserError(f"{names}: out of date", "Run make docs.", exit_code=EXIT_DATA)
+        return EXIT_OK
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(f"docs/{path.name}: {len(text.splitlines())} lines")  # noqa: T201 - the result
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

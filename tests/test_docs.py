@@ -1,0 +1,54 @@
+"""The generated pages are up to date, and cover what they say."""
+
+import pytest
+
+from exphil_tf import docs
+from exphil_tf.config import EXIT_DATA, UserError
+from exphil_tf.features.schema import SCHEMA
+
+
+def test_generated_pages_are_up_to_date():
+    assert [path.name for path in docs.stale()] == [], "run `make docs`"
+
+
+def test_every_field_has_a_line():
+    page = docs.features_page()
+    for field in SCHEMA.fields:
+        assert page.count(f"| `{field.name}` |") == 1
+        assert field.doc in page
+    assert SCHEMA.fingerprint() in page
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    assert {line.count(" | ") for line in rows} == {7}
+
+
+def test_every_command_is_found_and_described():
+    names = docs.command_names()
+    assert {"docs", "samples", "preprocess", "train", "evaluate", "verify"} <= set(names)
+    assert not {"config", "errors", "options"} & set(names)
+    page = (docs.PAGES / "cli.md").read_text()
+    for name in names:
+        assert f"## `python -m exphil_tf.{name}`" in page
+
+
+def test_help_does_not_depend_on_the_terminal_or_environment(monkeypatch):
+    plain = docs.help_of("samples")
+    assert "--min-seconds" in plain and max(len(line) for line in plain.splitlines()) < 140
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("EXPHIL_GAMES", "99")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert docs.help_of("samples") == plain
+
+
+def test_check_writes_nothing_and_names_what_is_stale(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(docs, "PAGES", tmp_path)
+    monkeypatch.setattr(docs, "command_names", lambda: ["samples"])
+    with pytest.raises(
+        UserError, match="features.md.*cli.md.*: out of date. Run make docs"
+    ) as error:
+        docs.main(["--check"])
+    assert error.value.exit_code == EXIT_DATA and not list(tmp_path.iterdir())
+    assert docs.main([]) == 0 and docs.main(["--check"]) == 0
+    assert capsys.readouterr().out.count("docs/") == 2
+    (tmp_path / "cli.md").write_text("old")
+    with pytest.raises(UserError, match=r"^docs/cli.md: out of date"):
+        docs.main(["--check"])
