@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -34,9 +36,7 @@ _ARROW_FLOATS = {"float": "float32", "double": "float64"}
 """Arrow's names of types that numpy calls otherwise."""
 
 
-def read_frames(
-    data: bytes | str, info: GameInfo, *, version: columns.Version = "last"
-) -> Frames:
+def read_frames(data: bytes | str, info: GameInfo, *, version: columns.Version = "last") -> Frames:
     """Frames of a replay of two players.
 
     Args:
@@ -76,21 +76,36 @@ def _as_path(data: bytes | str) -> Generator[str]:
     """A path under which `data` can be read (peppi-py takes only paths), in memory if possible."""
     if isinstance(data, str):
         yield data
-    elif hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("replay", os.MFD_CLOEXEC)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "game.slp")  # noqa: PTH118 - peppi wants str
-            with open(path, "wb") as file:  # noqa: PTH123
-                file.write(data)
-            yield path
+        return
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryDirectory(prefix="replay-") as folder:
+            path = Path(folder) / "game.slp"
+            path.write_bytes(data)
+            yield str(path)
+        return
+    descriptor = _scratch()
+    os.ftruncate(descriptor, len(data))
+    written = 0
+    while written < len(data):
+        written += os.pwrite(descriptor, memoryview(data)[written:], written)
+    yield f"/proc/self/fd/{descriptor}"
+    if len(data) > _SCRATCH_KEPT_BYTES:
+        os.ftruncate(descriptor, 0)
+
+
+_SCRATCH_KEPT_BYTES = 16 << 20
+_kept = threading.local()
+
+
+def _scratch() -> int:
+    """This thread's memory file. It is reused, as fresh pages cost a seventh of the parsing.
+
+    A forked child shares the parent's file, so the process is part of what identifies it.
+    """
+    if getattr(_kept, "process", None) != os.getpid():
+        _kept.process = os.getpid()
+        _kept.descriptor = os.memfd_create("replay", os.MFD_CLOEXEC)
+    return _kept.descriptor
 
 
 def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "last") -> Frames:
