@@ -21,8 +21,6 @@ from exphil_tf.melee import enums
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
 
-BOTH = 3
-"""Both perspectives."""
 _TRANSFORMS = {Character.ZELDA: Character.SHEIK, Character.SHEIK: Character.ZELDA}
 _KNOWN_CHARACTERS = frozenset(int(character) for character in Character)
 _LEGAL_STAGES = frozenset(int(stage) for stage in enums.Stage)
@@ -35,7 +33,7 @@ class Exclusion(StrEnum):
     """Not exactly two occupied ports."""
     TEAMS = "teams"
     CPU = "cpu"
-    """A computer player; `--include-cpus` admits it."""
+    """A computer player; `--include-cpus` admits games with one human."""
     CHARACTER = "character"
     """A character outside the roster of 26."""
     STAGE = "stage"
@@ -71,8 +69,8 @@ class FilterConfig:
     dual_port: bool = True
     """Learn from both players; otherwise from the lower port."""
     include_cpus: bool = False
-    """Admit games with computer players and learn from these too (their sticks lie on another
-    grid)."""
+    """Admit games against computer players. Only the humans in them are learned from: a computer's
+    sticks lie on another grid."""
     min_frames: int = 600
     """Shortest game, in frames of 1/60 s from the first one on."""
     max_frames: int | None = None
@@ -159,7 +157,9 @@ def _select(info: GameInfo, played: list[set[int]], config: FilterConfig) -> Sel
         wanted = {int(enums.character_from_name(name)) for name in config.characters}
         if not wanted & (played[0] | played[1]):
             return Selection(0, Exclusion.OTHER_CHARACTERS)
-    mask = BOTH
+    mask = sum(1 << i for i, player in enumerate(info.players) if not player.is_cpu)
+    if not mask:
+        return Selection(0, Exclusion.CPU)
     if config.player_port is not None:
         ports = [player.port for player in info.players]
         mask &= sum(1 << i for i, port in enumerate(ports) if port == config.player_port)
@@ -171,5 +171,5 @@ def _select(info: GameInfo, played: list[set[int]], config: FilterConfig) -> Sel
         if not mask:
             return Selection(0, Exclusion.TRAIN_CHARACTER)
     elif config.player_port is None and not config.dual_port:
-        mask = 1
+        mask &= -mask  # the lowest bit: the lower port
     return Selection(mask)

@@ -61,7 +61,14 @@ def test_what_the_header_shows_is_found_without_frames():
 
 
 def test_computer_players_can_be_admitted():
-    assert select(cpu(game(FOX, FALCO), 1), FilterConfig(include_cpus=True)) == Selection(3)
+    """They are opponents only: their sticks lie on a grid that no human's does."""
+    admit = FilterConfig(include_cpus=True)
+    assert select(cpu(game(FOX, FALCO), 1), admit) == Selection(0b01)
+    assert select(cpu(game(FOX, FALCO), 0), admit) == Selection(0b10)
+    both = cpu(cpu(game(FOX, FALCO), 0), 1)
+    assert select(both, admit) == Selection(0, Exclusion.CPU)
+    single = FilterConfig(include_cpus=True, dual_port=False)
+    assert select(cpu(game(FOX, FALCO), 0), single) == Selection(0b10)
 
 
 def test_lengths():
