@@ -215,11 +215,10 @@ def _measure(
 @contextlib.contextmanager
 def _sound(manifest: Manifest, config: EvaluateConfig, split: str) -> Iterator[None]:
     """Turns damaged shards, an empty split and a broken network into one sentence."""
-    from exphil_tf.data import sampling
+    from exphil_tf.data import input as data_input
 
-    source = sampling.describe(manifest, split, folder=config.data)
     try:
-        with sampling.named_shard_errors(source):
+        with data_input.named_shard_errors(manifest, folder=config.data, split=split):
             yield
     except ValueError as error:
         raise UserError(

@@ -6,7 +6,7 @@ are then numpy, on exactly the same frames for policy and baselines.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,46 +15,82 @@ from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training.batches import policy_inputs, unroll
+from exphil_tf.training.batches import PolicyInputs, policy_inputs
 from models.policy import Policy
 
 Batch = Mapping[str, Any]
 """What `exphil_tf.data.input.build` yields."""
-PredictFn = Callable[[Batch], tuple[dict[str, np.ndarray], Sample]]
 
 
-def predict_fn(policy: Policy, *, jit: bool = True) -> PredictFn:
-    """Compiles a policy's unroll: a batch in, the logits of its counted frames and these out.
+class Prediction(NamedTuple):
+    """A policy's answer to a batch, on the frames that count."""
+
+    logits: dict[str, np.ndarray]
+    """`[frames, buckets]` per head, given the human's earlier components."""
+    drawn: dict[str, np.ndarray]
+    """Buckets of one action per frame, drawn as play draws them."""
+    sample: Sample
+    """The frames themselves."""
+
+
+PredictFn = Callable[[Batch], Prediction]
+
+
+def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
+    """Compiles a policy's unroll, from the initial state, for one batch after another.
 
     Args:
       policy: the network; dropout is off.
       jit: compile with XLA.
+      seed: decides the drawn actions; no other figure depends on it.
     """
     codec = policy.config.head.codec
+    rng = np.random.default_rng(seed)
 
     @tf.function(jit_compile=jit, reduce_retracing=False)
-    def forward(batch: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def forward(batch: dict[str, Any], uniforms: Any) -> dict[str, Any]:
         inputs = policy_inputs(batch, codec)
-        known = {
+        hidden = _unroll_hidden(policy, inputs)
+        drawn, _ = policy.head.step(
+            tf.reshape(hidden, (-1, hidden.shape[-1])), uniforms, tf.constant(1.0)
+        )
+        shape = inputs.weight.shape
+        return {
+            "logits": policy.head.unroll(hidden, inputs.targets),
+            "drawn": {n: tf.reshape(v, (*shape, *v.shape[1:])) for n, v in drawn.items()},
             "targets": inputs.targets,
             "previous": inputs.previous,
             "weights": inputs.weight,
             "characters": inputs.columns["p.character"][..., 0],
         }
-        return unroll(policy, inputs, training=False), known
 
-    def predict(batch: Batch) -> tuple[dict[str, np.ndarray], Sample]:
-        logits, known = tf.nest.map_structure(lambda tensor: tensor.numpy(), forward(dict(batch)))
+    def predict(batch: Batch) -> Prediction:
+        num_frames = int(np.prod(batch["weight"].shape))
+        uniforms = rng.random((num_frames, policy.num_uniforms), np.float32)
+        found = tf.nest.map_structure(lambda x: x.numpy(), forward(dict(batch), uniforms))
         sample = Sample.of(
-            known["targets"],
-            known["previous"],
+            found["targets"],
+            found["previous"],
             # Weights that balance characters are for training; here a frame counts or not.
-            weights=known["weights"] > 0,
-            characters=known["characters"],
+            weights=found["weights"] > 0,
+            characters=found["characters"],
         )
-        return sample.pick(logits), sample
+        return Prediction(sample.pick(found["logits"]), sample.pick(found["drawn"]), sample)
 
     return predict
+
+
+def _unroll_hidden(policy: Policy, inputs: PolicyInputs) -> Any:
+    """The trunk's output of every frame, `[batch, time, width]`."""
+    uses_prev = policy.config.embedding.with_prev_action
+    hidden, _ = policy.unroll_hidden(
+        inputs.columns,
+        inputs.prev_action if uses_prev else None,
+        state=policy.initial_state(inputs.weight.shape[0]),
+        is_resetting=inputs.is_resetting,
+        training=False,
+    )
+    return hidden
 
 
 def fit_baselines(
@@ -109,22 +145,20 @@ def measure(
     """
     policy = Accumulator(codec.sizes)
     scores = {name: Accumulator(codec.sizes) for name in baselines}
-    for logits, sample in _limited(map(predict, batches), max_frames, on_frames):
-        policy.add(logits, sample)
+    for logits, drawn, sample in _limited(map(predict, batches), max_frames, on_frames):
+        policy.add(logits, sample, drawn)
         for name, baseline in baselines.items():
             scores[name].add(baseline.logits_fn(sample), sample)
     return policy.result(), {name: score.result() for name, score in scores.items()}
 
 
 def _limited(
-    predictions: Iterable[tuple[dict[str, np.ndarray], Sample]],
-    max_frames: int,
-    on_frames: Callable[[int], None],
-) -> Iterator[tuple[dict[str, np.ndarray], Sample]]:
+    predictions: Iterable[Prediction], max_frames: int, on_frames: Callable[[int], None]
+) -> Iterator[Prediction]:
     frames = 0
-    for logits, sample in predictions:
-        yield logits, sample
-        frames += len(sample)
+    for prediction in predictions:
+        yield prediction
+        frames += len(prediction.sample)
         on_frames(frames)
         if max_frames and frames >= max_frames:
             return

@@ -79,13 +79,14 @@ class Sample:
         """Number of counted frames."""
         return len(self.weights)
 
-    def pick(self, logits: Arrays) -> dict[str, np.ndarray]:
-        """The logits of the counted frames, `[frames, buckets]`, of a whole batch's."""
+    def pick(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """The counted frames `[frames, …]` of a whole batch's logits or buckets."""
+        lead = self.counted.shape
         for name in COMPONENTS:
-            if logits[name].shape[:-1] != self.counted.shape:
-                wanted = (*self.counted.shape, logits[name].shape[-1])
-                raise _shape_error(f"logits.{name}", wanted, logits[name])
-        return {name: np.asarray(logits[name])[self.counted] for name in COMPONENTS}
+            if arrays[name].shape[: len(lead)] != lead:
+                wanted = (*lead, *arrays[name].shape[len(lead) :])
+                raise _shape_error(f"logits.{name}", wanted, arrays[name])
+        return {name: np.asarray(arrays[name])[self.counted] for name in COMPONENTS}
 
 
 class Accumulator:
@@ -107,12 +108,14 @@ class Accumulator:
         self._characters = np.zeros((1 + len(COMPONENTS), _CHARACTER_IDS))
         self._character_frames = np.zeros(_CHARACTER_IDS, np.int64)
 
-    def add(self, logits: Arrays, sample: Sample) -> None:
+    def add(self, logits: Arrays, sample: Sample, drawn: Arrays | None = None) -> None:
         """Adds the predictions for a sample.
 
         Args:
           logits: `buttons` `[frames, 8]`, every other head `[frames, buckets]`.
           sample: the same frames.
+          drawn: buckets that the policy drew on these frames, for the stick histograms; None takes
+            both axes of a stick as independent.
 
         Raises:
           ValueError: if shapes do not fit or a logit is not finite.
@@ -129,7 +132,7 @@ class Accumulator:
         self._frames += len(sample)
         self._weight += sample.weights.sum()
         self._add_characters(nll, sample)
-        self._add_sticks(logits, sample)
+        self._add_sticks(logits, sample, drawn)
 
     def _check(self, name: str, logits: np.ndarray, frames: int) -> None:
         if logits.shape != (frames, self._sizes[name]):
@@ -143,10 +146,13 @@ class Accumulator:
         for row, values in enumerate((sample.weights, *(sample.weights * nll))):
             self._characters[row] += np.bincount(characters, values, _CHARACTER_IDS)
 
-    def _add_sticks(self, logits: Arrays, sample: Sample) -> None:
+    def _add_sticks(self, logits: Arrays, sample: Sample, drawn: Arrays | None) -> None:
         for stick, sums in self._sticks.items():
             x, y = f"{stick}_x", f"{stick}_y"
             np.add.at(sums[0], (sample.targets[x], sample.targets[y]), sample.weights)
+            if drawn is not None:
+                np.add.at(sums[1], (drawn[x], drawn[y]), sample.weights)
+                continue
             p_x, p_y = np.exp(log_softmax(logits[x])), np.exp(log_softmax(logits[y]))
             sums[1] += (p_x * sample.weights[:, None]).T @ p_y
 

@@ -97,7 +97,7 @@ class StickHistogram:
 
     human: list[list[float]]
     model: list[list[float]]
-    """Mean of p(x) ⊗ p(y | the human's x): exact for independent heads, close for others."""
+    """Of actions drawn from the policy, one per frame; of a baseline, mean p(x) ⊗ p(y)."""
 
 
 @dataclass(frozen=True)

@@ -85,23 +85,56 @@ def test_figures_are_those_of_the_training_losses(policy):
 
 def test_compiled_and_not_compiled_agree(policy):
     batch = make_batch(2)
-    plain, sample = predict_fn(policy, jit=False)(batch)
-    compiled, again = predict_fn(policy, jit=True)(batch)
+    plain, drawn, sample = predict_fn(policy, jit=False)(batch)
+    compiled, drawn_again, again = predict_fn(policy, jit=True)(batch)
     np.testing.assert_array_equal(sample.targets["main_x"], again.targets["main_x"])
     for name in COMPONENTS:
         np.testing.assert_allclose(plain[name], compiled[name], rtol=1e-4, atol=1e-5)
+        assert np.mean(drawn[name] == drawn_again[name]) > 0.95
 
 
 def test_targets_lie_one_frame_behind_the_previous_action():
     policy = tiny_policy()
     batch = make_batch(3) | {"weight": np.ones((BATCH, TIME), np.float32)}
-    _, sample = predict_fn(policy, jit=False)(batch)
+    sample = predict_fn(policy, jit=False)(batch).sample
     codec = policy.config.head.codec
     for row in range(BATCH):
         buckets = codec.encode(batch["actions"][row])
         at = slice(row * TIME, (row + 1) * TIME)
         np.testing.assert_array_equal(sample.targets["c_y"][at], buckets["c_y"][1:])
         np.testing.assert_array_equal(sample.previous["buttons"][at], buckets["buttons"][:-1])
+
+
+def test_drawn_actions_follow_the_distribution_and_the_seed(policy):
+    batch = make_batch(5)
+    predict = predict_fn(policy, jit=False)
+    many = [predict(batch) for _ in range(60)]
+    # The first component depends on the state alone, so its probabilities are known.
+    want = 1 / (1 + np.exp(-many[0].logits["buttons"]))
+    rates = np.mean([prediction.drawn["buttons"] for prediction in many], axis=0)
+    sigmas = (rates - want) / np.sqrt(want * (1 - want) / len(many))
+    assert np.abs(sigmas).max() < 6
+    assert np.abs(sigmas.mean()) < 0.2
+    again = predict_fn(policy, jit=False)(batch)
+    other = predict_fn(policy, jit=False, seed=1)(batch)
+    for name in COMPONENTS:
+        np.testing.assert_array_equal(again.drawn[name], many[0].drawn[name])
+        np.testing.assert_array_equal(again.logits[name], other.logits[name])
+    assert not np.array_equal(many[0].drawn["main_x"], many[1].drawn["main_x"])
+
+
+def test_stick_histogram_is_that_of_the_drawn_actions(policy):
+    codec = policy.config.head.codec
+    batches = [make_batch(6), make_batch(7)]
+    baselines = fit_baselines(batches, codec).baselines()
+    result, _ = measure(batches, predict_fn(policy, jit=False), baselines, codec=codec)
+    predict = predict_fn(policy, jit=False)
+    want = np.zeros((17, 17))
+    for batch in batches:
+        drawn = predict(batch).drawn
+        for x, y in zip(drawn["c_x"], drawn["c_y"], strict=True):
+            want[x, y] += 1
+    np.testing.assert_allclose(result.sticks["c"].model, want / want.sum())
 
 
 def test_baselines_are_fitted_on_what_counts():
