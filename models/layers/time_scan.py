@@ -47,6 +47,8 @@ def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) ->
     # The first step runs outside the loop: it tells the outputs' structure, dtypes and shapes.
     first = length - 1 if reverse else 0
     carry, output = step(carry, frame(first))
+    if length == 1:
+        return carry, keras.tree.map_structure(lambda y: y[None], output)
     arrays = keras.tree.map_structure(
         lambda y: tf.TensorArray(
             y.dtype, size=length, element_shape=y.shape, clear_after_read=False
