@@ -22,7 +22,6 @@ from exphil_tf.checkpoints.policy import Delay, PolicyInfo
 from exphil_tf.checkpoints.store import Checkpoint, CheckpointStore, open_checkpoint
 from exphil_tf.config import to_dict
 from exphil_tf.data import input as data_input
-from exphil_tf.data import sampling
 from exphil_tf.data.input import EpochSize
 from exphil_tf.errors import EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.melee.enums import BUTTONS
@@ -173,7 +172,8 @@ class Session:
         return [rates[name] for name in BUTTONS]
 
     def _batches(self, split: str, *, training: bool) -> tf.data.Dataset:
-        return data_input.build(
+        # The input graph has no Python control flow: converting it would only cost seconds.
+        return tf.autograph.experimental.do_not_convert(data_input.build)(
             self.manifest,
             self.config.input,
             folder=self.data_dir,
@@ -199,8 +199,10 @@ class Session:
         """Errors about damaged shards name the shard."""
         with contextlib.ExitStack() as stack:
             for split in ("train", "validation")[: 1 + self.has_validation]:
-                source = sampling.describe(self.manifest, split, folder=self.data_dir)
-                stack.enter_context(sampling.named_shard_errors(source))
+                named = data_input.named_shard_errors(
+                    self.manifest, folder=self.data_dir, split=split
+                )
+                stack.enter_context(named)
             yield
 
     def _validation(self) -> Callable[[], Iterable[Batch]] | None:

@@ -1,0 +1,83 @@
+"""A small dataset of sample games, and a process that runs the train command quickly."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory) -> Path:
+    """Four games of 9 to 10 s, one of them for validation."""
+    from exphil_tf import preprocess, samples
+
+    folder = tmp_path_factory.mktemp("training")
+    lengths = ["--min-seconds", "9", "--max-seconds", "10"]
+    samples.main(["--output", str(folder / "replays"), "--games", "4", "--seed", "5", *lengths])
+    options = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
+    arguments = ["--replays", str(folder / "replays"), "--output", str(folder / "dataset")]
+    preprocess.main([*arguments, *options])
+    return folder / "dataset"
+
+
+class Ended(NamedTuple):
+    """How a run of the command ended."""
+
+    status: int
+    output: str
+    seconds: float
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the final weights that it printed."""
+        return self.output.split("weights sha256 ")[1].split()[0]
+
+
+class Trainer:
+    """Runs `exphil_tf.train` with small options; see `zygote` for the faults."""
+
+    def __init__(self, dataset: Path, process: subprocess.Popen):
+        self.dataset = dataset
+        self.process = process
+
+    def __call__(self, cwd: Path, *flags: str, **faults: int) -> Ended:
+        argv = ["--data", str(self.dataset), *SMALL, *flags]
+        request = {"argv": argv, "cwd": str(cwd), "faults": faults}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return Ended(**json.loads(self.process.stdout.readline()))
+
+
+SMALL = (
+    "--name", "run", "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--action-dim",
+    "4", "--batch-size", "4", "--window-size", "30", "--max-steps", "24", "--epochs", "99",
+    "--lr", "0.01", "--warmup-steps", "3", "--lr-schedule", "cosine", "--optimizer", "adamw",
+    "--ema", "--ema-decay", "0.9", "--augment", "--dropout", "0.2", "--seed", "7", "--no-jit",
+    "--save-every-steps", "5", "--log-interval", "4", "--block-records", "4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trainer(dataset):
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("zygote.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    yield Trainer(dataset, process)
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=10)
+    assert process.stdout is not None
+    process.stdout.close()

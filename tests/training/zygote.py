@@ -1,0 +1,95 @@
+"""Runs the train command in forked children of a process that has imported TensorFlow once.
+
+An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
+Protocol: one JSON object a line on stdin (`argv`, `cwd`, `faults`), one on stdout (`status`: exit code,
+or minus the signal; `output`; `seconds`).
+
+Faults happen inside the child, at exact places:
+  kill_at_update n     SIGKILL after the n-th update's weights have changed
+  kill_at_fsync n      SIGKILL instead of the n-th fsync, that is, inside a save
+  signal_at_update n   SIGTERM (`signals` of them, default one) after the n-th update
+  full_at_fsync n      ENOSPC from the n-th fsync on
+  nan_from, nan_to     updates nan_from <= n < nan_to see NaN weights on their frames
+"""
+
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import exphil_tf.training.session  # noqa: F401 - imports TensorFlow
+from exphil_tf import errors, train
+from exphil_tf.training import console, imitation
+
+
+def install(faults):
+    plain_train, plain_fsync, plain_build = imitation.Imitation.train, os.fsync, None
+    del plain_build
+    counts = {"update": 0, "fsync": 0}
+
+    def patched_train(self, batch, *, is_last=True):
+        n = counts["update"] + 1
+        if faults.get("nan_from", 0) <= n < faults.get("nan_to", 0):
+            batch = {**batch, "weight": batch["weight"] * float("nan")}
+        plain_train(self, batch, is_last=is_last)
+        if not is_last:
+            return
+        counts["update"] = n
+        if n == faults.get("kill_at_update"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if n == faults.get("signal_at_update"):
+            for _ in range(faults.get("signals", 1)):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.2)
+
+    def patched_fsync(descriptor):
+        counts["fsync"] += 1
+        if counts["fsync"] == faults.get("kill_at_fsync"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if counts["fsync"] >= faults.get("full_at_fsync", 1 << 60):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain_fsync(descriptor)
+
+    imitation.Imitation.train = patched_train
+    os.fsync = patched_fsync
+    console.PLAIN_INTERVAL_S = 0.0
+
+
+def child(request, output):
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.__stderr__ = sys.stderr
+    os.chdir(request["cwd"])
+    install(request.get("faults", {}))
+    try:
+        errors.run(train.main, request["argv"])
+    except SystemExit as stop:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(stop.code or 0))
+
+
+def main():
+    for line in sys.stdin:
+        request = json.loads(line)
+        begin = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            pid = os.fork()
+            if pid == 0:
+                child(request, output.fileno())
+            _, status = os.waitpid(pid, 0)
+            output.seek(0)
+            text = output.read().decode(errors="replace")
+        code = os.waitstatus_to_exitcode(status)
+        reply = {"status": code, "output": text, "seconds": time.monotonic() - begin}
+        print(json.dumps(reply), flush=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+    main()
