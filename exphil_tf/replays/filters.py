@@ -109,8 +109,16 @@ class Selection(NamedTuple):
     exclusion: Exclusion | None = None
 
 
-def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
-    """Why a game is excluded, as far as its header tells; None if its frames must decide."""
+def check(info: GameInfo, config: FilterConfig, num_frames: int | None = None) -> Exclusion | None:
+    """Why a game is excluded, as far as its header tells; None if its frames must decide.
+
+    Args:
+      info: the header.
+      config: what is wanted.
+      num_frames: the most frames that the file can hold (`slp.estimate_frames`), if known. Games
+        that are sure to be too short are then found before splits are drawn: a split must not be
+        filled with a game that later turns out to be none.
+    """
     stages = {int(enums.stage_from_name(name)) for name in config.stages} or _LEGAL_STAGES
     tests = (
         (len(info.players) == 2, Exclusion.PLAYERS),
@@ -119,6 +127,7 @@ def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
         (all(p.character in _KNOWN_CHARACTERS for p in info.players), Exclusion.CHARACTER),
         (info.stage in _LEGAL_STAGES, Exclusion.STAGE),
         (info.stage in stages, Exclusion.OTHER_STAGE),
+        (num_frames is None or num_frames >= config.min_frames, Exclusion.TOO_SHORT),
     )
     for passes, exclusion in tests:
         if not passes:

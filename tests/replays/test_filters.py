@@ -60,6 +60,13 @@ def test_what_the_header_shows_is_found_without_frames():
     assert check(game(FOX, FALCO).info, FilterConfig()) is None
 
 
+def test_a_file_too_small_for_a_game_is_found_without_frames():
+    info = game(FOX, FALCO).info
+    assert check(info, FilterConfig(min_frames=100), 99) is Exclusion.TOO_SHORT
+    assert check(info, FilterConfig(min_frames=100), 100) is None
+    assert check(info, FilterConfig(min_frames=100, max_frames=200), 300) is None
+
+
 def test_computer_players_can_be_admitted():
     """They are opponents only: their sticks lie on a grid that no human's does."""
     admit = FilterConfig(include_cpus=True)
