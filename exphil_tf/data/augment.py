@@ -13,9 +13,7 @@ from exphil_tf.features import packing
 
 
 def _reflect(rows: tf.Tensor, table: packing.MirrorTable, coin: tf.Tensor) -> tf.Tensor:
-    """`(rows[order] ^ xor) + add` where `coin`; uint8 `[batch, time, bytes]`, `coin` bool
-    `[batch]`.
-    """
+    """`(rows[order] ^ xor) + add` where `coin`; rows uint8 `[batch, time, bytes]`."""
     on = tf.cast(coin, tf.uint8)[:, None, None]
     swapped = np.flatnonzero(table.order != np.arange(len(table.order)))
     if swapped.size:
@@ -42,8 +40,7 @@ def mirror(state: tf.Tensor, actions: tf.Tensor, coin: tf.Tensor) -> tuple[tf.Te
 
 
 def add_noise(state: tf.Tensor, coin: tf.Tensor, *, scale: float, seed: tf.Tensor) -> tf.Tensor:
-    """Gaussian noise on the noised floats (positions, own speeds, percent) of the unrolls whose
-    coin is set.
+    """Gaussian noise on positions, own speeds and percent of the unrolls whose coin is set.
 
     Args:
       state: uint8 `[batch, time, ROW_BYTES]`.

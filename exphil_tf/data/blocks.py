@@ -96,7 +96,7 @@ class BlockDecoder:
         self._noise_prob = config.noise_prob if live else 0.0
 
     def decode(self, counter: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]) -> Block:
-        """The block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
+        """Block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
         epoch, serialised = element
         example = tf.io.parse_example(serialised, _SPEC)
         planes = tf.io.decode_raw(tf.io.decode_compressed(example["x"], "ZSTD"), tf.uint8)

@@ -15,6 +15,8 @@ accelerator.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,9 +68,15 @@ def from_source(
 
 
 def build(
-    data: Manifest | Path | str, config: InputConfig, *, folder: Path | str | None = None, split: str, batch_size: int,
-    seed: int, training: bool,
-) -> tf.data.Dataset:  # fmt: skip
+    data: Manifest | Path | str,
+    config: InputConfig,
+    *,
+    folder: Path | str | None = None,
+    split: str,
+    batch_size: int,
+    seed: int,
+    training: bool,
+) -> tf.data.Dataset:
     """Batches of one split.
 
     Training repeats forever, an epoch's last unrolls sharing a batch with the next one's first;
@@ -103,10 +111,17 @@ def build(
     return from_source(config, source, batch_size=batch_size, seed=seed, training=training)
 
 
-def epoch_size(
-    data: Manifest | Path | str, config: InputConfig, *, folder: Path | str | None = None, split: str, batch_size: int,
-    seed: int, training: bool, epoch: int = 0,
-) -> EpochSize:  # fmt: skip
+def epoch_size(  # noqa: PLR0913 - as `build`
+    data: Manifest | Path | str,
+    config: InputConfig,
+    *,
+    folder: Path | str | None = None,
+    split: str,
+    batch_size: int,
+    seed: int,
+    training: bool,
+    epoch: int = 0,
+) -> EpochSize:
     """Exact length of an epoch, from the small features of the records; arguments as for `build`.
 
     Epochs differ by at most one unroll per game and player, as the grid of unrolls moves from epoch
@@ -119,3 +134,21 @@ def epoch_size(
         more = count_unrolls(grid, records, grid.phase(epoch, seed) if training else 0)
         unrolls, frames = unrolls + more[0], frames + more[1]
     return EpochSize(unrolls, frames, -(-unrolls // batch_size))
+
+
+@contextmanager
+def named_shard_errors(
+    data: Manifest | Path | str, *, folder: Path | str | None = None, split: str
+) -> Iterator[None]:
+    """Turns TensorFlow's "corrupted record at 4711" in its body into an error that names the shard.
+
+    Raises:
+      UserError: for damaged or vanished shards, with the next step.
+    """
+    try:
+        yield
+    except sampling.READ_ERRORS as error:
+        problem = sampling.find_damage(describe(data, split, folder=folder))
+        if problem is None:
+            raise
+        raise problem from error

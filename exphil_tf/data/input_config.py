@@ -1,6 +1,4 @@
-"""What training asks of the input: lengths, delays, augmentation, shuffling; checked before
-anything is read.
-"""
+"""What training asks of the input: lengths, delays, augmentation, shuffling."""
 
 from __future__ import annotations
 
@@ -116,24 +114,26 @@ class InputConfig:
         unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
         stride = self.stride or self.window_size - unlabelled
         grid = Grid(
-            self.window_size,
-            stride,
-            self.burn_in,
-            self.loss_frames == "last",
-            low,
-            high,
-            chunk,
-            overlap,
+            window=self.window_size,
+            stride=stride,
+            burn_in=self.burn_in,
+            last_only=self.loss_frames == "last",
+            delay_min=low,
+            delay_max=high,
+            chunk=chunk,
+            overlap=overlap,
         )
         if self.window_size > chunk:
             raise UserError(
-                f"window_size: want at most the {chunk} frames of this dataset's chunks. Received: {self.window_size}.",
-                f"Preprocess with --chunk-frames {self.window_size} or choose a shorter --window-size.",
+                f"window_size: want at most the {chunk} frames of this dataset's chunks. "
+                f"Received: {self.window_size}.",
+                f"Preprocess with --chunk-frames {self.window_size} or choose a shorter "
+                "--window-size.",
             )
         if not grid.spans_chunks and unlabelled + high + 1 > overlap:
             raise UserError(
-                f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} overlapping frames of "
-                "this dataset's chunks.",
+                f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} "
+                "overlapping frames of this dataset's chunks.",
                 f"Preprocess with --overlap-frames {unlabelled + high + 1} or more.",
             )
         return grid

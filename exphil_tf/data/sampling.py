@@ -1,9 +1,7 @@
-"""Which records come when: files, variants and records in a seeded order; still compressed, no row
-is touched here.
-"""
+"""Which records come when: shards, variants and records in a seeded order, still compressed."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,22 +92,32 @@ def _by_id(counts: Mapping[str, int]) -> dict[int, int]:
 
 
 def check_variants(config: InputConfig, source: Source) -> None:
-    """Refuses `augment_from = variants` on a dataset that has none.
+    """Refuses `augment_from = variants` on a dataset that lacks a variant asked for.
 
     Raises:
       UserError: tells which flag of preprocessing writes them.
     """
-    if config.augment and config.augment_from == "variants" and len(source.shards) == 1:
-        raise UserError(
-            "augment_from: this dataset holds original records only.",
-            "Preprocess with --mirrored or --num-noisy-variants, or use --augment-from live.",
-        )
+    if not config.augment or config.augment_from != "variants":
+        return
+    has_noisy = any(name.startswith("noisy") for name in source.shards)
+    for missing, flag, way in (
+        (config.noise_prob > 0 and not has_noisy, "noise_prob", "--num-noisy-variants 2"),
+        (
+            config.mirror_prob > 0 and "mirrored" not in source.shards,
+            "mirror_prob",
+            "--variants original mirrored",
+        ),
+    ):
+        if missing:
+            raise UserError(
+                f"augment_from: {flag} is not 0, but this dataset has no such variant.",
+                f"Preprocess with {way}, set --{flag.replace('_', '-')} 0, or use "
+                "--augment-from live.",
+            )
 
 
 def read_headers(source: Source, *, at_once: int = 65536) -> Iterator[Records]:
-    """Small features of all original records, some at a time; reads the shards (a GB/s), decodes
-    nothing.
-    """
+    """Small features of all original records; reads the shards, a GB/s, and decodes nothing."""
     spec = {name: RECORD_FEATURES[name] for name in ("n", "start", "perspectives")}
     files = tf.data.TFRecordDataset(list(source.shards["original"]), buffer_size=1 << 20)
     parsed = (
@@ -119,31 +127,22 @@ def read_headers(source: Source, *, at_once: int = 65536) -> Iterator[Records]:
         yield Records(batch["n"], batch["start"], batch["perspectives"])
 
 
-@contextmanager
-def named_shard_errors(source: Source) -> Iterator[None]:
-    """Turns TensorFlow's "corrupted record at 4711" inside the block into an error that names the
-    shard.
+READ_ERRORS = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError)
+"""What a damaged or vanished shard looks like in the graph."""
 
-    Raises:
-      UserError: for damaged or vanished shards.
-    """
-    try:
-        yield
-    except (
-        tf.errors.DataLossError,
-        tf.errors.NotFoundError,
-        tf.errors.InvalidArgumentError,
-    ) as error:
-        for path in (path for paths in source.shards.values() for path in paths):
-            problem = _damage(Path(path))
-            if problem:
-                raise UserError(
-                    problem,
-                    f"Run `python -m exphil_tf.verify {Path(path).parent}` to see what else is damaged, then copy the "
-                    "dataset again or preprocess with --overwrite.",
-                    exit_code=EXIT_DATA,
-                ) from error
-        raise
+
+def find_damage(source: Source) -> UserError | None:
+    """An error that names the first damaged or missing shard of a split; None if all are sound."""
+    for path in (Path(path) for paths in source.shards.values() for path in paths):
+        problem = _damage(path)
+        if problem:
+            return UserError(
+                problem,
+                f"Run `python -m exphil_tf.verify {path.parent}` to see what else is damaged, then "
+                "copy the dataset again or preprocess with --overwrite.",
+                exit_code=EXIT_DATA,
+            )
+    return None
 
 
 def _damage(path: Path) -> str:
@@ -163,8 +162,12 @@ def _damage(path: Path) -> str:
 
 
 def seed_pair(seed: int, stream: int, counter: tf.Tensor | int) -> tf.Tensor:
-    """int64 `[2]`: seed of one draw: the run's seed, the kind of draw, a counter of epoch, record,
-    block or batch.
+    """int64 `[2]`: seed of one draw.
+
+    Args:
+      seed: of the run.
+      stream: kind of draw, see below.
+      counter: number of the epoch, window of records, block or batch.
     """
     return tf.stack([tf.constant(seed * 16 + stream, tf.int64), tf.cast(counter, tf.int64)])
 
@@ -174,8 +177,9 @@ FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY = range(8)
 
 
 def character_weights(counts: Mapping[int, int]) -> np.ndarray:
-    """float32 `[256]`: loss weight by internal character id: inverse frequency, clipped to 0.1 …
-    10, mean 1 per frame.
+    """float32 `[256]`: loss weight by internal character id.
+
+    Inverse frequency, clipped to 0.1 … 10, then scaled to a mean of 1 per frame.
 
     Args:
       counts: character id → frames; characters that never occur weigh 1.
@@ -191,8 +195,9 @@ def character_weights(counts: Mapping[int, int]) -> np.ndarray:
 
 
 def choose_variant(names: Sequence[str], draws: tf.Tensor, config: InputConfig) -> tf.Tensor:
-    """int64 `[]`: index into `names`: a noisy variant with noise_prob, else the mirrored with
-    mirror_prob, else original.
+    """int64 `[]`: index into `names`.
+
+    A noisy variant with `noise_prob`, else the mirrored one with `mirror_prob`, else the original.
 
     Args:
       names: variants, `original` among them; probabilities of absent ones fall to the original.
@@ -228,11 +233,10 @@ def _read(paths: tf.Tensor, cycle: int) -> tf.data.Dataset:
 def _training_epoch(
     config: InputConfig, source: Source, *, seed: int, epoch: tf.Tensor
 ) -> tf.data.Dataset:
-    """Serialised records of one epoch, string `[≤ block_records]` per block: files, then records in
-    another order.
+    """Serialised records of one epoch, string `[≤ block_records]` per block.
 
-    Records are shuffled by windows of `shuffle_records`, drawn from `shuffle_files` files at a
-    time.
+    Shards come in another order each epoch. Records are shuffled by windows of `shuffle_records`,
+    drawn from `shuffle_files` files at a time.
     """
     use_variants = config.augment and config.augment_from == "variants"
     names = list(source.shards) if use_variants else ["original"]

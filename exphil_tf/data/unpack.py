@@ -11,9 +11,9 @@ from exphil_tf.features.packing import (
     CONTROLLER_FIELDS,
     LAYOUT,
     ROW_BYTES,
-    STICK_STEPS,
-    TRIGGER_STEPS,
+    STORED_DTYPES,
     Slot,
+    from_stored,
 )
 from exphil_tf.features.schema import Field, Store
 
@@ -29,12 +29,16 @@ def _runs() -> list[list[Slot]]:
 
 
 def _natural(stored: tf.Tensor, field: Field) -> tf.Tensor:
-    """Stored values in natural units: as `packing.from_stored`."""
-    if field.store is Store.STICK:
-        return tf.cast(stored, tf.float32) / np.float32(STICK_STEPS)
-    if field.store is Store.TRIGGER:
-        return tf.cast(stored, tf.float32) / np.float32(TRIGGER_STEPS)
-    return stored
+    """Stored values in natural units, as `packing.from_stored`.
+
+    Sticks and triggers are looked up: graphs turn a division by a constant into a product with its
+    rounded inverse, which would make a stick of training differ from that of play in its last bit.
+    """
+    if field.store not in (Store.STICK, Store.TRIGGER):
+        return stored
+    every = np.arange(256, dtype=np.uint8).view(STORED_DTYPES[field.store])
+    index = tf.cast(tf.bitcast(stored, tf.uint8), tf.int32)
+    return tf.gather(from_stored(every, field), index)
 
 
 def unpack_state(state: tf.Tensor) -> dict[str, tf.Tensor]:

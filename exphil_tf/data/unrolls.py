@@ -1,5 +1,4 @@
-"""Which unrolls an epoch has, and which of their frames count: index arithmetic on records, no rows
-touched.
+"""Which unrolls an epoch has and which of their frames count: index arithmetic, no rows touched.
 
 Vocabulary. An *unroll* is `window` consecutive states of one game as one player sees it. With
 `delay`, the state in row r is answered by the controller of row r + 1 + delay, its *target*. A
@@ -58,19 +57,16 @@ class Grid(NamedTuple):
 
     @property
     def max_phase(self) -> int:
-        """Largest shift of the grid that leaves no frame unlabelled: the frames before GO are
-        free.
-        """
+        """Largest shift of the grid that unlabels no frame: those before GO are free."""
         if not self.spans_chunks or self.last_only:
             return 0
         return max(0, min(self.stride - 1, GO_ROW - 1 - self.delay_max - self.burn_in))
 
     def phase(self, epoch: tf.Tensor | int, seed: int) -> tf.Tensor:
-        """int64 `[]`: shift of the grid in an epoch, so that epochs see a frame with contexts of
-        other lengths.
+        """int64 `[]`: shift of the grid in an epoch.
 
-        The golden ratio spreads few epochs evenly; plain integers, so that `epoch_size` agrees with
-        the graph.
+        Epochs so see a frame with contexts of other lengths. The golden ratio spreads few epochs
+        evenly; plain integers, so that `epoch_size` agrees with the graph.
         """
         golden = tf.cast(epoch, tf.int64) * 40503 + seed % 65536
         return tf.bitwise.bitwise_and(golden, 65535) * (self.max_phase + 1) // 65536
@@ -99,8 +95,7 @@ class Unrolls(NamedTuple):
 def labelled_span(
     grid: Grid, unroll: Records, *, first: tf.Tensor, delay: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """First labelled state of each unroll and the state behind the last, int64, broadcast; empty if
-    not `low < high`.
+    """First labelled state of each unroll and the one behind the last; none unless `low < high`.
 
     Args:
       grid: how games are cut.
