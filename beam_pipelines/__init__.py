@@ -1,4 +1,4 @@
-"""Apache Beam jobs: replays → dataset, collection reports, stick centres. The only package that imports Beam."""
+"""Apache Beam jobs: datasets, collection reports, stick centres. Only this package imports Beam."""
 
 import logging
 

@@ -1,8 +1,8 @@
 """Replays → dataset, from start to finish: refuse, reuse, sweep, run, tidy up.
 
-`build_dataset` is what `python -m exphil_tf.preprocess` and training call. It is idempotent: a finished dataset of the
-same files and configuration is returned as it is, an unfinished one is built anew from nothing, and one process at a
-time works on a folder.
+`build_dataset` is what `python -m exphil_tf.preprocess` and training call. It is idempotent: a
+finished dataset of the same files and configuration is returned as it is, an unfinished one is
+built anew from nothing, and one process at a time works on a folder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def find_replays(replays: Sequence[str]) -> Found:
     if not found.sources and not found.refused:
         raise UserError(
             f"--replays: no .slp file or zip in {' '.join(map(str, replays))}",
-            "Give the folder in which Slippi saves replays, or make some: python -m exphil_tf.samples.",
+            "Give the folder where Slippi saves them, or make some: python -m exphil_tf.samples.",
             exit_code=errors.EXIT_NO_INPUT,
         )
     return found
@@ -131,7 +131,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _prepare(folder: Path) -> None:
-    """Removes what an earlier run left: the manifest first, so that the folder is unfinished from then on."""
+    """Removes what an earlier run left; the manifest first, as nothing is finished from then on."""
     (folder / manifests.MANIFEST).unlink(missing_ok=True)
     swept = sweep(folder)
     if swept:
@@ -191,7 +191,7 @@ def build_dataset(
 
 
 def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
-    """Hands the job to a cluster whose output is an object store, and returns what its runner says of it.
+    """Hands the job to a cluster with an object store; returns what its runner says of it.
 
     Raises:
       UserError: if the flags don't go together.

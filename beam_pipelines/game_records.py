@@ -1,7 +1,7 @@
 """What a worker does with one replay: look at its header, or turn the whole of it into records.
 
-Plain functions of one file, without Beam: `encode_game` runs in an isolated process that must not import Beam (2 s,
-200 MB), and both are tested alone.
+Plain functions of one file, without Beam: `encode_game` runs in an isolated process that must not
+import Beam (2 s, 200 MB), and both are tested alone.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Scanned(NamedTuple):
 
     @property
     def content(self) -> str:
-        """The file's hash, or if it can't be read what is known of it; input sets are compared by it."""
+        """The file's hash, or what is known of an unreadable one; input sets are compared by it."""
         return self.sha256 or f"{self.reason}:{self.source.label}"
 
 
 def scan_source(source: Source, data: bytes | None = None) -> Scanned:
-    """Reads and hashes a file, and reads its header. Pure Python and bounded, hence safe in any process.
+    """Hashes a file and reads its header: pure Python and bounded, hence safe in any process.
 
     Args:
       source: the file.
@@ -204,7 +204,7 @@ def _encode_variants(
 ) -> tuple[dict[str, bytes], int]:
     records = encode_variants(
         planes,
-        {name: _changes(planes, name, meta.key, config) for name in config.all_variants},
+        {name: _changes(planes, name, key=meta.key, config=config) for name in config.all_variants},
         meta,
         chunk_frames=config.chunk_frames,
         overlap_frames=config.overlap_frames,
@@ -214,7 +214,7 @@ def _encode_variants(
 
 
 def _changes(
-    planes: np.ndarray, variant: str, key: bytes, config: RecordConfig
+    planes: np.ndarray, variant: str, *, key: bytes, config: RecordConfig
 ) -> packing.Replaced | None:
     if variant == "original":
         return None
@@ -227,7 +227,7 @@ def _changes(
 
 @functools.cache
 def _keep_memory() -> None:
-    """Lets this process keep freed memory instead of mapping it anew for each game: 12 % of the time."""
+    """Keeps freed memory instead of mapping it anew for each game, which takes 12 % of the time."""
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)

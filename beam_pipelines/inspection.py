@@ -1,4 +1,4 @@
-"""What a worker tells of one game without storing it: for collection reports and stick centres. Free of Beam."""
+"""What a worker tells of a game without storing it: for reports and stick centres. Without Beam."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ def _names_dask(flags: Sequence[str]) -> bool:
 def _dask_options() -> type[PipelineOptions]:
     """Dask's option class, whose flags Beam knows once it is imported."""
     try:
-        from apache_beam.runners.dask.dask_runner import DaskOptions, ddist  # noqa: F401
+        import distributed  # noqa: F401
+        from apache_beam.runners.dask.dask_runner import DaskOptions
     except ImportError as error:
         raise UserError("--runner: Dask isn't installed", "pip install exphil-tf[dask].") from error
     return DaskOptions

@@ -1,8 +1,8 @@
 """What only the whole collection can decide: duplicates, the players' registry, splits, shards.
 
-One pure function over the headers of all files, run once between scanning and parsing. Because it sees everything, the
-later stages need neither side inputs nor further barriers, and the graph stays a line. A header costs about 1 kB, so a
-million replays fit one worker.
+One pure function over the headers of all files, run once between scanning and parsing. Because it
+sees everything, the later stages need neither side inputs nor further barriers, and the graph stays
+a line. A header costs about 1 kB, so a million replays fit one worker.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
         return [self.tasks[i : i + BATCH_GAMES] for i in range(0, len(self.tasks), BATCH_GAMES)]
 
 
-def reject(label: str, sha256: str, reason: str, detail: str = "") -> dict[str, Any]:
+def reject(label: str, sha256: str, reason: str, *, detail: str = "") -> dict[str, Any]:
     """A line of `rejected.jsonl`."""
     return {"file": label, "sha256": sha256, "reason": str(reason), "detail": detail}
 
@@ -78,10 +78,10 @@ def refused_content(refused: Refused) -> str:
 def plan(scans: Iterable[Scanned], refused: Iterable[Refused], config: DatasetConfig) -> Plan:
     """Decides what becomes of every file of a collection; independent of the order of `scans`."""
     scans, refused = sorted(scans, key=lambda one: one.source), sorted(refused)
-    rejects = [reject(one.label, "", one.reason, one.detail) for one in refused]
+    rejects = [reject(one.label, "", one.reason, detail=one.detail) for one in refused]
     candidates: list[Candidate] = []
     for scanned in scans:
-        _admit(scanned, config, candidates, rejects)
+        _admit(scanned, config, candidates=candidates, rejects=rejects)
     candidates = _without_duplicates(candidates, config, rejects)
     candidates = _limit(candidates, config, rejects)
     names = [_pseudonyms(candidate.info, config) for candidate in candidates]
@@ -98,14 +98,15 @@ def plan(scans: Iterable[Scanned], refused: Iterable[Refused], config: DatasetCo
 def _admit(
     scanned: Scanned,
     config: DatasetConfig,
+    *,
     candidates: list[Candidate],
     rejects: list[dict[str, Any]],
 ) -> None:
     label = scanned.source.label
     if scanned.info is None:
-        rejects.append(reject(label, scanned.sha256, scanned.reason, scanned.detail))
+        rejects.append(reject(label, scanned.sha256, scanned.reason, detail=scanned.detail))
         return
-    exclusion = filters.check(scanned.info, config.filters)
+    exclusion = filters.check(scanned.info, config.filters, scanned.num_frames)
     if exclusion is not None:
         rejects.append(reject(label, scanned.sha256, exclusion))
         return
@@ -116,7 +117,7 @@ def _admit(
 def _without_duplicates(
     candidates: list[Candidate], config: DatasetConfig, rejects: list[dict[str, Any]]
 ) -> list[Candidate]:
-    """The preferred file of each game first; the others are rejected, or kept under keys of their own."""
+    """The preferred file of each game; the others are rejected, or kept under keys of their own."""
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.identity, []).append(candidate)
@@ -132,7 +133,7 @@ def _without_duplicates(
                         other.scanned.source.label,
                         other.scanned.sha256,
                         Exclusion.DUPLICATE,
-                        detail,
+                        detail=detail,
                     )
                 )
             else:
@@ -186,7 +187,7 @@ def _tasks(
 def _shard_counts(
     candidates: list[Candidate], split_by_game: dict[str, splits.Split], config: DatasetConfig
 ) -> dict[str, int]:
-    """Files per split: as configured in proportion to frames, or about `SHARD_BYTES` each; never more than games."""
+    """Files per split: as configured, or about `SHARD_BYTES` each; at most one a game."""
     frames: Counter[str] = Counter()
     games: Counter[str] = Counter()
     for one in candidates:

@@ -1,4 +1,4 @@
-"""How far a job is, told through small files in the spill folder: it works whatever process a worker runs in."""
+"""How far a job is, told through small files in the spill folder by whatever process works."""
 
 from __future__ import annotations
 

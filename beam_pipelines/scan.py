@@ -83,7 +83,7 @@ def _read_lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-# -- Report ------------------------------------------------------------------------------------------
+# -- Report ---------------------------------------------------------------------------------------
 
 
 def report(found: Inspection) -> dict[str, Any]:

@@ -25,20 +25,23 @@ class RecordConfig:
     variants: tuple[Variant, ...] = ("original", "mirrored")
     """Stored variants. Mirrored: left and right exchanged, in states and controllers alike."""
     num_noisy_variants: int = 0
-    """Stored variants with Gaussian noise on positions, speeds and percent. Each needs four times the disk of an
-    original; noise drawn while training is free, so 0 is the usual choice."""
+    """Stored variants with Gaussian noise on positions, speeds and percent. Each needs four times
+    the disk of an original; noise drawn while training is free, so 0 is the usual choice."""
     noise_scale: float = 0.01
     """σ of the noise in game units and units per frame; ten times as much on percent."""
     num_shards: int | None = None
-    """Files per variant of the training split (the other splits get their share); none: by size, about 128 MB each."""
+    """Files per variant of the training split (the other splits get their share); none: by size,
+    about 128 MB each."""
     chunk_frames: int = CHUNK_FRAMES
     """Frames that a record owns."""
     overlap_frames: int = OVERLAP_FRAMES
-    """Frames behind those that it repeats: the longest window, frame delay included, that fits everywhere."""
+    """Frames behind those that it repeats: the longest window, frame delay included, that fits
+    everywhere."""
     max_players: int = 112
     """Size of the table of players, those with most games first; id 0 is anybody else."""
     pseudonym_secret: str = DEFAULT_KEY
-    """Keys the pseudonyms under which players are recorded; a secret one keeps codes from being guessed."""
+    """Keys the pseudonyms under which players are recorded; a secret one keeps codes from being
+    guessed."""
 
     def __post_init__(self) -> None:
         """Refuses what can't be stored."""
@@ -91,7 +94,7 @@ class WorkerConfig:
         if self.parse_timeout_s <= 0 or (self.parse_memory_mb and self.parse_memory_mb < 256):
             raise ValueError(
                 "want parse_timeout_s > 0 and parse_memory_mb ≥ 256, or 0 for no limit. "
-                f"Received: parse_timeout_s={self.parse_timeout_s}, parse_memory_mb={self.parse_memory_mb}"
+                f"Received: {self.parse_timeout_s}, {self.parse_memory_mb}"
             )
 
     @property

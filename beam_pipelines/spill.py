@@ -1,8 +1,9 @@
-"""Where encoded games wait for their shard: in the element itself, or in a spill file on the output's disk.
+"""Where encoded games wait for their shard: in the element, or in a file on the output's disk.
 
-A local runner keeps everything that crosses a GroupByKey in memory, which would hold the whole dataset there. With an
-output on a disk, elements therefore carry only a reference into a spill file, and memory stays small however large
-the collection is. The folder's name begins like every unfinished thing, so the next run sweeps what a killed one left.
+A local runner keeps everything that crosses a GroupByKey in memory, which would hold the whole
+dataset there. With an output on a disk, elements therefore carry only a reference into a spill
+file, and memory stays small however large the collection is. The folder's name begins like every
+unfinished thing, so the next run sweeps what a killed one left.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Spill:
         self._path = ""
 
     def pack(self, header: dict[str, Any], data: bytes) -> bytes:
-        """An element: the header as a line of JSON, then the bytes or nothing if they were written away."""
+        """An element: the header as a line of JSON, then the bytes if they stay inline."""
         if self._folder is not None:
             header = header | {"spill": self._append(data)}
             data = b""
@@ -44,7 +45,7 @@ class Spill:
             folder = Path(self._folder or "")
             folder.mkdir(parents=True, exist_ok=True)
             self._path = str(folder / f"{uuid.uuid4().hex}.part")
-            self._file = Path(self._path).open("ab")
+            self._file = Path(self._path).open("ab")  # noqa: SIM115 - closed by `close`
         offset = self._file.tell()
         self._file.write(data)
         return [self._path, offset, len(data)]

@@ -1,13 +1,15 @@
 """The stages of the jobs: labelled PTransforms around plain functions.
 
-The graph is one line, with the kind of an element in the element itself. Tagged outputs and side branches are left out
-because Dask's runner sends every tag to every consumer and drops all branches but one, silently; a DoFn's
-`finish_bundle` outputs are dropped there too, so elements that are worked on together arrive as one batch.
+The graph is one line, with the kind of an element in the element itself. Tagged outputs and side
+branches are left out because Dask's runner sends every tag to every consumer and drops all branches
+but one, silently; a DoFn's `finish_bundle` outputs are dropped there too, so elements that are
+worked on together arrive as one batch.
 
-    replays → List → Scan → (all headers) → Plan → Encode → (by shard) → WriteShards → (all entries) → WriteManifest
+    replays → List → Scan → (all headers) → Plan → Encode → (by shard) → WriteShards
+            → (all entries) → WriteManifest
 
-No element's content depends on the bundle or the process it went through, and shards are sorted by key: every runner
-writes the same bytes.
+No element's content depends on the bundle or the process it went through, and shards are sorted by
+key: every runner writes the same bytes.
 """
 
 from __future__ import annotations
@@ -94,8 +96,9 @@ class Sources(beam.PTransform):
         self._replays = list(replays)
         self._found = found
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, input_or_inputs: beam.Pipeline) -> Any:
         """Builds this part of the graph."""
+        pipeline = input_or_inputs
         if self._found is not None:
             batches = pipeline | "Files" >> beam.Create(
                 source_batches(self._found), reshuffle=False
@@ -193,7 +196,7 @@ class _GameDoFn(beam.DoFn):
 
     def setup(self) -> None:
         """Prepares the pool, whose processes start with the first game."""
-        # Dask's workers are daemons, which Python forbids to have children; ours end with `teardown`.
+        # Dask's workers are daemons, and daemons may have no children; ours end with `teardown`.
         multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         self._pool = IsolatedPool(self._processes, limits=self._config.worker.limits)
         self._reporter = Reporter(self._progress)
@@ -244,7 +247,7 @@ class InspectBatch(_GameDoFn):
         for task, result in self._results(self._function, tasks):
             self._reporter.add(Count(done=1))
             if isinstance(result, ReplayError):
-                line = reject(task.source.label, task.sha256, result.reason, result.detail)
+                line = reject(task.source.label, task.sha256, result.reason, detail=result.detail)
                 yield _reject_element(line)
             else:
                 facts = {"file": task.source.label, "key": task.key, "sha256": task.sha256}
@@ -289,9 +292,11 @@ class EncodeBatch(_GameDoFn):
     def _elements(self, task: GameTask, result: EncodedGame | ReplayError) -> Iterator[Element]:
         label = task.source.label
         if isinstance(result, ReplayError):
-            yield _reject_element(reject(label, task.sha256, result.reason, result.detail))
+            yield _reject_element(reject(label, task.sha256, result.reason, detail=result.detail))
         elif not result.perspectives:
-            yield _reject_element(reject(label, task.sha256, result.exclusion, result.detail))
+            yield _reject_element(
+                reject(label, task.sha256, result.exclusion, detail=result.detail)
+            )
         else:
             yield _GAME, json.dumps(_game_line(task, result)).encode()
             for variant, data in result.variants.items():
@@ -343,7 +348,7 @@ class WriteGroup(beam.DoFn):
 
 
 def write_shard(output: str, name: str, values: Iterable[bytes]) -> ShardEntry:
-    """Writes a shard of the given parts, ordered by key; the bytes pass through, they are never held together."""
+    """Writes a shard of the given parts, ordered by key, without ever holding them together."""
     parts = sorted((spill.unpack(value) for value in values), key=lambda part: part[0]["key"])
     written = storage.write(output, name, (data for part in parts for data in spill.read(*part)))
     return ShardEntry(
@@ -470,13 +475,13 @@ class BuildDataset(beam.PTransform):
         self._processes = processes
         self._spill_folder = spill_folder
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, input_or_inputs: beam.Pipeline) -> Any:
         """Builds the graph."""
         encode = EncodeBatch(
             self._config, processes=self._processes, spill_folder=self._spill_folder
         )
         return (
-            pipeline
+            input_or_inputs
             | Sources(self._config.replays, self._found)
             | "Scan" >> beam.ParDo(ScanBatch(self._spill_folder))
             | "AllHeaders" >> beam.GroupByKey()
@@ -526,10 +531,10 @@ class InspectGames(beam.PTransform):
         self._found = found
         self._inspect = InspectBatch(function, config, processes=processes, progress=config.output)
 
-    def expand(self, pipeline: beam.Pipeline) -> Any:
+    def expand(self, input_or_inputs: beam.Pipeline) -> Any:
         """Builds the graph."""
         return (
-            pipeline
+            input_or_inputs
             | Sources(self._config.replays, self._found)
             | "Scan" >> beam.ParDo(ScanBatch(self._config.output))
             | "AllHeaders" >> beam.GroupByKey()

@@ -80,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         ControllerCodec(axis_centres=centres.axis_centres)
     except ValueError as error:
         raise UserError(f"--buckets: {error}", exit_code=EXIT_DATA) from error
-    write_file(config.output, [to_json(centres, config, counts, histogram)])
+    write_file(config.output, [to_json(centres, config, counts=counts, histogram=histogram)])
     console.print(_table(centres, histogram))
     console.print(f"Written to {config.output}", markup=False)
     return 0
@@ -110,7 +110,7 @@ def _count_replays(config: KMeansConfig, beam_flags: Sequence[str]) -> dict[str,
 
 
 def to_json(
-    centres: StickCentres, config: KMeansConfig, counts: dict[str, Any], histogram: np.ndarray
+    centres: StickCentres, config: KMeansConfig, *, counts: dict[str, Any], histogram: np.ndarray
 ) -> bytes:
     """Bytes of the file: the centres, and what they were fitted to."""
     content = {

@@ -1,7 +1,8 @@
-"""Replays → a dataset of TFRecord shards: `python -m exphil_tf.preprocess --replays DIR --output DIR`.
+"""Replays → dataset: `python -m exphil_tf.preprocess --replays DIR --output DIR`.
 
-Flags that are not ours go to Apache Beam (`--runner=DaskRunner`, `--direct_running_mode=multi_processing`…); those that
-Beam does not know either are refused. Exit codes are those of `exphil_tf.errors`.
+Flags that are not ours go to Apache Beam (`--runner=DaskRunner`,
+`--direct_running_mode=multi_processing`…); those that Beam does not know either are refused. Exit
+codes are those of `exphil_tf.errors`.
 """
 
 from __future__ import annotations

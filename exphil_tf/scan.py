@@ -1,4 +1,4 @@
-"""What is in a collection of replays: `python -m exphil_tf.scan --replays DIR [--json F] [--html F]`."""
+"""What is in a collection of replays: `python -m exphil_tf.scan --replays DIR`."""
 
 from __future__ import annotations
 
@@ -112,9 +112,8 @@ td.b { width: 60%; } .bar { background: #4a7fb5; height: .8rem; border-radius: 2
 {% for name, counts in sections.items() if counts %}<h2>{{ name }}</h2><table>
 {% set most = counts.values() | max %}{% for key, count in counts.items() %}
 <tr><td>{{ key }}</td><td class="n">{{ "{:,}".format(count) }}</td>
-<td class="b"><div class="bar" style="width: {{ 100 * count // ([most, 1] | max) }}%"></div></td></tr>
-{% endfor %}</table>{% endfor %}
-</html>
+<td class="b"><div class="bar" style="width: {{ 100 * count // ([most, 1] | max)
+}}%"></div></td></tr> {% endfor %}</table>{% endfor %} </html>
 """
 
 

@@ -1,1 +1,1 @@
-"""Records on disk: chunks of games as TFRecord shards, and the manifest that makes a folder a dataset."""
+"""Records on disk: chunks of games in TFRecord shards, and the manifest that makes a dataset."""

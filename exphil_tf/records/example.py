@@ -1,16 +1,19 @@
 """A chunk of one game as a `tf.train.Example`, written and read by hand.
 
-A *chunk* owns `chunk_frames` consecutive rows of a game and repeats the `overlap_frames` rows behind them, so that a
-window that begins in the chunk can end inside the same record. Every row is owned by exactly one chunk. Both players
-are stored once (`exphil_tf.features.packing`); who may be imitated is the bitmask `perspectives`.
+A *chunk* owns `chunk_frames` consecutive rows of a game and repeats the `overlap_frames` rows
+behind them, so that a window that begins in the chunk can end inside the same record. Every row is
+owned by exactly one chunk. Both players are stored once (`exphil_tf.features.packing`); who may be
+imitated is the bitmask `perspectives`.
 
-The rows lie transposed, one plane per byte of the row, padded with zeros to `chunk_frames + overlap_frames` columns
-(padding is nearly free under ZSTD and lets a reader decode a whole batch at once), as one ZSTD frame of level 1 in one
-bytes feature: TFRecord files know no ZSTD, but `tf.io.decode_compressed(x, "ZSTD")` decodes a batch of features.
+The rows lie transposed, one plane per byte of the row, padded with zeros to `chunk_frames +
+overlap_frames` columns (padding is nearly free under ZSTD and lets a reader decode a whole batch at
+once), as one ZSTD frame of level 1 in one bytes feature: TFRecord files know no ZSTD, but
+`tf.io.decode_compressed(x, "ZSTD")` decodes a batch of features.
 
-The wire format is written here, not by TensorFlow, since importing TensorFlow costs a worker 9 s and 500 MB. Features
-are in the order of their names, so equal chunks are equal bytes. Level 3 was dropped (5 % smaller, 1.6 times slower),
-as were 512 rows per chunk (12 % larger) and 2048 (6 % smaller, but twice the memory per shuffled record).
+The wire format is written here, not by TensorFlow, since importing TensorFlow costs a worker 9 s
+and 500 MB. Features are in the order of their names, so equal chunks are equal bytes. Level 3 was
+dropped (5 % smaller, 1.6 times slower), as were 512 rows per chunk (12 % larger) and 2048 (6 %
+smaller, but twice the memory per shuffled record).
 """
 
 from __future__ import annotations
@@ -68,7 +71,7 @@ class Chunk(NamedTuple):
     rows: np.ndarray
 
 
-# -- Wire format -------------------------------------------------------------------------------------
+# -- Wire format -----------------------------------------------------------------------------------
 
 
 def _varint(value: int) -> bytes:
@@ -100,7 +103,7 @@ _cached_entry = functools.lru_cache(4096)(_entry)
 
 
 def write_example(features: Mapping[str, bytes | tuple[int, ...]]) -> bytes:
-    """A serialised `tf.train.Example` of bytes and int64-list features, in the order of their names."""
+    """A serialised `tf.train.Example` of bytes and int64-list features, ordered by name."""
     entries = [
         (_cached_entry if len(value) <= _CACHED_BYTES else _entry)(name, value)
         for name, value in sorted(features.items())
@@ -188,7 +191,7 @@ def read_example(record: bytes) -> dict[str, bytes | tuple[int, ...]]:
     return features
 
 
-# -- Chunks ------------------------------------------------------------------------------------------
+# -- Chunks ----------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -257,8 +260,9 @@ def encode_variants(
             if changed is not None:
                 buffer[changed.index, : stop - start] = changed.planes[:, start:stop]
             blob = _compressor().compress(buffer.data)
-            place = {"start": start, "valid": stop - start, "last": stop == num_frames}
-            records[name].append(_encode(blob, meta, **place))
+            records[name].append(
+                _encode(blob, meta, start=start, valid=stop - start, last=stop == num_frames)
+            )
             if changed is not None:
                 buffer[changed.index, : stop - start] = planes[changed.index, start:stop]
     return records

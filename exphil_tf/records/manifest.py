@@ -1,16 +1,17 @@
-"""The manifest: what makes a folder of shards a dataset, and the only thing that training knows of preprocessing.
+"""The manifest: what makes a folder a dataset, and all that training knows of preprocessing.
 
-It is written last, so a folder without one is an unfinished job. It names the schema with one digest per field (a
-mismatch can then say which fields differ), the configuration, every shard with checksum and counts, and what was
-rejected. Its bytes are canonical (sorted keys, no time, no host), so equal inputs, configuration and library versions
-give equal manifests; `games.jsonl` and `rejected.jsonl` beside it hold one line per input file.
+It is written last, so a folder without one is an unfinished job. It names the schema with one
+digest per field (a mismatch can then say which fields differ), the configuration, every shard with
+checksum and counts, and what was rejected. Its bytes are canonical (sorted keys, no time, no host),
+so equal inputs, configuration and library versions give equal manifests; `games.jsonl` and
+`rejected.jsonl` beside it hold one line per input file.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -210,10 +211,11 @@ def _parse(path: Path) -> Manifest:
         raise ManifestError(
             f"{path}: damaged, not JSON: {error}. Preprocess again with --overwrite"
         ) from error
-    version = values.get("format_version") if isinstance(values, dict) else None
+    version = cast(Any, values).get("format_version") if isinstance(values, dict) else None
     if version != FORMAT_VERSION:
         raise IncompatibleDataset(
-            f"{path}: want format version {FORMAT_VERSION}. Received: {version!r:.40}. Preprocess again with --overwrite"
+            f"{path}: want format version {FORMAT_VERSION}. Received: {version!r:.40}. "
+            "Preprocess again with --overwrite"
         )
     try:
         return Manifest.model_validate(values)

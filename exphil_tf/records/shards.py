@@ -1,9 +1,9 @@
 """TFRecord files: framing with CRC32C, atomic writing, checked reading.
 
-A file appears under its name only when it is whole: temporary name in the same folder → write → flush → fsync →
-`os.replace` → fsync of the folder. What a killed process leaves behind begins with `TEMPORARY` and is swept at the
-next start. CRCs catch damaged bytes, but a file cut at a record's border still reads well: counts and the whole
-file's sha256 stand in the manifest for that.
+A file appears under its name only when it is whole: temporary name in the same folder → write →
+flush → fsync → `os.replace` → fsync of the folder. What a killed process leaves behind begins with
+`TEMPORARY` and is swept at the next start. CRCs catch damaged bytes, but a file cut at a record's
+border still reads well: counts and the whole file's sha256 stand in the manifest for that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import google_crc32c
 
@@ -31,13 +31,13 @@ class ShardName(NamedTuple):
 
     split: str
     variant: str
-    index: int
-    count: int
+    number: int
+    total: int
 
     @property
     def path(self) -> str:
-        """File name, `{split}-{variant}-{index:05d}-of-{count:05d}.tfrecord`."""
-        return f"{self.split}-{self.variant}-{self.index:05d}-of-{self.count:05d}.tfrecord"
+        """File name, `{split}-{variant}-{number:05d}-of-{total:05d}.tfrecord`."""
+        return f"{self.split}-{self.variant}-{self.number:05d}-of-{self.total:05d}.tfrecord"
 
     @classmethod
     def parse(cls, path: str) -> ShardName:
@@ -61,7 +61,7 @@ class CorruptShard(ValueError):
 
 
 def _masked_crc(data: bytes) -> int:
-    crc = google_crc32c.value(data)
+    crc = cast(int, google_crc32c.value(data))  # pyright: ignore[reportUnknownMemberType]
     return (crc >> 15 | crc << 17) + _MASK_DELTA & 0xFFFFFFFF
 
 
@@ -98,7 +98,7 @@ def write_file(path: Path, parts: Iterable[bytes]) -> Written:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -1,13 +1,13 @@
 """Counts of a split, gathered game by game: what is pressed, where sticks stand, who plays where.
 
-A *tally* is a JSON-able nest of integers whose sum is meaningful (`SplitStats` as a dict), so tallies of games, batches
-and workers add up in any order to the same total.
+A *tally* is a JSON-able nest of integers whose sum is meaningful (`SplitStats` as a dict), so
+tallies of games, batches and workers add up in any order to the same total.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -87,12 +87,14 @@ def add(one: Any, two: Any) -> Any:
       ValueError: if they are nested differently.
     """
     if isinstance(one, dict) and isinstance(two, dict):
-        return {key: add(one[key], two[key]) if key in one and key in two else one.get(key, two.get(key))
-                for key in sorted({*one, *two})}  # fmt: skip
-    if isinstance(one, list) and isinstance(two, list) and len(one) == len(two):
-        return [a + b for a, b in zip(one, two, strict=True)]
+        left, right = cast(Tally, one), cast(Tally, two)
+        shared = {key: add(left[key], right[key]) for key in left.keys() & right.keys()}
+        merged = left | right | shared
+        return {key: merged[key] for key in sorted(merged)}
+    if isinstance(one, list) and isinstance(two, list):
+        counts, others = cast(list[int], one), cast(list[int], two)
+        if len(counts) == len(others):
+            return [a + b for a, b in zip(counts, others, strict=True)]
     if isinstance(one, int) and isinstance(two, int):
         return one + two
-    raise ValueError(
-        f"tally: want equal nests. Received: {type(one).__name__} and {type(two).__name__}"
-    )
+    raise ValueError(f"tally: want equal nests. Received: {one!r:.40} and {two!r:.40}")

@@ -86,7 +86,7 @@ def _cluster(weights: np.ndarray, num_clusters: int) -> np.ndarray:
 
 
 def _interval_costs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Squared error and mean of readings i…j as one cluster, float64 `[size, size]`; inf if empty."""
+    """Squared error and mean of readings i…j as a cluster, float64 `[size, size]`; inf if empty."""
     readings = np.arange(len(weights))
     sums = [np.concatenate([[0.0], np.cumsum(weights * readings**n)]) for n in (0, 1, 2)]
     count, first, second = (s[None, 1:] - s[:-1, None] for s in sums)  # [i, j]

@@ -1,4 +1,4 @@
-"""Checks a dataset byte by byte against its manifest: checksums, CRCs, counts, stray and missing files."""
+"""Checks a dataset against its manifest: checksums, CRCs, counts, stray and missing files."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from replay_collection import (
     write_collection,
 )
 
-from beam_pipelines.build_dataset import build_dataset, finished, find_replays
+from beam_pipelines.build_dataset import build_dataset, find_replays, finished
 from beam_pipelines.settings import RecordConfig
 from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.features import packing
@@ -145,7 +145,7 @@ def test_noisy_variants_are_seeded_by_game(collection: Collection, tmp_path: Pat
         np.testing.assert_array_equal(rows[0][:, quiet], rows[2][:, quiet])
 
 
-# -- Every file ends somewhere -----------------------------------------------------------------------
+# -- Every file ends somewhere --------------------------------------------------------------------
 
 
 def damaged_collection(folder: Path) -> int:
@@ -211,7 +211,7 @@ def test_nothing_usable_is_still_a_finished_dataset(tmp_path: Path) -> None:
     assert not verify(tmp_path / "data").problems
 
 
-# -- Again -------------------------------------------------------------------------------------------
+# -- Again ----------------------------------------------------------------------------------------
 
 
 def test_finished_datasets_are_left_alone(
