@@ -144,9 +144,7 @@ def test_ten_kills_at_random_updates_and_saves(trainer, tmp_path, flags):
     kills = 0
     while kills < 10:
         kind = draw.choice(["kill_at_update", "kill_at_fsync"])
-        ended = trainer(
-            tmp_path / "b", *flags, "--resume", "auto", **{kind: draw.randint(1, 12)}
-        )
+        ended = trainer(tmp_path / "b", *flags, "--resume", "auto", **{kind: draw.randint(1, 12)})
         if ended.status == 0:  # it came to its end first
             shutil.rmtree(tmp_path / "b/runs")
             continue

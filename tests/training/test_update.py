@@ -52,7 +52,9 @@ def test_sgd_without_momentum_by_hand():
     report = step(updater)
     grad_kernel = 2 * (W * error) @ X / W.sum()
     grad_bias = 2 * (W * error).sum() / W.sum()
-    np.testing.assert_allclose(values(updater)[0][:, 0], kernel[:, 0] - 0.1 * grad_kernel, rtol=1e-4)
+    np.testing.assert_allclose(
+        values(updater)[0][:, 0], kernel[:, 0] - 0.1 * grad_kernel, rtol=1e-4
+    )
     np.testing.assert_allclose(values(updater)[1], bias - 0.1 * grad_bias, rtol=1e-4)
     norm = np.sqrt((grad_kernel**2).sum() + grad_bias**2)
     assert float(report.grad_norm) == pytest.approx(norm, rel=1e-5)
@@ -107,7 +109,9 @@ def test_average_follows_with_its_warmup():
     for done in range(1, 300):
         step(updater)
         decay = min(0.9, done / (done + 10))
-        expected = [decay * e + (1 - decay) * v for e, v in zip(expected, values(updater), strict=True)]
+        expected = [
+            decay * e + (1 - decay) * v for e, v in zip(expected, values(updater), strict=True)
+        ]
         if done in (1, 50, 299):
             for (_, average), value in zip(updater.averages(), expected, strict=True):
                 np.testing.assert_allclose(average.numpy(), value, rtol=1e-4, atol=1e-6)
@@ -138,9 +142,7 @@ def test_nothing_changes_where_something_is_not_finite(bad, where, jit):
     else:
         loss = loss * bad
 
-    report = tf.function(
-        lambda: updater.update(grads, loss=loss, weight=weight), jit_compile=jit
-    )()
+    report = tf.function(lambda: updater.update(grads, loss=loss, weight=weight), jit_compile=jit)()
     assert not bool(report.applied)
     for name, v in updater.state().items():
         np.testing.assert_array_equal(v.numpy(), before[0][name], err_msg=name)
@@ -169,7 +171,12 @@ def test_weight_decay_pulls_kernels_only():
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_grad_norm": -1.0}, {"accumulation_steps": 0}, {"ema_decay": 1.0}, {"weight_decay": -1.0}],
+    [
+        {"max_grad_norm": -1.0},
+        {"accumulation_steps": 0},
+        {"ema_decay": 1.0},
+        {"weight_decay": -1.0},
+    ],
 )
 def test_wrong_values_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):

@@ -1,8 +1,8 @@
 """Runs the train command in forked children of a process that has imported TensorFlow once.
 
 An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
-Protocol: one JSON object a line on stdin (`argv`, `cwd`, `faults`), one on stdout (`status`: exit code,
-or minus the signal; `output`; `seconds`).
+Protocol: one JSON object a line on stdin (`argv`, `cwd`, `faults`), one on stdout (`status`: exit
+code, or minus the signal; `output`; `seconds`).
 
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
@@ -27,8 +27,7 @@ from exphil_tf.training import console, imitation
 
 
 def install(faults):
-    plain_train, plain_fsync, plain_build = imitation.Imitation.train, os.fsync, None
-    del plain_build
+    plain_train, plain_fsync = imitation.Imitation.train, os.fsync
     counts = {"update": 0, "fsync": 0}
 
     def patched_train(self, batch, *, is_last=True):
