@@ -23,8 +23,9 @@ from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInf
 from exphil_tf.replays.columns import stage_columns
 from exphil_tf.replays.writer import write_slp
 from exphil_tf.sim import toy
+from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, STATS
 from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
-from exphil_tf.sim.toy import STATS, Inputs, ToyWorld
+from exphil_tf.sim.toy import Inputs, ToyWorld
 
 _FPS = 60
 _LOOPED_FRAMES = 60
@@ -104,7 +105,7 @@ def _no_buttons(world: ToyWorld) -> np.ndarray:
 
 def _observe(world: ToyWorld, inputs: Inputs) -> dict[str, np.ndarray]:
     """One frame of schema columns, `[games, 2]` each, in whatever dtype."""
-    is_idle = toy.GROUND_FREE[world.action] | toy.AIR_FREE[world.action]
+    is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
     loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
     values = {
         "p.percent": world.percent,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exphil_tf.sim.toy import AIR_FREE, GO_FRAME, GROUND_FREE, IS_ATTACK, Action, Inputs, ToyWorld
+from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, IS_ATTACK, Action
+from exphil_tf.sim.toy import GO_FRAME, Inputs, ToyWorld
 
 APPROACH, SPACE, WAIT = range(3)
 _A, _B, _X, _Y, _Z, _L, _R, _D_UP = range(8)

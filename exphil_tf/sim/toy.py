@@ -13,15 +13,31 @@ calls however many matches there are.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.stages import GEOMETRY
 from exphil_tf.melee.types import FIRST_FRAME
+from exphil_tf.sim.moves import (
+    AERIALS,
+    AIR_FREE,
+    DAMAGE,
+    DEAD,
+    DURATION,
+    FIXED,
+    GROUND_FREE,
+    IS_ATTACK,
+    LANDS,
+    MOVE_TABLE,
+    MOVES,
+    SHIELDING,
+    STATS,
+    Action,
+    Stats,
+    set_of,
+)
 
 GO_FRAME = -39
 STOCKS = 4
@@ -29,159 +45,6 @@ MAX_SHIELD = 60.0
 _HITLAG_MAX = 20
 _RESPAWN_HEIGHT = 45.0
 _UP_B_FRAMES = 26
-
-
-class Action:
-    """The action states that the toy knows, by libmelee's names and numbers.
-
-    Plain integers: looking a member of an Enum up costs as much as a small numpy call.
-    """
-
-    DEAD_DOWN = 0
-    DEAD_LEFT = 1
-    DEAD_RIGHT = 2
-    DEAD_UP = 3
-    ON_HALO_DESCENT = 12
-    ON_HALO_WAIT = 13
-    STANDING = 14
-    WALK_SLOW = 15
-    WALK_MIDDLE = 16
-    WALK_FAST = 17
-    TURNING = 18
-    DASHING = 20
-    RUNNING = 21
-    RUN_BRAKE = 23
-    KNEE_BEND = 24
-    JUMPING_FORWARD = 25
-    JUMPING_BACKWARD = 26
-    JUMPING_ARIAL_FORWARD = 27
-    FALLING = 29
-    DEAD_FALL = 35
-    TUMBLING = 38
-    CROUCHING = 40
-    LANDING = 42
-    LANDING_SPECIAL = 43
-    DAMAGE_NEUTRAL_2 = 79
-    DAMAGE_AIR_2 = 85
-    DAMAGE_FLY_NEUTRAL = 88
-    SHIELD_START = 178
-    SHIELD = 179
-    SHIELD_RELEASE = 180
-    SHIELD_STUN = 181
-    SHIELD_BREAK_TEETER = 211
-    ENTRY = 322
-    ENTRY_END = 324
-    UP_B = 367
-
-
-class Stats(NamedTuple):
-    """A character in game units and frames, close to the real values."""
-
-    weight: float
-    gravity: float
-    fall: float
-    fast_fall: float
-    jump: float
-    short_hop: float
-    air_jump: float
-    dash: float
-    run: float
-    walk: float
-    air_accel: float
-    air_max: float
-    traction: float
-    jumpsquat: float
-    reach: float
-    """Length of its attacks, as a multiple of the table's."""
-
-
-_STATS_TABLE = """
-FOX       75 .230 2.8 3.4 3.7 2.1 4.4 1.9 2.2 1.60 .08 0.83 .08 3 0.9
-FALCO     80 .170 3.1 3.5 4.1 1.9 3.8 1.9 1.5 1.40 .07 0.83 .08 5 1.0
-MARTH     87 .085 2.2 2.5 2.4 1.5 2.1 1.5 1.8 1.60 .05 0.90 .06 4 1.4
-MEWTWO    85 .080 1.5 2.3 2.0 1.4 2.0 1.4 1.4 1.15 .06 1.20 .04 5 1.2
-CPTFALCON 104 .13 2.9 3.5 3.1 1.9 2.8 2.0 2.3 0.85 .06 1.12 .08 4 1.1
-SHEIK     90 .120 2.1 3.0 2.8 2.1 2.8 1.7 1.8 1.20 .07 0.80 .08 3 1.0
-"""
-STATS: dict[Character, Stats] = {
-    Character[name]: Stats(*map(float, values))
-    for name, *values in map(str.split, _STATS_TABLE.strip().splitlines())
-}
-
-
-class Move(NamedTuple):
-    """An attack: active from `first` to `last` frame, a box relative to the attacker, its force."""
-
-    action: int
-    first: int
-    last: int
-    total: int
-    back: float
-    front: float
-    low: float
-    high: float
-    damage: float
-    base: float
-    growth: float
-    angle: float
-
-
-MOVES: dict[str, Move] = {
-    "jab": Move(44, 3, 5, 16, -2, 12, -2, 14, 4, 10, 60, 70),
-    "dash_attack": Move(50, 5, 13, 35, -2, 14, -2, 14, 8, 40, 80, 60),
-    "ftilt": Move(53, 6, 9, 28, 0, 16, -2, 14, 9, 15, 90, 40),
-    "utilt": Move(56, 5, 11, 26, -8, 11, 0, 28, 9, 30, 110, 88),
-    "dtilt": Move(57, 6, 9, 24, 0, 17, -3, 8, 9, 25, 100, 75),
-    "fsmash": Move(60, 12, 16, 42, 0, 20, -2, 16, 16, 30, 100, 38),
-    "usmash": Move(63, 8, 14, 42, -8, 12, 0, 32, 15, 30, 100, 85),
-    "down_b": Move(360, 1, 4, 22, -9, 9, -4, 10, 5, 40, 60, 35),
-    "dsmash": Move(64, 6, 12, 45, -16, 16, -2, 10, 13, 30, 90, 28),
-    "nair": Move(65, 4, 20, 40, -11, 11, -8, 14, 10, 20, 90, 45),
-    "fair": Move(66, 6, 18, 38, 0, 15, -8, 12, 9, 20, 95, 42),
-    "bair": Move(67, 5, 15, 36, -16, 0, -6, 12, 12, 20, 100, 40),
-    "uair": Move(68, 6, 12, 34, -9, 9, 2, 30, 11, 20, 100, 80),
-    "dair": Move(69, 7, 20, 40, -7, 7, -18, 4, 9, 20, 80, 75),
-}
-_MOVES = tuple(MOVES.values())
-_AERIALS = (65, 69)
-_NUM_ACTIONS = 512
-
-
-def _move_table(field: str) -> np.ndarray:
-    table = np.zeros(_NUM_ACTIONS)
-    for move in _MOVES:
-        table[move.action] = getattr(move, field)
-    return table
-
-
-_TABLE = {name: _move_table(name) for name in Move._fields}
-IS_ATTACK = _TABLE["total"] > 0
-"""bool `[512]`: the action is one of the toy's attacks."""
-
-
-@functools.cache
-def _set_of(*actions: int) -> np.ndarray:
-    """Bool `[512]`: membership in a set of actions."""
-    table = np.zeros(_NUM_ACTIONS, bool)
-    table[list(actions)] = True
-    return table
-
-
-GROUND_FREE = _set_of(14, 15, 16, 17, 18, 20, 21, 23, 40)
-"""bool `[512]`: on the ground and free to act."""
-AIR_FREE = _set_of(25, 26, 27, 29, 38)
-"""bool `[512]`: in the air and free to act."""
-_LANDS = AIR_FREE | _set_of(35, 65, 66, 67, 68, 69, 79, 85, 88, 367)
-_DAMAGE = _set_of(79, 85, 88)
-_DURATION = np.where(IS_ATTACK, _TABLE["total"], 1e9)
-"""Frames after which an action ends by itself."""
-for _action, _frames in ((42, 4), (43, 20), (180, 15), (211, 150), (18, 8), (23, 12)):
-    _DURATION[_action] = _frames
-_DURATION[70:75] = 15
-_DEAD = _set_of(0, 1, 2, 3)
-_HALO = _set_of(12, 13)
-_SHIELDING = _set_of(178, 179, 181)
-_FIXED = _DEAD | _HALO | _set_of(322, 324)
 
 
 @dataclass
@@ -276,14 +139,14 @@ class ToyWorld:
         self._set(np.full_like(self.on_ground, self.frame == GO_FRAME - 1), Action.STANDING)
 
     def _is(self, *actions: int) -> np.ndarray:
-        return _set_of(*actions)[self.action]
+        return set_of(*actions)[self.action]
 
     def _end_actions(self, live: np.ndarray, inputs: Inputs) -> None:
         """What ends by itself: attacks, landings, hitstun, shields, deaths."""
         idle = np.where(self.on_ground, Action.STANDING, Action.FALLING)
-        self._set(live & (self.timer > _DURATION[self.action]), idle)
+        self._set(live & (self.timer > DURATION[self.action]), idle)
         self._leave_jumpsquat(live, inputs)
-        damage = live & _DAMAGE[self.action]
+        damage = live & DAMAGE[self.action]
         self.hitstun -= damage & (self.hitstun > 0)
         over = damage & (self.hitstun == 0)
         self._set(over, np.where(self.on_ground, Action.STANDING, Action.TUMBLING))
@@ -308,7 +171,7 @@ class ToyWorld:
         self._set(leaves, np.where(back, Action.JUMPING_BACKWARD, Action.JUMPING_FORWARD))
 
     def _respawn(self, live: np.ndarray, inputs: Inputs) -> None:
-        appears = live & _DEAD[self.action] & (self.timer > 60) & (self.stock > 0)
+        appears = live & DEAD[self.action] & (self.timer > 60) & (self.stock > 0)
         self._set(appears, Action.ON_HALO_DESCENT)
         self.x = np.where(appears, np.array([-20.0, 20.0]), self.x)
         self.facing = np.where(appears, np.array([1, -1]), self.facing)
@@ -418,9 +281,9 @@ class ToyWorld:
         pull = np.where(free, 0.25, stats["traction"])
         on_ground = self.vx + np.clip(target - self.vx, -pull, pull)
         drift = np.where(np.abs(inputs.main_x) > 0.25, inputs.main_x * stats["air_accel"], 0)
-        drift *= ~_DAMAGE[self.action]
+        drift *= ~DAMAGE[self.action]
         in_air = np.clip(self.vx * 0.99 + drift, -stats["air_max"] * 1.4, stats["air_max"] * 1.4)
-        moves = live & ~_FIXED[self.action]
+        moves = live & ~FIXED[self.action]
         self.vx = np.where(moves, np.where(ground, on_ground, in_air), np.where(live, 0, self.vx))
         fast = (inputs.main_y < -0.65) & (self.vy < 0) & (AIR_FREE | IS_ATTACK)[self.action]
         fallen = np.where(
@@ -436,7 +299,7 @@ class ToyWorld:
         self._shrink_shield(live, inputs)
 
     def _shrink_shield(self, live: np.ndarray, inputs: Inputs) -> None:
-        up = _SHIELDING[self.action]
+        up = SHIELDING[self.action]
         change = np.where(up, -0.28 * np.maximum(inputs.shoulder, 0.3), 0.07)
         self.shield = np.clip(self.shield + change * live, 0, MAX_SHIELD)
         broken = up & (self.shield <= 0)
@@ -447,20 +310,20 @@ class ToyWorld:
         over = np.abs(self.x) <= self.edge
         falls = self.vy + self.ky <= 0
         lands = live & ~self.on_ground & over & above & (self.y <= 0) & falls
-        lands &= _LANDS[self.action]
-        is_aerial = (self.action >= _AERIALS[0]) & (self.action <= _AERIALS[1])
+        lands &= LANDS[self.action]
+        is_aerial = (self.action >= AERIALS[0]) & (self.action <= AERIALS[1])
         # The five landings follow the five aerials at the same distance.
         is_special = self._is(Action.DEAD_FALL, Action.UP_B)
         landing = np.where(is_aerial, self.action + 5, Action.LANDING)
         landing = np.where(is_special, Action.LANDING_SPECIAL, landing)
-        hurt = _DAMAGE[self.action]
+        hurt = DAMAGE[self.action]
         self.on_ground |= lands
-        self.y = np.where(lands | (self.on_ground & ~_FIXED[self.action]), 0.0, self.y)
+        self.y = np.where(lands | (self.on_ground & ~FIXED[self.action]), 0.0, self.y)
         self.vy, self.ky = np.where(lands, 0, self.vy), np.where(lands, 0, self.ky)
         self.jumps = np.where(lands, 2, self.jumps)
         self._recovered &= ~lands
         self._set(lands & ~hurt, landing)
-        slips = live & self.on_ground & ~over & ~_FIXED[self.action]
+        slips = live & self.on_ground & ~over & ~FIXED[self.action]
         self.on_ground &= ~slips
         self.jumps = np.where(slips, 1, self.jumps)
         keeps = hurt | is_special
@@ -469,7 +332,7 @@ class ToyWorld:
     # -- Hits and deaths ---------------------------------------------------------------------------
 
     def _hit(self) -> None:
-        at = {name: table[self.action] for name, table in _TABLE.items()}
+        at = {name: table[self.action] for name, table in MOVE_TABLE.items()}
         active = IS_ATTACK[self.action] & (self.timer >= at["first"]) & (self.timer <= at["last"])
         active &= ~self._has_hit & (self.hitlag == 0)
         other = (slice(None), slice(None, None, -1))
@@ -478,13 +341,13 @@ class ToyWorld:
         reach = self.stats["reach"]
         inside = (ahead > at["back"] * reach - 2) & (ahead < at["front"] * reach + 4)
         inside &= (above > at["low"] * reach - 4) & (above < at["high"] * reach)
-        hurtable = ~_FIXED[self.action] & (self.safe == 0)
+        hurtable = ~FIXED[self.action] & (self.safe == 0)
         hits = active & inside & hurtable[other]
         if not hits.any():
             return
         self._has_hit |= hits
         taken, damage = hits[other], at["damage"][other]
-        blocked = taken & _SHIELDING[self.action]
+        blocked = taken & SHIELDING[self.action]
         lag = np.where(
             hits | taken, np.floor(np.maximum(at["damage"] * hits, damage * taken) / 3) + 3, 0
         )
@@ -520,7 +383,7 @@ class ToyWorld:
             self.x > zones["right"],
             (self.y > zones["top"]) & (self.ky > 0),
         ]
-        dies = live & np.any(sides, axis=0) & ~_FIXED[self.action]
+        dies = live & np.any(sides, axis=0) & ~FIXED[self.action]
         if not dies.any():
             return
         names = [Action.DEAD_DOWN, Action.DEAD_LEFT, Action.DEAD_RIGHT, Action.DEAD_UP]

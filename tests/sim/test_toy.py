@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.sim.moves import STATS, Action
 from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
-from exphil_tf.sim.toy import GO_FRAME, STATS, STOCKS, Action, Inputs, ToyWorld
+from exphil_tf.sim.toy import GO_FRAME, STOCKS, Inputs, ToyWorld
 
 STICKS = ("main_x", "main_y", "c_x", "c_y")
 FOX, MARTH = int(Character.FOX), int(Character.MARTH)
