@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import enum
 import errno
+import functools
 import importlib
 import inspect
 import json
@@ -621,9 +622,14 @@ def owner(cls: type, option: Option) -> type:
     return cls
 
 
+@functools.cache
+def resolved(cls: type, argv: tuple[str, ...]) -> dict[str, object]:
+    return to_dict(load(cls, argv, env={}))
+
+
 def changed_by(cls: type, option: Option, base: list[str]) -> set[str]:
     """Names that change when the option does; empty if no value tried was accepted."""
-    before = to_dict(load(cls, base, env={}))
+    before = resolved(cls, tuple(base))
     for attempt in other_values(option, before[option.name]):
         try:
             after = to_dict(load(cls, [*base, *attempt], env={}))
@@ -638,7 +644,7 @@ def changed_by(cls: type, option: Option, base: list[str]) -> set[str]:
 def test_every_flag_changes_the_configuration_and_only_what_it_names(command):
     for cls in command_configs(command):
         bases = [required(cls) + either for either in EITHER_OR.get(command, [[]])]
-        visible = to_dict(load(cls, bases[0], env={}))
+        visible = resolved(cls, tuple(bases[0]))
         for option in config.options(cls).values():
             if not option.is_positional and option.name in visible:
                 changes = [changed_by(cls, option, base) for base in bases]
