@@ -146,10 +146,7 @@ def advice(facts: dict[str, Any]) -> list[str]:
     """What to do about a collection, most important first; one sentence each."""
     lines: list[str] = []
     if not facts["usable_games"]:
-        lines.append(
-            "No game can be used as it is: see the reasons above; --include-cpus admits games "
-            "against computer players."
-        )
+        lines.append("No game can be used with the default options: see the exclusions above.")
     elif facts["usable_games"] < 100:
         lines.append(
             f"{facts['usable_games']} games teach a policy little beyond movement; "

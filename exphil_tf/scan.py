@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     from beam_pipelines.scan import inspect_collection, report
 
     require_known(beam_flags, own_flags=[option.flag for option in options(ScanConfig).values()])
-    everything = FilterConfig(include_cpus=True)
+    everything = FilterConfig(include_cpus=True, min_frames=1)
     job = DatasetConfig(
         replays=config.replays, output=".", filters=everything, worker=config.worker
     )
