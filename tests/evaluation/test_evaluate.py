@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from exphil_tf import evaluate, preprocess, samples
-from exphil_tf.checkpoints import atomic
+from exphil_tf.checkpoints import atomic, provenance
 from exphil_tf.checkpoints.policy import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.config import UserError
 from exphil_tf.data import input as data_input
@@ -17,6 +18,14 @@ from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.records.manifest import MANIFEST, load_manifest
 from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy import Policy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_commit():
+    """The same commit all along, even if somebody commits while the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "git_commit", lambda: "0" * 40)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +105,8 @@ def test_figures_do_not_depend_on_how_frames_are_read(values, run, dataset, tmp_
 
 
 def test_a_repeated_evaluation_writes_the_same_bytes(values, run, dataset, report_dir, tmp_path):
-    assert measured(run, dataset, tmp_path) == values
+    # Of the bundle, this time, instead of the run that holds it.
+    assert measured(run / "policy", dataset, tmp_path) == values
     for file in ("evaluation.json", "evaluation.html"):
         assert (tmp_path / file).read_bytes() == (report_dir / file).read_bytes()
 
@@ -118,17 +128,35 @@ def test_provenance_names_weights_and_data_by_content(values, run, dataset):
 
 def test_its_own_dataset_and_delay_are_recognised(dataset, tmp_path):
     digest = atomic.sha256(dataset / MANIFEST)
-    run = make_run(
-        tmp_path / "late",
-        delay=Delay(frames=5, trained_min=5, trained_max=5),
-        provenance={"data": {"manifest_sha256": digest}},
-    )
-    found = measured(run, dataset, tmp_path / "out")["provenance"]
+    delay = Delay(frames=5, trained_min=5, trained_max=5)
+    run = make_run(tmp_path / "late", delay=delay, provenance={"data": {"manifest_sha256": digest}})
+    found = measured(run, dataset, tmp_path / "out", "--limit-frames", "1")["provenance"]
     assert found["frame_delay"] == 5
-    assert "games that it was not trained on" in found["measured_on"]
-    found = measured(run, dataset, tmp_path / "out", "--split", "train", "--frame-delay", "2")
-    assert found["provenance"]["frame_delay"] == 2
-    assert "which it was trained on" in found["provenance"]["measured_on"]
+    assert found["measured_on"].endswith("games that it was not trained on")
+
+
+@pytest.mark.parametrize(
+    ("split", "is_its_own", "said"),
+    [
+        ("train", True, "which it was trained on"),
+        ("test", True, "games that it was not trained on"),
+        ("train", False, "another dataset than it was trained on"),
+    ],
+)
+def test_what_was_measured_is_said(split, is_its_own, said):
+    assert evaluate._measured_on(split, "mine", is_its_own) == f"the {split} split of mine, {said}"
+
+
+def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
+    manifest = load_manifest(dataset)
+    info = PolicyInfo(config=PolicyConfig(), delay=Delay(frames=60))
+    options = {"run": Path(), "data": dataset, "burn_in": 100}
+    config = evaluate._input_config(evaluate.EvaluateConfig(**options), info, manifest)
+    # Chunks of 256 frames, an overlap of 128: 67 are left for the burn-in.
+    assert (config.window_size, config.burn_in, config.frame_delay) == (256, 67, 60)
+    options |= {"unroll_frames": 20, "frame_delay": 3}
+    config = evaluate._input_config(evaluate.EvaluateConfig(**options), info, manifest)
+    assert (config.window_size, config.burn_in, config.frame_delay) == (20, 19, 3)
 
 
 def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
@@ -156,11 +184,6 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
     assert str(output / "evaluation.html") in printed
     # The bundle is as it was, its checksums included.
     load_policy(run / "policy")
-
-
-def test_the_bundle_itself_can_be_given(run, dataset, tmp_path):
-    values = measured(run / "policy", dataset, tmp_path, "--limit-frames", "1")
-    assert values["provenance"]["run"] == "tiny"
 
 
 # -- Bad input -------------------------------------------------------------------------------------
