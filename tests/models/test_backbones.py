@@ -32,7 +32,8 @@ def make(name: str, **options):
 @pytest.mark.parametrize("check", contracts.TEMPORAL_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name, check):
-    check(make(name))
+    # Compiling is slow, and one layer shows as much.
+    check(make(name, num_layers=1 if check is contracts.compiles else 2))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -113,7 +113,7 @@ def test_call_is_an_unroll_from_the_start():
 
 
 def test_learns_a_batch_by_heart_in_a_compiled_step():
-    policy = Policy(config(), seed=0)
+    policy = Policy(config("mlp"), seed=0)
     inputs = batch(policy)
     optimizer = keras.optimizers.Adam(1e-2)
     optimizer.build(policy.trainable_variables)
@@ -132,6 +132,29 @@ def test_learns_a_batch_by_heart_in_a_compiled_step():
     assert losses[-1] < 4
     moved = [np.abs(np.asarray(w)).max() for w in policy.trainable_variables]
     assert np.isfinite(moved).all()
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+def test_step_graph_has_only_operations_that_onnx_has(backbone):
+    policy = Policy(config(backbone))
+    inputs = batch(policy)
+    graph = (
+        tf.function(policy.step)
+        .get_concrete_function(
+            frame(inputs["columns"], 0),
+            frame(inputs["prev_action"], 0),
+            policy.initial_state(BATCH),
+            is_resetting=inputs["is_resetting"][:, 0],
+            uniforms=tf.zeros((BATCH, policy.num_uniforms)),
+            temperature=tf.constant(1.0),
+        )
+        .graph
+    )
+    used = {operation.type for operation in graph.get_operations()}
+    assert len(used) > 10
+    lacking = {"Bitcast", "Erfc", "While", "StatelessWhile", "If", "StatelessIf", "PyFunc"}
+    assert not used & lacking
+    assert not {name for name in used if "Random" in name or "Xla" in name or "TensorList" in name}
 
 
 def test_bfloat16_trains_with_float32_logits_and_state():
