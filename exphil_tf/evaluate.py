@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
@@ -88,14 +86,14 @@ def main(argv: Sequence[str]) -> int:
     # TensorFlow takes seconds to import: mistakes above are answered at once.
     with quiet_import():
         from exphil_tf.checkpoints.policy import load_policy
-        from exphil_tf.evaluation import report
+        from exphil_tf.evaluation import report, table
 
     policy, info = load_policy(bundle)
     began = time.monotonic()
     evaluation = _measure(config, console, policy=policy, info=info, manifest=manifest)
     output = config.output or _run_folder(bundle) / "evaluation" / config.split
     paths = report.write(evaluation, output)
-    _print(console, evaluation)
+    table.show(console, evaluation)
     console.print(
         f"{evaluation.policy.frames:,} frames in {time.monotonic() - began:.0f} s", markup=False
     )
@@ -112,14 +110,21 @@ def _bundle(run_folder: Path) -> Path:
 
     Raises: UserError: if there is none (66).
     """
-    for folder in (run_folder / "policy", run_folder):
-        if (folder / "config.json").is_file() and (folder / "weights.safetensors").is_file():
-            return folder
+    # A run's folder has a config.json too, so a bundle given by itself must show its weights.
+    if (run_folder / "policy" / "config.json").is_file():
+        return run_folder / "policy"
+    if (run_folder / "config.json").is_file() and (run_folder / "weights.safetensors").is_file():
+        return run_folder
     if not run_folder.is_dir():
         raise UserError(
             f"{run_folder}: no such folder",
             "Give the folder of a run, such as runs/NAME.",
             exit_code=EXIT_NO_INPUT,
+        )
+    if run_folder.resolve().name.startswith("step-"):
+        raise UserError(
+            f"{run_folder}: a checkpoint, which holds the state of training and no policy",
+            "Give its run's folder, whose policy/ is the best so far.",
         )
     raise UserError(
         f"{run_folder}: holds no policy yet (no policy/config.json with its weights)",
@@ -206,8 +211,12 @@ def _measure(
         "burn_in": inputs.burn_in,
         "frame_delay": inputs.frame_delay,
         "baseline_frames": fit.frames,
+        "trained_delay": f"{info.delay.trained_min} to {info.delay.trained_max}",
         "parameters": policy.num_parameters,
     }
+    if not info.delay.trained_min <= inputs.frame_delay <= info.delay.trained_max:
+        text = f"note: measured at delay {inputs.frame_delay}, trained for"
+        console.print(f"{text} {provenance['trained_delay']}", markup=False)
     curves = read_curves(_run_folder(_bundle(config.run)) / LOG_NAME)
     return Evaluation(provenance, metrics, scores, curves)
 
@@ -286,43 +295,6 @@ def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
             console.print(f"measured {frames:,} of about {total:,} frames", markup=False)
 
     yield line
-
-
-def _print(console: Console, evaluation: Evaluation) -> None:
-    from exphil_tf.evaluation.findings import findings
-
-    run_name, games = (evaluation.provenance[key] for key in ("run", "measured_on"))
-    console.print(f"{run_name}: nats per frame on {games}", markup=False)
-    console.print(_table(evaluation))
-    marks = {"good": "+", "bad": "!", "note": "-"}
-    for finding in findings(evaluation):
-        console.print(f" {marks[finding.kind]} {finding.text}", markup=False)
-
-
-def _table(evaluation: Evaluation) -> Table:
-    """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
-    from exphil_tf.evaluation.results import HEAD_TITLES
-
-    names = ["policy", *evaluation.baselines]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for name in (*names, "vs best", "acc %", "best's", "ECE %"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
-        values = {name: evaluation.nll(name, head) for name in names}
-        best = min(values.values())
-        cells = [f"[bold]{v:.4f}[/]" if v == best else f"{v:.4f}" for v in values.values()]
-        if head is None:
-            table.add_section()
-        shares = _shares(evaluation, head) if head else ()
-        table.add_row(label, *cells, evaluation.versus(head), *shares)
-    return table
-
-
-def _shares(evaluation: Evaluation, head: str) -> list[str]:
-    row = evaluation.policy.heads[head]
-    values = (row.accuracy, evaluation.best_accuracy(head), row.ece)
-    return [f"{100 * value:.1f}" for value in values]
 
 
 if __name__ == "__main__":

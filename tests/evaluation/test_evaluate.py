@@ -193,6 +193,8 @@ def test_missing_folders(run, dataset, tmp_path):
     assert "no such folder" in refused(66, tmp_path / "none", "--data", dataset)
     (tmp_path / "empty").mkdir()
     assert "holds no policy yet" in refused(66, tmp_path / "empty", "--data", dataset)
+    (tmp_path / "step-00000010").mkdir()
+    assert "run's folder" in refused(2, tmp_path / "step-00000010", "--data", dataset)
     assert "exphil_tf.preprocess" in refused(66, run, "--data", tmp_path / "none")
     assert "not a finished dataset" in refused(65, run, "--data", tmp_path / "empty")
 
@@ -250,6 +252,8 @@ def test_damaged_bundles(run, dataset, tmp_path):
     content[-3] ^= 0x10
     weights.write_bytes(content)
     assert "sha256 differs" in refused(65, broken, "--data", dataset)
+    weights.unlink()
+    assert "missing" in refused(65, broken, "--data", dataset)
 
 
 def test_a_bundle_of_another_schema(run, dataset, tmp_path):

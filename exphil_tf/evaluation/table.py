@@ -1,0 +1,43 @@
+"""An evaluation on the terminal: the table of heads and the sentences about it."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from exphil_tf.evaluation.findings import findings
+from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+
+_MARKS = {"good": "+", "bad": "!", "note": "-"}
+
+
+def show(console: Console, evaluation: Evaluation) -> None:
+    """Prints the table and the findings."""
+    run_name, games = (evaluation.provenance[key] for key in ("run", "measured_on"))
+    console.print(f"{run_name}: nats per frame on {games}", markup=False)
+    console.print(_table(evaluation))
+    for finding in findings(evaluation):
+        console.print(f" {_MARKS[finding.kind]} {finding.text}", markup=False)
+
+
+def _table(evaluation: Evaluation) -> Table:
+    """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
+    names = ["policy", *evaluation.baselines]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for name in (*names, "vs best", "acc %", "best's", "ECE %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
+        values = {name: evaluation.nll(name, head) for name in names}
+        best = min(values.values())
+        cells = [f"[bold]{v:.4f}[/]" if v == best else f"{v:.4f}" for v in values.values()]
+        if head is None:
+            table.add_section()
+        shares = _shares(evaluation, head) if head else ()
+        table.add_row(label, *cells, evaluation.versus(head), *shares)
+    return table
+
+
+def _shares(evaluation: Evaluation, head: str) -> list[str]:
+    row = evaluation.policy.heads[head]
+    values = (row.accuracy, evaluation.best_accuracy(head), row.ece)
+    return [f"{100 * value:.1f}" for value in values]
