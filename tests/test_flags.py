@@ -1,0 +1,457 @@
+"""Every flag of the train command changes the resolved options and the thing that it names.
+
+`TABLE` has one row per option: flags that set the stage, the flag itself, and a *probe* that looks
+at the thing. The probe's answer must differ with the flag. An option without a row fails the test, so
+no flag can be added that does nothing.
+"""
+
+import contextlib
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from exphil_tf import train
+from exphil_tf.config import PRESETS, load, preset_names, to_dict
+from exphil_tf.data import input as data_input
+from exphil_tf.data.sampling import describe
+from exphil_tf.errors import UserError
+from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.options import options
+from exphil_tf.training import losses, run_folder, session
+from exphil_tf.training.batches import policy_inputs, unroll
+from exphil_tf.training.early_stopping import Progress
+from exphil_tf.training.loop import Horizon, Loop, Outcome
+from exphil_tf.training.optimizers import build_optimizer
+from exphil_tf.training.options import TrainConfig, resolve
+from exphil_tf.training.run_folder import Target
+from exphil_tf.training.schedules import Schedule
+from exphil_tf.training.session import Session
+from exphil_tf.training.state import Position
+from exphil_tf.training.update import Updater
+from models.policy import Policy
+
+SMALL = ("--hidden", "8", "--num-layers", "1", "--head-hidden", "4", "--action-dim", "4")
+MLP = (*SMALL, "--backbone", "mlp")
+MAMBA = (*SMALL, "--backbone", "mamba")
+ATTENTION = (*SMALL, "--backbone", "sliding_window", "--num-heads", "2")
+BATCH, TIME = 2, 6
+
+
+def parsed(*flags: str) -> TrainConfig:
+    return load(TrainConfig, ["--data", "dataset", *flags], env={}, presets=PRESETS)
+
+
+# -- Probes: what the thing that a flag names says -------------------------------------------------
+
+
+def preprocessing(config):
+    """What preprocessing of --replays would be asked for."""
+    return to_dict(train._dataset_config(config, output="x"))
+
+
+def grid(config):
+    """How games are cut into unrolls, and with which delays."""
+    return config.input.grid(chunk=2048, overlap=256, training=True)
+
+
+def fake_batch():
+    rng = np.random.default_rng(0)
+    actions = rng.integers(0, 40, (BATCH, TIME + 1, ACTION_BYTES)).astype(np.uint8)
+    return {
+        "state": tf.zeros((BATCH, TIME, ROW_BYTES), tf.uint8),
+        "actions": tf.constant(actions),
+        "weight": tf.ones((BATCH, TIME)),
+        "is_resetting": tf.repeat(tf.range(TIME)[None] == 0, BATCH, 0),
+        "name": tf.zeros(BATCH, tf.int32),
+    }
+
+
+def network(config):
+    """Weights by shape and, as some options have none, the operations of a training unroll."""
+    policy = Policy(config.policy(), seed=0)
+    inputs = policy_inputs(fake_batch(), policy.config.head.codec)
+
+    def forward():
+        with tf.GradientTape() as tape:
+            loss = sum(tf.reduce_sum(v) for v in unroll(policy, inputs, training=True).values())
+        return tape.gradient(loss, [v.value for v in policy.trainable_variables])
+
+    graph = tf.function(forward, autograph=False).get_concrete_function().graph
+    operations = sorted(f"{o.type} {[t.shape for t in o.outputs]}" for o in graph.get_operations())
+    return [tuple(v.shape) for v in policy.weights], operations
+
+
+def shapes(config):
+    """Weights by shape."""
+    return [tuple(v.shape) for v in Policy(config.policy(), seed=0).weights]
+
+
+def loss(config):
+    """The optimised loss of fixed logits."""
+    rng = np.random.default_rng(0)
+    sizes = config.policy().head.codec.sizes
+    logits = {n: rng.normal(size=(1, 9, k)).astype(np.float32) for n, k in sizes.items()}
+    targets = {n: np.ones((1, 9), np.int32) for n in sizes} | {
+        "buttons": np.ones((1, 9, 8), np.int32)
+    }
+    weight = losses.button_weights(config.loss.button_pos_weight, [0.1] * 8)
+    found = losses.optimised(logits, targets, config=config.loss, pos_weight=weight)
+    return np.round(np.asarray(found), 4).tolist()
+
+
+def learning_rate(config):
+    """The schedule over 40 steps."""
+    schedule = Schedule(config.schedule, total_steps=40)
+    return [round(float(schedule(step)), 9) for step in range(40)]
+
+
+def update(config):
+    """Weights, averages and state after two updates (and four accumulations) of a kernel."""
+    import keras
+
+    variables = [keras.Variable(np.full((2, 2), 0.5, np.float32), name="kernel")]
+    optimizer = build_optimizer(config.optimizer, 0.1, variables)
+    updater = Updater(variables, optimizer, config.optimizer)
+    for scale in (1.0, -2.0):
+        gradients = [tf.constant([[3.0, 1.0], [-2.0, 0.5]]) * scale]
+        amounts = {"loss": tf.constant(1.0), "weight": tf.constant(1.0)}
+        if updater.is_accumulating:
+            updater.accumulate(gradients, **amounts)
+        else:
+            updater.update(gradients, **amounts)
+    values = {name: np.round(v.numpy(), 6).tolist() for name, v in updater.state().items()}
+    return values, np.round(variables[0].numpy(), 6).tolist()
+
+
+def stopping(config):
+    """What becomes of a sequence of losses."""
+    progress, seen = Progress(), []
+    for step, value in enumerate([3.0, 2.995, 2.994, 2.993, 2.9925, 2.992, 2.9919, 2.5]):
+        progress = progress.after(value, step=step, config=config.stopping)
+        seen.append((progress.waited, progress.is_over(config.stopping)))
+    return seen, config.stopping.save_best
+
+
+def horizon(config):
+    """Length of a run on 1000 unrolls."""
+    return Horizon.of(1000, run=config.run, accumulation_steps=config.optimizer.accumulation_steps)
+
+
+def folder(config):
+    """The folder that a run would go to."""
+    target = run_folder.find_target(config.run, prefix="x")
+    return target.is_resuming, str(target.run_dir)[:8]
+
+
+def initial_weights(config):
+    """First weights."""
+    made = Session(config, manifest=None, data_dir=Path()).policy  # type: ignore[arg-type]
+    return [float(np.sum(v.numpy())) for v in made.trainable_variables]
+
+
+def command(config):
+    """Whether the command trains, and what it does to a folder that holds a run."""
+    did: list[str] = []
+    outcome = Outcome("finished", Position(), "", 0.0)
+    with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
+        target = Target(Path(place), is_resuming=False)
+        (target.run_dir / run_folder.CONFIG_YAML).write_text("lr: 1\n")
+        p.setattr(train, "read_options", lambda argv: (config, target))
+        p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace()))
+        p.setattr(train, "check_dataset", lambda *a: [])
+        p.setattr(train, "_dry_run", lambda *a, **k: did.append("planned") or 0)
+        p.setattr(train, "train", lambda *a, **k: did.append("trained") or outcome)
+        train.main([])
+        try:
+            run_folder.claim(target, overwrite=config.run.overwrite)
+        except UserError:
+            did.append("refused")
+    return did
+
+
+def parts(config):
+    """What a session joins: intervals, checkpoints kept, sinks, compilation."""
+    stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
+    manifest = SimpleNamespace(stats={"train": stats}, frames=lambda split: 0)
+    made = Session(config, manifest, Path("x"))  # type: ignore[arg-type]
+    plan = SimpleNamespace(horizon=Horizon(10.0, 100))
+    patch = pytest.MonkeyPatch()
+    wandb: list[Any] = []
+    seen: list[Any] = []
+
+    class FakeWandB:
+        def __init__(self, folder, **options):
+            wandb.append(options["project"])
+
+        def write(self, event):
+            pass
+
+        close = write
+
+    with patch.context() as p:
+        p.setattr(session, "WandB", FakeWandB)
+        p.setattr(Session, "plan", plan)
+        p.setattr(Session, "_batches", lambda *a, **k: tf.data.Dataset.range(3))
+        p.setattr(Session, "_named_shards", lambda self: contextlib.nullcontext())
+        p.setattr(session, "JsonLines", lambda path: FakeWandB(path, project="jsonl"))
+        p.setattr(session, "TensorBoard", lambda path, h: FakeWandB(path, project="tb"))
+        p.setattr(session.atomic, "problems", lambda path: [])
+
+        def run(self, position):
+            seen.append((self, self.parts.telemetry._sinks[0].verbosity))
+            return Outcome("interrupted", Position(), "", 0.0)
+
+        p.setattr(Loop, "run", run)
+        # Only `requested` of it is read, and that by the loop.
+        nobody: Any = SimpleNamespace()
+        made.train(Target(Path("nowhere"), False), nobody, provenance={})
+    ((loop, verbosity),) = seen
+    run_config = loop.run_config
+    return {
+        "jit": loop.parts.trainer.options.jit,
+        "keep": (loop.parts.store.keep_last, loop.parts.store.keep_best),
+        "sinks": wandb,
+        "intervals": (
+            run_config.log_interval,
+            run_config.save_every,
+            run_config.save_every_steps,
+            run_config.save_every_minutes,
+        ),
+        "verbosity": verbosity,
+    }
+
+
+def process(config):
+    """What is set for the whole process."""
+    seen: list[Any] = []
+    with pytest.MonkeyPatch.context() as p:
+        keras = session.keras
+        p.setattr(keras.utils, "set_random_seed", lambda s: None)
+        p.setattr(keras.config, "set_dtype_policy", seen.append)
+        enable = "enable_op_determinism"
+        p.setattr(session.tf.config.experimental, enable, lambda: seen.append(enable))
+        session.prepare_process(config)
+    return seen
+
+
+class Row(NamedTuple):
+    probe: Any
+    flags: tuple[str, ...]
+    stage: tuple[str, ...] = ()
+
+
+def row(probe, flags, stage=()):
+    return Row(
+        probe, tuple(flags.split()), tuple(stage.split() if isinstance(stage, str) else stage)
+    )
+
+
+AUGMENT = "--augment --augment-from variants"
+SEEDED = (*MLP, "--seed", "1")
+TABLE: dict[str, Row] = {
+    # Data.
+    "replays": row(preprocessing, "--replays a b"),
+    "data": row(lambda c: c.data.data, "--data elsewhere"),
+    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
+    "max_files": row(preprocessing, "--max-files 5", "--replays a"),
+    "characters": row(preprocessing, "--characters fox falco", "--replays a"),
+    "stages": row(preprocessing, "--stages battlefield", "--replays a"),
+    "train_character": row(preprocessing, "--train-character mewtwo", "--replays a"),
+    "player_port": row(preprocessing, "--player-port 2", "--replays a"),
+    "dual_port": row(preprocessing, "--no-dual-port", "--replays a"),
+    "include_cpus": row(preprocessing, "--include-cpus", "--replays a"),
+    "min_frames": row(preprocessing, "--min-frames 60", "--replays a"),
+    "max_frames": row(preprocessing, "--max-frames 6000", "--replays a"),
+    "min_quality": row(preprocessing, "--min-quality 50", "--replays a"),
+    "skip_duplicates": row(preprocessing, "--no-skip-duplicates", "--replays a"),
+    "val_split": row(preprocessing, "--val-split 0.3", "--replays a"),
+    "test_split": row(preprocessing, "--test-split 0.3", "--replays a"),
+    "split_salt": row(preprocessing, "--split-salt other", "--replays a"),
+    # Input: what is drawn is tested in tests/data; here that the options get there.
+    "window_size": row(grid, "--window-size 90"),
+    "stride": row(grid, "--stride 7"),
+    "burn_in": row(grid, "--burn-in 10"),
+    "loss_frames": row(grid, "--loss-frames last"),
+    "frame_delay": row(grid, "--frame-delay 3"),
+    "frame_delay_augment": row(grid, "--frame-delay-augment"),
+    "frame_delay_min": row(grid, "--frame-delay-min 2", "--frame-delay-augment"),
+    "frame_delay_max": row(grid, "--frame-delay-max 9", "--frame-delay-augment"),
+    "online_robust": row(grid, "--online-robust"),
+    "augment": row("batches", "--augment"),
+    "mirror_prob": row("batches", "--mirror-prob 0", "--augment"),
+    "noise_prob": row("batches", "--noise-prob 1", "--augment"),
+    "noise_scale": row("batches", "--noise-scale 5", "--augment --noise-prob 1"),
+    "augment_from": row(preprocessing, "--augment-from variants", "--replays a --augment"),
+    "balance_characters": row("batches", "--balance-characters"),
+    "block_records": row("batches", "--block-records 2"),
+    "shuffle_records": row("batches", "--shuffle-records 2", "--block-records 2"),
+    "shuffle_files": row(lambda c: c.input.shuffle_files, "--shuffle-files 1"),
+    # Network.
+    "temporal": row(lambda c: resolve(c)[0].policy(), "--no-temporal"),
+    "kmeans_centers": row(lambda c: c.policy().head.codec, "--kmeans-centers KMEANS"),
+    "stage_mode": row(shapes, "--stage-mode learned", MLP),
+    "action_mode": row(shapes, "--action-mode one_hot", MLP),
+    "character_mode": row(shapes, "--character-mode one_hot", MLP),
+    "nana_mode": row(shapes, "--nana-mode full", MLP),
+    "jumps_normalized": row(shapes, "--no-jumps-normalized", MLP),
+    "num_player_names": row(shapes, "--num-player-names 8", (*MLP, "--learn-player-styles")),
+    "learn_player_styles": row(shapes, "--learn-player-styles", MLP),
+    "with_projectiles": row(shapes, "--no-with-projectiles", MLP),
+    "with_items": row(shapes, "--with-items", MLP),
+    "with_prev_action": row(shapes, "--no-with-prev-action", MLP),
+    "with_stage_state": row(shapes, "--no-with-stage-state", MLP),
+    "action_dim": row(shapes, "--action-dim 6", MLP),
+    "character_dim": row(shapes, "--character-dim 6", MLP),
+    "stage_dim": row(shapes, "--stage-dim 6", (*MLP, "--stage-mode", "learned")),
+    "item_type_dim": row(shapes, "--item-type-dim 3", MLP),
+    "backbone": row(shapes, "--backbone lstm", MLP),
+    "hidden": row(shapes, "--hidden 6 4", MLP),
+    "num_layers": row(shapes, "--num-layers 2", MAMBA),
+    "state_size": row(shapes, "--state-size 5", MAMBA),
+    "expand_factor": row(shapes, "--expand-factor 3", MAMBA),
+    "conv_size": row(shapes, "--conv-size 3", MAMBA),
+    "num_heads": row(network, "--num-heads 4", ATTENTION),
+    "qk_layernorm": row(network, "--no-qk-layernorm", ATTENTION),
+    "chunked_attention": row(network, "--chunked-attention --chunk-size 2", ATTENTION),
+    "chunk_size": row(network, "--chunk-size 3", (*ATTENTION, "--chunked-attention")),
+    "memory_efficient_attention": row(
+        network,
+        "--memory-efficient-attention",
+        (*ATTENTION, "--chunked-attention", "--chunk-size", "2"),
+    ),
+    "dropout": row(network, "--dropout 0", MLP),
+    "layer_norm": row(network, "--layer-norm", MLP),
+    "residual": row(network, "--residual", MLP),
+    "truncate_bptt": row(network, "--truncate-bptt 2", MAMBA),
+    "head": row(shapes, "--head independent", MLP),
+    "axis_buckets": row(shapes, "--axis-buckets 33", MLP),
+    "shoulder_buckets": row(shapes, "--shoulder-buckets 4", MLP),
+    "head_hidden": row(shapes, "--head-hidden 6", MLP),
+    # Optimisation.
+    "lr": row(learning_rate, "--lr 0.5"),
+    "lr_schedule": row(learning_rate, "--lr-schedule linear"),
+    "warmup_steps": row(learning_rate, "--warmup-steps 5"),
+    "decay_steps": row(learning_rate, "--decay-steps 20", "--lr-schedule linear"),
+    "restart_period": row(learning_rate, "--restart-period 9", "--lr-schedule cosine_restarts"),
+    "restart_mult": row(
+        learning_rate, "--restart-mult 3", "--lr-schedule cosine_restarts --restart-period 9"
+    ),
+    "optimizer": row(update, "--optimizer sgd"),
+    "weight_decay": row(update, "--weight-decay 0.5", "--optimizer adamw"),
+    "max_grad_norm": row(update, "--max-grad-norm 0.1", "--optimizer sgd"),
+    "accumulation_steps": row(update, "--accumulation-steps 2"),
+    "ema": row(update, "--ema"),
+    "ema_decay": row(update, "--ema-decay 0.01", "--ema"),
+    "early_stopping": row(stopping, "--early-stopping"),
+    "patience": row(stopping, "--patience 2", "--early-stopping"),
+    "min_delta": row(stopping, "--min-delta 0.001", "--early-stopping"),
+    "save_best": row(stopping, "--no-save-best"),
+    "label_smoothing": row(loss, "--label-smoothing 0.1"),
+    "focal_loss": row(loss, "--focal-loss"),
+    "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
+    "button_pos_weight": row(loss, "--button-pos-weight auto"),
+    # The run.
+    "epochs": row(horizon, "--epochs 3"),
+    "max_steps": row(horizon, "--max-steps 3"),
+    "batch_size": row(horizon, "--batch-size 5"),
+    "seed": row(initial_weights, "--seed 2", SEEDED),
+    "name": row(folder, "--name other"),
+    "run_dir": row(folder, "--run-dir elsewhere/x"),
+    "resume": row(folder, "--resume auto", "--name x"),
+    "dry_run": row(command, "--dry-run"),
+    "overwrite": row(command, "--overwrite"),
+    "keep_last": row(parts, "--keep-last 7", SEEDED),
+    "keep_best": row(parts, "--keep-best 7", SEEDED),
+    "save_every": row(parts, "--save-every 7", SEEDED),
+    "save_every_steps": row(parts, "--save-every-steps 7", SEEDED),
+    "save_every_minutes": row(parts, "--save-every-minutes 7", SEEDED),
+    "verbosity": row(parts, "--verbosity 2", SEEDED),
+    "log_interval": row(parts, "--log-interval 7", SEEDED),
+    "wandb": row(parts, "--wandb", SEEDED),
+    "wandb_project": row(parts, "--wandb-project mine", (*SEEDED, "--wandb")),
+    "precision": row(process, "--precision bf16", SEEDED),
+    "jit": row(parts, "--no-jit", SEEDED),
+    "deterministic": row(process, "--no-deterministic", SEEDED),
+}
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory):
+    """A probe: bytes and weights of the first batches of a dataset of five small chunks."""
+    from exphil_tf import preprocess, samples
+
+    made = tmp_path_factory.mktemp("flags")
+    length = ["--min-seconds", "9", "--max-seconds", "10", "--games", "3", "--seed", "1"]
+    samples.main(["--output", str(made / "replays"), *length])
+    place = ["--replays", str(made / "replays"), "--output", str(made / "dataset")]
+    small = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
+    preprocess.main([*place, *small, "--variants", "original"])
+
+    def probe(config):
+        build = tf.autograph.experimental.do_not_convert(data_input.build)
+        data = build(
+            made / "dataset", config.input, split="train", batch_size=8, seed=3, training=True
+        )
+        return [
+            (b["state"].tobytes(), b["weight"].tobytes()) for b in data.take(3).as_numpy_iterator()
+        ]
+
+    assert len(describe(made / "dataset", "train").characters) > 1
+    return probe
+
+
+def test_every_option_has_a_row():
+    assert sorted(TABLE) == sorted(options(TrainConfig))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_flag_changes_the_option(name, tmp_path):
+    changed = with_files(TABLE[name], tmp_path)
+    before, after = (to_dict(parsed(*flags)) for flags in changed)
+    assert before[name] != after[name]
+    also = {"chunk_size"} if name == "chunked_attention" else set()
+    assert {n for n in before if before[n] != after[n]} == {name} | also
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_flag_changes_what_it_names(name, request, tmp_path):
+    probe, *_ = TABLE[name]
+    if probe == "batches":
+        probe = request.getfixturevalue("batches")
+    before, after = (parsed(*flags) for flags in with_files(TABLE[name], tmp_path))
+    if name == "replays":
+        before = dataclasses.replace(before, data=parsed("--replays", "other").data)
+    assert probe(before) != probe(after)
+
+
+def with_files(of, tmp_path):
+    """Flags without and with the option, its file made."""
+    centres = tmp_path / "centres.json"
+    centres.write_text(json.dumps({"centres": [-1.0, -0.4, 0.0, 0.4, 1.0]}))
+    flags = [str(centres) if word == "KMEANS" else word for word in of.flags]
+    return of.stage, (*of.stage, *flags)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_preset_builds_its_network_and_input(name):
+    if name == "gpu_gru_quick":
+        with pytest.raises(UserError, match="gru comes in a later release"):
+            parsed("--preset", name)
+        return
+    config, _ = resolve(parsed("--preset", name))
+    policy = Policy(config.policy(), seed=0)
+    assert policy.num_parameters > 10_000
+    assert grid(config).window == config.input.window_size
+    assert Horizon.of(10**6, run=config.run, accumulation_steps=1).total_steps > 1000
+    Schedule(config.schedule, total_steps=10**5)
+    if config.filters.train_character is not None:
+        on_replays = load(TrainConfig, ["--preset", name, "--replays", "x"], presets=PRESETS)
+        assert preprocessing(on_replays)["train_character"] == name
