@@ -11,9 +11,11 @@ once), as one ZSTD frame of level 1 in one bytes feature: TFRecord files know no
 `tf.io.decode_compressed(x, "ZSTD")` decodes a batch of features.
 
 The wire format is written here, not by TensorFlow, since importing TensorFlow costs a worker 9 s
-and 500 MB. Features are in the order of their names, so equal chunks are equal bytes. Level 3 was
-dropped (5 % smaller, 1.6 times slower), as were 512 rows per chunk (12 % larger) and 2048 (6 %
-smaller, but twice the memory per shuffled record).
+and 500 MB. Features are in the order of their names, so equal chunks are equal bytes.
+
+Measured on human netplay games, bytes per frame and perspective: 14.1 with 1024 + 128 rows; 16.5
+with 512 (and a quarter of the rows stored twice), 12.7 with 2048 (but twice the memory per shuffled
+record); level 3 saves 4 % and takes 1.2 times as long. All are equally fast otherwise.
 """
 
 from __future__ import annotations

@@ -174,9 +174,10 @@ class _WorkerContext(ForkServerContext):
     Process = _WorkerProcess  # type: ignore[assignment]
 
 
-def _context() -> Any:
+def _context(module: str) -> Any:
+    """Start processes from a fork server that has imported the reader and a function's module."""
     context = _WorkerContext()
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload([*_PRELOAD, *({module} - {"__main__", *_PRELOAD})])
     return context
 
 
@@ -251,7 +252,7 @@ class IsolatedPool:
                 max_tasks=self._limits.max_tasks,
                 initializer=_start_worker,
                 initargs=(self._limits.memory_bytes,),
-                context=_context(),
+                context=_context(function.__module__),
             )
         timeout_s = self._limits.timeout_s
         extra = {"backstop_s": int(timeout_s) + _BACKSTOP_S}
