@@ -1,11 +1,16 @@
 """The job from end to end: what it stores, and that nothing else about a run shows in it."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +285,45 @@ def test_missing_and_empty_inputs(tmp_path: Path) -> None:
 def test_finished_looks_at_contents(collection: Collection, dataset: Path) -> None:
     config = small_config(collection[0], dataset)
     assert finished(config, find_replays(config.replays)) == load_manifest(dataset)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def service(module: str, *flags: str) -> Iterator[None]:
+    """A Beam service in a process of its own, which finds our modules."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"apache_beam.runners.{module}", *flags],
+        env=os.environ | {"PYTHONPATH": str(root), "PATH": f"{Path(sys.executable).parent}:/bin"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+def test_portable_worker_pool_gives_the_same_bytes(
+    collection: Collection, dataset: Path, tmp_path: Path
+) -> None:
+    jobs, workers = free_port(), free_port()
+    flags = [
+        "--runner=PortableRunner",
+        f"--job_endpoint=localhost:{jobs}",
+        "--environment_type=EXTERNAL",
+        f"--environment_config=localhost:{workers}",
+    ]
+    with (
+        service("worker.worker_pool_main", f"--service_port={workers}"),
+        service("portability.local_job_service_main", f"--port={jobs}"),
+    ):
+        build_dataset(small_config(collection[0], tmp_path / "data"), beam_flags=flags)
+    assert folder_bytes(tmp_path / "data") == folder_bytes(dataset)
