@@ -47,7 +47,8 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
     codec = policy.config.head.codec
     rng = np.random.default_rng(seed)
 
-    @tf.function(jit_compile=jit, reduce_retracing=False)
+    # Without autograph, which would read the sources again while tracing; nothing here needs it.
+    @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
     def forward(batch: dict[str, Any], uniforms: Any) -> dict[str, Any]:
         inputs = policy_inputs(batch, codec)
         hidden = _unroll_hidden(policy, inputs)

@@ -22,9 +22,9 @@ def show(console: Console, evaluation: Evaluation) -> None:
 def _table(evaluation: Evaluation) -> Table:
     """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
     names = ["policy", *evaluation.baselines]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
-    for name in (*names, "vs best", "acc %", "best's", "ECE %"):
+    for name in (*names, "vs best", "acc%", "best's", "ECE%"):
         table.add_column(name, justify="right", no_wrap=True)
     for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
         values = {name: evaluation.nll(name, head) for name in names}
