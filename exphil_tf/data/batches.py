@@ -1,4 +1,4 @@
-"""Batches of a stream of blocks: copying unrolls, carrying the rest over, augmentation, weights.
+"""Batches of a stream of blocks: copying unrolls, carrying the rest over, weights.
 
 Blocks do not hold a whole number of batches. What is left over of one is copied and joined to the
 first batch of the next (a `scan`), so batches are always full, at the cost of one joined batch a
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from exphil_tf.data import augment, sampling
+from exphil_tf.data import sampling
 from exphil_tf.data.blocks import Block, Index
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.data.sampling import Source, seed_pair
+from exphil_tf.data.sampling import Source
 from exphil_tf.data.unrolls import Grid
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 
@@ -24,7 +24,7 @@ class Copied(NamedTuple):
     """uint8 `[unrolls, time, ROW_BYTES]`."""
     actions: tf.Tensor
     """uint8 `[unrolls, time + 1, ACTION_BYTES]`."""
-    index: tf.Tensor
+    rows: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
 
@@ -64,24 +64,24 @@ class BatchCutter:
 
     def carry(self, left: Copied, block: Block) -> tuple[Copied, tuple[Block, Copied]]:
         """Step of a scan: hands a block on with what earlier ones left, and keeps its own rest."""
-        count = tf.shape(block.index)[0]
-        total = tf.shape(left.index)[0] + count
-        first = count - tf.minimum(total % self._batch_size, count)
-        rest = _copy(block, block.index[first:], self._grid)
+        count = tf.shape(block.unrolls)[0]
+        total = tf.shape(left.rows)[0] + count
+        first = count - tf.minimum(tf.math.floormod(total, self._batch_size), count)
+        rest = _copy(block, block.unrolls[first:], self._grid)
         new = tf.cond(total < self._batch_size, lambda: _join(left, rest), lambda: rest)
         return new, (block, left)
 
     def cut(self, block: Block, left: Copied) -> tf.data.Dataset:
         """The full batches of a block; a block without rows flushes what is left over."""
         size = tf.constant(self._batch_size, tf.int64)
-        have = tf.shape(left.index, tf.int64)[0]
-        total = have + tf.shape(block.index, tf.int64)[0]
+        have = tf.shape(left.rows, tf.int64)[0]
+        total = have + tf.shape(block.unrolls, tf.int64)[0]
         flush = tf.shape(block.state)[0] == 0
         number = tf.where(flush, (total + size - 1) // size, total // size)
 
         def batch(number: tf.Tensor) -> Copied:
             low = number * size - have
-            rows = block.index[tf.maximum(low, 0) : low + size]
+            rows = block.unrolls[tf.maximum(low, 0) : low + size]
             copied = _copy(block, rows, self._grid)
             return tf.cond(number == 0, lambda: _join(left, copied), lambda: copied)
 
@@ -89,37 +89,25 @@ class BatchCutter:
 
 
 class BatchFinisher:
-    """Pads, augments and weights batches.
+    """Pads and weights batches.
 
     Args:
       config: see `InputConfig`.
       source: for the character distribution.
-      seed: of the noise.
-      training: augment and balance.
+      training: balance characters, if the config says so.
       batch_size: unrolls per batch.
     """
 
-    def __init__(
-        self, config: InputConfig, source: Source, *, seed: int, training: bool, batch_size: int
-    ):
-        self._config, self._seed, self._batch_size = config, seed, batch_size
-        live = training and config.augment and config.augment_from == "live"
-        self._mirrors = live and config.mirror_prob > 0
-        self._noises = live and config.noise_prob > 0 and config.noise_scale > 0
+    def __init__(self, config: InputConfig, source: Source, *, training: bool, batch_size: int):
+        self._window, self._batch_size = config.window_size, batch_size
         balanced = training and config.balance_characters
         self._character_weights = sampling.character_weights(source.characters if balanced else {})
 
-    def finish(self, counter: tf.Tensor, copied: Copied) -> dict[str, tf.Tensor]:
-        """Batch number `counter`; missing unrolls are zeros of weight 0. See `input.build`."""
+    def finish(self, copied: Copied) -> dict[str, tf.Tensor]:
+        """A batch of up to `batch_size` unrolls; missing unrolls are zeros of weight 0."""
         state, actions, rows = (self._pad(part) for part in copied)
         index = Index(*tf.unstack(rows, axis=1))
-        if self._mirrors:
-            state, actions = augment.mirror(state, actions, index.mirror == 1)
-        if self._noises:
-            seed = seed_pair(self._seed, sampling.NOISE_VALUES, counter)
-            coin, scale = index.noise == 1, self._config.noise_scale
-            state = augment.add_noise(state, coin, scale=scale, seed=seed)
-        time = tf.range(self._config.window_size)[None]
+        time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
         weight = tf.gather(self._character_weights, index.character)[:, None]
         return {

@@ -1,20 +1,20 @@
 """A block: some records decoded together, and the index of the unrolls in them.
 
 One `parse_example`, one ZSTD pass and one transposition from byte planes to rows serve all records
-of a block, for each player who may be imitated. Order, delay, mirror and noise of the unrolls are
-drawn here, as numbers in the index; rows are touched once more only, when a batch is copied.
+of a block, for each player who may be imitated, mirrored and noised or not. Order and delay of the
+unrolls are numbers in the index; rows are touched once more only, when a batch is copied.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.data import sampling
+from exphil_tf.data import augment, sampling
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
 from exphil_tf.data.unrolls import Records, Unrolls, find_unrolls, labelled_span
-from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES, action_order, perspective_order
+from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 
 _SPEC = {"x": tf.io.FixedLenFeature([], tf.string), **RECORD_FEATURES}
 _WORD = 8
@@ -40,10 +40,6 @@ class Index(NamedTuple):
     """Player id."""
     character: tf.Tensor
     """Own internal character id."""
-    mirror: tf.Tensor
-    """0 or 1."""
-    noise: tf.Tensor
-    """0 or 1."""
 
 
 class Block(NamedTuple):
@@ -53,29 +49,24 @@ class Block(NamedTuple):
     """uint8 `[rows, ROW_BYTES]`, record after record, for each player."""
     actions: tf.Tensor
     """int64 `[rows]`: controller bytes of the same rows, as the low bytes of an integer."""
-    index: tf.Tensor
+    unrolls: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
 
 def _view(planes: tf.Tensor, views: tf.Tensor, orders: np.ndarray) -> tf.Tensor:
-    """uint8 `[views · columns, bytes]`: rows of records as players see them.
+    """Rows of records as players see them, uint8 `[views, columns, bytes]`.
 
-    Taking a perspective permutes whole planes, so it is done before the transposition, where it
-    copies long spans; on rows it would be a gather of single bytes, 20 times slower.
+    Perspective and mirror choose whole planes, so they are done before the transposition, where
+    that copies long spans; on rows it would be a gather of single bytes, 20 times slower.
 
     Args:
-      planes: uint8 `[records, ROW_BYTES, columns]`.
-      views: int64 `[views, 2]`: record and player.
-      orders: int32 `[players, bytes]`: the planes wanted for each player.
+      planes: uint8 `[records, bytes, columns]`.
+      views: int64 `[views, 2]`: record, and row of `orders`.
+      orders: int64 `[kinds, bytes]`: the planes wanted.
     """
-    flat = tf.reshape(planes, [-1, tf.shape(planes)[2]])
-    wanted = tf.cast(tf.gather(orders, views[:, 1]), tf.int64) + views[:, :1] * ROW_BYTES
-    return tf.reshape(tf.transpose(tf.gather(flat, wanted), [0, 2, 1]), [-1, orders.shape[1]])
-
-
-def _coin(probability: float, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """int32 `[count]` of 0 and 1."""
-    return tf.cast(tf.random.stateless_uniform([count], seed) < probability, tf.int32)
+    flat = tf.reshape(planes, tf.stack([-1, tf.shape(planes)[2]]))
+    origin = views[:, :1] * tf.shape(planes, tf.int64)[1]
+    return tf.transpose(tf.gather(flat, tf.gather(orders, views[:, 1]) + origin), [0, 2, 1])
 
 
 class BlockDecoder:
@@ -93,7 +84,8 @@ class BlockDecoder:
         self._seed, self._training = seed, training
         live = training and config.augment and config.augment_from == "live"
         self._mirror_prob = config.mirror_prob if live else 0.0
-        self._noise_prob = config.noise_prob if live else 0.0
+        self._noise_prob = config.noise_prob if live and config.noise_scale > 0 else 0.0
+        self._noise_scale = config.noise_scale
 
     def decode(self, counter: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]) -> Block:
         """Block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
@@ -101,13 +93,26 @@ class BlockDecoder:
         example = tf.io.parse_example(serialised, _SPEC)
         planes = tf.io.decode_raw(tf.io.decode_compressed(example["x"], "ZSTD"), tf.uint8)
         planes = tf.reshape(planes, [-1, ROW_BYTES, self.grid.chunk + self.grid.overlap])
-        bits = tf.bitwise.right_shift(example["perspectives"][:, None], [[0, 1]])
+        perspectives = cast(tf.Tensor, example["perspectives"])
+        bits = tf.bitwise.right_shift(perspectives[:, None], [[0, 1]])
         is_view = tf.bitwise.bitwise_and(bits, 1) == 1
         views = tf.where(is_view)
-        state = _view(planes, views, np.stack([perspective_order(0), perspective_order(1)]))
-        actions = _view(planes, views, np.stack([action_order(0), action_order(1)]))
-        words = tf.bitcast(tf.pad(actions, [[0, 0], [0, _WORD - ACTION_BYTES]]), tf.int64)
-        return Block(state, words, self._index(counter, epoch, (example, is_view)))
+        if self._mirror_prob:
+            planes = augment.with_reflections(planes)
+            coin = self._coin(self._mirror_prob, views, self._pair(sampling.MIRROR, counter))
+            views += 2 * tf.pad(tf.cast(coin, tf.int64)[:, None], [[0, 0], [1, 0]])
+        state = _view(planes, views, augment.view_orders().state)
+        actions = _view(planes, views, augment.view_orders().actions)
+        if self._noise_prob:
+            coin = self._coin(self._noise_prob, views, self._pair(sampling.NOISE, counter))
+            seed = self._pair(sampling.NOISE_VALUES, counter)
+            state = augment.add_noise(state, coin, scale=self._noise_scale, seed=seed)
+        words = tf.bitcast(tf.pad(actions, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES]]), tf.int64)
+        return Block(
+            tf.reshape(state, [-1, ROW_BYTES]),
+            tf.reshape(words, [-1]),
+            self._index(counter, epoch, (example, is_view)),
+        )
 
     def _index(self, counter: tf.Tensor, epoch: tf.Tensor, records: tuple) -> tf.Tensor:
         example, is_view = records
@@ -132,19 +137,20 @@ class BlockDecoder:
             high=high,
             name=tf.gather(tf.reshape(example["player_ids"], [-1]), pair),
             character=tf.gather(tf.reshape(example["characters"], [-1]), pair),
-            mirror=_coin(self._mirror_prob, count, self._pair(sampling.MIRROR, counter)),
-            noise=_coin(self._noise_prob, count, self._pair(sampling.NOISE, counter)),
         )
         return tf.stack([tf.cast(column, tf.int32) for column in index], 1)
+
+    @staticmethod
+    def _coin(probability: float, views: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Bool `[views]`."""
+        return tf.random.stateless_uniform(tf.shape(views)[:1], seed) < probability
 
     def _pair(self, kind: int, counter: tf.Tensor) -> tf.Tensor:
         return seed_pair(self._seed, kind, counter)
 
     def _shuffle(self, unrolls: Unrolls, counter: tf.Tensor) -> Unrolls:
         numbers = tf.range(tf.shape(unrolls.first)[0])
-        order = tf.random.experimental.stateless_shuffle(
-            numbers, self._pair(sampling.UNROLLS, counter)
-        )
+        order = sampling.shuffle(numbers, self._pair(sampling.UNROLLS, counter))
         return Unrolls(*(tf.gather(column, order) for column in unrolls))
 
     def _delay(self, count: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
@@ -153,4 +159,4 @@ class BlockDecoder:
         if low == high:
             return tf.fill([count], tf.constant(low, tf.int64))
         seed = self._pair(sampling.DELAY, counter)
-        return tf.random.stateless_uniform([count], seed, low, high + 1, tf.int64)
+        return tf.random.stateless_uniform(count[None], seed, low, high + 1, tf.int64)

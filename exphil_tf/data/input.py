@@ -47,21 +47,22 @@ class EpochSize(NamedTuple):
     """Batches, the last one counted in full."""
 
 
+@tf.autograph.experimental.do_not_convert
 def from_source(
     config: InputConfig, source: Source, *, batch_size: int, seed: int, training: bool
 ) -> tf.data.Dataset:
     """`build` on an explicit list of shards."""
     blocks = BlockDecoder(config, source, seed=seed, training=training)
     cutter = BatchCutter(blocks.grid, batch_size)
-    finisher = BatchFinisher(config, source, seed=seed, training=training, batch_size=batch_size)
+    finisher = BatchFinisher(config, source, training=training, batch_size=batch_size)
     if training:
         dataset = sampling.training_records(config, source, seed=seed)
     else:
         dataset = sampling.evaluation_records(config, source)
     dataset = dataset.enumerate().map(blocks.decode, num_parallel_calls=_CALLS)
     dataset = dataset.scan(cutter.nothing(), cutter.carry)
-    dataset = dataset.interleave(cutter.cut, cycle_length=1, num_parallel_calls=1)
-    dataset = dataset.enumerate().map(finisher.finish, num_parallel_calls=_CALLS)
+    dataset = dataset.interleave(cutter.cut, cycle_length=1, num_parallel_calls=1)  # pyright: ignore
+    dataset = dataset.map(finisher.finish, num_parallel_calls=_CALLS)
     options = tf.data.Options()
     options.deterministic = True
     return dataset.with_options(options).prefetch(_PREFETCHED)

@@ -43,9 +43,9 @@ class InputConfig:
     augment: bool = False
     """Mirror and noise while training."""
     mirror_prob: float = 0.5
-    """Share of unrolls reflected left-right, labels included."""
+    """Share reflected left-right, labels included; drawn for each record, player and epoch."""
     noise_prob: float = 0.3
-    """Share of unrolls with noise on positions, own speeds and percent."""
+    """Share with noise on positions, own speeds and percent; drawn likewise."""
     noise_scale: float = 0.01
     """σ of the noise in game units (percent: 10 times that)."""
     augment_from: Literal["live", "variants"] = "live"

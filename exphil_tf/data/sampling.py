@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -124,7 +124,7 @@ def read_headers(source: Source, *, at_once: int = 65536) -> Iterator[Records]:
         files.batch(256).map(lambda records: tf.io.parse_example(records, spec)).rebatch(at_once)
     )
     for batch in parsed:
-        yield Records(batch["n"], batch["start"], batch["perspectives"])
+        yield Records(*(cast(tf.Tensor, batch[name]) for name in spec))
 
 
 READ_ERRORS = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError)
@@ -172,6 +172,11 @@ def seed_pair(seed: int, stream: int, counter: tf.Tensor | int) -> tf.Tensor:
     return tf.stack([tf.constant(seed * 16 + stream, tf.int64), tf.cast(counter, tf.int64)])
 
 
+def shuffle(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """`values` with the first axis in another order; unlike `Dataset.shuffle`, of `seed` only."""
+    return tf.random.experimental.stateless_shuffle(values, seed)  # pyright: ignore
+
+
 FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY = range(8)
 """Kinds of draws."""
 
@@ -216,12 +221,12 @@ def choose_variant(names: Sequence[str], draws: tf.Tensor, config: InputConfig) 
     return choice
 
 
-def _read(paths: tf.Tensor, cycle: int) -> tf.data.Dataset:
+def _read(paths: tf.Tensor, *, num_variants: int, cycle: int) -> tf.data.Dataset:
     """Records of the shards `[shards, variants]`: each element string `[variants]`."""
 
     def one(row: tf.Tensor) -> tf.data.Dataset:
         files = tuple(
-            tf.data.TFRecordDataset(row[k], buffer_size=1 << 20) for k in range(paths.shape[1])
+            tf.data.TFRecordDataset(row[k], buffer_size=1 << 20) for k in range(num_variants)
         )
         return tf.data.Dataset.zip(files).map(lambda *records: tf.stack(records))
 
@@ -241,15 +246,14 @@ def _training_epoch(
     use_variants = config.augment and config.augment_from == "variants"
     names = list(source.shards) if use_variants else ["original"]
     paths = tf.constant(np.array([source.shards[name] for name in names], object).T.astype(str))
-    paths = tf.random.experimental.stateless_shuffle(paths, seed_pair(seed, FILES, epoch))
+    paths = shuffle(paths, seed_pair(seed, FILES, epoch))
     window = -(-config.shuffle_records // config.block_records) * config.block_records
 
     def mix(index: tf.Tensor, records: tf.Tensor) -> tf.data.Dataset:
         counter = epoch * 2**32 + index
         if use_variants:
-            draws = tf.random.stateless_uniform(
-                [tf.shape(records)[0], 2], seed_pair(seed, VARIANTS, counter)
-            )
+            shape = tf.stack([tf.shape(records)[0], 2])
+            draws = tf.random.stateless_uniform(shape, seed_pair(seed, VARIANTS, counter))
             which = tf.map_fn(
                 lambda pair: choose_variant(names, pair, config),
                 draws,
@@ -258,12 +262,11 @@ def _training_epoch(
             records = tf.gather(records, which, batch_dims=1)
         else:
             records = records[:, 0]
-        records = tf.random.experimental.stateless_shuffle(
-            records, seed_pair(seed, RECORDS, counter)
-        )
+        records = shuffle(records, seed_pair(seed, RECORDS, counter))
         return tf.data.Dataset.from_tensor_slices(records).batch(config.block_records)
 
-    return _read(paths, config.shuffle_files).batch(window).enumerate().flat_map(mix)
+    read = _read(paths, num_variants=len(names), cycle=config.shuffle_files)
+    return read.batch(window).enumerate().flat_map(mix)  # pyright: ignore
 
 
 def training_records(config: InputConfig, source: Source, *, seed: int) -> tf.data.Dataset:

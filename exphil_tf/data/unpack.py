@@ -4,6 +4,8 @@ Fields of one width lie together (`exphil_tf.features.packing`), so there is one
 and the rest are slices, which XLA fuses away.
 """
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +43,8 @@ def _natural(stored: tf.Tensor, field: Field) -> tf.Tensor:
     return tf.gather(from_stored(every, field), index)
 
 
-def unpack_state(state: tf.Tensor) -> dict[str, tf.Tensor]:
+@tf.autograph.experimental.do_not_convert
+def unpack_state(state: Any) -> dict[str, tf.Tensor]:
     """Typed columns in natural units: `packing.unpack` for graphs, equal to it bit for bit.
 
     Args:
@@ -75,7 +78,8 @@ def unpack_state(state: tf.Tensor) -> dict[str, tf.Tensor]:
     return {name: columns[name] for name in LAYOUT.slots}
 
 
-def unpack_actions(actions: tf.Tensor) -> dict[str, tf.Tensor]:
+@tf.autograph.experimental.do_not_convert
+def unpack_actions(actions: Any) -> dict[str, tf.Tensor]:
     """One player's controller in natural units: `c.main_x` … `c.buttons`, each `[...]`.
 
     Args:

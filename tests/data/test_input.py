@@ -313,8 +313,8 @@ def test_noise_touches_positions_speeds_and_percent_only(games):
     for field in SCHEMA.fields:
         if field.noise and field.name != "p.percent":
             values = np.concatenate(shifts[field.name])
-            assert abs(values.mean()) < 0.05 * sigma
-            assert values.std() == pytest.approx(sigma * field.noise, rel=0.05)
+            assert abs(values.mean()) < 5 * sigma / len(values) ** 0.5
+            assert values.std() == pytest.approx(sigma * field.noise, rel=0.1)
     assert set(shifts) == {field.name for field in SCHEMA.fields if field.noise}
     percent = np.concatenate(shifts["p.percent"])
     assert np.percentile(np.abs(percent), 68.3) == pytest.approx(10 * sigma, rel=0.15)

@@ -1,0 +1,1 @@
+"""Speed of preprocessing, input and training: `python -m benchmarks`."""
