@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exphil_tf.evaluation.head_sums import ButtonsHead, CategoricalHead, log_softmax
+from exphil_tf.evaluation.head_sums import ButtonsHead, CategoricalHead
 from exphil_tf.evaluation.results import (
     CharacterMetrics,
     PolicyMetrics,
@@ -24,6 +24,7 @@ from exphil_tf.features.controller import AXES, COMPONENTS
 from exphil_tf.melee.enums import BUTTONS, Character
 
 _CHARACTER_IDS = 256
+STICKS = ("main", "c")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -102,8 +103,8 @@ class Accumulator:
         self._axes = {n: CategoricalHead(sizes[n]) for n in COMPONENTS if n != "buttons"}
         self._frames = 0
         self._weight = 0.0
-        axes = (sizes["main_x"], sizes["main_y"])
-        self._sticks = {stick: np.zeros((2, *axes)) for stick in ("main", "c")}
+        self._stick_shape = (sizes["main_x"], sizes["main_y"])
+        self._sticks: dict[str, np.ndarray] = {}
         # Rows: weight, then NLL of each head; columns: own character.
         self._characters = np.zeros((1 + len(COMPONENTS), _CHARACTER_IDS))
         self._character_frames = np.zeros(_CHARACTER_IDS, np.int64)
@@ -114,8 +115,7 @@ class Accumulator:
         Args:
           logits: `buttons` `[frames, 8]`, every other head `[frames, buckets]`.
           sample: the same frames.
-          drawn: buckets that the policy drew on these frames, for the stick histograms; None takes
-            both axes of a stick as independent.
+          drawn: buckets that the policy drew on these frames, for the stick histograms.
 
         Raises:
           ValueError: if shapes do not fit or a logit is not finite.
@@ -132,7 +132,8 @@ class Accumulator:
         self._frames += len(sample)
         self._weight += sample.weights.sum()
         self._add_characters(nll, sample)
-        self._add_sticks(logits, sample, drawn)
+        if drawn is not None:
+            self._add_sticks(sample, drawn)
 
     def _check(self, name: str, logits: np.ndarray, frames: int) -> None:
         if logits.shape != (frames, self._sizes[name]):
@@ -146,15 +147,12 @@ class Accumulator:
         for row, values in enumerate((sample.weights, *(sample.weights * nll))):
             self._characters[row] += np.bincount(characters, values, _CHARACTER_IDS)
 
-    def _add_sticks(self, logits: Arrays, sample: Sample, drawn: Arrays | None) -> None:
-        for stick, sums in self._sticks.items():
-            x, y = f"{stick}_x", f"{stick}_y"
-            np.add.at(sums[0], (sample.targets[x], sample.targets[y]), sample.weights)
-            if drawn is not None:
-                np.add.at(sums[1], (drawn[x], drawn[y]), sample.weights)
-                continue
-            p_x, p_y = np.exp(log_softmax(logits[x])), np.exp(log_softmax(logits[y]))
-            sums[1] += (p_x * sample.weights[:, None]).T @ p_y
+    def _add_sticks(self, sample: Sample, drawn: Arrays) -> None:
+        for stick in STICKS:
+            sums = self._sticks.setdefault(stick, np.zeros((2, *self._stick_shape)))
+            for histogram, buckets in zip(sums, (sample.targets, drawn), strict=True):
+                at = buckets[f"{stick}_x"], buckets[f"{stick}_y"]
+                np.add.at(histogram, at, sample.weights)
 
     def result(self) -> PolicyMetrics:
         """The figures of all frames so far.

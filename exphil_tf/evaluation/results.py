@@ -97,7 +97,7 @@ class StickHistogram:
 
     human: list[list[float]]
     model: list[list[float]]
-    """Of actions drawn from the policy, one per frame; of a baseline, mean p(x) ⊗ p(y)."""
+    """Of actions drawn from the policy, one per frame."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class PolicyMetrics:
     characters: list[CharacterMetrics]
     """Most frames first."""
     sticks: dict[str, StickHistogram]
-    """`main` and `c`."""
+    """`main` and `c`; empty for baselines."""
     confusion: dict[str, list[list[float]]]
     """Per axis `[human bucket][bucket]`: mean probability; rows sum to 1, or 0 if never held."""
 

@@ -14,7 +14,7 @@ def show(console: Console, evaluation: Evaluation) -> None:
     """Prints the table and the findings."""
     run_name, games = (evaluation.provenance[key] for key in ("run", "measured_on"))
     console.print(f"{run_name}: nats per frame on {games}", markup=False)
-    console.print(_table(evaluation))
+    console.print(_table(evaluation), "", sep="\n")
     for finding in findings(evaluation):
         console.print(f" {_MARKS[finding.kind]} {finding.text}", markup=False)
 

@@ -45,9 +45,9 @@ def evaluation() -> Evaluation:
     logits["buttons"] += (2 * targets["buttons"] - 1) * 2.0
     logits["buttons"][:, 4] = -4.0
 
-    def score(scored):
+    def score(scored, drawn=None):
         accumulator = Accumulator(SIZES)
-        accumulator.add(scored, sample)
+        accumulator.add(scored, sample, drawn)
         return accumulator.result()
 
     provenance = {
@@ -61,4 +61,4 @@ def evaluation() -> Evaluation:
         "validation": Curve([10, 20, 30], [9.5, 7.5, 8.5]),
     }
     scores = {name: score(baseline.logits_fn(sample)) for name, baseline in baselines.items()}
-    return Evaluation(provenance, score(logits), scores, curves)
+    return Evaluation(provenance, score(logits, previous), scores, curves)
