@@ -3,10 +3,12 @@
 *Reported* is the plain negative log-likelihood in nats per frame, per component, without weights,
 smoothing or focus, so that training and validation, and any two runs, compare.
 
-*Optimised* is the mean of the eight buttons' terms plus the sum of the other components' terms,
-optionally shaped: label smoothing, focal weighting, a weight on pressed buttons. Smoothing together
-with a weight w moves a button's optimum to wε/(wε + 1 − ε), above one half for w > 1/ε, which makes
-a policy press what nobody presses; buttons with a weight are therefore never smoothed.
+*Optimised* is the same sum, the likelihood of the whole action, optionally shaped: label smoothing
+of sticks and shoulder, focal weighting, a weight on pressed buttons. The original differs in two
+ways. It took the mean of the eight buttons, so that each counted an eighth of a stick axis, and
+buttons were learned last and worst. And it smoothed buttons: a button with smoothing ε is pressed
+on a share ε of the frames when sampled, and together with a weight w on wε/(wε + 1 − ε), above one
+half for w > 1/ε, so that a policy pressed what nobody presses. Here buttons are never smoothed.
 
 Components are those of `features.controller`: `buttons` `[…, 8]` are independent Bernoullis, the
 others categorical. A component's logits are `[…, buckets]`, its target int32 `[…]`.
@@ -80,11 +82,10 @@ def optimised(
     buttons = _shaped_buttons(
         logits["buttons"],
         targets["buttons"],
-        smoothing=np.where(pos_weight == 1, config.label_smoothing, 0).astype(np.float32),
         pos_weight=pos_weight,
         gamma=gamma,
     )
-    total = ops.mean(buttons, axis=-1)
+    total = ops.sum(buttons, axis=-1)
     for component in CATEGORICAL:
         total += _shaped_categorical(
             logits[component], targets[component], smoothing=config.label_smoothing, gamma=gamma
@@ -98,13 +99,10 @@ def _log_probability(log_probabilities: Any, target: Any) -> Any:
     return ops.sum(one_hot * log_probabilities, axis=-1)
 
 
-def _shaped_buttons(
-    logits: Any, target: Any, *, smoothing: np.ndarray, pos_weight: np.ndarray, gamma: float
-) -> Any:
+def _shaped_buttons(logits: Any, target: Any, *, pos_weight: np.ndarray, gamma: float) -> Any:
     pressed = ops.cast(target, logits.dtype)
-    soft = pressed * (1 - 2 * smoothing) + smoothing
     log_on, log_off = -ops.softplus(-logits), -ops.softplus(logits)
-    loss = -(pos_weight * soft * log_on + (1 - soft) * log_off)
+    loss = -(pos_weight * pressed * log_on + (1 - pressed) * log_off)
     if gamma:
         true = ops.exp(pressed * log_on + (1 - pressed) * log_off)
         loss *= _focus(true, gamma)

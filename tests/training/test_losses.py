@@ -54,10 +54,10 @@ def test_nll_of_extreme_logits_is_finite():
     np.testing.assert_allclose(found["main_x"], np.log(17), rtol=1e-3)  # 1e4 has 4 digits left
 
 
-def test_plain_loss_is_mean_of_buttons_plus_sum_of_the_others(sample):
+def test_plain_loss_is_the_likelihood_of_the_whole_action(sample):
     logits, targets = sample
     terms = {n: -np.log(p) for n, p in true_probabilities(logits, targets).items()}
-    expected = terms["buttons"].mean(-1) + sum(terms[n] for n in losses.CATEGORICAL)
+    expected = terms["buttons"].sum(-1) + sum(terms[n] for n in losses.CATEGORICAL)
     found = losses.optimised(logits, targets, config=LossConfig(), pos_weight=FLAT)
     np.testing.assert_allclose(found, expected, rtol=2e-5)
 
@@ -69,7 +69,7 @@ def test_focal(sample, gamma):
     terms = {
         n: -((1 - p) ** gamma) * np.log(p) for n, p in true_probabilities(logits, targets).items()
     }
-    expected = terms["buttons"].mean(-1) + sum(terms[n] for n in losses.CATEGORICAL)
+    expected = terms["buttons"].sum(-1) + sum(terms[n] for n in losses.CATEGORICAL)
     found = losses.optimised(logits, targets, config=config, pos_weight=FLAT)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -78,8 +78,8 @@ def test_label_smoothing(sample):
     logits, targets = sample
     eps = 0.1
     on = 1 / (1 + np.exp(-logits["buttons"].astype(np.float64)))
-    soft = targets["buttons"] * (1 - 2 * eps) + eps
-    expected = -(soft * np.log(on) + (1 - soft) * np.log(1 - on)).mean(-1)
+    pressed = targets["buttons"]  # never smoothed
+    expected = -(pressed * np.log(on) + (1 - pressed) * np.log(1 - on)).sum(-1)
     for name in losses.CATEGORICAL:
         k = SIZES[name]
         soft = np.full((3, 5, k), eps / (k - 1))
@@ -108,8 +108,8 @@ def button_optimum(rate, *, eps, weight, button=3):
     return 1 / (1 + np.exp(-logit[total.argmin()]))
 
 
-def test_optimum_of_a_smoothed_button_is_smoothed():
-    assert button_optimum(0.05, eps=0.1, weight=1) == pytest.approx(0.05 * 0.8 + 0.1, abs=0.005)
+def test_smoothing_leaves_the_optimum_of_a_button_alone():
+    assert button_optimum(0.05, eps=0.1, weight=1) == pytest.approx(0.05, abs=0.005)
 
 
 def test_optimum_of_a_weighted_button_is_weighted():
