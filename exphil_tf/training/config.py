@@ -22,7 +22,7 @@ class LossConfig:
     """How the optimised loss departs from plain likelihood; the defaults are plain likelihood."""
 
     label_smoothing: float = 0.0
-    """Probability moved from the true class to the others. Buttons with a weight are left out."""
+    """Probability moved from the true bucket to the others, of sticks and shoulder only."""
     focal_loss: bool = False
     """Weigh each term by (1 - probability of the truth) ** focal_gamma."""
     focal_gamma: float = 2.0
