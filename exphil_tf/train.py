@@ -58,13 +58,13 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     config, target = read_options(argv)
     config, notes = resolve(config)
-    console = Console(highlight=False, quiet=False)
+    console = Console(highlight=False)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
         return 0
     for note in [*notes, *check_dataset(config, manifest)]:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
+        console.print(f"note: {note}", markup=False)
     config = _with_seed(config)
     console.print(f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}")
     if config.run.dry_run:
@@ -178,10 +178,9 @@ def _report(outcome: Outcome, target: Target, *, console: Console, data_dir: Pat
         console.print(
             f"interrupted at step {outcome.position.step}; checkpoint saved. "
             f"Go on: {PROG} --resume {target.run_dir}",
-            soft_wrap=True,
         )
         return EXIT_INTERRUPTED
-    console.print(f"policy: {target.run_dir / run_folder.POLICY}", soft_wrap=True)
+    console.print(f"policy: {target.run_dir / run_folder.POLICY}")
     console.print(
         f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
     )
@@ -215,10 +214,9 @@ def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest |
         console.print(
             f"dry run: {len(found.sources)} replays would first be preprocessed into {folder}; "
             "preprocess them to see frames, updates and memory",
-            soft_wrap=True,
         )
         return folder, None
-    console.print(f"preprocessing {len(found.sources)} replays into {folder}", soft_wrap=True)
+    console.print(f"preprocessing {len(found.sources)} replays into {folder}")
     manifest = job.build_dataset(dataclasses.replace(dataset, output=str(folder)), found=found)
     console.print(summary(manifest))
     if not manifest.frames("train"):

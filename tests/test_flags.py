@@ -1,8 +1,8 @@
 """Every flag of the train command changes the resolved options and the thing that it names.
 
 `TABLE` has one row per option: flags that set the stage, the flag itself, and a *probe* that looks
-at the thing. The probe's answer must differ with the flag. An option without a row fails the test, so
-no flag can be added that does nothing.
+at the thing. The probe's answer must differ with the flag. An option without a row fails the test,
+so no flag can be added that does nothing.
 """
 
 import contextlib

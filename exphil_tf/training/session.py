@@ -74,14 +74,12 @@ class Session:
     @cached_property
     def plan(self) -> Plan:
         """Frames, updates, parameters, memory."""
-        return make_plan(
-            self.config,
-            self.policy,
-            train=self._epoch_size("train", training=True),
-            validation=self._epoch_size("validation", training=False)
-            if self.has_validation
-            else None,
-        )
+        with self._named_shards():
+            train = self._epoch_size("train", training=True)
+            validation = (
+                self._epoch_size("validation", training=False) if self.has_validation else None
+            )
+        return make_plan(self.config, self.policy, train=train, validation=validation)
 
     @cached_property
     def schedule(self) -> Schedule:

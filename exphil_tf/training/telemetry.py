@@ -4,6 +4,7 @@ Each place is a *sink*. A sink that fails (disk full, no network, bad key) is cl
 warning, and the run goes on: nothing here can stop it or make it wait.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+WANDB_FINISH_S = 10.0
 _log = logging.getLogger(__name__)
 Event = Mapping[str, Any]
 """`event` (start, train, validation, checkpoint, note, end), `step`, and nested numbers."""
@@ -130,9 +132,10 @@ class WandB:
             self._queue.put_nowait(event)
 
     def close(self) -> None:
-        """Gives W&B 10 s to finish."""
-        self._queue.put_nowait(None)
-        self._thread.join(timeout=10.0)
+        """Gives W&B some seconds to finish."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        self._thread.join(timeout=WANDB_FINISH_S)
 
     def _drain(self) -> None:
         while (event := self._queue.get()) is not None:

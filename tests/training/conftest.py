@@ -47,7 +47,11 @@ class Trainer:
         self.process = process
 
     def __call__(self, cwd: Path, *flags: str, **faults: int) -> Ended:
-        argv = ["--data", str(self.dataset), *SMALL, *flags]
+        """Trains on the small dataset with small options."""
+        return self.command(cwd, "--data", str(self.dataset), *SMALL, *flags, **faults)
+
+    def command(self, cwd: Path, *argv: str, **faults: int) -> Ended:
+        """Runs the command with exactly these arguments."""
         request = {"argv": argv, "cwd": str(cwd), "faults": faults}
         assert self.process.stdin is not None
         assert self.process.stdout is not None

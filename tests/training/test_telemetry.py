@@ -1,0 +1,187 @@
+import contextlib
+import io
+import json
+import logging
+import os
+import sys
+import time
+import types
+
+import pytest
+from rich.console import Console
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from exphil_tf.training import telemetry
+from exphil_tf.training.console import ConsoleSink
+from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
+
+TRAIN = {
+    "epoch": 0.5, "nll_total": 3.0, "nll": {"buttons": 1.0, "main_x": 2.0}, "lr": 1e-3,
+    "frames_per_s": 1234.5, "input_wait": 0.01, "press_rate": {"predicted": {"A": 0.1}},
+}  # fmt: skip
+
+
+class Broken:
+    def __init__(self):
+        self.calls = 0
+
+    def write(self, event):
+        self.calls += 1
+        raise OSError(28, "No space left on device")
+
+    def close(self):
+        raise OSError(28, "No space left on device")
+
+
+class Kept:
+    def __init__(self):
+        self.events = []
+
+    def write(self, event):
+        self.events.append(event)
+
+    def close(self):
+        self.events.append("closed")
+
+
+def test_a_broken_sink_is_dropped_with_one_warning(caplog):
+    broken, kept = Broken(), Kept()
+    told = Telemetry([broken, kept])
+    with caplog.at_level(logging.WARNING):
+        for step in range(3):
+            told.write("train", step=step)
+        told.close()
+    assert broken.calls == 1
+    assert len(kept.events) == 4
+    assert caplog.text.count("training goes on without it") == 1
+
+
+def test_closing_never_raises(caplog):
+    with caplog.at_level(logging.WARNING):
+        Telemetry([Broken()]).close()
+    assert "its last lines are lost" in caplog.text
+
+
+def test_json_lines_are_appended_and_hold_no_nan(tmp_path):
+    for step in (1, 2):
+        sink = JsonLines(tmp_path / "log.jsonl")
+        sink.write({"event": "train", "step": step, "loss": float("nan"), "nll": {"a": 1.5}})
+        sink.close()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert lines[0]["loss"] is None
+    assert lines[0]["nll"] == {"a": 1.5}
+    assert lines[0]["time"]
+
+
+def test_full_device_only_warns(caplog):
+    if not os.path.exists("/dev/full"):  # noqa: PTH110 - a device
+        pytest.skip("no /dev/full here")
+    sink = JsonLines.__new__(JsonLines)
+    sink._file = open("/dev/full", "w")  # noqa: PTH123, SIM115 - the sink closes it
+    told = Telemetry([sink])
+    with caplog.at_level(logging.WARNING):
+        told.write("train", step=1)
+    assert "No space left on device" in caplog.text
+    with contextlib.suppress(OSError):
+        sink._file.close()
+
+
+def test_tensorboard_has_scalars_by_head_and_hparams(tmp_path):
+    sink = TensorBoard(tmp_path, {"lr": 0.001, "backbone": "mamba", "hidden": [8, 8], "seed": None})
+    sink.write({"event": "start", "step": 0})
+    sink.write({"event": "train", "step": 7, **TRAIN})
+    sink.close()
+    found = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+    found.Reload()
+    names = set(found.Tags()["tensors"])
+    assert {"train/nll/main_x", "train/lr", "train/press_rate/predicted/A"} <= names
+    (event,) = found.Tensors("train/nll/main_x")
+    assert event.step == 7
+    assert "_hparams_/session_start_info" in found.summary_metadata
+
+
+def test_scalars_are_flattened_numbers():
+    found = scalars(
+        {"event": "validation", "step": 3, "is_best": True, "split": "x", "nll": {"a": 1}}
+    )
+    assert found == {"validation/nll/a": 1.0}
+
+
+class FakeRun:
+    def __init__(self, hang):
+        self.hang, self.rows, self.finished = hang, [], False
+
+    def log(self, row, step):
+        if self.hang:
+            time.sleep(60)
+        self.rows.append((step, row))
+
+    def finish(self):
+        self.finished = True
+
+
+@pytest.fixture
+def fake_wandb(monkeypatch):
+    made = {}
+    module = types.ModuleType("wandb")
+    module.hang = False  # type: ignore[attr-defined]
+
+    def init(**options):
+        made["options"] = options
+        made["run"] = FakeRun(module.hang)  # type: ignore[attr-defined]
+        return made["run"]
+
+    module.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module, made
+
+
+def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
+    _, made = fake_wandb
+    sink = WandB(tmp_path, project="p", name="run_1", hparams={"lr": 1})
+    sink.write({"event": "train", "step": 3, **TRAIN})
+    sink.close()
+    assert made["options"]["mode"] == "offline"
+    assert made["options"]["id"] == "run_1"
+    assert made["run"].rows[0][0] == 3
+    assert made["run"].rows[0][1]["train/nll/main_x"] == 2.0
+    assert made["run"].finished
+
+
+def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb, monkeypatch):
+    module, _ = fake_wandb
+    module.hang = True
+    monkeypatch.setattr(telemetry, "WANDB_FINISH_S", 0.2)
+    sink = WandB(tmp_path, project="p", name="r", hparams={})
+    began = time.monotonic()
+    for step in range(3000):
+        sink.write({"event": "train", "step": step})
+    sink.close()
+    assert time.monotonic() - began < 5
+
+
+def lines(verbosity, **options):
+    stream = io.StringIO()
+    sink = ConsoleSink(10, verbosity=verbosity, console=Console(file=stream, width=200, **options))
+    for step in (1, 2):
+        sink.write({"event": "train", "step": step, **TRAIN})
+    sink.write({"event": "checkpoint", "step": 2, "path": "x"})
+    sink.write(
+        {"event": "validation", "step": 2, "split": "validation", "nll_total": 2.5,
+         "nll": {"main_x": 2.5}, "is_best": True}
+    )  # fmt: skip
+    sink.close()
+    return stream.getvalue()
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    assert "\x1b" not in lines(2)
+    assert [line.split()[:2] for line in lines(0).splitlines()] == [["step", "2"]]
+    assert len(lines(1).splitlines()) == 2  # the second train line came within ten seconds
+    assert len(lines(2).splitlines()) == 4
+    assert "validation nll 2.5000 (best): main_x 2.500" in lines(0)
+
+
+def test_live_line_on_a_terminal():
+    assert "\x1b" in lines(1, force_terminal=True)

@@ -1,0 +1,121 @@
+"""The command itself: from replays to a run's folder, its plan, its mistakes."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from exphil_tf import samples
+from exphil_tf.checkpoints import atomic
+from exphil_tf.checkpoints.policy import read_info
+from exphil_tf.records.manifest import load_manifest
+
+FLAGS = (
+    "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--batch-size", "4",
+    "--window-size", "30", "--max-steps", "6", "--log-interval", "3", "--no-jit", "--name", "tiny",
+    "--frame-delay", "2", "--min-frames", "100", "--val-split", "0.3", "--verbosity", "2",
+)  # fmt: skip
+
+
+def test_replays_to_a_policy(tmp_path, trainer):
+    lengths = ["--min-seconds", "9", "--max-seconds", "10"]
+    samples.main(["--output", str(tmp_path / "replays"), "--games", "3", "--seed", "5", *lengths])
+    ended = trainer.command(tmp_path, "--replays", "replays", *FLAGS)
+    assert ended.status == 0, ended.output
+    run = tmp_path / "runs/tiny"
+    names = {"checkpoints", "config.json", "config.yaml", "lock", "log.jsonl", "policy", "tb"}
+    assert {p.name for p in run.iterdir()} == names
+    facts = json.loads((run / "config.json").read_text())
+    (dataset,) = (tmp_path / "datasets").iterdir()
+    manifest = load_manifest(dataset)
+    assert list(manifest.splits["train"]) == ["original"]
+    assert facts["data"]["training_frames"] == manifest.frames("train") > 1000
+    assert facts["results"]["steps"] == 6
+    assert facts["results"]["weights_sha256"] == ended.sha256
+    assert f"seed: {facts['seed']}" in ended.output
+    assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == facts["seed"]
+    info = read_info(run / "policy")
+    assert info.delay.frames == 2
+    assert info.provenance["data"] == facts["data"]
+    assert atomic.problems(run / "policy") == []
+    events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds == ["start", "train", "train", "validation", "checkpoint", "end"]
+    assert set(events[1]["nll"]) == set(events[3]["nll"])
+    assert events[1]["input_wait"] >= 0
+
+    # The same replays and options: the dataset is there already. The plan trains nothing.
+    shutil.rmtree(run)
+    ended = trainer.command(tmp_path, "--replays", "replays", *FLAGS, "--dry-run")
+    assert ended.status == 0, ended.output
+    assert "made of these replays and options before" in ended.output
+    assert "updates per epoch" in ended.output
+    assert not run.exists()
+    # Other options need another dataset, which a dry run does not make.
+    flags = ["--replays", "replays", *FLAGS, "--val-split", "0.5", "--dry-run"]
+    ended = trainer.command(tmp_path, *flags)
+    assert ended.status == 0
+    assert "would first be preprocessed" in ended.output
+    assert len(list((tmp_path / "datasets").iterdir())) == 1
+
+
+@pytest.fixture
+def refused(tmp_path, trainer):
+    def refused(*flags):
+        ended = trainer.command(tmp_path, *flags)
+        last = ended.output.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert "internal" not in last
+        return ended.status, last
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "part"),
+    [
+        ((), 2, "Received: neither"),
+        (("--data", "none"), 66, "--data: none: no such folder"),
+        (("--replays", "none"), 66, "--replays: none"),
+        (("--data", "empty"), 66, "not a finished dataset"),
+        (("--replays", "empty"), 66, "exphil_tf.samples"),
+        (("--data", "DATA", "--warmup-steps", "6"), 2, "warmup_steps: want less than"),
+        (("--data", "DATA", "--preset", "produktion"), 2, "Did you mean production?"),
+        (("--data", "DATA", "--batch-sice", "4"), 2, "Did you mean --batch-size?"),
+        (("--data", "DATA", "--player-port", "2"), 2, "this dataset was made with None"),
+        (("--data", "DATA", "--window-size", "999"), 2, "window_size"),
+        (
+            ("--data", "DATA", "--augment", "--augment-from", "variants", "--stride", "0"),
+            2,
+            "stride",
+        ),
+    ],
+)
+def test_mistake_gets_a_sentence_and_a_code(tmp_path, dataset, refused, flags, code, part):
+    (tmp_path / "empty").mkdir()
+    words = [str(dataset) if word == "DATA" else word for word in flags]
+    found, sentence = refused(*FLAGS, *words)
+    assert found == code
+    assert part in sentence
+
+
+def test_dataset_of_another_schema(tmp_path, dataset, refused):
+    shutil.copytree(dataset, tmp_path / "other")
+    path = tmp_path / "other/manifest.json"
+    values = json.loads(path.read_text())
+    values["fingerprint"] = "0" * len(values["fingerprint"])
+    values["digests"]["p.percent"] = "different"
+    path.write_text(json.dumps(values))
+    code, text = refused("--data", "other", *FLAGS)
+    assert (code, "p.percent" in text) == (78, True)
+
+
+def test_damaged_shard_is_named(tmp_path, dataset, refused):
+    shutil.copytree(dataset, tmp_path / "other")
+    shard = max((tmp_path / "other").glob("train-original-*"), key=lambda p: p.stat().st_size)
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    code, text = refused("--data", "other", *FLAGS)
+    assert (code, shard.name in text) == (65, True)
