@@ -227,6 +227,8 @@ def run_pipeline(job: beam.PTransform, options: PipelineOptions) -> None:
     except OSError:
         raise
     except Exception as error:
+        if str(error).startswith("KeyboardInterrupt"):
+            raise KeyboardInterrupt from None  # Ctrl-C inside a DoFn
         raise _system_error(error) or error from None
     finally:
         client = getattr(result, "client", None)
