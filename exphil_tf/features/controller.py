@@ -1,13 +1,17 @@
-"""The action codec: controller bytes ↔ buckets ↔ values, for targets, previous action, sampling and play.
+"""The action codec: controller bytes ↔ buckets ↔ values.
 
-An action is six components, in the order in which the autoregressive head samples them: 8 Bernoulli buttons, four
-stick axes with the same buckets, one shoulder. Stored controllers are bytes on the game's own grid (stick 1/80,
-trigger 1/140), so encoding is a table of 256 entries indexed by the byte: exact, identical in numpy and in graphs.
+Targets, previous action, sampling and play all go through it.
 
-Rounding is half away from the centre, which makes buckets symmetric (`bucket(-v) = n - bucket(v)`); mirrored labels
-therefore equal labels of mirrored frames. Two things differ from a plain `bucket / n` decoding: no value is clipped
-away (the original never trained its last class), and a centre that would fall into the game's dead zone while its
-bucket holds live values decodes to the smallest live value, so 17 buckets do not turn a tilt of 0.2875 into nothing.
+An action is six components, in the order in which the autoregressive head samples them: 8 Bernoulli
+buttons, four stick axes with the same buckets, one shoulder. Stored controllers are bytes on the
+game's own grid (stick 1/80, trigger 1/140), so encoding is a table of 256 entries indexed by the
+byte: exact, identical in numpy and in graphs.
+
+Rounding is half away from the centre, which makes buckets symmetric (`bucket(-v) = n - bucket(v)`);
+mirrored labels therefore equal labels of mirrored frames. Two things differ from a plain `bucket /
+n` decoding: no value is clipped away (the original never trained its last class), and a centre that
+would fall into the game's dead zone while its bucket holds live values decodes to the smallest live
+value, so 17 buckets do not turn a tilt of 0.2875 into nothing.
 """
 
 import functools
@@ -30,16 +34,24 @@ _BYTE = {field.name[2:]: index for index, field in enumerate(CONTROLLER_FIELDS)}
 
 
 def _uniform_axis(num_buckets: int) -> np.ndarray:
-    """Centres in 1/80 of `num_buckets` equal steps, dead ones moved to the edge of the dead zone."""
+    """Centres in 1/80 of `num_buckets` equal steps.
+
+    Dead ones are moved to the edge of the dead zone.
+    """
     half = num_buckets // 2
     centres = np.arange(-half, half + 1) * (STICK_STEPS / half)
     step = STICK_STEPS / half
-    holds_live = (np.abs(centres) < STICK_DEAD_ZONE) & (np.abs(centres) + step / 2 > STICK_DEAD_ZONE)
+    holds_live = (np.abs(centres) < STICK_DEAD_ZONE) & (
+        np.abs(centres) + step / 2 > STICK_DEAD_ZONE
+    )
     return np.where(holds_live, np.sign(centres) * STICK_DEAD_ZONE, centres)
 
 
 def _nearest_table(edges: np.ndarray) -> np.ndarray:
-    """int32 `[256]`: bucket of each signed byte -80…80; `edges` are the positive bucket borders in 1/80."""
+    """int32 `[256]`: bucket of each signed byte -80…80.
+
+    `edges` are the positive bucket borders in 1/80.
+    """
     byte = np.arange(256).astype(np.uint8).view(np.int8).astype(int)
     steps = np.clip(byte, -STICK_STEPS, STICK_STEPS)
     return (len(edges) + np.sign(steps) * (np.abs(steps)[:, None] >= edges).sum(1)).astype(np.int32)
@@ -50,9 +62,11 @@ class ControllerCodec:
     """Buckets of a policy's action space.
 
     Args:
-      axis_buckets: buckets per stick axis, odd (17 and 33 are the usual choices); ignored when `axis_centres` is set.
+      axis_buckets: buckets per stick axis, odd (17 and 33 are the usual choices); ignored when
+        `axis_centres` is set.
       shoulder_buckets: buckets of the shoulder, at least 2.
-      axis_centres: bucket centres in [-1, 1] fitted by `python -m exphil_tf.kmeans`: sorted, symmetric, holding 0.
+      axis_centres: bucket centres in [-1, 1] fitted by `python -m exphil_tf.kmeans`: sorted,
+        symmetric, holding 0.
 
     Raises:
       ValueError: if the buckets are not symmetric or a centre would not survive encode(decode(·)).
@@ -66,17 +80,29 @@ class ControllerCodec:
         """Checks symmetry and the exact round trip of every centre."""
         if self.axis_centres:
             centres = np.asarray(self.axis_centres)
-            if len(centres) % 2 == 0 or not np.allclose(centres, -centres[::-1]) or (np.diff(centres) <= 0).any():
+            if (
+                len(centres) % 2 == 0
+                or not np.allclose(centres, -centres[::-1])
+                or (np.diff(centres) <= 0).any()
+            ):
                 raise ValueError(
-                    f"codec.axis_centres: want an odd number of sorted, symmetric centres. Received: {centres.tolist()}"
+                    "codec.axis_centres: want an odd number of sorted, symmetric centres. "
+                    f"Received: {centres.tolist()}"
                 )
         elif self.axis_buckets % 2 == 0 or not 3 <= self.axis_buckets <= 161:
-            raise ValueError(f"codec.axis_buckets: want an odd number in 3…161. Received: {self.axis_buckets}")
+            raise ValueError(
+                f"codec.axis_buckets: want an odd number in 3…161. Received: {self.axis_buckets}"
+            )
         if not 2 <= self.shoulder_buckets <= 141:
-            raise ValueError(f"codec.shoulder_buckets: want 2…141. Received: {self.shoulder_buckets}")
+            raise ValueError(
+                f"codec.shoulder_buckets: want 2…141. Received: {self.shoulder_buckets}"
+            )
         back = self.axis_table[np.rint(self.centres * STICK_STEPS).astype(np.int8).view(np.uint8)]
         if (back != np.arange(self.num_axis)).any():
-            raise ValueError(f"codec: centres closer than 1/80 cannot be told apart. Received: {self.centres.tolist()}")
+            raise ValueError(
+                "codec: centres closer than 1/80 cannot be told apart. "
+                f"Received: {self.centres.tolist()}"
+            )
 
     @property
     def num_axis(self) -> int:
@@ -86,7 +112,11 @@ class ControllerCodec:
     @property
     def sizes(self) -> dict[str, int]:
         """Logits per component, in sampling order."""
-        return {"buttons": len(BUTTONS), **dict.fromkeys(AXES, self.num_axis), "shoulder": self.shoulder_buckets}
+        return {
+            "buttons": len(BUTTONS),
+            **dict.fromkeys(AXES, self.num_axis),
+            "shoulder": self.shoulder_buckets,
+        }
 
     @functools.cached_property
     def centres(self) -> np.ndarray:
@@ -116,13 +146,16 @@ class ControllerCodec:
     def shoulder_table(self) -> np.ndarray:
         """int32 `[256]`: stored trigger byte → bucket, rounding half up."""
         steps = np.minimum(np.arange(256), TRIGGER_STEPS)
-        return ((steps * 2 * (self.shoulder_buckets - 1) + TRIGGER_STEPS) // (2 * TRIGGER_STEPS)).astype(np.int32)
+        return (
+            (steps * 2 * (self.shoulder_buckets - 1) + TRIGGER_STEPS) // (2 * TRIGGER_STEPS)
+        ).astype(np.int32)
 
     def encode(self, actions: Any, xp: Any = np) -> dict[str, Any]:
         """Buckets of stored controller bytes.
 
         Args:
-          actions: uint8 `[…, ACTION_BYTES]`, one player's controller bytes (`packing.action_order`).
+          actions: uint8 `[…, ACTION_BYTES]`, one player's controller bytes
+            (`packing.action_order`).
           xp: `numpy` or `keras.ops`.
 
         Returns: int32 arrays: `buttons` `[…, 8]` of 0/1, the axes and `shoulder` `[…]`.
@@ -134,8 +167,15 @@ class ControllerCodec:
         return buckets | {"shoulder": take(self.shoulder_table, bytes_[..., _BYTE["shoulder"]])}
 
     def decode(self, buckets: dict[str, Any], xp: Any = np) -> dict[str, Any]:
-        """Controller values of buckets: sticks -1 to 1, shoulder 0 to 1, buttons 0/1; float32, same shapes."""
-        as_float = np.asarray(buckets["buttons"], np.float32) if xp is np else xp.cast(buckets["buttons"], "float32")
+        """Controller values of buckets, float32 of the same shapes.
+
+        Sticks are -1 to 1, the shoulder 0 to 1, buttons 0/1.
+        """
+        as_float = (
+            np.asarray(buckets["buttons"], np.float32)
+            if xp is np
+            else xp.cast(buckets["buttons"], "float32")
+        )
         values = {"buttons": as_float}
         values |= {axis: xp.take(self.centres, buckets[axis], axis=0) for axis in AXES}
         return values | {"shoulder": xp.take(self.shoulder_centres, buckets["shoulder"], axis=0)}
@@ -148,16 +188,21 @@ def _button_bits() -> np.ndarray:
 
 
 def to_bytes(values: dict[str, Any]) -> np.ndarray:
-    """Stored controller bytes uint8 `[…, ACTION_BYTES]` of controller values (the live path's entry to `encode`).
+    """Stored controller bytes uint8 `[…, ACTION_BYTES]` of controller values.
+
+    The live path's entry to `encode`.
 
     Args:
-      values: numpy arrays `buttons` `[…, 8]` of 0/1; `main_x`… in [-1, 1] and `shoulder` in [0, 1], `[…]`.
+      values: numpy arrays `buttons` `[…, 8]` of 0/1; `main_x`… in [-1, 1] and `shoulder` in [0, 1],
+        `[…]`.
     """
     actions = np.zeros((*np.shape(values["shoulder"]), ACTION_BYTES), np.uint8)
     for axis in AXES:
         steps = np.rint(np.clip(values[axis], -1, 1) * np.float32(STICK_STEPS))
         actions[..., _BYTE[axis]] = steps.astype(np.int8).view(np.uint8)
-    actions[..., _BYTE["shoulder"]] = np.rint(np.clip(values["shoulder"], 0, 1) * np.float32(TRIGGER_STEPS))
+    actions[..., _BYTE["shoulder"]] = np.rint(
+        np.clip(values["shoulder"], 0, 1) * np.float32(TRIGGER_STEPS)
+    )
     bits = np.asarray(values["buttons"]).astype(np.uint8)
     actions[..., _BYTE["buttons"]] = (bits << np.arange(len(BUTTONS), dtype=np.uint8)).sum(-1)
     return actions

@@ -1,15 +1,18 @@
-"""A frame as a row of bytes: what records store, what the input pipeline moves, what the model unpacks.
+"""A frame as a row of bytes.
 
-A row holds both players once. Fields lie field by field, grouped by width: noised floats first (so that noise touches
-one contiguous span), then other floats, int32, 16-bit, 8-bit; players of one field lie side by side. Because of that
+This is what records store, what the input pipeline moves and what the model unpacks. A row holds
+both players once. Fields lie field by field, grouped by width: noised floats first (so that noise
+touches one contiguous span), then other floats, int32, 16-bit, 8-bit; players of one field lie side
+by side. Because of that
 
 * unpacking is one reinterpretation per dtype, not one per field;
 * taking the other player's perspective is a permutation of bytes (`perspective_order`);
-* a left-right reflection is `(row[order] ^ xor) + add` on bytes (`MIRROR`): a float negates by its sign bit, a flag by
-  `^ 1`, a small integer by two's complement.
+* a left-right reflection is `(row[order] ^ xor) + add` on bytes (`mirror_table`): a float negates
+  by its sign bit, a flag by `^ 1`, a small integer by two's complement.
 
-The same tables serve numpy (preprocessing, live play) and graphs (training). A typed record per frame was dropped:
-three gathers per batch cost 2.5 times one gather of bytes (docs/architecture.md, "Records and input").
+The same tables serve numpy (preprocessing, live play) and graphs (training). A typed record per
+frame was dropped: three gathers per batch cost 2.5 times one gather of bytes (docs/architecture.md,
+"Records and input").
 """
 
 import functools
@@ -27,13 +30,23 @@ STICK_STEPS = 80
 TRIGGER_STEPS = 140
 """A trigger reads 0…140 over 140 in game."""
 STORED_DTYPES: dict[Store, str] = {
-    Store.F32: "<f4", Store.I32: "<i4", Store.U16: "<u2", Store.I16: "<i2", Store.U8: "u1", Store.I8: "i1",
-    Store.STICK: "i1", Store.TRIGGER: "u1",
+    Store.F32: "<f4", Store.I32: "<i4", Store.U16: "<u2", Store.I16: "<i2",
+    Store.U8: "u1", Store.I8: "i1", Store.STICK: "i1", Store.TRIGGER: "u1",
 }  # fmt: skip
-_WIDTH_ORDER = (Store.F32, Store.I32, Store.U16, Store.I16, Store.U8, Store.I8, Store.STICK, Store.TRIGGER)
+_WIDTH_ORDER = (
+    Store.F32,
+    Store.I32,
+    Store.U16,
+    Store.I16,
+    Store.U8,
+    Store.I8,
+    Store.STICK,
+    Store.TRIGGER,
+)
 
 
-class Slot(NamedTuple):
+@dataclass(frozen=True)
+class Slot:
     """Where a field lies in a row."""
 
     offset: int
@@ -85,7 +98,10 @@ class Layout:
     """The first `noise_bytes` of a row are the noised float32 values."""
 
     def order_with(self, spans: dict[int, int], width: int = 1) -> np.ndarray:
-        """int32 `[row_bytes]` permutation that reads `width` bytes at `spans[offset]` for those at `offset`."""
+        """int32 `[row_bytes]`: a permutation that moves spans of `width` bytes.
+
+        It reads the bytes at `spans[offset]` for those at `offset`.
+        """
         order = np.arange(self.row_bytes, dtype=np.int32)
         for target, source in spans.items():
             order[target : target + width] = np.arange(source, source + width)
@@ -137,7 +153,9 @@ def perspective_order(own: int) -> np.ndarray:
     if own:
         for slot in LAYOUT.slots.values():
             if SHAPES[slot.field.group] == (PLAYERS,):
-                order[slot.offset : slot.stop] = np.roll(order[slot.offset : slot.stop], slot.dtype.itemsize)
+                order[slot.offset : slot.stop] = np.roll(
+                    order[slot.offset : slot.stop], slot.dtype.itemsize
+                )
     return order
 
 
@@ -152,7 +170,7 @@ def _mirror_bytes(slot: Slot, xor: np.ndarray, add: np.ndarray) -> None:
     if slot.field.mirror is Mirror.FLIP:
         xor[span] = 1
     elif slot.dtype.kind == "f":
-        xor[span] = np.tile(np.uint8([0, 0, 0, 0x80]), slot.count)
+        xor[span] = np.tile(np.array([0, 0, 0, 0x80], np.uint8), slot.count)
     elif slot.dtype == np.dtype("i1"):
         xor[span], add[span] = 0xFF, 1
     else:
@@ -177,7 +195,9 @@ def mirror_table() -> MirrorTable:
 def action_mirror_table() -> MirrorTable:
     """The reflection of one player's controller bytes `[…, ACTION_BYTES]`."""
     table, bytes_ = mirror_table(), action_order(0)
-    return MirrorTable(np.arange(ACTION_BYTES, dtype=np.int32), table.xor[bytes_], table.add[bytes_])
+    return MirrorTable(
+        np.arange(ACTION_BYTES, dtype=np.int32), table.xor[bytes_], table.add[bytes_]
+    )
 
 
 def _to_stored(column: np.ndarray, field: Field) -> np.ndarray:
@@ -189,7 +209,10 @@ def _to_stored(column: np.ndarray, field: Field) -> np.ndarray:
 
 
 def from_stored(stored: np.ndarray, field: Field) -> np.ndarray:
-    """Stored values back in natural units, in the column's dtype; exact for values on the game's own grid."""
+    """Stored values back in natural units, in the column's dtype.
+
+    Exact for values on the game's own grid.
+    """
     if field.store is Store.STICK:
         return stored.astype(np.float32) / np.float32(STICK_STEPS)
     if field.store is Store.TRIGGER:
@@ -198,9 +221,10 @@ def from_stored(stored: np.ndarray, field: Field) -> np.ndarray:
 
 
 def pack_planes(frames: Frames) -> np.ndarray:
-    """uint8 `[ROW_BYTES, time]`: packed rows, transposed to one plane per byte (what compresses best).
+    """uint8 `[ROW_BYTES, time]`: packed rows, transposed to one plane per byte.
 
-    Sticks are rounded to 1/80 and triggers to 1/140; both are exact for human ports (CPU ports use another grid).
+    One plane per byte compresses best. Sticks are rounded to 1/80 and triggers to 1/140; both are
+    exact for human ports (CPU ports use another grid).
     """
     planes = np.empty((ROW_BYTES, len(frames)), np.uint8)
     for slot in LAYOUT.slots.values():
@@ -216,14 +240,18 @@ def pack(frames: Frames) -> np.ndarray:
 
 
 def unpack(rows: np.ndarray) -> Frames:
-    """The frames of packed rows uint8 `[time, ROW_BYTES]`; inverse of `pack` up to the stick and trigger grid.
+    """The frames of packed rows uint8 `[time, ROW_BYTES]`.
+
+    The inverse of `pack` up to the stick and trigger grid.
 
     Raises:
       ValueError: if the row width is not this schema's.
     """
     if rows.ndim != 2 or rows.shape[1] != ROW_BYTES or rows.dtype != np.uint8:
-        raise ValueError(f"rows: want uint8 [time, {ROW_BYTES}]. Received: {rows.dtype}{list(rows.shape)}")
-    columns = {}
+        raise ValueError(
+            f"rows: want uint8 [time, {ROW_BYTES}]. Received: {rows.dtype}{list(rows.shape)}"
+        )
+    columns: dict[str, np.ndarray] = {}
     for field in SCHEMA.fields:
         slot = LAYOUT.slots[field.name]
         stored = np.ascontiguousarray(rows[:, slot.offset : slot.stop]).view(slot.dtype)
@@ -231,7 +259,8 @@ def unpack(rows: np.ndarray) -> Frames:
     return Frames(columns)
 
 
-class Replaced(NamedTuple):
+@dataclass(frozen=True)
+class Replaced:
     """What a variant changes of a game's planes; the rest it shares with the original."""
 
     index: np.ndarray
@@ -248,7 +277,7 @@ class Replaced(NamedTuple):
 
 @functools.cache
 def _mirrored_index() -> np.ndarray:
-    """int `[planes]`: planes that a reflection changes, a tenth of a row."""
+    """Planes that a reflection changes, a tenth of a row: int `[planes]`."""
     order, xor, add = mirror_table()
     return np.flatnonzero((order != np.arange(ROW_BYTES)) | (xor != 0) | (add != 0))
 
@@ -266,7 +295,10 @@ def mirror_planes(planes: np.ndarray) -> np.ndarray:
 
 
 def noise(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> Replaced:
-    """Gaussian noise of σ = `noise_scale` × the field's rule on byte planes uint8 `[ROW_BYTES, time]`."""
+    """Gaussian noise on byte planes uint8 `[ROW_BYTES, time]`.
+
+    σ = `noise_scale` × the field's rule.
+    """
     values = np.ascontiguousarray(planes[:NOISE_BYTES].T).view("<f4")
     values = values + rng.standard_normal(values.shape, np.float32) * (
         noise_scales() * np.float32(noise_scale)
@@ -276,5 +308,8 @@ def noise(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> R
 
 
 def noisy_planes(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> np.ndarray:
-    """Byte planes uint8 `[ROW_BYTES, time]` with Gaussian noise of σ = `noise_scale` × the field's rule."""
+    """Byte planes uint8 `[ROW_BYTES, time]` with Gaussian noise.
+
+    σ = `noise_scale` × the field's rule.
+    """
     return noise(planes, noise_scale, rng).apply(planes)

@@ -1,1 +1,4 @@
-"""Melee itself: game state types, identifier spaces and stage geometry. Knows no file format and no model."""
+"""Melee itself: game state types, identifier spaces and stage geometry.
+
+Knows no file format and no model.
+"""

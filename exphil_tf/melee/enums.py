@@ -1,9 +1,9 @@
 """Melee's identifier spaces, kept apart by type, and the conversions between them.
 
-Characters have three id spaces: *internal* (post-frame events, libmelee's enum), *external* (the replay's start block
-and metadata), and libmelee's CSS icon order, which we never use. Stages have two: *external* (replays; canonical here)
-and libmelee's *internal* enum values. 8 is Yoshi's Story in one and Fountain of Dreams in the other: never mix them.
-A test holds these tables to libmelee's.
+Characters have three id spaces: *internal* (post-frame events, libmelee's enum), *external* (the
+replay's start block and metadata), and libmelee's CSS icon order, which we never use. Stages have
+two: *external* (replays; canonical here) and libmelee's *internal* enum values. 8 is Yoshi's Story
+in one and Fountain of Dreams in the other: never mix them. A test holds these tables to libmelee's.
 """
 
 import csv
@@ -59,12 +59,13 @@ class Stage(IntEnum):
     FINAL_DESTINATION = 32
 
 
+_BY_EXTERNAL_ID = (
+    "CPTFALCON", "DK", "FOX", "GAMEANDWATCH", "KIRBY", "BOWSER", "LINK", "LUIGI", "MARIO",
+    "MARTH", "MEWTWO", "NESS", "PEACH", "PIKACHU", "POPO", "JIGGLYPUFF", "SAMUS", "YOSHI",
+    "ZELDA", "SHEIK", "FALCO", "YLINK", "DOC", "ROY", "PICHU", "GANONDORF",
+)  # fmt: skip
 EXTERNAL_TO_INTERNAL: dict[int, Character] = {
-    external: Character[name]
-    for external, name in enumerate(
-        "CPTFALCON DK FOX GAMEANDWATCH KIRBY BOWSER LINK LUIGI MARIO MARTH MEWTWO NESS PEACH PIKACHU POPO JIGGLYPUFF "
-        "SAMUS YOSHI ZELDA SHEIK FALCO YLINK DOC ROY PICHU GANONDORF".split()
-    )
+    external: Character[name] for external, name in enumerate(_BY_EXTERNAL_ID)
 }
 """External (start block) → internal character id."""
 INTERNAL_TO_EXTERNAL: dict[Character, int] = {
@@ -84,29 +85,34 @@ STAGE_TO_LIBMELEE: dict[Stage, int] = {
 STAGE_FROM_LIBMELEE: dict[int, Stage] = {value: stage for stage, value in STAGE_TO_LIBMELEE.items()}
 
 BUTTONS = ("A", "B", "X", "Y", "Z", "L", "R", "D_UP")
-"""The eight buttons a policy controls, in the order of every button vector; bit i of `c.buttons` is BUTTONS[i]."""
+"""The eight buttons a policy controls, in the order of every button vector; bit i of `c.buttons` is
+BUTTONS[i]."""
 BUTTON_MASKS = {
-    "A": 0x0100, "B": 0x0200, "X": 0x0400, "Y": 0x0800, "Z": 0x0010, "L": 0x0040, "R": 0x0020, "D_UP": 0x0008,
+    "A": 0x0100, "B": 0x0200, "X": 0x0400, "Y": 0x0800, "Z": 0x0010, "L": 0x0040, "R": 0x0020,
+    "D_UP": 0x0008,
 }  # fmt: skip
 """Masks in the replay's physical button word (pre-frame `buttons_physical`)."""
 
 HITSTUN_ACTIONS = (75, 91)
-"""First and last damage action (DAMAGE_HIGH_1…DAMAGE_FLY_ROLL); outside, the hitstun register holds other things."""
+"""First and last damage action (DAMAGE_HIGH_1…DAMAGE_FLY_ROLL); outside, the hitstun register holds
+other things."""
 
 ACTION_COUNT = 399
-"""Action state ids lie in [0, 399): libmelee's highest named id is 0x18D; Kirby's copies reach beyond."""
+"""Action state ids lie in [0, 399): libmelee's highest named id is 0x18D; Kirby's copies reach
+beyond."""
 
 _ALIASES = {
-    "gnw": "GAMEANDWATCH", "gw": "GAMEANDWATCH", "gandw": "GAMEANDWATCH", "mrgameandwatch": "GAMEANDWATCH",
-    "mrgandw": "GAMEANDWATCH", "falcon": "CPTFALCON", "captainfalcon": "CPTFALCON", "cfalcon": "CPTFALCON",
-    "donkeykong": "DK", "puff": "JIGGLYPUFF", "ganon": "GANONDORF", "iceclimbers": "POPO", "ics": "POPO", "ic": "POPO",
-    "icies": "POPO", "younglink": "YLINK", "drmario": "DOC", "doctormario": "DOC", "pika": "PIKACHU",
+    "gnw": "GAMEANDWATCH", "gw": "GAMEANDWATCH", "gandw": "GAMEANDWATCH",
+    "mrgameandwatch": "GAMEANDWATCH", "mrgandw": "GAMEANDWATCH", "falcon": "CPTFALCON",
+    "captainfalcon": "CPTFALCON", "cfalcon": "CPTFALCON", "donkeykong": "DK", "puff": "JIGGLYPUFF",
+    "ganon": "GANONDORF", "iceclimbers": "POPO", "ics": "POPO", "ic": "POPO", "icies": "POPO",
+    "younglink": "YLINK", "drmario": "DOC", "doctormario": "DOC", "pika": "PIKACHU",
 }  # fmt: skip
 _STAGE_ALIASES = {
-    "fd": "FINAL_DESTINATION", "final": "FINAL_DESTINATION", "bf": "BATTLEFIELD", "ys": "YOSHIS_STORY",
-    "yoshis": "YOSHIS_STORY", "dl": "DREAMLAND", "dreamland64": "DREAMLAND", "dl64": "DREAMLAND",
-    "fod": "FOUNTAIN_OF_DREAMS", "fountain": "FOUNTAIN_OF_DREAMS", "ps": "POKEMON_STADIUM",
-    "stadium": "POKEMON_STADIUM",
+    "fd": "FINAL_DESTINATION", "final": "FINAL_DESTINATION", "bf": "BATTLEFIELD",
+    "ys": "YOSHIS_STORY", "yoshis": "YOSHIS_STORY", "dl": "DREAMLAND", "dreamland64": "DREAMLAND",
+    "dl64": "DREAMLAND", "fod": "FOUNTAIN_OF_DREAMS", "fountain": "FOUNTAIN_OF_DREAMS",
+    "ps": "POKEMON_STADIUM", "stadium": "POKEMON_STADIUM",
 }  # fmt: skip
 
 
@@ -126,7 +132,9 @@ def character_from_name(text: str) -> Character:
         return Character[_ALIASES[key]]
     if key in by_key:
         return by_key[key]
-    raise ValueError(f"character: want one of {', '.join(c.name.lower() for c in Character)}. Received: {text!r}")
+    raise ValueError(
+        f"character: want one of {', '.join(c.name.lower() for c in Character)}. Received: {text!r}"
+    )
 
 
 def stage_from_name(text: str) -> Stage:
@@ -141,19 +149,24 @@ def stage_from_name(text: str) -> Stage:
         return Stage[_STAGE_ALIASES[key]]
     if key in by_key:
         return by_key[key]
-    raise ValueError(f"stage: want one of {', '.join(s.name.lower() for s in Stage)}. Received: {text!r}")
+    raise ValueError(
+        f"stage: want one of {', '.join(s.name.lower() for s in Stage)}. Received: {text!r}"
+    )
 
 
 @functools.cache
 def zero_index_table() -> np.ndarray:
-    """bool `[256, 512]`: (internal character, action) whose animation counts from 0 in memory, so libmelee adds 1.
+    """Actions whose animation counts from 0 in memory: bool `[256, 512]`.
 
-    Read from libmelee's own `actiondata.csv` (1,156 pairs), without importing libmelee.
+    Indexed by (internal character, action); to these libmelee adds 1. Read from libmelee's own
+    `actiondata.csv` (1,156 pairs), without importing libmelee.
     """
     table = np.zeros((256, 512), bool)
     spec = importlib.util.find_spec("melee")
     if spec is None or not spec.submodule_search_locations:
-        raise ImportError("melee: the libmelee package (`pip install melee`) is needed for its action table")
+        raise ImportError(
+            "melee: the libmelee package (`pip install melee`) is needed for its action table"
+        )
     path = Path(spec.submodule_search_locations[0]) / "actiondata.csv"
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -164,25 +177,27 @@ def zero_index_table() -> np.ndarray:
 
 
 ACTION_CATEGORIES = (
-    "dead", "entry", "idle", "walk", "dash", "jumpsquat", "jump", "fall", "land", "crouch", "ground_attack", "smash",
-    "aerial", "neutral_b", "side_b", "up_b", "down_b", "grab", "throw", "grabbed", "shield", "dodge", "damage", "down",
-    "ledge",
+    "dead", "entry", "idle", "walk", "dash", "jumpsquat", "jump", "fall", "land", "crouch",
+    "ground_attack", "smash", "aerial", "neutral_b", "side_b", "up_b", "down_b", "grab", "throw",
+    "grabbed", "shield", "dodge", "damage", "down", "ledge",
 )  # fmt: skip
 """The 25 coarse action categories of the compact Nana block."""
 
 _CATEGORY_RANGES: tuple[tuple[int, int, str], ...] = (
-    (0x00, 0x0B, "dead"), (0x0C, 0x0D, "entry"), (0x0E, 0x0E, "idle"), (0x0F, 0x11, "walk"), (0x12, 0x17, "dash"),
-    (0x18, 0x18, "jumpsquat"), (0x19, 0x1C, "jump"), (0x1D, 0x26, "fall"), (0x27, 0x29, "crouch"),
-    (0x2A, 0x2B, "land"), (0x2C, 0x39, "ground_attack"), (0x3A, 0x40, "smash"), (0x41, 0x45, "aerial"),
-    (0x46, 0x4A, "land"), (0x4B, 0x5B, "damage"), (0x5C, 0x5D, "idle"), (0x5E, 0x77, "throw"),
-    (0x78, 0xB1, "ground_attack"), (0xB2, 0xB6, "shield"), (0xB7, 0xC6, "down"), (0xC7, 0xCC, "dodge"),
-    (0xCD, 0xD3, "damage"), (0xD4, 0xDA, "grab"), (0xDB, 0xDE, "throw"), (0xDF, 0xE8, "grabbed"),
-    (0xE9, 0xEC, "dodge"), (0xED, 0xEE, "ground_attack"), (0xEF, 0xF3, "grabbed"), (0xF4, 0xF4, "fall"),
-    (0xF5, 0xF6, "idle"), (0xF7, 0xFA, "damage"), (0xFB, 0xFB, "fall"), (0xFC, 0x107, "ledge"), (0x108, 0x109, "idle"),
-    (0x10A, 0x130, "grabbed"), (0x131, 0x139, "jump"), (0x13A, 0x141, "idle"), (0x142, 0x144, "entry"),
-    (0x145, 0x146, "damage"), (0x147, 0x154, "grabbed"), (0x155, 0x15C, "neutral_b"), (0x15D, 0x167, "side_b"),
-    (0x168, 0x16E, "down_b"), (0x16F, 0x170, "up_b"), (0x171, 0x177, "down_b"), (0x178, 0x17E, "grabbed"),
-    (0x17F, 0x18E, "neutral_b"),
+    (0x00, 0x0B, "dead"), (0x0C, 0x0D, "entry"), (0x0E, 0x0E, "idle"), (0x0F, 0x11, "walk"),
+    (0x12, 0x17, "dash"), (0x18, 0x18, "jumpsquat"), (0x19, 0x1C, "jump"), (0x1D, 0x26, "fall"),
+    (0x27, 0x29, "crouch"), (0x2A, 0x2B, "land"), (0x2C, 0x39, "ground_attack"),
+    (0x3A, 0x40, "smash"), (0x41, 0x45, "aerial"), (0x46, 0x4A, "land"), (0x4B, 0x5B, "damage"),
+    (0x5C, 0x5D, "idle"), (0x5E, 0x77, "throw"), (0x78, 0xB1, "ground_attack"),
+    (0xB2, 0xB6, "shield"), (0xB7, 0xC6, "down"), (0xC7, 0xCC, "dodge"), (0xCD, 0xD3, "damage"),
+    (0xD4, 0xDA, "grab"), (0xDB, 0xDE, "throw"), (0xDF, 0xE8, "grabbed"), (0xE9, 0xEC, "dodge"),
+    (0xED, 0xEE, "ground_attack"), (0xEF, 0xF3, "grabbed"), (0xF4, 0xF4, "fall"),
+    (0xF5, 0xF6, "idle"), (0xF7, 0xFA, "damage"), (0xFB, 0xFB, "fall"), (0xFC, 0x107, "ledge"),
+    (0x108, 0x109, "idle"), (0x10A, 0x130, "grabbed"), (0x131, 0x139, "jump"),
+    (0x13A, 0x141, "idle"), (0x142, 0x144, "entry"), (0x145, 0x146, "damage"),
+    (0x147, 0x154, "grabbed"), (0x155, 0x15C, "neutral_b"), (0x15D, 0x167, "side_b"),
+    (0x168, 0x16E, "down_b"), (0x16F, 0x170, "up_b"), (0x171, 0x177, "down_b"),
+    (0x178, 0x17E, "grabbed"), (0x17F, 0x18E, "neutral_b"),
 )  # fmt: skip
 
 
@@ -190,8 +205,9 @@ _CATEGORY_RANGES: tuple[tuple[int, int, str], ...] = (
 def action_category_table() -> np.ndarray:
     """int32 `[399]`: index into `ACTION_CATEGORIES` per action id.
 
-    Common actions (below 0x155) follow libmelee's `Action` names. Special moves share ids across characters, so the
-    four special categories are the commonest use of an id, an approximation that the exact action id corrects.
+    Common actions (below 0x155) follow libmelee's `Action` names. Special moves share ids across
+    characters, so the four special categories are the commonest use of an id, an approximation that
+    the exact action id corrects.
     """
     table = np.full(ACTION_COUNT, ACTION_CATEGORIES.index("idle"), np.int32)
     for first, last, name in _CATEGORY_RANGES:

@@ -1,5 +1,8 @@
 """Stage geometry in game units: ledges, blast zones, platforms, Randall's path."""
 
+# libmelee has no type stubs.
+# pyright: reportMissingTypeStubs=false
+
 import functools
 from dataclasses import dataclass
 
@@ -32,7 +35,8 @@ GEOMETRY: dict[Stage, StageGeometry] = {
 """As in libmelee's `melee.stages`; a test holds the two together."""
 
 FOD_START_HEIGHTS = (20.0, 28.0)
-"""Heights of Fountain of Dreams' left and right platform when a game starts (libmelee `FoDPlatforms`)."""
+"""Heights of Fountain of Dreams' left and right platform when a game starts (libmelee
+`FoDPlatforms`)."""
 STADIUM_NORMAL = 5
 """Pokémon Stadium's untransformed state (libmelee `StadiumTransformationType.NORMAL`)."""
 RANDALL_PERIOD_FRAMES = 1200
@@ -52,6 +56,9 @@ def _randall_table() -> np.ndarray:
 
 
 def randall(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Randall's centre x and height, float32 `[time]` each, for frame ids `[time]` (Yoshi's Story only)."""
+    """Randall's centre x and height, float32 `[time]` each, for frame ids `[time]`.
+
+    Yoshi's Story only.
+    """
     table = _randall_table()[np.asarray(frame) % RANDALL_PERIOD_FRAMES]
     return table[:, 0], table[:, 1]

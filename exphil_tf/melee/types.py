@@ -1,8 +1,9 @@
 """The one type for game state, whoever made it: a replay, a live game, UMI or the simulator.
 
-`Frames` holds columns, not objects: numpy arrays whose first axis is the frame. Which columns exist, their dtypes,
-units and meaning is decided in one place, `exphil_tf.features.schema`; this module only knows that columns share
-their first axis. A class per field (as libmelee has) was dropped: it forces Python work per frame.
+`Frames` holds columns, not objects: numpy arrays whose first axis is the frame. Which columns
+exist, their dtypes, units and meaning is decided in one place, `exphil_tf.features.schema`; this
+module only knows that columns share their first axis. A class per field (as libmelee has) was
+dropped: it forces Python work per frame.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +20,9 @@ class Frames:
     """Columns of consecutive frames of one game.
 
     Args:
-      columns: name → array; axis 0 is time. Per-player columns are `[time, players]` with players in port order
-        (index 0 is the lower port), or `[own, opponent]` once a perspective was taken.
+      columns: name → array; axis 0 is time. Per-player columns are `[time, players]` with players
+        in port order (index 0 is the lower port), or `[own, opponent]` once a perspective was
+        taken.
 
     Raises:
       ValueError: if two columns differ in length.
@@ -58,7 +60,8 @@ class PlayerInfo:
     port: int
     """Controller port, 1 to 4."""
     character: int
-    """Internal character id at the start (`exphil_tf.melee.enums.Character`); Zelda/Sheik change it per frame."""
+    """Internal character id at the start (`exphil_tf.melee.enums.Character`); Zelda/Sheik change it
+    per frame."""
     is_cpu: bool = False
     cpu_level: int = 0
     """1 to 9 for a CPU, 0 for a human."""
@@ -98,7 +101,8 @@ class GameInfo:
     is_frozen_ps: bool = False
     timer_s: int = 480
     end_method: int | None = None
-    """Game End method (2 GAME!, 1 TIME!, 7 no contest…); None when the file holds no Game End event."""
+    """Game End method (2 GAME!, 1 TIME!, 7 no contest…); None when the file holds no Game End
+    event."""
     lras: int | None = None
     """Port (1–4) that quit with L+R+A+Start; None if nobody did."""
 
