@@ -196,7 +196,9 @@ def training_curves(curves: dict[str, Curve], level: float, level_name: str) -> 
             axes.plot(curve.steps, curve.values, color=colour, linewidth=width, label=name,
                       marker=marker, markersize=4)  # fmt: skip
         axes.axhline(level, color=HUMAN, linewidth=1, linestyle="--", label=level_name)
-        highest = max(level, *(np.percentile(c.values, 80) for c in curves.values()))
+        # The first steps of training would squeeze the rest, so validation sets the scale.
+        scale = curves.get("validation") or next(iter(curves.values()))
+        highest = max(level, float(np.percentile(scale.values, 95)))
         lowest = min(level, *(min(c.values) for c in curves.values()))
         axes.set_ylim(lowest - 0.05 * (highest - lowest), highest + 0.1 * (highest - lowest))
         axes.set(xlabel="step", ylabel="nats per frame")
