@@ -32,20 +32,19 @@ from beam_pipelines.game_records import (
     encode_game,
     scan_source,
 )
-from beam_pipelines.libraries import library_versions
 from beam_pipelines.plan import Plan, plan, reject
 from beam_pipelines.progress import Count, Reporter
-from beam_pipelines.settings import DatasetConfig, content_config
-from exphil_tf.features.packing import ROW_BYTES
-from exphil_tf.features.schema import SCHEMA
-from exphil_tf.records import manifest as manifests
-from exphil_tf.records.manifest import (
-    FileEntry,
-    Manifest,
-    PlayerEntry,
-    ShardEntry,
-    SplitStats,
-    Totals,
+from beam_pipelines.settings import DatasetConfig
+from beam_pipelines.sinks import (
+    GAME,
+    PLAN,
+    REJECT,
+    SHARD,
+    TALLY,
+    Element,
+    WriteGroup,
+    WriteLines,
+    WriteManifest,
 )
 from exphil_tf.records.shards import ShardName
 from exphil_tf.records.stats import Tally, add
@@ -55,10 +54,6 @@ from exphil_tf.replays.sources import Found, Refused, Source
 
 SCAN_BATCH = 64
 _READ_THREADS = 8
-_SHARD, _GAME, _REJECT, _TALLY, _PLAN = "shard", "game", "reject", "tally", "plan"
-"""Kinds of elements, the first word of their keys."""
-
-Element = tuple[str, bytes]
 _Value = TypeVar("_Value")
 
 
@@ -162,13 +157,13 @@ class PlanGames(beam.DoFn):
             scans.extend(some)
             refused.extend(others)
         decided = plan(scans, refused, self._config)
-        yield [], [*map(_reject_element, decided.rejects), (_PLAN, _plan_bytes(decided))]
+        yield [], [*map(_reject_element, decided.rejects), (PLAN, _plan_bytes(decided))]
         for batch in decided.batches():
             yield batch, []
 
 
 def _reject_element(line: dict[str, Any]) -> Element:
-    return _REJECT, json.dumps(line).encode()
+    return REJECT, json.dumps(line).encode()
 
 
 def _plan_bytes(decided: Plan) -> bytes:
@@ -251,7 +246,7 @@ class InspectBatch(_GameDoFn):
                 yield _reject_element(line)
             else:
                 facts = {"file": task.source.label, "key": task.key, "sha256": task.sha256}
-                yield _GAME, json.dumps(facts | result).encode()
+                yield GAME, json.dumps(facts | result).encode()
         self._reporter.add(Count(), now=True)
 
 
@@ -275,7 +270,7 @@ class EncodeBatch(_GameDoFn):
         """Encodes a batch; other elements pass."""
         tasks, others = element
         yield from others
-        self._reporter.add(Count(done=sum(key == _REJECT for key, _ in others)))
+        self._reporter.add(Count(done=sum(key == REJECT for key, _ in others)))
         tallies: dict[str, Tally] = {}
         for task, result in self._results(encode_game, tasks):
             yield from self._elements(task, result)
@@ -287,7 +282,7 @@ class EncodeBatch(_GameDoFn):
         self._spill.flush()
         self._reporter.add(Count(), now=True)
         for split, tally in tallies.items():
-            yield f"{_TALLY}/{split}", json.dumps(tally).encode()
+            yield f"{TALLY}/{split}", json.dumps(tally).encode()
 
     def _elements(self, task: GameTask, result: EncodedGame | ReplayError) -> Iterator[Element]:
         label = task.source.label
@@ -298,11 +293,11 @@ class EncodeBatch(_GameDoFn):
                 reject(label, task.sha256, result.exclusion, detail=result.detail)
             )
         else:
-            yield _GAME, json.dumps(_game_line(task, result)).encode()
+            yield GAME, json.dumps(_game_line(task, result)).encode()
             for variant, data in result.variants.items():
                 name = ShardName(task.split, variant, task.shard, task.num_shards)
                 header = {"key": task.key, "records": result.num_records, "frames": result.frames}
-                yield f"{_SHARD}/{name.path}", self._spill.pack(header, data)
+                yield f"{SHARD}/{name.path}", self._spill.pack(header, data)
 
     def teardown(self) -> None:
         """Ends the pool's processes; the spill file stays for those who read it."""
@@ -324,131 +319,6 @@ def _game_line(task: GameTask, result: EncodedGame) -> dict[str, Any]:
         "stage": result.stage,
         "note": result.note,
     }
-
-
-class WriteGroup(beam.DoFn):
-    """Elements of one key → a shard on disk, or their sum; each leaves one small element behind."""
-
-    def __init__(self, output: str):
-        self._output = output
-
-    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[tuple[int, Element]]:
-        """Writes or gathers a group."""
-        key, values = element
-        kind, _, name = key.partition("/")
-        if kind == _SHARD:
-            yield 0, (key, write_shard(self._output, name, values).model_dump_json().encode())
-        elif kind == _TALLY:
-            total: Tally = {}
-            for value in values:
-                total = add(total, json.loads(value))
-            yield 0, (key, json.dumps(total).encode())
-        else:
-            yield 0, (key, b"\n".join(values))
-
-
-def write_shard(output: str, name: str, values: Iterable[bytes]) -> ShardEntry:
-    """Writes a shard of the given parts, ordered by key, without ever holding them together."""
-    parts = sorted((spill.unpack(value) for value in values), key=lambda part: part[0]["key"])
-    written = storage.write(output, name, (data for part in parts for data in spill.read(*part)))
-    return ShardEntry(
-        path=name,
-        sha256=written.sha256,
-        bytes=written.bytes,
-        records=sum(header["records"] for header, _ in parts),
-        games=len(parts),
-        frames=sum(header["frames"] for header, _ in parts),
-    )
-
-
-class WriteManifest(beam.DoFn):
-    """All that the groups left behind → the files that end a job, the manifest last."""
-
-    def __init__(self, config: DatasetConfig):
-        self._config = config
-
-    def process(self, element: tuple[int, Iterable[Element]]) -> Iterator[str]:
-        """Writes `games.jsonl`, `rejected.jsonl` and `manifest.json`."""
-        groups = dict(element[1])
-        output = self._config.output
-        files = {
-            "games": _write_lines(output, manifests.GAMES, groups.get(_GAME, b"")),
-            "rejected": _write_lines(output, manifests.REJECTED, groups.get(_REJECT, b"")),
-        }
-        finished = assemble(groups, files, self._config)
-        storage.write(output, manifests.MANIFEST, [manifests.to_json(finished)])
-        yield f"{finished.totals.games} games, {finished.totals.rejected} rejected"
-
-
-def _write_lines(output: str, name: str, text: bytes) -> FileEntry:
-    lines = manifests.json_lines([json.loads(line) for line in text.splitlines()])
-    written = storage.write(output, name, lines)
-    return FileEntry(path=name, sha256=written.sha256, bytes=written.bytes, lines=len(lines))
-
-
-def assemble(
-    groups: dict[str, bytes], files: dict[str, FileEntry], config: DatasetConfig
-) -> Manifest:
-    """The manifest of a finished job."""
-    decided = json.loads(groups[_PLAN])
-    shards: dict[str, dict[str, list[ShardEntry]]] = {}
-    stats: dict[str, SplitStats] = {}
-    for key, value in sorted(groups.items()):
-        kind, _, name = key.partition("/")
-        if kind == _SHARD:
-            place = ShardName.parse(name)
-            entries = shards.setdefault(place.split, {}).setdefault(place.variant, [])
-            entries.append(ShardEntry.model_validate_json(value))
-        elif kind == _TALLY:
-            stats[name] = SplitStats.model_validate_json(value)
-    rejects: dict[str, int] = {}
-    for line in groups.get(_REJECT, b"").splitlines():
-        reason = json.loads(line)["reason"]
-        rejects[reason] = rejects.get(reason, 0) + 1
-    return Manifest(
-        format_version=manifests.FORMAT_VERSION,
-        fingerprint=SCHEMA.fingerprint(),
-        digests=SCHEMA.digests(),
-        row_bytes=ROW_BYTES,
-        chunk_frames=config.records.chunk_frames,
-        overlap_frames=config.records.overlap_frames,
-        config=content_config(config),
-        input_hash=decided["input_hash"],
-        splits=shards,
-        stats=stats,
-        rejects=rejects,
-        players=[
-            PlayerEntry(id=index + 1, player=name, games=games)
-            for index, (name, games) in enumerate(decided["players"])
-        ],
-        totals=_totals(shards, stats, rejects, num_files=decided["num_files"]),
-        files=files,
-        libraries=library_versions(),
-    )
-
-
-def _totals(
-    shards: dict[str, dict[str, list[ShardEntry]]],
-    stats: dict[str, SplitStats],
-    rejects: dict[str, int],
-    *,
-    num_files: int,
-) -> Totals:
-    entries = [
-        entry for variants in shards.values() for some in variants.values() for entry in some
-    ]
-    return Totals(
-        files=num_files,
-        games=sum(one.games for one in stats.values()),
-        rejected=sum(rejects.values()),
-        frames=sum(one.frames for one in stats.values()),
-        perspective_frames=sum(
-            stats[split].perspective_frames * len(variants) for split, variants in shards.items()
-        ),
-        shards=len(entries),
-        records=sum(entry.records for entry in entries),
-        bytes=sum(entry.bytes for entry in entries),
-    )
 
 
 class BuildDataset(beam.PTransform):
@@ -493,19 +363,6 @@ class BuildDataset(beam.PTransform):
             | "AllEntries" >> beam.GroupByKey()
             | "WriteManifest" >> beam.ParDo(WriteManifest(self._config))
         )
-
-
-class WriteLines(beam.DoFn):
-    """Elements of one kind → a JSON-lines file in a folder."""
-
-    def __init__(self, folder: str):
-        self._folder = folder
-
-    def process(self, element: tuple[str, Iterable[bytes]]) -> Iterator[str]:
-        """Writes a group."""
-        kind, values = element
-        lines = manifests.json_lines([json.loads(value) for value in values])
-        yield storage.write(self._folder, f"{kind}.jsonl", lines).path
 
 
 class InspectGames(beam.PTransform):
