@@ -23,6 +23,7 @@ from exphil_tf.config import load
 from exphil_tf.errors import run
 
 PROG = "python -m benchmarks"
+_WIDTH = 132
 Subject = Literal["preprocess", "input", "training"]
 
 
@@ -95,6 +96,8 @@ def main(argv: Sequence[str]) -> int:
     """Measures, prints tables, writes JSON."""
     config = load(BenchmarkConfig, argv, prog=PROG)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
     results: dict[str, Any] = {"machine": machine()}
     for subject, report in measure(config):
         console.print(report.table())

@@ -55,11 +55,11 @@ def _naive(source: Source, *, stride: int) -> tf.data.Dataset:
     files = tf.data.Dataset.from_tensor_slices(list(source.shards["original"])).repeat()
     records = files.interleave(tf.data.TFRecordDataset, cycle_length=4)
     cut = records.flat_map(views).interleave(windows, cycle_length=8, num_parallel_calls=2)
-    batches = cut.shuffle(8192, seed=0).batch(BATCH, drop_remainder=True)
+    batches = cut.shuffle(2048, seed=0).batch(BATCH, drop_remainder=True)
     return batches.map(finish, num_parallel_calls=2).prefetch(2)
 
 
-def _rate(dataset: tf.data.Dataset, *, seconds: float, warm_up: int) -> tuple[Timed, int]:
+def _rate(dataset: tf.data.Dataset, *, seconds: float) -> tuple[Timed, int]:
     """Unrolls drawn, and the bytes of one."""
     batches: Iterator[Any] = iter(dataset)
     element = next(batches)
@@ -69,7 +69,7 @@ def _rate(dataset: tf.data.Dataset, *, seconds: float, warm_up: int) -> tuple[Ti
         next(batches)
         return BATCH
 
-    return for_seconds(draw, seconds=seconds, warm_up=warm_up), size // BATCH
+    return for_seconds(draw, seconds=seconds), size // BATCH
 
 
 def run(data: Path, *, seconds: float) -> Report:
@@ -101,8 +101,7 @@ def run(data: Path, *, seconds: float) -> Report:
     rows: dict[str, dict[str, float]] = {"memcpy": {"GB/s": copy.per_s / 1e9}}
     naive: dict[int, Timed] = {}
     for name, (stride, make) in ways.items():
-        warm_up = 2 if name.startswith("naive") else 40
-        timed, size = _rate(make(), seconds=seconds, warm_up=warm_up)
+        timed, size = _rate(make(), seconds=seconds)
         naive.setdefault(stride, timed)
         rows[name] = {
             "unrolls/s": timed.per_s,

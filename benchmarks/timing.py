@@ -45,19 +45,18 @@ def best(work: Callable[[], int], *, repeats: int = 3) -> Timed:
     return min((measure(work) for _ in range(repeats)), key=lambda timed: timed.cpu_s)
 
 
-def for_seconds(work: Callable[[], int], *, seconds: float, warm_up: int) -> Timed:
-    """Repeats `work` for some seconds, after `warm_up` calls that do not count."""
-    for _ in range(warm_up):
-        work()
-    end = time.perf_counter() + seconds
+def for_seconds(work: Callable[[], int], *, seconds: float) -> Timed:
+    """Repeats `work` for some seconds, after half that time which does not count."""
 
-    def repeat() -> int:
+    def repeat_for(seconds: float) -> int:
+        end = time.perf_counter() + seconds
         count = work()
         while time.perf_counter() < end:
             count += work()
         return count
 
-    return measure(repeat)
+    repeat_for(seconds / 2)
+    return measure(lambda: repeat_for(seconds))
 
 
 def machine() -> dict[str, object]:

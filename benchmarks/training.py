@@ -10,7 +10,7 @@ from exphil_tf.training.options import TrainConfig
 
 _SHAPES: dict[str, list[str]] = {
     "mamba 256 × 2, batch 64": ["--hidden", "256", "256", "--num-layers", "2"],
-    "production preset": ["--preset", "production"],
+    "production preset": ["--preset", "production", "--warmup-steps", "1"],
 }
 _MIN_STEPS = 3
 

@@ -1,0 +1,71 @@
+"""The benchmarks run on toy data and say what they compare."""
+
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.__main__ import main
+from benchmarks.report import Report
+from benchmarks.timing import for_seconds
+from exphil_tf.errors import UserError
+
+
+def figures(tmp_path: Path, *subjects: str) -> dict:
+    output = tmp_path / "figures.json"
+    flags = ["--games", "3", "--seconds", "0.05", "--output", str(output)]
+    assert main(["--only", *subjects, *flags]) == 0
+    return json.loads(output.read_text())
+
+
+def test_report_shows_only_what_a_row_has():
+    report = Report("title", ("a", "b"), {"one": {"a": 1234.6, "b": 0.4321}, "two": {"a": 2.0}})
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(report.table())
+    text = console.export_text()
+    assert "1,235" in text and "0.432" in text
+    assert report.to_dict()["rows"]["two"] == {"a": 2.0}
+
+
+def test_warm_up_does_not_count():
+    calls: list[float] = []
+
+    def work() -> int:
+        calls.append(time.perf_counter())
+        time.sleep(0.002)
+        return 5
+
+    timed = for_seconds(work, seconds=0.05)
+    counted = timed.done // 5
+    assert 0 < counted < len(calls)
+    assert timed.wall_s == pytest.approx(0.05, abs=0.04)
+    assert timed.per_s == pytest.approx(timed.done / timed.wall_s)
+
+
+def test_unknown_subjects_are_refused():
+    with pytest.raises(UserError, match="only"):
+        main(["--only", "everything"])
+
+
+@pytest.mark.slow
+def test_preprocessing_and_input_give_their_ratios(tmp_path, capsys):
+    results = figures(tmp_path, "preprocess", "input")
+    assert set(results) == {"machine", "preprocess", "input"}
+    rows = results["preprocess"]["rows"]
+    assert rows["peppi-py, parse only"]["ratio to peppi-py"] == 1
+    assert 0 < rows["original + mirrored"]["ratio to peppi-py"] < 2
+    assert 0 < rows["original"]["bytes per frame and perspective"] < 60
+    rows = results["input"]["rows"]
+    assert rows["naive, unrolls"]["ratio to naive"] == 1
+    assert rows["windows (stride 1)"]["ratio to naive"] > 1
+    assert rows["unrolls"]["frames/s"] == pytest.approx(60 * rows["unrolls"]["unrolls/s"])
+    assert "memcpy" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_training_tells_what_waits_for_input(tmp_path):
+    rows = figures(tmp_path, "training")["training"]["rows"]
+    assert all(0 <= row["waiting for input, %"] < 100 for row in rows.values())
