@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from keras import ops
-
 from exphil_tf.data.unpack import unpack_state
 from exphil_tf.features.controller import ControllerCodec
+from models.layers.backend import ops
 from models.policy import Policy
 
 Batch = Mapping[str, Any]

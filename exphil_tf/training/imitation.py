@@ -45,9 +45,9 @@ class Imitation:
         self.options = options
         self.totals = Totals()
         self._validation = Totals()
-        self._norm = tf.Variable(0.0, trainable=False)
+        self._norm = tf.Variable(tf.zeros([]), trainable=False)
         self._counts = {
-            name: tf.Variable(0, dtype=tf.int64, trainable=False)
+            name: tf.Variable(tf.zeros([], tf.int64), trainable=False)
             for name in ("skipped", "streak", "worst_streak")
         }
         # No Python control flow to convert: without autograph, tracing takes half the time.

@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.training.config import LossConfig, button_numbers
 from models.heads import distribution
+from models.layers.backend import ops
 
 CATEGORICAL = COMPONENTS[1:]
 MAX_AUTO_WEIGHT = 30.0
@@ -40,13 +40,13 @@ def button_weights(setting: str, press_rates: Sequence[float] | None) -> np.ndar
     Raises: ValueError: if `auto` has no press rates to work on.
     """
     if setting != "auto":
-        return np.broadcast_to(np.float32(button_numbers(setting)), len(BUTTONS)).copy()
+        return np.broadcast_to(np.array(button_numbers(setting), np.float32), len(BUTTONS)).copy()
     if press_rates is None or len(press_rates) != len(BUTTONS):
         raise ValueError(
             "button_pos_weight: auto wants the dataset's eight press rates. "
             f"Received: {press_rates!r}"
         )
-    rates = np.clip(np.float64(press_rates), 1e-9, 1.0)
+    rates = np.clip(np.array(press_rates, np.float64), 1e-9, 1.0)
     return np.clip(np.sqrt((1 - rates) / rates), 1.0, MAX_AUTO_WEIGHT).astype(np.float32)
 
 

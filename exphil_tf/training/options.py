@@ -87,7 +87,8 @@ class TrainConfig:
 
         Raises: UserError: if the file of stick centres is missing or not one.
         """
-        trunk = _plain(self.backbone) | {"window_size": self.input.window_size}
+        trunk: dict[str, Any] = _plain(self.backbone)
+        trunk["window_size"] = self.input.window_size
         head = _plain(self.head)
         if self.model.kmeans_centers is not None:
             centres = read_centres(Path(self.model.kmeans_centers))

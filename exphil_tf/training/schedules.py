@@ -8,9 +8,9 @@ import math
 from typing import Any
 
 import keras
-from keras import ops
 
 from exphil_tf.training.config import ScheduleConfig
+from models.layers.backend import ops
 
 EXPONENTIAL_RATE = 0.95
 EXPONENTIAL_STEPS = 1000

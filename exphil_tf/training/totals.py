@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.training import losses
+from models.layers.backend import ops
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "weight": (),  # summed frame weights, by which the rest is divided

@@ -45,11 +45,12 @@ class Updater:
         self.variables = list(variables)
         self.optimizer = optimizer
         self.config = config
+        self._iterations: Any = optimizer.iterations
         self.is_accumulating = config.accumulation_steps > 1
         copies = self.variables if self.is_accumulating else []
         self._sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in copies]
-        self._sum_weight = tf.Variable(0.0, trainable=False)
-        self._sum_loss = tf.Variable(0.0, trainable=False)
+        self._sum_weight = tf.Variable(tf.zeros([]), trainable=False)
+        self._sum_loss = tf.Variable(tf.zeros([]), trainable=False)
         shadows = self.variables if config.ema else []
         self._averages = [tf.Variable(v.value, trainable=False) for v in shadows]
 
@@ -133,7 +134,7 @@ class Updater:
         if not self._averages:
             return
         # During the first updates the average follows fast, or it would long hold the start.
-        done = tf.cast(self.optimizer.iterations.value, tf.float32)
+        done = tf.cast(self._iterations.value, tf.float32)
         decay = tf.minimum(self.config.ema_decay, done / (done + 10.0))
         for variable, average in self.averages():
             average.assign(decay * average + (1.0 - decay) * variable.value)

@@ -106,7 +106,7 @@ def test_a_few_nan_updates_are_left_out(trainer, tmp_path):
 def test_a_streak_of_nan_goes_back_to_a_checkpoint(trainer, tmp_path):
     ended = trainer(tmp_path, nan_from=7, nan_to=13)
     assert ended.status == 0, ended.output
-    assert "5 updates in a row were NaN or infinite: back to the weights of step" in ended.output
+    assert "6 updates in a row were NaN or infinite: back to the weights of step" in ended.output
 
 
 def test_lasting_nan_ends_with_one_sentence(trainer, tmp_path):
