@@ -1,7 +1,7 @@
 """Stick centres from what players do: `python -m exphil_tf.kmeans --replays DIR --output FILE`.
 
 Reads replays, or with `--data` the counts that a dataset's manifest already holds. The file's
-`axis_centres` are what the policy's codec takes (`--axis-centres FILE`).
+`axis_centres` are what the policy's codec takes (`train --kmeans-centers FILE`).
 """
 
 from __future__ import annotations
