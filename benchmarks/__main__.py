@@ -37,7 +37,7 @@ class BenchmarkConfig:
     """Folders or .slp files; none: sample games."""
     games: int = field(default=16)
     """Number of sample games."""
-    output: Path = Path("benchmarks.json")
+    output: Path = Path("benchmarks/results/latest.json")
     """Where the figures are written."""
     seconds: float = 5.0
     """Per row of input and training."""
@@ -99,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
     results: dict[str, Any] = {"machine": machine()}
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     for subject, report in measure(config):
         console.print(report.table())
         results[subject] = report.to_dict()
