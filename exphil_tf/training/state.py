@@ -103,7 +103,7 @@ class TrainState:
                 for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
                     _decompress(path, Path(temporary) / path.name.removesuffix(_SUFFIX))
                 status = checkpoint.read(str(Path(temporary) / _PREFIX))
-                status.assert_existing_objects_matched()
+                status.assert_existing_objects_matched().expect_partial()
         except (AssertionError, ValueError, tf.errors.OpError, zstandard.ZstdError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{folder}: was written by another configuration: {reason}") from error

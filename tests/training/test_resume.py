@@ -110,7 +110,7 @@ def test_a_streak_of_nan_goes_back_to_a_checkpoint(trainer, tmp_path):
 
 
 def test_lasting_nan_ends_with_one_sentence(trainer, tmp_path):
-    ended = trainer(tmp_path, nan_from=7, nan_to=99)
+    ended = trainer(tmp_path, "--max-steps", "40", nan_from=7, nan_to=99)
     assert ended.status == 65, ended.output
     assert "training diverged" in ended.output
     found = sorted((tmp_path / "runs/run/checkpoints").iterdir())
