@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.melee.enums import BUTTONS
 from models.backbones import BACKBONES
 from models.config import PolicyConfig
 from models.heads.controller import HEADS
@@ -19,6 +21,9 @@ from models.layers.backend import ops
 from models.layers.frame_embedding import Columns, FrameEmbedding
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
+
+PREVIOUS_CONTROLLER = len(BUTTONS) + len(COMPONENTS) - 1
+"""Numbers of a decoded action: a flag per button, one value per stick axis and the shoulder."""
 
 
 class PolicyStep(NamedTuple):
@@ -29,7 +34,7 @@ class PolicyStep(NamedTuple):
     logits: Logits
     """float32, what it was drawn from, before temperature."""
     hidden: Tensor
-    """`[batch, width]`, the trunk's output, for value heads."""
+    """`[batch, width + num_previous]`, what the head reads; for value heads."""
     state: State
     """The trunk's state after this frame."""
 
@@ -59,8 +64,13 @@ class Policy(keras.Model):
             return
         self.embedding.build()
         self.backbone.build((None, None, self.embedding.width))
-        self.head.build((None, None, self.backbone.width))
+        self.head.build((None, None, self.backbone.width + self.num_previous))
         self.built = True
+
+    @property
+    def num_previous(self) -> int:
+        """Numbers of the previous action that the head reads beside the trunk's output."""
+        return PREVIOUS_CONTROLLER if self.config.embedding.with_prev_action else 0
 
     @property
     def num_uniforms(self) -> int:
@@ -98,6 +108,7 @@ class Policy(keras.Model):
         """
         x = self.embedding(columns, prev_action)
         hidden, state = self.backbone.step(x, state, is_resetting)
+        hidden = self._with_previous(hidden, prev_action)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
         return PolicyStep(buckets, logits, hidden, state)
 
@@ -138,9 +149,19 @@ class Policy(keras.Model):
         is_resetting: Tensor,
         training: bool = False,
     ) -> tuple[Tensor, State]:
-        """As `unroll`, up to the trunk's output `[batch, time, width]`."""
+        """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
         x = self.embedding(columns, prev_action)
-        return self.backbone.unroll(x, state, is_resetting, training=training)
+        hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
+        return self._with_previous(hidden, prev_action), state
+
+    def _with_previous(self, hidden: Tensor, prev_action: Columns | None) -> Tensor:
+        """Appends the previous action, past the trunk and its dropout.
+
+        Holding is by far the commonest choice (98 % of buttons, 92 % of sticks), and a trunk that
+        must carry the held controller through its blocks learns it late and blurs it.
+        """
+        parts = self.embedding.previous_controller(prev_action)
+        return ops.concatenate([hidden, *(ops.cast(p, hidden.dtype) for p in parts)], axis=-1)
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Logits:
         """Unrolls a dict of `columns`, `prev_action`, `targets`, `is_resetting` from the start."""

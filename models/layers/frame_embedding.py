@@ -89,7 +89,7 @@ class FrameEmbedding(keras.layers.Layer):
             *self._stage(columns, stage),
             *self._items(columns),
             *self._name(columns),
-            *self._prev_action(prev_action),
+            *self.previous_controller(prev_action),
         ]
         padding = self.width - sum(part.shape[-1] for part in parts)
         if padding:
@@ -192,7 +192,11 @@ class FrameEmbedding(keras.layers.Layer):
         index = ops.cast(name, "int32") - 1
         return [ops.one_hot(index, self.config.num_player_names, dtype="float32")]
 
-    def _prev_action(self, values: Columns | None) -> list[Tensor]:
+    def previous_controller(self, values: Columns | None) -> list[Tensor]:
+        """The previous action's numbers as float32 parts, `[…, 13]` in all; none if not embedded.
+
+        Raises: ValueError: if they are embedded and missing.
+        """
         if not self.config.with_prev_action:
             return []
         if values is None:

@@ -68,12 +68,24 @@ def test_played_frames_equal_the_unroll_taught_with_the_played_actions(backbone,
         )
         state = result.state
         played.append(result)
-    assert played[0].hidden.shape == (BATCH, policy.backbone.width)
+    assert played[0].hidden.shape == (BATCH, policy.backbone.width + 13)
     taken = {n: tf.stack([r.buckets[n] for r in played], axis=1) for n in COMPONENTS}
     logits, _ = unroll(policy, inputs | {"targets": taken})
     for name in COMPONENTS:
         stepped = np.stack([r.logits[name] for r in played], axis=1)
         np.testing.assert_allclose(logits[name], stepped, atol=2e-5)
+
+
+def test_the_head_reads_the_previous_action_past_the_trunk():
+    """With a trunk that says nothing, logits still follow the held controller."""
+    policy = Policy(config())
+    inputs = batch(policy)
+    previous = inputs["prev_action"]
+    pressed = previous | {"buttons": 1.0 - tf.cast(previous["buttons"], tf.float32)}
+    hidden = tf.zeros((BATCH, TIME, policy.backbone.width))
+    read = [policy._with_previous(hidden, action) for action in (previous, pressed)]
+    one, other = (policy.head.unroll(h, inputs["targets"])["buttons"].numpy() for h in read)
+    assert (np.abs(one - other).max(axis=(0, 1)) > 1e-4).all()
 
 
 def test_weights_are_a_function_of_configuration_and_seed(tmp_path):
