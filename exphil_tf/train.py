@@ -66,7 +66,9 @@ def main(argv: Sequence[str]) -> int:
     for note in [*notes, *check_dataset(config, manifest)]:
         console.print(f"note: {note}", markup=False)
     config = _with_seed(config)
-    console.print(f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}")
+    console.print(
+        f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}", soft_wrap=True
+    )
     if config.run.dry_run:
         return _dry_run(config, manifest, data_dir, console=console)
     outcome = train(config, target, manifest, data_dir=data_dir, console=console)

@@ -63,7 +63,7 @@ class ScheduleConfig:
     lr_schedule: ScheduleName = "constant"
     """What follows: constant, linear or cosine to 0, cosine_restarts, or 0.95 per 1000 steps."""
     warmup_steps: int = 1
-    """Steps of linear warm-up from 0; 0 and 1 mean none."""
+    """Steps of linear warm-up from 0; 0 and 1 mean none. A tenth of a run that is shorter."""
     decay_steps: int | None = None
     """Step at which linear and cosine reach 0; none means the whole run."""
     restart_period: int = 1000

@@ -4,6 +4,7 @@ The horizon of a decay is the run's total of optimiser steps, computed from the 
 `decay_steps` sets it. (A fixed default of 10,000 steps froze long runs of the original.)
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -75,6 +76,16 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"config": self.config, "total_steps": self.total_steps}
+
+
+def fit_warmup(config: ScheduleConfig, total_steps: int) -> ScheduleConfig:
+    """The schedule with a warm-up of a tenth of the run where its own would outlast the run.
+
+    Presets warm up for thousands of steps; on a small collection that is more than all of them.
+    """
+    if config.warmup_steps <= 1 or config.warmup_steps < total_steps:
+        return config
+    return dataclasses.replace(config, warmup_steps=max(1, total_steps // 10))
 
 
 def _half_cosine(progress: Any) -> Any:

@@ -36,7 +36,7 @@ from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.options import TrainConfig
 from exphil_tf.training.plan import Plan, make_plan
 from exphil_tf.training.run_folder import Target
-from exphil_tf.training.schedules import Schedule
+from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard, WandB
 from exphil_tf.training.update import Updater
@@ -83,16 +83,24 @@ class Session:
 
     @cached_property
     def schedule(self) -> Schedule:
-        """Learning rate over the run.
+        """Learning rate over the run; a warm-up that would outlast it is shortened, aloud.
 
-        Raises: UserError: if warm-up is longer than the run.
+        Raises: UserError: if warm-up is longer than an explicit `decay_steps`.
         """
-        horizon = self.plan.horizon
+        total, asked = self.plan.horizon.total_steps, self.config.schedule
+        fitted = fit_warmup(asked, total)
+        if fitted != asked:
+            _log.warning(
+                "--warmup-steps %d would outlast this run of %d steps: warming up for %d",
+                asked.warmup_steps,
+                total,
+                fitted.warmup_steps,
+            )
         try:
-            return Schedule(self.config.schedule, total_steps=horizon.total_steps)
+            return Schedule(fitted, total_steps=total)
         except ValueError as error:
             raise UserError(
-                str(error), "Choose fewer --warmup-steps, or more --epochs or data."
+                str(error), "Choose fewer --warmup-steps or more --decay-steps."
             ) from error
 
     @property

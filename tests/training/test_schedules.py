@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exphil_tf.training.config import ScheduleConfig
-from exphil_tf.training.schedules import Schedule
+from exphil_tf.training.schedules import Schedule, fit_warmup
 
 LR, WARMUP, TOTAL = 0.01, 10, 110
 
@@ -70,6 +70,16 @@ def test_restarts(mult):
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_no_warmup(warmup):
     assert rates(total=1, warmup_steps=warmup, lr_schedule="constant")[0] == pytest.approx(LR)
+
+
+@pytest.mark.parametrize(
+    ("asked", "total", "wanted"),
+    [(2000, 212, 21), (212, 212, 21), (211, 212, 211), (5, 3, 1), (1, 1, 1)],
+)
+def test_warmup_that_would_outlast_the_run_becomes_a_tenth_of_it(asked, total, wanted):
+    fitted = fit_warmup(ScheduleConfig(warmup_steps=asked), total)
+    assert fitted.warmup_steps == wanted
+    Schedule(fitted, total_steps=total)  # does not raise
 
 
 def test_warmup_longer_than_the_run_is_refused():
