@@ -82,7 +82,7 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
 
 
 def _unroll_hidden(policy: Policy, inputs: PolicyInputs) -> Any:
-    """The trunk's output of every frame, `[batch, time, width]`."""
+    """What the head reads of every frame, `[batch, time, width]`."""
     uses_prev = policy.config.embedding.with_prev_action
     hidden, _ = policy.unroll_hidden(
         inputs.columns,
