@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     config, target = read_options(argv)
     config, notes = resolve(config)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
