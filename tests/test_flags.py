@@ -435,7 +435,7 @@ def test_flag_changes_what_it_names(name, request, tmp_path):
 def with_files(of, tmp_path):
     """Flags without and with the option, its file made."""
     centres = tmp_path / "centres.json"
-    centres.write_text(json.dumps({"centres": [-1.0, -0.4, 0.0, 0.4, 1.0]}))
+    centres.write_text(json.dumps({"axis_centres": [-1.0, -0.4, 0.0, 0.4, 1.0]}))
     flags = [str(centres) if word == "KMEANS" else word for word in of.flags]
     return of.stage, (*of.stage, *flags)
 

@@ -22,7 +22,7 @@ def read_centres(path: Path) -> tuple[float, ...]:
         ) from None
     except ValueError as error:
         raise _not_centres(path, str(error)) from error
-    centres = values.get("centres") if isinstance(values, dict) else values
+    centres = values.get("axis_centres") if isinstance(values, dict) else values
     try:
         return ControllerCodec(axis_centres=tuple(float(v) for v in centres)).axis_centres  # type: ignore[union-attr]
     except (TypeError, ValueError) as error:
@@ -31,7 +31,7 @@ def read_centres(path: Path) -> tuple[float, ...]:
 
 def _not_centres(path: Path, reason: str) -> UserError:
     return UserError(
-        f"--kmeans-centers: {path}: want JSON with a list `centres` ({reason})",
+        f"--kmeans-centers: {path}: want JSON with a list `axis_centres` ({reason})",
         "Fit some: python -m exphil_tf.kmeans.",
         exit_code=EXIT_DATA,
     )
