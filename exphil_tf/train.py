@@ -137,6 +137,8 @@ def train(
         if target.is_resuming:
             digest = facts["data"]["manifest_sha256"]
             run_folder.check_same(target.run_dir, config=facts["config"], manifest_sha256=digest)
+            saved = run_folder.read_json(target.run_dir / run_folder.CONFIG_JSON)
+            facts["created"] = saved.get("created", facts["created"])
         session = _session(config, manifest, data_dir)
         run_folder.save_options(target.run_dir, dump_yaml(config))
         atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)

@@ -47,14 +47,14 @@ _log = logging.getLogger(__name__)
 
 def prepare_process(config: TrainConfig) -> None:
     """Sets what Keras and TensorFlow keep per process: precision, determinism, GPU memory."""
-    seed = _seed(config)
-    keras.utils.set_random_seed(seed)
+    for device in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # the process has used it already: as it is, then
+            tf.config.experimental.set_memory_growth(device, True)
+    keras.utils.set_random_seed(_seed(config))
     policy = {"f32": "float32", "bf16": "mixed_bfloat16"}[config.run.precision]
     keras.config.set_dtype_policy(policy)
     if config.run.deterministic:
         tf.config.experimental.enable_op_determinism()
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
 
 
 @dataclass(frozen=True)

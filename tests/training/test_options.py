@@ -59,7 +59,9 @@ def test_window_is_the_attention_window_too():
     assert parsed("--window-size", "77").policy().backbone.window_size == 77
 
 
-@pytest.mark.parametrize("text", ["{}", "[1, 2", '{"axis_centres": [0.5, 0.1]}', '{"axis_centres": 3}'])
+@pytest.mark.parametrize(
+    "text", ["{}", "[1, 2", '{"axis_centres": [0.5, 0.1]}', '{"axis_centres": 3}']
+)
 def test_wrong_centres_are_refused(tmp_path, text):
     path = tmp_path / "c.json"
     with pytest.raises(UserError, match="no such file") as caught:

@@ -1,0 +1,41 @@
+"""How long a run is, and where its epochs end."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exphil_tf.training.config import RunConfig
+from exphil_tf.training.loop import Horizon
+
+
+def test_length_comes_from_the_data():
+    run = RunConfig(epochs=3, batch_size=10)
+    assert Horizon.of(1000, run=run, accumulation_steps=1) == Horizon(100.0, 300)
+    assert Horizon.of(1000, run=run, accumulation_steps=4) == Horizon(25.0, 75)
+    capped = RunConfig(epochs=3, batch_size=10, max_steps=120)
+    assert Horizon.of(1000, run=capped, accumulation_steps=1).total_steps == 120
+    assert Horizon.of(3, run=run, accumulation_steps=1).total_steps == 1
+
+
+@given(
+    unrolls=st.integers(1, 5000),
+    batch=st.integers(1, 300),
+    epochs=st.integers(1, 12),
+    accumulation=st.integers(1, 4),
+)
+def test_every_epoch_ends_once(unrolls, batch, epochs, accumulation):
+    run = RunConfig(epochs=epochs, batch_size=batch)
+    horizon = Horizon.of(unrolls, run=run, accumulation_steps=accumulation)
+    ends = [s for s in range(horizon.total_steps + 1) if horizon.ends_epoch(s)]
+    assert ends[-1] == horizon.total_steps
+    assert len(ends) == len(set(ends))
+    if horizon.steps_per_epoch >= 1:
+        assert len(ends) == epochs
+        lengths = [b - a for a, b in zip([0, *ends], ends, strict=False)]
+        assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_run_cut_short_ends_there_too():
+    horizon = Horizon(10.0, 25)
+    assert [s for s in range(30) if horizon.ends_epoch(s)] == [10, 20, 25]
+    assert horizon.epoch_of(25) == pytest.approx(2.5)
