@@ -80,7 +80,11 @@ def refused(tmp_path, trainer):
         (("--replays", "none"), 66, "--replays: none"),
         (("--data", "empty"), 66, "not a finished dataset"),
         (("--replays", "empty"), 66, "exphil_tf.samples"),
-        (("--data", "DATA", "--warmup-steps", "6"), 2, "warmup_steps: want less than"),
+        (
+            ("--data", "DATA", "--warmup-steps", "4", "--decay-steps", "3"),
+            2,
+            "want less than decay_steps",
+        ),
         (("--data", "DATA", "--preset", "produktion"), 2, "Did you mean production?"),
         (("--data", "DATA", "--batch-sice", "4"), 2, "Did you mean --batch-size?"),
         (("--data", "DATA", "--player-port", "2"), 2, "this dataset was made with None"),
