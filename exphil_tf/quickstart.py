@@ -108,9 +108,11 @@ def _evaluate(run_dir: Path, dataset: Path) -> int:
     if facts.get("weights_sha256") == weights and (folder / TABLE).is_file():
         _say((folder / TABLE).read_text(encoding="utf-8").rstrip())
         return 0
+    words = [str(run_dir), "--data", str(dataset)]
+    _announce("evaluate", words)
     printed = _Copy(sys.stdout)
     with contextlib.redirect_stdout(printed):
-        code = _run("evaluate", evaluate.main, [run_dir, "--data", dataset])
+        code = evaluate.main(words)
     if not code:
         atomic.write_bytes(folder / TABLE, printed.text.encode())
     return code
@@ -118,8 +120,12 @@ def _evaluate(run_dir: Path, dataset: Path) -> int:
 
 def _run(command: str, main: Callable[[list[str]], int | None], argv: Sequence[object]) -> int:
     words = [str(word) for word in argv]
-    _say(f"\n$ python -m exphil_tf.{command} {shlex.join(words)}")
+    _announce(command, words)
     return main(words) or 0
+
+
+def _announce(command: str, words: list[str]) -> None:
+    _say(f"\n$ python -m exphil_tf.{command} {shlex.join(words)}")
 
 
 def _say_next(config: QuickstartConfig, dataset: Path, *, run_dir: Path, seconds: float) -> None:
