@@ -137,8 +137,7 @@ Done in {seconds:.0f} s. The page with the figures: {page}
 Next:
   on your own replays  python -m exphil_tf.train --preset quick --replays FOLDER
   the real thing       python -m exphil_tf.train --preset production --replays FOLDER
-  what would it take   python -m exphil_tf.train --preset production --data {dataset} \\
-                         --warmup-steps 10 --dry-run
+  what would it take   python -m exphil_tf.train --preset production --data {dataset} --dry-run
   look at training     {Path(sys.executable).parent / "tensorboard"} --logdir {config.output}"""
     )
 
