@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from exphil_tf.records.shards import TEMPORARY
+from exphil_tf.durable import TEMPORARY
 
 SPILL = f"{TEMPORARY}spill"
 _READ_BYTES = 1 << 22

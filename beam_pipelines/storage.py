@@ -9,7 +9,7 @@ from pathlib import Path
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from exphil_tf.records.shards import TEMPORARY, Written, write_file
+from exphil_tf.durable import TEMPORARY, Written, write_file
 from exphil_tf.replays import slp, sources
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.sources import Found, Source
@@ -55,7 +55,7 @@ def read(source: Source) -> bytes:
 
 
 def write(folder: str, name: str, parts: Iterable[bytes]) -> Written:
-    """Writes `folder/name` whole or not at all; see `shards.write_file`."""
+    """Writes `folder/name` whole or not at all; see `durable.write_file`."""
     if not is_remote(folder):
         return write_file(Path(folder) / name, parts)
     return _write_through_beam(folder, name, parts)

@@ -19,11 +19,11 @@ from rich.table import Table
 
 from beam_pipelines.settings import DatasetConfig, WorkerConfig
 from exphil_tf.config import load_partial
+from exphil_tf.durable import write_file
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.options import options
 from exphil_tf.records.manifest import AXES, IncompatibleDataset, ManifestError, load_manifest
-from exphil_tf.records.shards import write_file
 from exphil_tf.records.stick_centres import StickCentres, fit
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import Split

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from beam_pipelines.settings import DatasetConfig, WorkerConfig
 from exphil_tf.config import load_partial
+from exphil_tf.durable import write_file
 from exphil_tf.errors import run
 from exphil_tf.options import options
-from exphil_tf.records.shards import write_file
 from exphil_tf.replays.filters import FilterConfig
 
 PROG = "python -m exphil_tf.scan"

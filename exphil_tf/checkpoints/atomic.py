@@ -1,4 +1,4 @@
-"""Files and folders that are complete or absent, whatever happens while they are written.
+"""Folders that are complete or absent, whatever happens while they are written.
 
 A folder is written under a temporary name beside its target, every file is fsynced, a list of
 sizes and sha256 sums is written last, and one rename makes the whole visible. A reader that finds
@@ -19,35 +19,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from exphil_tf.durable import TEMPORARY, fsync, write_file
+
 CHECKSUMS = "checksums.json"
-TEMPORARY = ".tmp-"
 REPLACED = ".old-"
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
 
 
-def fsync(path: Path) -> None:
-    """Makes a file's bytes, or a folder's list of names, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes a file that is at any moment either the old one or the new one, whole."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - one module for all renames, as os is shimmed
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync(path.parent)
+    write_file(path, [data])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -113,7 +95,7 @@ def sweep(directory: Path) -> list[Path]:
     for path in sorted(directory.glob(f"{REPLACED}*")):
         original = directory / path.name.removeprefix(REPLACED).rsplit("-", 1)[0]
         if not original.exists():
-            os.rename(path, original)  # noqa: PTH104 - see write_bytes
+            os.rename(path, original)  # noqa: PTH104 - os is shimmed in tests
     for prefix in (TEMPORARY, REPLACED):
         for path in sorted(directory.glob(f"{prefix}*")):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
@@ -134,15 +116,15 @@ def _sums(directory: Path) -> dict[str, dict[str, Any]]:
 
 def _rename_over(source: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(source, target)  # noqa: PTH104 - see write_bytes
+        os.rename(source, target)  # noqa: PTH104 - os is shimmed in tests
         return
     if _exchange(source, target):
         shutil.rmtree(source, ignore_errors=True)
         return
     # Two renames: `sweep` puts the old folder back if we are killed between them.
     old = target.with_name(f"{REPLACED}{target.name}-{secrets.token_hex(4)}")
-    os.rename(target, old)  # noqa: PTH104 - see write_bytes
-    os.rename(source, target)  # noqa: PTH104 - see write_bytes
+    os.rename(target, old)  # noqa: PTH104 - os is shimmed in tests
+    os.rename(source, target)  # noqa: PTH104 - os is shimmed in tests
     shutil.rmtree(old, ignore_errors=True)
 
 

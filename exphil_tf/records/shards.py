@@ -1,26 +1,23 @@
-"""TFRecord files: framing with CRC32C, atomic writing, checked reading.
+"""TFRecord files: names, framing with CRC32C, checked reading; `exphil_tf.durable` writes them.
 
-A file appears under its name only when it is whole: temporary name in the same folder → write →
-flush → fsync → `os.replace` → fsync of the folder. What a killed process leaves behind begins with
-`TEMPORARY` and is swept at the next start. CRCs catch damaged bytes, but a file cut at a record's
-border still reads well: counts and the whole file's sha256 stand in the manifest for that.
+What a killed process leaves behind is swept at the next start. CRCs catch damaged bytes, but a file
+cut at a record's border still reads well: counts and the whole file's sha256 stand in the manifest
+for that.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import shutil
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import google_crc32c
 
-TEMPORARY = ".tmp-"
-"""Prefix of everything that is not finished."""
+from exphil_tf.durable import TEMPORARY
+
 _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 1 << 28
 _SHARD_NAME = re.compile(r"(train|validation|test)-([a-z0-9_]+)-(\d{5})-of-(\d{5})\.tfrecord")
@@ -48,14 +45,6 @@ class ShardName(NamedTuple):
         return cls(match[1], match[2], int(match[3]), int(match[4]))
 
 
-class Written(NamedTuple):
-    """A finished file."""
-
-    path: str
-    sha256: str
-    bytes: int
-
-
 class CorruptShard(ValueError):
     """A shard whose bytes are not what was written."""
 
@@ -76,43 +65,6 @@ def frame(record: bytes) -> bytes:
             struct.pack("<I", _masked_crc(record)),
         )
     )
-
-
-def write_file(path: Path, parts: Iterable[bytes]) -> Written:
-    """Writes a file whole or not at all.
-
-    Args:
-      path: its final name; an existing file is replaced.
-      parts: the bytes, in order.
-
-    Raises:
-      OSError: as the system does (disk full…); the file of that name is then as before.
-    """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}-{os.getpid()}")
-    digest, size = hashlib.sha256(), 0
-    try:
-        with temporary.open("wb") as file:
-            for part in parts:
-                digest.update(part)
-                size += len(part)
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return Written(path.name, digest.hexdigest(), size)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sweep(folder: Path) -> list[str]:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from exphil_tf.durable import TEMPORARY
 from exphil_tf.records.example import decode_header, decode_planes
 from exphil_tf.records.manifest import FileEntry, Manifest, ManifestError, ShardEntry, load_manifest
-from exphil_tf.records.shards import TEMPORARY, CorruptShard, read_records
+from exphil_tf.records.shards import CorruptShard, read_records
 
 _READ_BYTES = 1 << 20
 

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 import zstandard
 
-from exphil_tf.checkpoints.atomic import TEMPORARY
 from exphil_tf.checkpoints.store import require_finite
+from exphil_tf.durable import TEMPORARY
 from exphil_tf.training.early_stopping import Progress
 
 _PREFIX = "state"

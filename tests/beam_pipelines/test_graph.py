@@ -15,8 +15,8 @@ from beam_pipelines import storage
 from beam_pipelines.inspection import inspect_game
 from beam_pipelines.options import beam_workers, is_local, known_flags, pipeline_options
 from beam_pipelines.transforms import BuildDataset, InspectGames
+from exphil_tf.durable import TEMPORARY
 from exphil_tf.errors import UserError
-from exphil_tf.records.shards import TEMPORARY
 from exphil_tf.replays.sources import Found, Source
 
 FOUND = Found([Source(f"{i}.slp") for i in range(200)], [])

@@ -17,8 +17,8 @@ import pytest
 from replay_collection import build_small, folder_bytes, small_config
 
 from beam_pipelines.build_dataset import build_dataset
+from exphil_tf.durable import TEMPORARY
 from exphil_tf.errors import EXIT_IO
-from exphil_tf.records import shards
 from exphil_tf.records.manifest import MANIFEST
 from exphil_tf.records.verify import verify
 
@@ -74,7 +74,7 @@ def folder_bytes_without_temporaries(folder: Path) -> dict[str, bytes]:
     return {
         path.name: path.read_bytes()
         for path in sorted(folder.iterdir())
-        if not path.name.startswith(shards.TEMPORARY)
+        if not path.name.startswith(TEMPORARY)
     }
 
 
@@ -82,7 +82,7 @@ def test_killed_twice(collection: Collection, dataset: Path, tmp_path: Path) -> 
     output = tmp_path / "data"
 
     def is_encoding(_: float) -> bool:
-        return bool(list(output.glob(f"{shards.TEMPORARY}*/*.part")))
+        return bool(list(output.glob(f"{TEMPORARY}*/*.part")))
 
     def is_writing(_: float) -> bool:
         return bool(list(output.glob("*.tfrecord")))
@@ -145,14 +145,14 @@ def test_full_disk_at_a_system_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     failing = Failing(getattr(os, name), at)
-    monkeypatch.setattr(shards.os, name, failing)
+    monkeypatch.setattr(os, name, failing)
     with pytest.raises(OSError, match="No space left") as caught:
         build_small(collection[0], tmp_path / "data")
     assert caught.value.errno == errno.ENOSPC
     assert failing.calls >= at
     monkeypatch.undo()
     assert not (tmp_path / "data" / MANIFEST).exists()
-    assert not list((tmp_path / "data").glob(f"{shards.TEMPORARY}*"))
+    assert not list((tmp_path / "data").glob(f"{TEMPORARY}*"))
     build_small(collection[0], tmp_path / "data")
     assert folder_bytes(tmp_path / "data") == folder_bytes(dataset)
 
@@ -170,7 +170,7 @@ def test_full_spill_file(collection: Collection, tmp_path: Path) -> None:
     assert job.returncode == EXIT_IO, log
     assert log.count("error: ") == 1
     assert not (tmp_path / "data" / MANIFEST).exists()
-    assert not list((tmp_path / "data").glob(f"{shards.TEMPORARY}*"))
+    assert not list((tmp_path / "data").glob(f"{TEMPORARY}*"))
 
 
 @pytest.fixture

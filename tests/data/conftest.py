@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from exphil_tf.data.sampling import Source
+from exphil_tf.durable import write_file
 from exphil_tf.features.packing import mirror_planes, noisy_planes, pack_planes
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.types import Frames
@@ -21,7 +22,7 @@ from exphil_tf.records.manifest import (
     Totals,
     to_json,
 )
-from exphil_tf.records.shards import ShardName, frame, write_file
+from exphil_tf.records.shards import ShardName, frame
 from tests.strategies import make_frames
 
 CHUNK, OVERLAP = 64, 40

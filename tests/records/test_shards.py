@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from exphil_tf.durable import write_file
 from exphil_tf.records import shards
 from exphil_tf.records.shards import (
     CorruptShard,
@@ -12,7 +13,6 @@ from exphil_tf.records.shards import (
     frame,
     read_records,
     sweep,
-    write_file,
 )
 
 RECORDS = [b"", b"one", b"x" * 1000, bytes(range(256)) * 9]
