@@ -17,6 +17,7 @@ frame was dropped: three gathers per batch cost 2.5 times one gather of bytes (d
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,16 +98,6 @@ class Layout:
     noise_bytes: int
     """The first `noise_bytes` of a row are the noised float32 values."""
 
-    def order_with(self, spans: dict[int, int], width: int = 1) -> np.ndarray:
-        """int32 `[row_bytes]`: a permutation that moves spans of `width` bytes.
-
-        It reads the bytes at `spans[offset]` for those at `offset`.
-        """
-        order = np.arange(self.row_bytes, dtype=np.int32)
-        for target, source in spans.items():
-            order[target : target + width] = np.arange(source, source + width)
-        return order
-
 
 def _build_layout(schema: Schema) -> Layout:
     slots: dict[str, Slot] = {}
@@ -126,24 +117,25 @@ ACTION_BYTES = len(CONTROLLER_FIELDS)
 """Bytes of one player's controller: one per controller field, in schema order."""
 
 
+def _per_noised_value(rule: Callable[[Field], float]) -> np.ndarray:
+    """float32 `[NOISE_BYTES / 4]`: a rule of the field that each noised value belongs to."""
+    values = np.zeros(NOISE_BYTES // 4, np.float32)
+    for slot in LAYOUT.slots.values():
+        if slot.field.noise:
+            values[slot.offset // 4 : slot.stop // 4] = rule(slot.field)
+    return values
+
+
 @functools.cache
 def noise_scales() -> np.ndarray:
     """float32 `[NOISE_BYTES / 4]`: σ of each noised value in multiples of `noise_scale`."""
-    scales = np.zeros(NOISE_BYTES // 4, np.float32)
-    for slot in LAYOUT.slots.values():
-        if slot.field.noise:
-            scales[slot.offset // 4 : slot.stop // 4] = slot.field.noise
-    return scales
+    return _per_noised_value(lambda field: field.noise)
 
 
 @functools.cache
 def noise_floors() -> np.ndarray:
     """float32 `[NOISE_BYTES / 4]`: lowest legal value of each noised value (percent stays ≥ 0)."""
-    floors = np.zeros(NOISE_BYTES // 4, np.float32)
-    for slot in LAYOUT.slots.values():
-        if slot.field.noise:
-            floors[slot.offset // 4 : slot.stop // 4] = slot.field.low
-    return floors
+    return _per_noised_value(lambda field: field.low)
 
 
 @functools.cache
