@@ -13,9 +13,10 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
@@ -52,6 +53,28 @@ if TYPE_CHECKING:
 PROG = "python -m exphil_tf.train"
 NOISY_VARIANTS = 2
 """Noisy copies of each record with --augment-from variants."""
+_Config = TypeVar("_Config", bound=TrainConfig)
+
+
+def make_session(config: TrainConfig, manifest: Manifest, data_dir: Path) -> Session:
+    """The run's parts; TensorFlow is loaded only now, as it takes 8 s."""
+    with quiet_import():
+        from exphil_tf.training.session import Session, prepare_process
+
+    prepare_process(config)
+    return Session(config, manifest, data_dir)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What tells one command that trains from another."""
+
+    prog: str = PROG
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    """What it learns from besides a dataset, by content: entries of `config.json`, which a run that
+    goes on must find the same."""
+    make_session: Callable[[Any, Manifest, Path], Session] = make_session
+    """Of (configuration, manifest, the dataset's folder)."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,31 +88,46 @@ def main(argv: Sequence[str]) -> int:
         return 0
     for note in [*notes, *check_dataset(config, manifest)]:
         console.print(f"note: {note}", markup=False)
-    config = _with_seed(config)
+    config = with_seed(config)
     console.print(
         f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}", soft_wrap=True
     )
     if config.run.dry_run:
-        return _dry_run(config, manifest, data_dir, console=console)
+        return dry_run(make_session(config, manifest, data_dir), console)
     outcome = train(config, target, manifest, data_dir=data_dir, console=console)
-    return _report(outcome, target, console=console, data_dir=data_dir)
+    code = report(outcome, target, console=console, prog=PROG)
+    if not code:
+        console.print(
+            f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
+        )
+    return code
 
 
 def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
+    """The options, and the run's folder; see `find_run`."""
+    return find_run(argv, lambda words: load(TrainConfig, words, prog=PROG, presets=PRESETS))
+
+
+def find_run(
+    argv: Sequence[str], parse: Callable[[Sequence[str]], _Config]
+) -> tuple[_Config, Target]:
     """The options, and the run's folder.
 
     A run that goes on takes the options it was started with, under those of the arguments.
 
+    Args:
+      argv: the command's arguments.
+      parse: makes a configuration of them.
+
     Raises: UserError: if any option is wrong.
     """
-    config = load(TrainConfig, argv, prog=PROG, presets=PRESETS)
+    config = parse(argv)
     prefix = config.backbone.backbone
     if config.filters.train_character is not None:
         prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
     target = run_folder.find_target(config.run, prefix=prefix)
     if target.saved_yaml is not None:
-        saved = ["--config", str(target.saved_yaml)]
-        config = load(TrainConfig, [*saved, *argv], prog=PROG, presets=PRESETS)
+        config = parse(["--config", str(target.saved_yaml), *argv])
     return config, target
 
 
@@ -123,23 +161,35 @@ def train(
     manifest: Manifest,
     *,
     data_dir: Path,
+    recipe: Recipe | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Trains in the run's folder, which is held meanwhile.
 
     Raises: UserError: if the folder is in use or holds another run, or training diverged.
     """
+    recipe = recipe or Recipe()
     facts = provenance.describe_run(
-        config=to_dict(config), seed=config.run.seed or 0, manifest=manifest, data_dir=data_dir
-    )
+        config=to_dict(config),
+        seed=config.run.seed or 0,
+        manifest=manifest,
+        data_dir=data_dir,
+        prog=recipe.prog,
+    ) | dict(recipe.sources)
     with Interrupts() as interrupts, lock.hold(target.run_dir):
         run_folder.claim(target, overwrite=config.run.overwrite)
         if target.is_resuming:
             digest = facts["data"]["manifest_sha256"]
-            run_folder.check_same(target.run_dir, config=facts["config"], manifest_sha256=digest)
+            run_folder.check_same(
+                target.run_dir,
+                config=facts["config"],
+                manifest_sha256=digest,
+                sources=recipe.sources,
+            )
             saved = run_folder.read_json(target.run_dir / run_folder.CONFIG_JSON)
             facts["created"] = saved.get("created", facts["created"])
-        session = _session(config, manifest, data_dir)
+        session = recipe.make_session(config, manifest, data_dir)
+        _ = session.schedule  # refuses a warm-up beyond the run before anything is written
         run_folder.save_options(target.run_dir, dump_yaml(config))
         atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         outcome = session.train(target, interrupts, provenance=facts, console=console)
@@ -147,17 +197,6 @@ def train(
             facts["results"] = _results(outcome, session, target)
             atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         return outcome
-
-
-def _session(config: TrainConfig, manifest: Manifest, data_dir: Path) -> Session:
-    """The run's parts; TensorFlow is loaded only now, as it takes 8 s."""
-    with quiet_import():
-        from exphil_tf.training.session import Session, prepare_process
-
-    prepare_process(config)
-    session = Session(config, manifest, data_dir)
-    _ = session.schedule  # refuses a warm-up beyond the run before anything is written
-    return session
 
 
 def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, object]:
@@ -177,22 +216,21 @@ def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, ob
     }
 
 
-def _report(outcome: Outcome, target: Target, *, console: Console, data_dir: Path) -> int:
+def report(outcome: Outcome, target: Target, *, console: Console, prog: str) -> int:
+    """Says how a run ended; returns the exit code."""
     if outcome.reason == "interrupted":
         console.print(
             f"interrupted at step {outcome.position.step}; checkpoint saved. "
-            f"Go on: {PROG} --resume {target.run_dir}",
+            f"Go on: {prog} --resume {target.run_dir}",
         )
         return EXIT_INTERRUPTED
     console.print(f"policy: {target.run_dir / run_folder.POLICY}")
-    console.print(
-        f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
-    )
     return 0
 
 
-def _dry_run(config: TrainConfig, manifest: Manifest, data_dir: Path, *, console: Console) -> int:
-    session = _session(config, manifest, data_dir)
+def dry_run(session: Session, console: Console) -> int:
+    """Prints what a run would be."""
+    _ = session.schedule  # refuses a warm-up beyond the run
     from exphil_tf.training.plan import table
 
     console.print(table(session.plan))
@@ -261,7 +299,8 @@ def _dataset_config(config: TrainConfig, *, output: str) -> DatasetConfig:
     )
 
 
-def _with_seed(config: TrainConfig) -> TrainConfig:
+def with_seed(config: _Config) -> _Config:
+    """The configuration with a seed, drawn if none was given."""
     if config.run.seed is not None:
         return config
     seeded = dataclasses.replace(config.run, seed=secrets.randbelow(MAX_SEED))

@@ -167,7 +167,8 @@ def command(config):
         p.setattr(train, "read_options", lambda argv: (config, target))
         p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace()))
         p.setattr(train, "check_dataset", lambda *a: [])
-        p.setattr(train, "_dry_run", lambda *a, **k: did.append("planned") or 0)
+        p.setattr(train, "make_session", lambda *a: None)
+        p.setattr(train, "dry_run", lambda *a, **k: did.append("planned") or 0)
         p.setattr(train, "train", lambda *a, **k: did.append("trained") or outcome)
         train.main([])
         try:

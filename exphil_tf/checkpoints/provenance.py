@@ -22,7 +22,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 def describe_run(
-    *, config: Mapping[str, Any], seed: int, manifest: Manifest, data_dir: Path
+    *,
+    config: Mapping[str, Any],
+    seed: int,
+    manifest: Manifest,
+    data_dir: Path,
+    prog: str = "python -m exphil_tf.train",
 ) -> dict[str, Any]:
     """Plain values for `config.json`, without results.
 
@@ -31,6 +36,7 @@ def describe_run(
       seed: the one that was drawn, if none was given.
       manifest: of the dataset.
       data_dir: its folder.
+      prog: the command that trains.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -42,7 +48,7 @@ def describe_run(
         "packages": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "command": ["python", "-m", "exphil_tf.train", *sys.argv[1:]],
+        "command": [*prog.split(), *sys.argv[1:]],
         "results": None,
     }
 

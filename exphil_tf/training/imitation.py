@@ -5,8 +5,9 @@ unpack -> unroll -> losses -> gradients -> clip -> accumulate -> apply -> averag
 "accumulate", and the update is a third, so the expensive part is compiled once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,23 @@ from exphil_tf.training.update import Updater, UpdateReport
 from models.policy import Policy
 
 
+class SoftLoss(Protocol):
+    """What a teacher adds to the loss of a training batch."""
+
+    def __call__(
+        self, hard: Any, logits: Mapping[str, Any], *, batch: Batch, inputs: PolicyInputs
+    ) -> Any:
+        """float32 `[batch, time]`: the loss to optimise.
+
+        Args:
+          hard: float32 `[batch, time]`, the loss against what the human did.
+          logits: of the policy that learns, as in `losses.nll`.
+          batch: as the input pipeline yields it.
+          inputs: the same, unpacked.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """What an imitation step is built with, besides the policy."""
@@ -28,6 +46,8 @@ class StepOptions:
     """float32 `[8]`, from `losses.button_weights`."""
     jit: bool = True
     """Compile with XLA. Without it a step is several times slower but ready at once."""
+    soft: SoftLoss | None = None
+    """Of a teacher, while training; validation always goes by what the human did."""
 
 
 class Imitation:
@@ -125,7 +145,10 @@ class Imitation:
 
     def _validate_batch(self, batch: dict[str, Any]) -> None:
         inputs = policy_inputs(batch, self.policy.config.head.codec)
-        _, sums = self._forward(inputs, training=False)
+        logits = unroll(self.policy, inputs, training=False)
+        sums = totals.sums(
+            logits, inputs.targets, loss=self._hard(logits, inputs), weight=inputs.weight
+        )
         self._validation.add(sums)
 
     def _gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -133,16 +156,17 @@ class Imitation:
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            loss, sums = self._forward(inputs, training=True)
-        return tape.gradient(loss, variables), sums
+            logits = unroll(self.policy, inputs, training=True)
+            loss = self._hard(logits, inputs)
+            if self.options.soft is not None:
+                loss = self.options.soft(loss, logits, batch=batch, inputs=inputs)
+            sums = totals.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
+        return tape.gradient(sums["loss"], variables), sums
 
-    def _forward(self, inputs: PolicyInputs, *, training: bool) -> tuple[Any, dict[str, Any]]:
-        logits = unroll(self.policy, inputs, training=training)
-        loss = losses.optimised(
+    def _hard(self, logits: Mapping[str, Any], inputs: PolicyInputs) -> Any:
+        return losses.optimised(
             logits, inputs.targets, config=self.options.loss, pos_weight=self.options.pos_weight
         )
-        sums = totals.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
-        return sums["loss"], sums
 
     def _note(self, report: UpdateReport, sums: dict[str, Any] | None) -> None:
         self._norm.assign(tf.where(report.applied, report.grad_norm, self._norm))

@@ -41,10 +41,11 @@ FREE_TO_CHANGE = frozenset(
     {
         *RUN_CONTROL, "name", "run_dir", "replays", "data", "datasets_dir", "keep_last",
         "keep_best", "save_every", "save_every_steps", "save_every_minutes", "verbosity",
-        "log_interval", "wandb", "wandb_project",
+        "log_interval", "wandb", "wandb_project", "teacher", "soft_labels", "compare",
     }
 )  # fmt: skip
-"""Options that may differ when a run goes on: they change no weight (data counts by content)."""
+"""Options that may differ when a run goes on: they change no weight. Data and teachers are folders
+here, and count by content."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,20 @@ def save_options(run_dir: Path, text: str) -> None:
     atomic.write_bytes(run_dir / CONFIG_YAML, dumped.encode())
 
 
-def check_same(run_dir: Path, *, config: Mapping[str, Any], manifest_sha256: str) -> None:
+def check_same(
+    run_dir: Path,
+    *,
+    config: Mapping[str, Any],
+    manifest_sha256: str,
+    sources: Mapping[str, Any] | None = None,
+) -> None:
     """Refuses to go on with a run under options or data that would make it another one.
+
+    Args:
+      run_dir: the run's folder.
+      config: the resolved options.
+      manifest_sha256: of the dataset.
+      sources: what else it learns from, by content, such as a teacher: entries of `config.json`.
 
     Raises: UserError: (78) lists what differs.
     """
@@ -158,6 +171,13 @@ def check_same(run_dir: Path, *, config: Mapping[str, Any], manifest_sha256: str
             "Give the dataset or replays it was started with, or start a new run.",
             exit_code=EXIT_INCOMPATIBLE,
         )
+    for name, value in (sources or {}).items():
+        if saved.get(name) != value:
+            raise UserError(
+                f"--resume: {run_dir} was started with another {name}",
+                f"Give the {name} it was started with, or start a new run.",
+                exit_code=EXIT_INCOMPATIBLE,
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:

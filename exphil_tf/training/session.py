@@ -29,7 +29,7 @@ from exphil_tf.records.manifest import Manifest
 from exphil_tf.training import losses, run_folder
 from exphil_tf.training.batches import Batch
 from exphil_tf.training.console import ConsoleSink
-from exphil_tf.training.imitation import Imitation, StepOptions
+from exphil_tf.training.imitation import Imitation, SoftLoss, StepOptions
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.loop import Loop, Outcome, Parts
 from exphil_tf.training.optimizers import build_optimizer
@@ -104,6 +104,11 @@ class Session:
             ) from error
 
     @property
+    def soft_loss(self) -> SoftLoss | None:
+        """What a teacher adds to the loss; nothing here, see `training.distillation`."""
+        return None
+
+    @property
     def has_validation(self) -> bool:
         """Whether the dataset has games to validate on."""
         return self.manifest.frames("validation") > 0
@@ -171,7 +176,8 @@ class Session:
         variables = self.policy.trainable_variables
         optimizer = build_optimizer(config.optimizer, self.schedule, variables)
         updater = Updater(variables, optimizer, config.optimizer)
-        return Imitation(self.policy, updater, StepOptions(config.loss, weight, config.run.jit))
+        options = StepOptions(config.loss, weight, config.run.jit, self.soft_loss)
+        return Imitation(self.policy, updater, options)
 
     def _press_rates(self) -> list[float]:
         rates = self.manifest.stats["train"].press_rates()
