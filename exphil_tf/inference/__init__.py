@@ -1,0 +1,1 @@
+"""Playing an exported policy with numpy and ONNX Runtime alone."""
