@@ -1,7 +1,7 @@
 """Frozen configurations of a policy: what is saved beside its weights and rebuilt from.
 
 One dataclass per concern; a policy is fully described by `PolicyConfig`, whose JSON travels in
-checkpoints and bundles. Leaf names are the command line's flag names, and unique across the four
+checkpoints and bundles. Leaf names are the command line's flag names, and unique across the five
 classes, so a trainer can nest these classes and expose them as flat flags.
 
 Checks live in `__post_init__`, so a configuration that exists is a valid one. Unknown keys in JSON
@@ -178,6 +178,21 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
+class QuantizationConfig:
+    """Which numbers the network keeps on 8-bit grids."""
+
+    qat: bool = False
+    """Quantization-aware: kernels on int8 grids per channel, inputs of products on uint8 grids."""
+    quantize_embeddings: bool = False
+    """With qat: learned tables (actions, characters, item types) on int8 grids too."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if tables alone are to be quantized."""
+        if self.quantize_embeddings and not self.qat:
+            raise ValueError("quantization.quantize_embeddings: want qat too. Received: qat=False")
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """Everything needed to rebuild a policy's network."""
 
@@ -187,6 +202,8 @@ class PolicyConfig:
     """Trunk."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Controller distribution."""
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
+    """8-bit grids."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns nested plain values (dict, list, str, int, float, bool, None)."""

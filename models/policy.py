@@ -17,7 +17,7 @@ from models.backbones import BACKBONES
 from models.config import PolicyConfig
 from models.heads.controller import HEADS
 from models.heads.distribution import Buckets, Logits
-from models.layers.backend import ops
+from models.layers.backend import ops, take_rows
 from models.layers.frame_embedding import Columns, FrameEmbedding
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
@@ -52,10 +52,16 @@ class Policy(keras.Model):
         self.config = config
         self.seed = seed
         parts = {name: derive_seed(seed, name) for name in ("embedding", "backbone", "head")}
-        self.embedding = FrameEmbedding(config.embedding, seed=parts["embedding"], name="embedding")
+        qat, tables = config.quantization.qat, config.quantization.quantize_embeddings
+        self.embedding = FrameEmbedding(
+            config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
+        )
         trunk = BACKBONES[config.backbone.backbone]
-        self.backbone = trunk(config.backbone, seed=parts["backbone"], name="backbone")
-        self.head = HEADS[config.head.head](config.head, seed=parts["head"], name="head")
+        self.backbone = trunk(
+            config.backbone, seed=parts["backbone"], quantize=qat, name="backbone"
+        )
+        head = HEADS[config.head.head]
+        self.head = head(config.head, seed=parts["head"], quantize=qat, name="head")
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -86,6 +92,11 @@ class Policy(keras.Model):
         """Returns the trunk's state at the start of a game."""
         return self.backbone.initial_state(batch_size)
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """A name per tensor of the state, in flattened order."""
+        return self.backbone.state_names
+
     def step(  # noqa: PLR0913 - the inputs of the exported graph
         self,
         columns: Columns,
@@ -106,11 +117,60 @@ class Policy(keras.Model):
           uniforms: float32 `[batch, num_uniforms]` in [0, 1).
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
-        x = self.embedding(columns, prev_action)
+        return self.step_joined(
+            *self.embedding.inputs.join(columns, ops),
+            self.embedding.join_controller(prev_action),
+            state,
+            is_resetting=is_resetting,
+            uniforms=uniforms,
+            temperature=temperature,
+        )
+
+    def step_joined(  # noqa: PLR0913, PLR0917 - the inputs of the exported graph
+        self,
+        numbers: Tensor,
+        ids: Tensor,
+        controller: Tensor | None,
+        state: State,
+        *,
+        is_resetting: Tensor,
+        uniforms: Tensor,
+        temperature: Tensor,
+    ) -> PolicyStep:
+        """As `step`, of columns that are joined already: what an export takes.
+
+        Args:
+          numbers: float32 `[batch, num_numbers]`, see `embedding.inputs`.
+          ids: int32 `[batch, num_ids]`.
+          controller: float32 `[batch, 13]`, the frame before's; None if it is not embedded.
+          state: the trunk's state.
+          is_resetting: as in `step`.
+          uniforms: as in `step`.
+          temperature: as in `step`.
+        """
+        x = self.embedding.embed(numbers, ids, controller)
         hidden, state = self.backbone.step(x, state, is_resetting)
-        hidden = self._with_previous(hidden, prev_action)
+        hidden = _with_previous(hidden, controller)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
         return PolicyStep(buckets, logits, hidden, state)
+
+    def joined_outputs(self, step: PolicyStep) -> tuple[Tensor, Tensor, Tensor]:
+        """A step's answer as an export gives it.
+
+        Returns: the controller's values float32 `[batch, 13]` (which are the next step's
+          `controller`), its buckets int32 `[batch, 13]`, and all logits float32 `[batch, 81]`.
+        """
+        codec = self.config.head.codec
+        axes = ops.stack([step.buckets[name] for name in COMPONENTS[1:]], axis=-1)
+        buckets = ops.concatenate([step.buckets["buttons"], axes], axis=-1)
+        # One table for all: the axes share centres, the shoulder's come after them.
+        centres = np.concatenate([codec.centres, codec.shoulder_centres]).astype(np.float32)
+        offset = np.array([0, 0, 0, 0, len(codec.centres)], np.int32)
+        values = take_rows(centres, axes + offset)
+        buttons = ops.cast(step.buckets["buttons"], "float32")
+        controller = ops.concatenate([buttons, values], axis=-1)
+        logits = ops.concatenate([step.logits[name] for name in COMPONENTS], axis=-1)
+        return controller, buckets, logits
 
     def unroll(  # noqa: PLR0913 - what a training step has
         self,
@@ -150,18 +210,10 @@ class Policy(keras.Model):
         training: bool = False,
     ) -> tuple[Tensor, State]:
         """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
-        x = self.embedding(columns, prev_action)
+        controller = self.embedding.join_controller(prev_action)
+        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
-        return self._with_previous(hidden, prev_action), state
-
-    def _with_previous(self, hidden: Tensor, prev_action: Columns | None) -> Tensor:
-        """Appends the previous action, past the trunk and its dropout.
-
-        Holding is by far the commonest choice (98 % of buttons, 92 % of sticks), and a trunk that
-        must carry the held controller through its blocks learns it late and blurs it.
-        """
-        parts = self.embedding.previous_controller(prev_action)
-        return ops.concatenate([hidden, *(ops.cast(p, hidden.dtype) for p in parts)], axis=-1)
+        return _with_previous(hidden, controller), state
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Logits:
         """Unrolls a dict of `columns`, `prev_action`, `targets`, `is_resetting` from the start."""
@@ -188,3 +240,14 @@ class Policy(keras.Model):
         if isinstance(config, PolicyConfig):
             return cls(config)
         return cls(PolicyConfig.from_dict(config["policy"]), seed=config["seed"])
+
+
+def _with_previous(hidden: Tensor, controller: Tensor | None) -> Tensor:
+    """Appends the previous action, past the trunk and its dropout.
+
+    Holding is by far the commonest choice (98 % of buttons, 92 % of sticks), and a trunk that must
+    carry the held controller through its blocks learns it late and blurs it.
+    """
+    if controller is None:
+        return hidden
+    return ops.concatenate([hidden, ops.cast(controller, hidden.dtype)], axis=-1)

@@ -25,9 +25,10 @@ class AttentionBlock(keras.layers.Layer):
     Args:
       config: sizes and options; the feed-forward width is `expand_factor` times the width.
       seed: initial weights and dropout are functions of it.
+      quantize: keep the operands of products with weights on 8-bit grids.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.width = config.width
         self.attention_norm = layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
@@ -39,11 +40,12 @@ class AttentionBlock(keras.layers.Layer):
             chunk=config.chunk_size if config.chunked_attention else None,
             key_block=config.chunk_size if config.memory_efficient_attention else None,
             seed=seed,
+            quantize=quantize,
             name="attention",
         )
         self.dense_norm = layers.LayerNormalization(epsilon=1e-6, name="dense_norm")
-        self.grow = dense(config.expand_factor * config.width, "grow", seed=seed)
-        self.shrink = dense(config.width, "shrink", seed=seed)
+        self.grow = dense(config.expand_factor * config.width, "grow", seed=seed, quantize=quantize)
+        self.shrink = dense(config.width, "shrink", seed=seed, quantize=quantize)
         self.dropout = Dropout(config.dropout, seed=derive_seed(seed, "dropout"), name="dropout")
 
     def build(self, input_shape: tuple) -> None:
@@ -74,11 +76,16 @@ class AttentionBlock(keras.layers.Layer):
 class SlidingWindowBackbone(Backbone):
     """State: (frames of the game so far int32 `[batch]`, one ring of keys and values per layer)."""
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
-        super().__init__(config, seed=seed, **kwargs)
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+        super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
         self.blocks = [
-            AttentionBlock(config, seed=derive_seed(seed, f"block_{i}"), name=f"block_{i}")
+            AttentionBlock(
+                config,
+                seed=derive_seed(seed, f"block_{i}"),
+                quantize=quantize,
+                name=f"block_{i}",
+            )
             for i in range(config.num_layers)
         ]
         self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
@@ -89,6 +96,11 @@ class SlidingWindowBackbone(Backbone):
         for block in self.blocks:
             block.build((None, None, self.width))
         self.norm.build((None, self.width))
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """`clock`, `block_0.ring`, …."""
+        return ("clock", *(f"{block.name}.ring" for block in self.blocks))
 
     def initial_state(self, batch_size: int) -> State:
         """Returns a clock at 0 and empty rings."""

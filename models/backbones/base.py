@@ -23,12 +23,14 @@ class Backbone(TemporalLayer):
     Args:
       config: sizes and options.
       seed: initial weights and dropout are functions of it.
+      quantize: keep the operands of matrix products on 8-bit grids.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
+        self.quantize = quantize
         self.width = config.width
 
     def unroll(
@@ -48,6 +50,11 @@ class Backbone(TemporalLayer):
             outputs.append(y)
         return ops.concatenate(outputs, axis=1), state
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """A name per tensor of the state, in flattened order, such as `block_0.scan`."""
+        raise NotImplementedError
+
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
@@ -55,7 +62,7 @@ class Backbone(TemporalLayer):
         raise NotImplementedError
 
     def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
-        return dense(units, name, seed=self.seed, **options)
+        return dense(units, name, seed=self.seed, quantize=self.quantize, **options)
 
     def _dropout(self, name: str) -> Dropout:
         """Returns dropout with a seed generator of its own, which is part of the saved state."""

@@ -12,8 +12,8 @@ from models.layers.temporal import State, Tensor
 class MambaBackbone(Backbone):
     """State: one block's state per layer."""
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
-        super().__init__(config, seed=seed, **kwargs)
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+        super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
         self.blocks = [
             MambaBlock(
@@ -22,6 +22,7 @@ class MambaBackbone(Backbone):
                 expand_factor=config.expand_factor,
                 conv_size=config.conv_size,
                 seed=derive_seed(seed, f"block_{i}"),
+                quantize=quantize,
                 name=f"block_{i}",
             )
             for i in range(config.num_layers)
@@ -36,17 +37,23 @@ class MambaBackbone(Backbone):
             block.build((None, None, self.width))
         self.norm.build((None, self.width))
 
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """`block_0.conv`, `block_0.scan`, …."""
+        return tuple(f"{block.name}.{part}" for block in self.blocks for part in ("conv", "scan"))
+
     def initial_state(self, batch_size: int) -> State:
         """Returns zeros per block."""
         return tuple(block.initial_state(batch_size) for block in self.blocks)
 
     def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
-        x, after = self.stem(x), []
+        # One frame as a sequence of one: convolution and scan broadcast without a reshape each.
+        x, after = self.stem(x)[:, None], []
         for block, part in zip(self.blocks, state, strict=True):
-            x, new_part = block.step(x, part, is_resetting)
+            x, new_part = block.step_frame(x, part, is_resetting)
             after.append(new_part)
-        return self.norm(x), tuple(after)
+        return self.norm(x)[:, 0], tuple(after)
 
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool

@@ -14,8 +14,8 @@ class MLPBackbone(Backbone):
     A residual between different widths is projected without bias.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
-        super().__init__(config, seed=seed, **kwargs)
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+        super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.width = config.hidden[-1]
         count = range(len(config.hidden))
         self.dense = [self._dense(width, f"dense_{i}") for i, width in enumerate(config.hidden)]
@@ -36,6 +36,11 @@ class MLPBackbone(Backbone):
                 projection.build((None, fan_in))
                 self.projections[str(i)] = projection
             fan_in = width
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     def initial_state(self, batch_size: int) -> State:
         """Returns `()`."""

@@ -12,12 +12,17 @@ from models.layers.temporal import State, Tensor
 class LSTMBackbone(Backbone):
     """State: (h, c) per layer. The norms keep long unrolls stable."""
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, **kwargs):
-        super().__init__(config, seed=seed, **kwargs)
+    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+        super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
         count = range(config.num_layers)
         self.cells = [
-            LSTMLayer(config.width, seed=derive_seed(seed, f"lstm_{i}"), name=f"lstm_{i}")
+            LSTMLayer(
+                config.width,
+                seed=derive_seed(seed, f"lstm_{i}"),
+                quantize=quantize,
+                name=f"lstm_{i}",
+            )
             for i in count
         ]
         self.dropouts = [self._dropout(f"dropout_{i}") for i in count]
@@ -29,6 +34,11 @@ class LSTMBackbone(Backbone):
         for cell in self.cells:
             cell.build((None, None, fan_in))
             fan_in = self.width
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """`lstm_0.h`, `lstm_0.c`, …."""
+        return tuple(f"{cell.name}.{part}" for cell in self.cells for part in ("h", "c"))
 
     def initial_state(self, batch_size: int) -> State:
         """Returns zeros per layer."""

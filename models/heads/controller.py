@@ -23,6 +23,7 @@ from models.config import HeadConfig
 from models.heads.distribution import Buckets, Logits
 from models.layers.backend import last_argmax, ops, take_rows
 from models.layers.dense import dense
+from models.layers.quantized import ActivationQuantizer, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
@@ -36,12 +37,14 @@ class IndependentHead(keras.layers.Layer):
     Args:
       config: buckets and hidden units.
       seed: initial weights are a function of it.
+      quantize: keep the operands of matrix products on 8-bit grids.
     """
 
-    def __init__(self, config: HeadConfig, *, seed: int = 0, **kwargs):
+    def __init__(self, config: HeadConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
+        self.quantize = quantize
         self.sizes = config.codec.sizes
         stops = np.cumsum([self.sizes[name] for name in COMPONENTS])
         self.spans = {
@@ -50,7 +53,9 @@ class IndependentHead(keras.layers.Layer):
         }
         self.num_logits = int(stops[-1])
         self.units = config.head_hidden
-        self.trunk = dense(len(COMPONENTS) * self.units, "trunk", seed=seed)
+        width = len(COMPONENTS) * self.units
+        self.trunk = dense(width, "trunk", seed=seed, quantize=quantize)
+        self.unit_quantizer = ActivationQuantizer(name="unit_quantizer") if quantize else None
 
     @property
     def num_uniforms(self) -> int:
@@ -60,6 +65,8 @@ class IndependentHead(keras.layers.Layer):
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the trunk's static width."""
         self.trunk.build((None, input_shape[-1]))
+        if self.unit_quantizer is not None:
+            self.unit_quantizer.build()
         self.output_kernel = self.add_weight(
             name="output_kernel",
             shape=(self.units, self.num_logits),
@@ -77,13 +84,8 @@ class IndependentHead(keras.layers.Layer):
           targets: buckets `[…]` (buttons `[…, 8]`); an independent head ignores them.
         """
         units = self._taught(self.trunk(hidden), targets)
-        kernel = ops.cast(self.output_kernel, units.dtype)
-        # Component i's logits read component i's units only.
-        owner, unit_owner = self._owners()
-        mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
-        kernel = ops.tile(kernel, (len(COMPONENTS), 1)) * ops.cast(mask, units.dtype)
-        logits = ops.matmul(ops.relu(units), kernel) + ops.cast(self.output_bias, units.dtype)
-        logits = ops.cast(logits, "float32")
+        logits = ops.matmul(self._active(units), self._output_matrix(units.dtype))
+        logits = ops.cast(logits + ops.cast(self.output_bias, units.dtype), "float32")
         return {name: logits[..., span] for name, span in self.spans.items()}
 
     def step(self, hidden: Tensor, uniforms: Tensor, temperature: Tensor) -> tuple[Buckets, Logits]:
@@ -98,19 +100,34 @@ class IndependentHead(keras.layers.Layer):
           drawn from, before temperature.
         """
         units = self.trunk(hidden)
-        kernel, bias = (ops.cast(w, units.dtype) for w in (self.output_kernel, self.output_bias))
+        kernel = self._output_matrix(units.dtype)
+        bias = ops.cast(self.output_bias, units.dtype)
         noise = self._noise(uniforms, temperature)
         buckets, logits = {}, {}
         for index, (name, span) in enumerate(self.spans.items()):
-            is_last = index + 1 == len(COMPONENTS)
-            own, rest = (units, units) if is_last else ops.split(units, [self.units], axis=-1)
-            logit = ops.matmul(ops.relu(own), kernel[:, span]) + bias[span]
+            logit = ops.matmul(self._active(units), kernel[:, span]) + bias[span]
             logits[name] = ops.cast(logit, "float32")
-            noisy = logits[name] + noise[index]
+            noisy = logits[name] - noise[index]
             chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
             buckets[name] = ops.cast(chosen, "int32")
-            units = rest if is_last else self._informed(rest, name, buckets[name])
+            if index + 1 < len(COMPONENTS):
+                units = self._informed(units, name, buckets[name])
         return buckets, logits
+
+    def _active(self, units: Tensor) -> Tensor:
+        units = ops.relu(units)
+        return units if self.unit_quantizer is None else self.unit_quantizer(units)
+
+    def _output_matrix(self, dtype: str) -> Tensor:
+        """`[components * units, num_logits]`: component i's logits read component i's units only.
+
+        A step reads all units for each component, too: splitting them costs more than the zeros.
+        """
+        owner, unit_owner = self._owners()
+        mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
+        kernel = ops.tile(ops.convert_to_tensor(self.output_kernel), (len(COMPONENTS), 1))
+        kernel = ops.cast(kernel, dtype) * ops.cast(mask, dtype)
+        return quantize_kernel(kernel) if self.quantize else kernel
 
     def _owners(self) -> tuple[np.ndarray, np.ndarray]:
         """Which component each logit, and each unit, belongs to."""
@@ -118,15 +135,17 @@ class IndependentHead(keras.layers.Layer):
         return np.repeat(index, [self.sizes[n] for n in COMPONENTS]), np.repeat(index, self.units)
 
     def _noise(self, uniforms: Tensor, temperature: Tensor) -> list[Tensor]:
-        """Per component: logistic noise for buttons, Gumbel noise for the rest, by temperature."""
+        """What is *subtracted* from logits, per component, by temperature.
+
+        Gumbel noise is `-log(log(1 / u))` and logistic noise `-log(1 / u - 1)`: both share a
+        reciprocal and a logarithm.
+        """
         u = ops.clip(uniforms, LOWEST_UNIFORM, 1.0 - LOWEST_UNIFORM)
-        log_u = ops.log(u)
-        count = self.sizes["buttons"]
-        logistic = log_u[:, :count] - ops.log(1.0 - u[:, :count])
-        gumbel = -ops.log(-log_u[:, count:])
+        buttons, rest = ops.split(1.0 / u, [self.sizes["buttons"]], axis=1)
+        noise = ops.log(ops.concatenate([buttons - 1.0, ops.log(rest)], axis=1))
         scale = ops.reshape(ops.cast(temperature, "float32"), (-1, 1))
-        stops = [span.stop - count for span in self.spans.values()][1:-1]
-        return [logistic * scale, *ops.split(gumbel * scale, stops, axis=1)]
+        stops = [span.stop for span in self.spans.values()][:-1]
+        return ops.split(noise * scale, stops, axis=1)
 
     def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
         """Units of all components once the true action is known."""
@@ -134,7 +153,7 @@ class IndependentHead(keras.layers.Layer):
         return units
 
     def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
-        """Units of the components after `name` once its bucket is chosen."""
+        """Units once the bucket of `name` is chosen; only those of later components change."""
         del name, chosen
         return units
 
@@ -154,8 +173,14 @@ class AutoregressiveHead(IndependentHead):
             initializer=keras.initializers.GlorotUniform(derive_seed(self.seed, "condition")),
         )
 
-    def _masked_kernel(self, dtype: str) -> Tensor:
-        return ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
+    def _condition_matrix(self, dtype: str) -> Tensor:
+        kernel = ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
+        if not self.quantize:
+            return kernel
+        # The buttons' rows enter a product, the others are looked up: two matrices when playing.
+        count = self.sizes["buttons"]
+        parts = [quantize_kernel(kernel[:count]), quantize_kernel(kernel[count:])]
+        return ops.concatenate(parts, axis=0)
 
     def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
         if targets is None:
@@ -164,14 +189,16 @@ class AutoregressiveHead(IndependentHead):
         for name in COMPONENTS[1:]:
             chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=units.dtype))
         joined = ops.concatenate(chosen, axis=-1)
-        return units + ops.matmul(joined, self._masked_kernel(units.dtype))
+        return units + ops.matmul(joined, self._condition_matrix(units.dtype))
 
     def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
-        first = (COMPONENTS.index(name) + 1) * self.units
-        rows = self._masked_kernel(units.dtype)[self.spans[name], first:]
-        if name == "buttons":
-            return units + ops.matmul(ops.cast(chosen, rows.dtype), rows)
-        return units + take_rows(rows, chosen)
+        rows = self._condition_matrix(units.dtype)[self.spans[name]]
+        if name != "buttons":
+            return units + take_rows(rows, chosen)
+        pressed = ops.cast(chosen, "float32")
+        if self.quantize:
+            pressed = quantize_fixed(pressed, 0.0, 1.0)  # 0 and 1 are on the grid
+        return units + ops.matmul(ops.cast(pressed, rows.dtype), rows)
 
 
 HEADS: dict[str, type[IndependentHead]] = {

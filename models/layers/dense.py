@@ -4,17 +4,22 @@ from typing import Any
 
 import keras
 
+from models.layers.quantized import QuantizedDense
 from models.layers.seeding import derive_seed
 
 
-def dense(units: int, name: str, *, seed: int, **options: Any) -> keras.layers.Dense:
+def dense(
+    units: int, name: str, *, seed: int, quantize: bool = False, **options: Any
+) -> keras.layers.Dense:
     """Returns a Dense layer with a Glorot-uniform kernel.
 
     Args:
       units: width out.
       name: the layer's name, which its seed depends on.
       seed: the owner's seed.
+      quantize: keep the product's operands on 8-bit grids (quantization-aware training).
       options: passed to `keras.layers.Dense`.
     """
     kernel: Any = keras.initializers.GlorotUniform(derive_seed(seed, name))
-    return keras.layers.Dense(units, kernel_initializer=kernel, name=name, **options)
+    layer = QuantizedDense if quantize else keras.layers.Dense
+    return layer(units, kernel_initializer=kernel, name=name, **options)

@@ -7,6 +7,7 @@ styles are learned, plus columns that the original lacked (hitlag, moving stage 
 """
 
 import functools
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +26,7 @@ CHARACTER_COUNT = 33
 STAGE_COUNT = 64
 ITEM_TYPE_COUNT = 256
 JUMPS_COUNT = 7
+OWNER_MASKS = 2**ITEM_SLOTS
 ALIGNMENT = 8
 """The dense vector is padded with zeros to a multiple of this, which GPU kernels like."""
 OTHER_STAGE_EDGE = 85.0
@@ -104,15 +106,28 @@ def numeric_rules(fields: tuple[Field, ...]) -> tuple[np.ndarray, ...]:
 
 @functools.cache
 def nana_table() -> np.ndarray:
-    """float32 `[ACTION_COUNT + 1, 28]`: category one-hot, then attacking, grabbing, can act.
+    """float32 `[1 + ACTION_COUNT + 1, 28]`: category one-hot, then attacking, grabbing, can act.
 
-    The last row, all zeros, is for ids beyond the known ones.
+    Row 0 is an absent Nana, row a + 1 action a; the last row is for ids beyond the known ones. Both
+    are all zeros.
     """
     categories = action_category_table()
     one_hot = np.eye(len(ACTION_CATEGORIES), dtype=np.float32)[categories]
     flags = [np.isin(categories, _indices(names)) for names in (_ATTACKS, _GRABS, _FREE)]
     table = np.concatenate([one_hot, np.stack(flags, axis=1)], axis=1)
-    return np.concatenate([table, np.zeros((1, table.shape[1]))]).astype(np.float32)
+    return np.pad(table, [(1, 1), (0, 0)]).astype(np.float32)
+
+
+@functools.cache
+def own_category_table() -> np.ndarray:
+    """int32 `[ACTION_COUNT + 1]`: category of an action, -1 for ids beyond the known ones."""
+    return np.pad(action_category_table(), (0, 1), constant_values=-1).astype(np.int32)
+
+
+@functools.cache
+def nana_category_table() -> np.ndarray:
+    """int32, for the rows of `nana_table`: category, or -2 where there is none."""
+    return np.pad(action_category_table(), 1, constant_values=-2).astype(np.int32)
 
 
 def _indices(names: tuple[str, ...]) -> list[int]:
@@ -147,8 +162,9 @@ def stadium_table() -> np.ndarray:
 
 @functools.cache
 def owner_table() -> np.ndarray:
-    """float32 `[32, ITEM_SLOTS]`: bits of `p.items_owned`."""
-    return ((np.arange(32)[:, None] >> np.arange(ITEM_SLOTS)) & 1).astype(np.float32)
+    """float32 `[64, ITEM_SLOTS]`: bits of own `p.items_owned`, then the opponent's, negative."""
+    bits = (np.arange(OWNER_MASKS)[:, None] >> np.arange(ITEM_SLOTS)) & 1
+    return np.concatenate([bits, -bits]).astype(np.float32)
 
 
 @functools.cache
@@ -159,6 +175,86 @@ def item_category_table() -> np.ndarray:
     for name, types in _ITEM_KINDS.items():
         index[np.array(types) + 1] = ITEM_CATEGORIES.index(name)
     return np.eye(len(ITEM_CATEGORIES), dtype=np.float32)[index]
+
+
+class InputLayout(NamedTuple):
+    """How a frame's columns lie in the two tensors that the embedding (and an export) reads."""
+
+    numbers: dict[str, slice]
+    """Columns as raw game values in float32 `[…, num_numbers]`; own player first."""
+    ids: dict[str, slice]
+    """Columns that index tables, in int32 `[…, num_ids]`."""
+
+    @property
+    def num_numbers(self) -> int:
+        """Width of the float tensor."""
+        return max(place.stop for place in self.numbers.values())
+
+    @property
+    def num_ids(self) -> int:
+        """Width of the id tensor."""
+        return max(place.stop for place in self.ids.values())
+
+    def join(self, columns: dict[str, Any], xp: Any) -> tuple[Any, Any]:
+        """Lays columns side by side.
+
+        Args:
+          columns: schema columns `[…]` or `[…, n]` with common leading axes, of any number dtype;
+            `name` may lack the time axis.
+          xp: numpy or `keras.ops`, whichever made the columns.
+
+        Returns: float32 numbers and int32 ids. Raises: KeyError: for a missing column.
+        """
+        numbers = _join(columns, self.numbers, dtype="float32", xp=xp)
+        return numbers, _join(columns, self.ids, dtype="int32", xp=xp)
+
+
+def _join(columns: dict[str, Any], places: dict[str, slice], *, dtype: str, xp: Any) -> Any:
+    rank = len(columns["frame"].shape)
+    parts = []
+    for name, place in places.items():
+        column = columns[name]
+        while len(column.shape) < rank:
+            column = column[:, None] + xp.zeros_like(columns["frame"])
+        column = column if len(column.shape) > rank else column[..., None]
+        if column.shape[-1] != place.stop - place.start:
+            raise ValueError(
+                f"{name}: want {place.stop - place.start} per frame. Received: {column.shape}"
+            )
+        parts.append(column.astype(dtype) if xp is np else xp.cast(column, dtype))
+    return xp.concatenate(parts, axis=-1)
+
+
+def input_layout(config: EmbeddingConfig) -> InputLayout:
+    """Which columns a configuration reads, and where.
+
+    Ids that count only where something exists (Nana's action, item types) come first, in the order
+    of the flags behind them, so that one product gates them all.
+    """
+    uses_items = config.with_projectiles or config.with_items
+    gated = ["n.action", *(["i.type"] if uses_items else [])]
+    ids = [*gated, *(f"{name[0]}.exists" for name in gated), "p.action", "p.character", "s.stage"]
+    if uses_items:
+        ids.append("p.items_owned")
+    if config.with_stage_state:
+        ids.append("s.stadium")
+    if not config.jumps_normalized:
+        ids.append("p.jumps_left")
+    if config.nana_mode == "full":
+        ids += ["n.character", *([] if config.jumps_normalized else ["n.jumps_left"])]
+    if config.learn_player_styles:
+        ids.append("name")
+    numbers = [field.name for field in numeric_fields(config)]
+    return InputLayout(_places([*numbers, "n.facing"]), _places(ids))
+
+
+def _places(names: list[str]) -> dict[str, slice]:
+    places, start = {}, 0
+    for name in names:
+        width = 1 if name == "name" else int(np.prod(SCHEMA.field(name).shape, dtype=int))
+        places[name] = slice(start, start + width)
+        start += width
+    return places
 
 
 def raw_width(config: EmbeddingConfig) -> int:

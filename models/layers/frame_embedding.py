@@ -19,6 +19,7 @@ from exphil_tf.melee.enums import ACTION_COUNT
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
 from models.layers.backend import dense_value, ops, take_rows
+from models.layers.quantized import quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
@@ -36,17 +37,23 @@ class FrameEmbedding(keras.layers.Layer):
     Args:
       config: modes and table widths.
       seed: initial tables are a function of it.
+      quantize_tables: keep learned tables on an int8 grid per column.
     """
 
-    def __init__(self, config: EmbeddingConfig, *, seed: int = 0, **kwargs):
+    def __init__(
+        self, config: EmbeddingConfig, *, seed: int = 0, quantize_tables: bool = False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
+        self.quantize_tables = quantize_tables
+        self.inputs = tables.input_layout(config)
         self.width = tables.dense_width(config)
         self.fields = tables.numeric_fields(config)
         self.rules = tables.numeric_rules(self.fields)
         self.stage_rows = tables.stage_table(config)
         self.uses_items = config.with_projectiles or config.with_items
+        self.last_id, self.id_offset = _id_rules(config, self.inputs.ids)
 
     def build(self, input_shape: Any = None) -> None:
         """Builds the learned tables that the configuration asks for."""
@@ -76,25 +83,81 @@ class FrameEmbedding(keras.layers.Layer):
 
         Returns: `[…, dense_width]` in the layer's compute dtype.
         """
-        stage = take_rows(self.stage_rows, _index(columns["s.stage"], tables.STAGE_COUNT))
+        return self.embed(*self.inputs.join(columns, ops), self.join_controller(prev_action))
+
+    def embed(self, numbers: Tensor, ids: Tensor, controller: Tensor | None) -> Tensor:
+        """As `call`, of columns that are joined already.
+
+        Args:
+          numbers: float32 `[…, num_numbers]`, raw game values laid out by `inputs`.
+          ids: int32 `[…, num_ids]`, laid out by `inputs`.
+          controller: float32 `[…, 13]` from `join_controller`; None if not embedded.
+        """
+        scale, offset, low, high = self.rules
+        places = self.inputs.numbers
+        count = len(scale)
+        # Nana's facing is the last column: +1 right, -1 left, 0 where she is absent.
+        scaled = numbers * np.append(scale, [2.0, 2.0]).astype(np.float32)
+        facing, apart = self._differences(scaled)
+        ids = self._split_ids(ids)
+        edge = take_rows(self.stage_rows[:, -1:], ids["s.stage"][..., 0])
         parts = [
-            self._numbers(columns),
-            2.0 * _float(columns["n.facing"]) - _float(columns["n.exists"]),
-            ops.maximum(1.0 - ops.abs(_float(columns["p.x"])) * stage[..., -1:], -10.0),
-            *_relative_position(columns),
-            self._action(columns["p.action"]),
-            self._character(columns["p.character"]),
-            *self._jumps(columns["p.jumps_left"]),
-            *self._nana(columns),
-            *self._stage(columns, stage),
-            *self._items(columns),
-            *self._name(columns),
-            *self.previous_controller(prev_action),
+            ops.clip(scaled[..., :count] + offset, low, high),
+            facing,
+            ops.maximum(1.0 - ops.abs(numbers[..., places["p.x"]]) * edge, -10.0),
+            *_relative_position(apart),
+            self._action(ids["p.action"]),
+            self._character(ids["p.character"]),
+            *self._jumps(ids, "p"),
+            *self._nana(numbers, ids),
+            *self._stage(ids),
+            *self._items(numbers, ids),
+            *self._name(ids),
+            *([] if controller is None else [controller]),
         ]
         padding = self.width - sum(part.shape[-1] for part in parts)
         if padding:
             parts.append(ops.zeros_like(parts[0][..., :padding]))
         return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
+
+    def join_controller(self, values: Columns | None) -> Tensor | None:
+        """The previous action as float32 `[…, 13]`, None if it is not embedded.
+
+        Raises: ValueError: if it is embedded and missing.
+        """
+        if not self.config.with_prev_action:
+            return None
+        if values is None:
+            raise ValueError("embedding.prev_action: want the previous controller. Received: None")
+        rest = [_float(values[name][..., None]) for name in COMPONENTS[1:]]
+        return ops.concatenate([_float(values["buttons"]), *rest], axis=-1)
+
+    def _split_ids(self, ids: Tensor) -> Columns:
+        """Row numbers per column: clamped to the tables, 0 for what doesn't exist."""
+        ids = ops.minimum(ids, self.last_id) + self.id_offset
+        places = self.inputs.ids
+        gated = [name for name in ("n.action", "i.type") if name in places]
+        count = places[gated[-1]].stop
+        names = list(places)[2 * len(gated) :]
+        stops = [count, 2 * count, *(places[name].stop for name in names)][:-1]
+        rows, gates, *rest = ops.split(ids, stops, axis=-1)
+        rows = rows * gates
+        if len(gated) > 1:
+            rest += ops.split(rows, [places["n.action"].stop], axis=-1)
+        else:
+            rest.append(rows)
+        return dict(zip([*names, *gated], rest, strict=True))
+
+    def _differences(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
+        """Nana's signed facing `[…, 2]`, and opponent minus own position x, y in units of 20."""
+        places = self.inputs.numbers
+        facing, exists = places["n.facing"].start, places["n.exists"].start
+        x, y = places["p.x"].start, places["p.y"].start
+        minuend = np.array([facing, facing + 1, x + 1, y + 1], np.int32)
+        subtrahend = np.array([exists, exists + 1, x, y], np.int32)
+        difference = _pick(scaled, minuend) - _pick(scaled, subtrahend)
+        facing, apart = ops.split(difference, 2, axis=-1)
+        return facing, apart
 
     def _table(self, name: str, count: int, width: int) -> keras.Variable:
         initializer = keras.initializers.RandomNormal(
@@ -104,119 +167,119 @@ class FrameEmbedding(keras.layers.Layer):
             name=f"{name}_table", shape=(count, width), initializer=initializer, dtype="float32"
         )
 
-    def _numbers(self, columns: Columns) -> Tensor:
-        scale, offset, low, high = self.rules
-        joined = [
-            _float(columns[field.name] if field.shape else columns[field.name][..., None])
-            for field in self.fields
-        ]
-        return ops.clip(ops.concatenate(joined, axis=-1) * scale + offset, low, high)
-
     def _action(self, ids: Tensor) -> Tensor:
         if self.config.action_mode == "learned":
-            return _look_up(self.action_table, _index(ids, ACTION_COUNT + 1))
-        return _flatten(ops.one_hot(ops.cast(ids, "int32"), ACTION_COUNT, dtype="float32"))
+            return self._look_up(self.action_table, ids)
+        return _flatten(ops.one_hot(ids, ACTION_COUNT, dtype="float32"))
 
     def _character(self, ids: Tensor) -> Tensor:
         if self.config.character_mode == "learned":
-            return _look_up(self.character_table, _index(ids, tables.CHARACTER_COUNT))
-        return _flatten(
-            ops.one_hot(ops.cast(ids, "int32"), tables.CHARACTER_COUNT, dtype="float32")
-        )
+            return self._look_up(self.character_table, ids)
+        return _flatten(ops.one_hot(ids, tables.CHARACTER_COUNT, dtype="float32"))
 
-    def _jumps(self, jumps: Tensor) -> list[Tensor]:
+    def _jumps(self, ids: Columns, group: str) -> list[Tensor]:
         if self.config.jumps_normalized:
             return []
-        return [
-            _flatten(ops.one_hot(ops.cast(jumps, "int32"), tables.JUMPS_COUNT, dtype="float32"))
-        ]
+        jumps = ids[f"{group}.jumps_left"]
+        return [_flatten(ops.one_hot(jumps, tables.JUMPS_COUNT, dtype="float32"))]
 
-    def _nana(self, columns: Columns) -> list[Tensor]:
+    def _nana(self, numbers: Tensor, ids: Columns) -> list[Tensor]:
         """What a Nana has besides numbers; all zeros where she is absent."""
-        exists = _float(columns["n.exists"])
-        if self.config.nana_mode == "full":
-            parts = [
-                self._action(columns["n.action"]),
-                self._character(columns["n.character"]),
-                *self._jumps(columns["n.jumps_left"]),
-            ]
-            # Zero one-hots and vectors of an absent Nana: repeat `exists` along each part.
-            return [part * _repeat(exists, part.shape[-1] // 2) for part in parts]
-        action = _index(columns["n.action"], ACTION_COUNT + 1)
-        facts = take_rows(tables.nana_table(), action)
-        own_action = _index(columns["p.action"], ACTION_COUNT + 1)
+        row, own = ids["n.action"], ids["p.action"]
+        own_category = take_rows(tables.own_category_table(), own)
+        if self.config.nana_mode == "compact":
+            category = take_rows(tables.nana_category_table(), row)
+            synced = ops.cast(category == own_category, "float32")
+            return [_flatten(take_rows(tables.nana_table(), row)), synced]
+        exists = numbers[..., self.inputs.numbers["n.exists"]]
+        # Row 0 is an absent Nana; learned tables know actions only.
+        action = ops.maximum(row - 1, 0)
         if self.config.nana_mode == "enhanced":
-            synced = ops.cast(action == own_action, "float32") * exists
-            vectors = _look_up(self.action_table, action)
-            flags = _flatten(facts[..., -3:] * exists[..., None])
+            flags = _flatten(take_rows(tables.nana_table()[:, -3:], row))
+            synced = ops.cast(row == own + 1, "float32")
+            vectors = self._look_up(self.action_table, action)
             return [flags, synced, vectors * _repeat(exists, self.config.action_dim)]
-        own_facts = take_rows(tables.nana_table()[:, :-3], own_action)
-        synced = ops.sum(facts[..., :-3] * own_facts, axis=-1) * exists
-        return [_flatten(facts * exists[..., None]), synced]
+        parts = [
+            self._action(action),
+            self._character(ids["n.character"]),
+            *self._jumps(ids, "n"),
+        ]
+        # Zero one-hots and vectors of an absent Nana: repeat `exists` along each part.
+        return [part * _repeat(exists, part.shape[-1] // 2) for part in parts]
 
-    def _stage(self, columns: Columns, stage: Tensor) -> list[Tensor]:
-        parts = [stage[..., :-1]]
+    def _stage(self, ids: Columns) -> list[Tensor]:
+        stage = ids["s.stage"][..., 0]
         if self.config.stage_mode == "learned":
-            index = _index(columns["s.stage"], tables.STAGE_COUNT)
-            parts = [take_rows(dense_value(self.stage_vectors), index)]
+            parts = [take_rows(self._table_value(self.stage_vectors), stage)]
+        else:
+            parts = [take_rows(self.stage_rows[:, :-1], stage)]
         if self.config.with_stage_state:
-            index = _index(columns["s.stadium"], len(tables.stadium_table()))
-            parts.append(take_rows(tables.stadium_table(), index))
+            parts.append(take_rows(tables.stadium_table(), ids["s.stadium"][..., 0]))
         return parts
 
-    def _items(self, columns: Columns) -> list[Tensor]:
+    def _items(self, numbers: Tensor, ids: Columns) -> list[Tensor]:
         """Owner (+1 own, -1 opponent, 0 nobody), and type or category and grip."""
         if not self.uses_items:
             return []
-        owned = take_rows(tables.owner_table(), _index(columns["p.items_owned"], 32))
-        owner = owned[..., 0, :] - owned[..., 1, :]
-        parts = [owner]
-        kind = _index(columns["i.type"], tables.ITEM_TYPE_COUNT) + 1
-        kind = kind * ops.cast(columns["i.exists"], "int32")
+        owner = ops.sum(take_rows(tables.owner_table(), ids["p.items_owned"]), axis=-2)
+        parts, kind = [owner], ids["i.type"]
         if self.config.with_projectiles and self.config.item_type_dim:
-            parts.append(_look_up(self.item_type_table, kind))
+            parts.append(self._look_up(self.item_type_table, kind))
         if self.config.with_items:
+            places = self.inputs.numbers
             parts.append(_flatten(take_rows(tables.item_category_table(), kind)))
-            moves = ops.abs(_float(columns["i.speed_x"])) + ops.abs(_float(columns["i.speed_y"]))
+            speeds = [numbers[..., places[name]] for name in ("i.speed_x", "i.speed_y")]
+            moves = ops.abs(speeds[0]) + ops.abs(speeds[1])
             # Replays do not say who holds an item: one that is owned and rests counts as held.
             held = ops.abs(owner) * ops.cast(moves == 0, "float32")
             parts += [held, held * ops.maximum(owner, 0.0)]
         return parts
 
-    def _name(self, columns: Columns) -> list[Tensor]:
+    def _name(self, ids: Columns) -> list[Tensor]:
         if not self.config.learn_player_styles:
             return []
-        name, frame = columns["name"], columns["frame"]
-        if len(name.shape) < len(frame.shape):
-            name = ops.broadcast_to(name[:, None], ops.shape(frame))
-        index = ops.cast(name, "int32") - 1
+        index = ids["name"][..., 0] - 1
         return [ops.one_hot(index, self.config.num_player_names, dtype="float32")]
 
-    def previous_controller(self, values: Columns | None) -> list[Tensor]:
-        """The previous action's numbers as float32 parts, `[…, 13]` in all; none if not embedded.
+    def _table_value(self, table: keras.Variable) -> Tensor:
+        value = dense_value(table)
+        return quantize_kernel(value) if self.quantize_tables else value
 
-        Raises: ValueError: if they are embedded and missing.
-        """
-        if not self.config.with_prev_action:
-            return []
-        if values is None:
-            raise ValueError("embedding.prev_action: want the previous controller. Received: None")
-        rest = [_float(values[name][..., None]) for name in COMPONENTS[1:]]
-        return [_float(values["buttons"]), *rest]
+    def _look_up(self, table: keras.Variable, index: Tensor) -> Tensor:
+        """Rows for ids `[…, n]`, side by side: `[…, n * width]`."""
+        return _flatten(take_rows(self._table_value(table), index))
+
+
+def _id_rules(config: EmbeddingConfig, places: dict[str, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Greatest id and what is added to ids, int32 `[num_ids]` each.
+
+    One-hot ids are not clamped: what lies beyond is all zeros. In a gated column row 0 means that
+    there is nothing, so its ids move up by one.
+    """
+    count = {
+        "n.action": ACTION_COUNT + 1,
+        "p.action": ACTION_COUNT + 1,
+        "i.type": tables.ITEM_TYPE_COUNT,
+        "s.stage": tables.STAGE_COUNT,
+        "p.items_owned": tables.OWNER_MASKS,
+        "s.stadium": len(tables.stadium_table()),
+    }
+    if config.character_mode == "learned":
+        count |= {"p.character": tables.CHARACTER_COUNT, "n.character": tables.CHARACTER_COUNT}
+    width = max(place.stop for place in places.values())
+    last, offset = np.full(width, 2**30, np.int32), np.zeros(width, np.int32)
+    for name, place in places.items():
+        if name in count:
+            last[place] = count[name] - 1
+    offset[places["n.action"]] = 1
+    if "i.type" in places:
+        offset[places["i.type"]] = 1
+        offset[places["p.items_owned"]] = (0, tables.OWNER_MASKS)
+    return last, offset
 
 
 def _float(x: Tensor) -> Tensor:
     return ops.cast(x, "float32")
-
-
-def _index(ids: Tensor, count: int) -> Tensor:
-    """int32 ids, those beyond the table clamped to its last row."""
-    return ops.minimum(ops.cast(ids, "int32"), count - 1)
-
-
-def _look_up(table: keras.Variable, index: Tensor) -> Tensor:
-    """Rows for ids `[…, n]`, side by side: `[…, n * width]`."""
-    return _flatten(take_rows(dense_value(table), index))
 
 
 def _flatten(x: Tensor) -> Tensor:
@@ -228,9 +291,16 @@ def _repeat(x: Tensor, count: int) -> Tensor:
     return ops.repeat(x, count, axis=-1)
 
 
-def _relative_position(columns: Columns) -> list[Tensor]:
-    """Opponent minus own: dx / 200, dy / 100, and distance / 200 clipped to 1.5."""
-    x, y = _float(columns["p.x"]), _float(columns["p.y"])
-    dx, dy = x[..., 1:] - x[..., :1], y[..., 1:] - y[..., :1]
-    distance = ops.sqrt(dx * dx + dy * dy)
-    return [dx * 0.005, dy * 0.01, ops.minimum(distance * 0.005, 1.5)]
+def _pick(x: Tensor, index: np.ndarray) -> Tensor:
+    """Features at constant places of the last axis."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(x, index, axis=-1)
+    return ops.take(x, index, axis=-1)
+
+
+def _relative_position(apart: Tensor) -> list[Tensor]:
+    """Of opponent minus own in units of 20: dx / 200 and dy / 100, distance / 200 up to 1.5."""
+    distance = ops.sqrt(ops.sum(apart * apart, axis=-1, keepdims=True))
+    return [apart * np.array([0.1, 0.2], np.float32), ops.minimum(distance * 0.1, 1.5)]

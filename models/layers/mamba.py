@@ -5,6 +5,8 @@ delta is per channel through a low-rank projection and softplus, and D is a skip
 causal and depthwise. Resets cut the convolution's view as well as the scan's state.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -30,6 +32,8 @@ class MambaBlock(TemporalLayer):
       expand_factor: inner channels as a multiple of `width`.
       conv_size: frames under the convolution.
       seed: initial weights are a function of it.
+      quantize: keep the operands of the four projections on 8-bit grids. Convolution and scan stay
+        float: they are no matrix products, and hold 3 % of the weights.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class MambaBlock(TemporalLayer):
         expand_factor: int = 2,
         conv_size: int = 4,
         seed: int = 0,
+        quantize: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -51,12 +56,14 @@ class MambaBlock(TemporalLayer):
         self.seed = seed
 
         self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
-        self.in_proj = dense(2 * self.inner, "in_proj", seed=seed, use_bias=False)
-        self.x_proj = dense(self.delta_rank + 2 * state_size, "x_proj", seed=seed, use_bias=False)
+        options: dict[str, Any] = {"seed": seed, "quantize": quantize}
+        self.in_proj = dense(2 * self.inner, "in_proj", use_bias=False, **options)
+        selected = self.delta_rank + 2 * state_size
+        self.x_proj = dense(selected, "x_proj", use_bias=False, **options)
         self.delta_proj = dense(
-            self.inner, "delta_proj", seed=seed, bias_initializer=self._initial_delta_bias
+            self.inner, "delta_proj", bias_initializer=self._initial_delta_bias, **options
         )
-        self.out_proj = dense(width, "out_proj", seed=seed, use_bias=False)
+        self.out_proj = dense(width, "out_proj", use_bias=False, **options)
 
     def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""
@@ -105,10 +112,15 @@ class MambaBlock(TemporalLayer):
 
     def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
+        y, state = self.step_frame(x[:, None], state, is_resetting)
+        return y[:, 0], state
+
+    def step_frame(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+        """As `step`, of `[batch, 1, width]`."""
         history, hidden = (part * keep_mask(is_resetting, part) for part in state)
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
-        history = ops.concatenate([history, ops.cast(u, "float32")[:, None, :]], axis=1)
-        mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1)
+        history = ops.concatenate([history, ops.cast(u, "float32")], axis=1)
+        mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1, keepdims=True)
         u = ops.silu(ops.cast(mixed, u.dtype) + ops.cast(self.conv_bias, u.dtype))
         y, hidden = selective_scan_step(ops.cast(u, "float32"), self._selection(u), hidden)
         return self._output(x, y, z), (history[:, 1:], hidden)

@@ -6,12 +6,14 @@ recurrent kernel's gradient as one product over all frames instead of one outer 
 `keras.layers.LSTM` knows no resets inside a sequence.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from models.layers.backend import ops
 from models.layers.dense import dense
+from models.layers.quantized import quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
 from models.layers.time_scan import time_scan
@@ -25,14 +27,21 @@ class LSTMLayer(TemporalLayer):
     Args:
       width: units.
       seed: initial weights are a function of it.
+      quantize: keep the operands of both products on 8-bit grids. h lies in (-1, 1), so its grid is
+        fixed: a range that moved inside the loop could not be compiled.
     """
 
-    def __init__(self, width: int, *, seed: int = 0, **kwargs):
+    def __init__(self, width: int, *, seed: int = 0, quantize: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.width = width
         self.seed = seed
+        self.quantize = quantize
         self.input_proj = dense(
-            4 * width, "input_proj", seed=seed, bias_initializer=self._initial_bias
+            4 * width,
+            "input_proj",
+            seed=seed,
+            quantize=quantize,
+            bias_initializer=self._initial_bias,
         )
         self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
 
@@ -61,7 +70,7 @@ class LSTMLayer(TemporalLayer):
         """See `TemporalLayer.step`."""
         h, c = (part * keep_mask(is_resetting, part) for part in state)
         projected = ops.cast(self.input_proj(x), "float32")
-        h, c, _ = _lstm_cell(projected, h, c, kernel=self._kernel())
+        h, c, _ = _lstm_cell(projected, self._rounded(h), c, kernel=self._kernel())
         return self.norm(h), (h, c)
 
     def unroll(
@@ -71,11 +80,17 @@ class LSTMLayer(TemporalLayer):
         del training  # No dropout inside the layer.
         projected = ops.swapaxes(ops.cast(self.input_proj(x), "float32"), 0, 1)
         keep = 1.0 - ops.cast(ops.swapaxes(is_resetting, 0, 1), "float32")
-        y, h, c = _lstm_scan(keep[:, :, None])(projected, self._kernel(), *state)
+        scan = _lstm_scan(keep[:, :, None], self._rounded)
+        y, h, c = scan(projected, self._kernel(), *state)
         return self.norm(ops.swapaxes(y, 0, 1)), (h, c)
 
     def _kernel(self) -> Tensor:
-        return ops.cast(self.recurrent_kernel, "float32")
+        kernel = ops.cast(self.recurrent_kernel, "float32")
+        return quantize_kernel(kernel) if self.quantize else kernel
+
+    def _rounded(self, h: Tensor) -> Tensor:
+        """What of h the recurrent product sees."""
+        return quantize_fixed(h, -1.0, 1.0) if self.quantize else h
 
 
 def _lstm_cell(
@@ -93,18 +108,19 @@ def _shift(first: Tensor, rest: Tensor) -> Tensor:
     return ops.concatenate([first[None], rest[:-1]], axis=0)
 
 
-def _lstm_scan(keep: Tensor) -> Any:
+def _lstm_scan(keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
     """Returns `(projected [time, batch, 4 * width], kernel, h, c) -> (y, h, c)` and its gradient.
 
     Args:
       keep: float32 `[time, batch, 1]`, 0 where the state is zeroed before the frame.
+      rounded: applied to h before the recurrent product; its gradient counts as 1.
     """
 
     @ops.custom_gradient
     def scan(projected: Tensor, kernel: Tensor, h: Tensor, c: Tensor) -> Any:  # noqa: PLR0917
         def forward(carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
             z, k = frame
-            h, c, gates = _lstm_cell(z, carry[0] * k, carry[1] * k, kernel=kernel)
+            h, c, gates = _lstm_cell(z, rounded(carry[0] * k), carry[1] * k, kernel=kernel)
             return (h, c), (h, c, gates)
 
         (h_last, c_last), (y, cells, gates) = time_scan(forward, (h, c), (projected, keep))
@@ -132,7 +148,7 @@ def _lstm_scan(keep: Tensor) -> Any:
             frames = (grad_y, keep, cells, _shift(c, cells) * keep, gates)
             (grad_h, grad_c), grad_z = time_scan(backward, (grad_h, grad_c), frames, reverse=True)
             width = kernel.shape[0]
-            h_before = ops.reshape(_shift(h, y) * keep, (-1, width))
+            h_before = ops.reshape(rounded(_shift(h, y) * keep), (-1, width))
             flat = ops.reshape(grad_z, (-1, 4 * width))
             return grad_z, ops.matmul(ops.transpose(h_before), flat), grad_h, grad_c
 

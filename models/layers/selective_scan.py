@@ -24,7 +24,7 @@ CHUNK_FRAMES = 20
 
 
 class Selection(NamedTuple):
-    """The parameters of a scan; `time` is missing in a single step. All float32."""
+    """The parameters of a scan; `time` is 1 in a single step. All float32."""
 
     delta: Tensor
     """`[batch, time, channels]`, positive step sizes."""
@@ -42,15 +42,15 @@ def selective_scan_step(x: Tensor, selection: Selection, state: Tensor) -> tuple
     """One frame of `selective_scan`; resets are the caller's (pass a zeroed state).
 
     Args:
-      x: float32 `[batch, channels]`.
-      selection: its parameters, without a time axis.
+      x: float32 `[batch, 1, channels]`.
+      selection: its parameters, with a time axis of 1.
       state: float32 `[batch, states, channels]`.
 
-    Returns: y `[batch, channels]` and the new state.
+    Returns: y `[batch, 1, channels]` and the new state.
     """
     delta, a, b, c, d = selection
-    state = ops.exp(delta[:, None, :] * a) * state + (delta * x)[:, None, :] * b[:, :, None]
-    return ops.sum(state * c[:, :, None], axis=1) + d * x, state
+    state = ops.exp(delta * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
+    return ops.matmul(c, state) + d * x, state
 
 
 def selective_scan(

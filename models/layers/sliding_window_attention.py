@@ -88,6 +88,8 @@ class SlidingWindowAttention(keras.layers.Layer):
       chunk: queries at once in `unroll`; None takes `window`, so work is O(time * window).
       key_block: keys at once, with an online softmax; None takes all of a chunk's keys.
       seed: initial weights are a function of it.
+      quantize: keep the operands of the two projections on 8-bit grids. Attention's own products
+        have no weights and stay float.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         chunk: int | None = None,
         key_block: int | None = None,
         seed: int = 0,
+        quantize: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -111,8 +114,8 @@ class SlidingWindowAttention(keras.layers.Layer):
         self.chunk = chunk or window
         self.key_block = key_block or 0
 
-        self.qkv = dense(3 * width, "qkv", seed=seed)
-        self.out = dense(width, "out", seed=seed)
+        self.qkv = dense(3 * width, "qkv", seed=seed, quantize=quantize)
+        self.out = dense(width, "out", seed=seed, quantize=quantize)
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static width."""

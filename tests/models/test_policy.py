@@ -83,7 +83,8 @@ def test_the_head_reads_the_previous_action_past_the_trunk():
     previous = inputs["prev_action"]
     pressed = previous | {"buttons": 1.0 - tf.cast(previous["buttons"], tf.float32)}
     hidden = tf.zeros((BATCH, TIME, policy.backbone.width))
-    read = [policy._with_previous(hidden, action) for action in (previous, pressed)]
+    join = policy.embedding.join_controller
+    read = [tf.concat([hidden, join(action)], axis=-1) for action in (previous, pressed)]
     one, other = (policy.head.unroll(h, inputs["targets"])["buttons"].numpy() for h in read)
     assert (np.abs(one - other).max(axis=(0, 1)) > 1e-4).all()
 
