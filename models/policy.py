@@ -39,6 +39,20 @@ class PolicyStep(NamedTuple):
     """The trunk's state after this frame."""
 
 
+class JoinedStep(NamedTuple):
+    """A `PolicyStep` with components side by side, in `COMPONENTS` order."""
+
+    controller: Tensor
+    """float32 `[batch, 13]`: buttons 0/1, main_x, main_y, c_x, c_y in [-1, 1], shoulder in [0, 1].
+    It is the next step's `controller`."""
+    buckets: Tensor
+    """int32 `[batch, 13]`: buttons 0/1, then a bucket per axis and for the shoulder."""
+    logits: Tensor
+    """float32 `[batch, num_logits]`."""
+    state: State
+    """The trunk's state after this frame."""
+
+
 class Policy(keras.Model):
     """Embedding, trunk and controller head under one contract.
 
@@ -117,14 +131,12 @@ class Policy(keras.Model):
           uniforms: float32 `[batch, num_uniforms]` in [0, 1).
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
-        return self.step_joined(
-            *self.embedding.inputs.join(columns, ops),
-            self.embedding.join_controller(prev_action),
-            state,
-            is_resetting=is_resetting,
-            uniforms=uniforms,
-            temperature=temperature,
-        )
+        controller = self.embedding.join_controller(prev_action)
+        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
+        hidden, state = self.backbone.step(x, state, is_resetting)
+        hidden = _with_previous(hidden, controller)
+        buckets, logits = self.head.step(hidden, uniforms, temperature)
+        return PolicyStep(buckets, logits, hidden, state)
 
     def step_joined(  # noqa: PLR0913, PLR0917 - the inputs of the exported graph
         self,
@@ -136,8 +148,8 @@ class Policy(keras.Model):
         is_resetting: Tensor,
         uniforms: Tensor,
         temperature: Tensor,
-    ) -> PolicyStep:
-        """As `step`, of columns that are joined already: what an export takes.
+    ) -> JoinedStep:
+        """As `step`, with columns and components side by side: what an export computes.
 
         Args:
           numbers: float32 `[batch, num_numbers]`, see `embedding.inputs`.
@@ -151,26 +163,23 @@ class Policy(keras.Model):
         x = self.embedding.embed(numbers, ids, controller)
         hidden, state = self.backbone.step(x, state, is_resetting)
         hidden = _with_previous(hidden, controller)
-        buckets, logits = self.head.step(hidden, uniforms, temperature)
-        return PolicyStep(buckets, logits, hidden, state)
+        answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
+        return JoinedStep(*self._join_outputs(*answer), state)
 
-    def joined_outputs(self, step: PolicyStep) -> tuple[Tensor, Tensor, Tensor]:
-        """A step's answer as an export gives it.
-
-        Returns: the controller's values float32 `[batch, 13]` (which are the next step's
-          `controller`), its buckets int32 `[batch, 13]`, and all logits float32 `[batch, 81]`.
-        """
+    def _join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
+        """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""
         codec = self.config.head.codec
-        axes = ops.stack([step.buckets[name] for name in COMPONENTS[1:]], axis=-1)
-        buckets = ops.concatenate([step.buckets["buttons"], axes], axis=-1)
+        axes = ops.concatenate([buckets[name] for name in COMPONENTS[1:]], axis=-1)
+        buttons = buckets["buttons"][:, 0]
         # One table for all: the axes share centres, the shoulder's come after them.
         centres = np.concatenate([codec.centres, codec.shoulder_centres]).astype(np.float32)
         offset = np.array([0, 0, 0, 0, len(codec.centres)], np.int32)
         values = take_rows(centres, axes + offset)
-        buttons = ops.cast(step.buckets["buttons"], "float32")
-        controller = ops.concatenate([buttons, values], axis=-1)
-        logits = ops.concatenate([step.logits[name] for name in COMPONENTS], axis=-1)
-        return controller, buckets, logits
+        return (
+            ops.concatenate([ops.cast(buttons, "float32"), values], axis=-1),
+            ops.concatenate([buttons, axes], axis=-1),
+            ops.concatenate([logits[name] for name in COMPONENTS], axis=-1)[:, 0],
+        )
 
     def unroll(  # noqa: PLR0913 - what a training step has
         self,

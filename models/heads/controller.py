@@ -21,7 +21,7 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS
 from models.config import HeadConfig
 from models.heads.distribution import Buckets, Logits
-from models.layers.backend import last_argmax, ops, take_rows
+from models.layers.backend import last_argmax, matmul, ops, take_rows
 from models.layers.dense import dense
 from models.layers.quantized import ActivationQuantizer, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
@@ -99,13 +99,25 @@ class IndependentHead(keras.layers.Layer):
         Returns: int32 buckets `[batch]` (buttons `[batch, 8]` of 0/1), and the logits they were
           drawn from, before temperature.
         """
+        buckets, logits = self.step_frame(hidden[:, None], uniforms, temperature)
+        return {name: x[:, 0] for name, x in buckets.items()}, {
+            name: x[:, 0] for name, x in logits.items()
+        }
+
+    def step_frame(
+        self, hidden: Tensor, uniforms: Tensor, temperature: Tensor
+    ) -> tuple[Buckets, Logits]:
+        """As `step`, of `[batch, 1, width]` and with that second axis in all that it returns.
+
+        With it, look-ups of rows and the joining of buckets need no reshape.
+        """
         units = self.trunk(hidden)
         kernel = self._output_matrix(units.dtype)
         bias = ops.cast(self.output_bias, units.dtype)
         noise = self._noise(uniforms, temperature)
         buckets, logits = {}, {}
         for index, (name, span) in enumerate(self.spans.items()):
-            logit = ops.matmul(self._active(units), kernel[:, span]) + bias[span]
+            logit = matmul(self._active(units), kernel[:, span]) + bias[span]
             logits[name] = ops.cast(logit, "float32")
             noisy = logits[name] - noise[index]
             chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
@@ -143,9 +155,9 @@ class IndependentHead(keras.layers.Layer):
         u = ops.clip(uniforms, LOWEST_UNIFORM, 1.0 - LOWEST_UNIFORM)
         buttons, rest = ops.split(1.0 / u, [self.sizes["buttons"]], axis=1)
         noise = ops.log(ops.concatenate([buttons - 1.0, ops.log(rest)], axis=1))
-        scale = ops.reshape(ops.cast(temperature, "float32"), (-1, 1))
+        scale = ops.reshape(ops.cast(temperature, "float32"), (-1, 1, 1))
         stops = [span.stop for span in self.spans.values()][:-1]
-        return ops.split(noise * scale, stops, axis=1)
+        return ops.split(noise[:, None] * scale, stops, axis=2)
 
     def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
         """Units of all components once the true action is known."""
@@ -198,7 +210,7 @@ class AutoregressiveHead(IndependentHead):
         pressed = ops.cast(chosen, "float32")
         if self.quantize:
             pressed = quantize_fixed(pressed, 0.0, 1.0)  # 0 and 1 are on the grid
-        return units + ops.matmul(ops.cast(pressed, rows.dtype), rows)
+        return units + matmul(ops.cast(pressed, rows.dtype), rows)
 
 
 HEADS: dict[str, type[IndependentHead]] = {

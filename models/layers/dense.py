@@ -4,13 +4,11 @@ from typing import Any
 
 import keras
 
-from models.layers.quantized import QuantizedDense
+from models.layers.quantized import Dense
 from models.layers.seeding import derive_seed
 
 
-def dense(
-    units: int, name: str, *, seed: int, quantize: bool = False, **options: Any
-) -> keras.layers.Dense:
+def dense(units: int, name: str, *, seed: int, quantize: bool = False, **options: Any) -> Dense:
     """Returns a Dense layer with a Glorot-uniform kernel.
 
     Args:
@@ -21,5 +19,4 @@ def dense(
       options: passed to `keras.layers.Dense`.
     """
     kernel: Any = keras.initializers.GlorotUniform(derive_seed(seed, name))
-    layer = QuantizedDense if quantize else keras.layers.Dense
-    return layer(units, kernel_initializer=kernel, name=name, **options)
+    return Dense(units, quantize=quantize, kernel_initializer=kernel, name=name, **options)

@@ -100,7 +100,7 @@ class FrameEmbedding(keras.layers.Layer):
         scaled = numbers * np.append(scale, [2.0, 2.0]).astype(np.float32)
         facing, apart = self._differences(scaled)
         ids = self._split_ids(ids)
-        edge = take_rows(self.stage_rows[:, -1:], ids["s.stage"][..., 0])
+        edge = take_rows(self.stage_rows[:, -1], ids["s.stage"])
         parts = [
             ops.clip(scaled[..., :count] + offset, low, high),
             facing,
@@ -115,10 +115,10 @@ class FrameEmbedding(keras.layers.Layer):
             *self._name(ids),
             *([] if controller is None else [controller]),
         ]
-        padding = self.width - sum(part.shape[-1] for part in parts)
-        if padding:
-            parts.append(ops.zeros_like(parts[0][..., :padding]))
-        return ops.cast(ops.concatenate(parts, axis=-1), self.compute_dtype)
+        x = ops.concatenate(parts, axis=-1)
+        if x.shape[-1] < self.width:
+            x = ops.pad(x, [(0, 0)] * (len(x.shape) - 1) + [(0, self.width - x.shape[-1])])
+        return ops.cast(x, self.compute_dtype)
 
     def join_controller(self, values: Columns | None) -> Tensor | None:
         """The previous action as float32 `[…, 13]`, None if it is not embedded.
@@ -208,13 +208,13 @@ class FrameEmbedding(keras.layers.Layer):
         return [part * _repeat(exists, part.shape[-1] // 2) for part in parts]
 
     def _stage(self, ids: Columns) -> list[Tensor]:
-        stage = ids["s.stage"][..., 0]
+        stage = ids["s.stage"]
         if self.config.stage_mode == "learned":
-            parts = [take_rows(self._table_value(self.stage_vectors), stage)]
+            parts = [self._look_up(self.stage_vectors, stage)]
         else:
-            parts = [take_rows(self.stage_rows[:, :-1], stage)]
+            parts = [_flatten(take_rows(self.stage_rows[:, :-1], stage))]
         if self.config.with_stage_state:
-            parts.append(take_rows(tables.stadium_table(), ids["s.stadium"][..., 0]))
+            parts.append(_flatten(take_rows(tables.stadium_table(), ids["s.stadium"])))
         return parts
 
     def _items(self, numbers: Tensor, ids: Columns) -> list[Tensor]:

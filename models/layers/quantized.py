@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import keras
 
-from models.layers.backend import ops
+from models.layers.backend import matmul, ops
 from models.layers.temporal import Tensor
 
 RangeMode = Literal["frozen", "calibrate", "observe"]
@@ -135,26 +135,34 @@ class ActivationQuantizer(keras.layers.Layer):
         self.high.assign(0.0)
 
 
-class QuantizedDense(keras.layers.Dense):
-    """`keras.layers.Dense` whose product has both operands on 8-bit grids; the bias stays float.
+class Dense(keras.layers.Dense):
+    """`keras.layers.Dense`, optionally with both operands of its product on 8-bit grids.
 
-    The int32 sum of an integer kernel times both scales is what the float product here rounds to.
+    The bias stays float: an integer kernel adds it after the int32 sum was scaled.
+
+    Args:
+      units: width out.
+      quantize: round kernel and inputs.
     """
 
-    def __init__(self, units: int, **kwargs):
+    def __init__(self, units: int, *, quantize: bool = False, **kwargs):
         super().__init__(units, **kwargs)
-        self.input_quantizer = ActivationQuantizer(name="input_quantizer")
+        self.input_quantizer = ActivationQuantizer(name="input_quantizer") if quantize else None
 
     def build(self, input_shape: tuple) -> None:
         """Builds kernel, bias and the input's range."""
         super().build(input_shape)
-        self.input_quantizer.build()
+        if self.input_quantizer is not None:
+            self.input_quantizer.build()
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Returns `[…, units]`."""
         del training
-        y = ops.matmul(self.input_quantizer(inputs), quantize_kernel(self.kernel))
-        return y if self.bias is None else y + self.bias
+        kernel = ops.cast(ops.convert_to_tensor(self.kernel), inputs.dtype)
+        if self.input_quantizer is not None:
+            inputs, kernel = self.input_quantizer(inputs), quantize_kernel(kernel)
+        y = matmul(inputs, kernel)
+        return y if self.bias is None else y + ops.cast(self.bias, y.dtype)
 
 
 def activation_quantizers(layer: keras.layers.Layer) -> list[ActivationQuantizer]:

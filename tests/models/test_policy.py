@@ -188,3 +188,38 @@ def test_bfloat16_trains_with_float32_logits_and_state():
             assert {w.dtype for w in policy.trainable_weights} == {"float32"}
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+def test_joined_step_is_the_step(backbone):
+    """What an export computes, and how its answer is laid out."""
+    policy = Policy(config(backbone=backbone))
+    inputs = batch(policy)
+    columns = {name: value[:, 0] for name, value in inputs["columns"].items() if name != "name"}
+    columns["name"] = inputs["columns"]["name"]
+    previous = {name: value[:, 0] for name, value in inputs["prev_action"].items()}
+    rng = np.random.default_rng(3)
+    given = {
+        "is_resetting": tf.constant([True] * BATCH),
+        "uniforms": tf.constant(rng.random((BATCH, policy.num_uniforms), np.float32)),
+        "temperature": tf.constant([1.0] * BATCH),
+    }
+    state = policy.initial_state(BATCH)
+    plain = policy.step(columns, previous, state, **given)
+    layout = policy.embedding.inputs
+    numbers, ids = layout.join({n: np.asarray(v) for n, v in columns.items()}, np)
+    assert (numbers.shape[1], ids.shape[1]) == (layout.num_numbers, layout.num_ids)
+    controller = policy.embedding.join_controller(previous)
+    joined = policy.step_joined(tf.constant(numbers), tf.constant(ids), controller, state, **given)
+    wide = [plain.logits[name] for name in COMPONENTS]
+    np.testing.assert_allclose(joined.logits, tf.concat(wide, axis=-1), atol=1e-5)
+    buckets = {n: np.asarray(v) for n, v in plain.buckets.items()}
+    rest = np.stack([buckets[n] for n in COMPONENTS[1:]], axis=-1)
+    np.testing.assert_array_equal(joined.buckets, np.concatenate([buckets["buttons"], rest], -1))
+    decoded = policy.config.head.codec.decode(buckets)
+    rest = np.stack([decoded[n] for n in COMPONENTS[1:]], axis=-1)
+    expected = np.concatenate([decoded["buttons"], rest], axis=-1)
+    np.testing.assert_allclose(joined.controller, expected, atol=1e-7)
+    assert len(policy.state_names) == len(tf.nest.flatten(state))
+    for one, other in zip(tf.nest.flatten(plain.state), tf.nest.flatten(joined.state), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
