@@ -53,6 +53,7 @@ from exphil_tf.options import (
     Option,
     Setting,
     find,
+    is_list_of_numbers,
     is_scalar,
     options,
     switch_token,
@@ -285,7 +286,7 @@ def _read_arguments(
 ) -> _Arguments:
     result = _Arguments([], set(), [], [])
     ours = {"config": result.files} | ({"preset": result.presets} if takes_preset else {})
-    rest = list(argv)
+    rest = _parted(argv, known)
     while rest:
         token = rest.pop(0)
         flag, equals, value = token.partition("=")
@@ -312,6 +313,21 @@ def _read_arguments(
         else:
             raise unknown(name, [*known, *ours], origin=flag)
     return result
+
+
+def _parted(argv: Sequence[str], known: Mapping[str, Option]) -> list[str]:
+    """The arguments with `--hidden 64,64` and `--hidden=64,64` as `--hidden 64 64`."""
+    parted: list[str] = []
+    is_numbers = False
+    for token in argv:
+        flag, equals, value = token.partition("=")
+        if flag.startswith("--"):
+            option = _option_of_flag(flag[2:].replace("-", "_"), known)
+            is_numbers = option is not None and is_list_of_numbers(option.annotation)
+            parted += [flag, *value.split(",")] if is_numbers and equals else [token]
+        else:
+            parted += token.split(",") if is_numbers else [token]
+    return parted
 
 
 def _takes_one_word(option: Option) -> bool:

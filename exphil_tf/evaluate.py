@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from models.policy import Policy
 
 PROG = "python -m exphil_tf.evaluate"
-_LINE_INTERVAL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -80,19 +78,10 @@ def main(argv: Sequence[str]) -> int:
     """Measures, prints the table, writes the report."""
     config = load(EvaluateConfig, argv, prog=PROG)
     console = Console(highlight=False, soft_wrap=True)
-    bundle = _bundle(config.run)
-    manifest = _manifest(config.data)
-
-    # TensorFlow takes seconds to import: mistakes above are answered at once.
-    with quiet_import():
-        from exphil_tf.checkpoints.policy import load_policy
-        from exphil_tf.evaluation import report, table
-
-    policy, info = load_policy(bundle)
     began = time.monotonic()
-    evaluation = _measure(config, console, policy=policy, info=info, manifest=manifest)
-    output = config.output or _run_folder(bundle) / "evaluation" / config.split
-    paths = report.write(evaluation, output)
+    evaluation, paths = evaluate(config, console)
+    from exphil_tf.evaluation import table
+
     table.show(console, evaluation)
     console.print(
         f"{evaluation.policy.frames:,} frames in {time.monotonic() - began:.0f} s", markup=False
@@ -102,10 +91,31 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def evaluate(config: EvaluateConfig, console: Console) -> tuple[Evaluation, tuple[Path, Path]]:
+    """Measures a policy and writes the report.
+
+    Returns: what was measured, and the paths of its JSON and its page.
+
+    Raises: UserError: if policy or dataset are missing, damaged or don't fit.
+    """
+    bundle = find_bundle(config.run)
+    manifest = _manifest(config.data)
+
+    # TensorFlow takes seconds to import: mistakes above are answered at once.
+    with quiet_import():
+        from exphil_tf.checkpoints.policy import load_policy
+        from exphil_tf.evaluation import report
+
+    policy, info = load_policy(bundle)
+    evaluation = _measure(config, console, policy=policy, info=info, manifest=manifest)
+    output = config.output or _run_folder(bundle) / "evaluation" / config.split
+    return evaluation, report.write(evaluation, output)
+
+
 # -- What is measured ------------------------------------------------------------------------------
 
 
-def _bundle(run_folder: Path) -> Path:
+def find_bundle(run_folder: Path) -> Path:
     """The policy bundle in a run's folder, or the folder itself if it is one.
 
     Raises: UserError: if there is none (66).
@@ -179,6 +189,7 @@ def _measure(
     from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
     from exphil_tf.evaluation.results import Evaluation
     from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
+    from exphil_tf.training.console import progress
 
     codec = policy.config.head.codec
     inputs = _input_config(config, info, manifest)
@@ -197,7 +208,7 @@ def _measure(
     total = manifest.stats[config.split].perspective_frames if config.split in manifest.stats else 0
     with _sound(manifest, config, "train"), console.status("fitting the baselines"):
         fit = fit_baselines(batches("train"), codec, max_frames=config.baseline_frames)
-    with _sound(manifest, config, config.split), _progress(console, total) as on_frames:
+    with _sound(manifest, config, config.split), progress(console, total, "measured") as on_frames:
         metrics, scores = measure(
             batches(config.split),
             predict_fn(policy, jit=config.jit),
@@ -217,7 +228,7 @@ def _measure(
     if not info.delay.trained_min <= inputs.frame_delay <= info.delay.trained_max:
         text = f"note: measured at delay {inputs.frame_delay}, trained for"
         console.print(f"{text} {provenance['trained_delay']}", markup=False)
-    curves = read_curves(_run_folder(_bundle(config.run)) / LOG_NAME)
+    curves = read_curves(_run_folder(find_bundle(config.run)) / LOG_NAME)
     return Evaluation(provenance, metrics, scores, curves)
 
 
@@ -243,7 +254,7 @@ def _provenance(
     """What was measured on what, by content."""
     from exphil_tf.checkpoints import atomic, provenance
 
-    bundle = _bundle(config.run)
+    bundle = find_bundle(config.run)
     manifest_sha256 = provenance.manifest_sha256(manifest)
     dataset = config.data.resolve().name
     trained_on = info.provenance.get("data", {}).get("manifest_sha256")
@@ -272,29 +283,6 @@ def _measured_on(split: str, dataset: str, is_its_own: bool) -> str:
     if split == "train":
         return f"{games}, which it was trained on"
     return f"{games}, games that it was not trained on"
-
-
-# -- What is shown ---------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """Shows frames done: a bar on a terminal, now and then a line elsewhere."""
-    if console.is_terminal:
-        columns = (TextColumn("measuring"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("measuring", total=total or None)
-            yield lambda frames: progress.update(task, completed=frames)
-        return
-    shown = time.monotonic()
-
-    def line(frames: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= _LINE_INTERVAL_S:
-            shown = time.monotonic()
-            console.print(f"measured {frames:,} of about {total:,} frames", markup=False)
-
-    yield line
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ ALIASES: dict[str, str] = {
     "replays_dir": "replays",
     "save_every_batches": "save_every_steps",
     "seq_len": "window_size",
+    # Of `exphil_tf.distill`, where the network that is described is the student's.
+    "student_backbone": "backbone",
+    "student_hidden": "hidden",
 }
 # Flags without a value that stand for an option with one.
 SHORTHANDS: dict[str, tuple[str, str]] = {
@@ -267,6 +270,11 @@ def is_scalar(annotation: Any) -> bool:
     """Whether a value is one word, not a list of them."""
     members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
     return not any(_is_list(member) for member in members)
+
+
+def is_list_of_numbers(annotation: Any) -> bool:
+    """Whether a value is a list of numbers, which commas may part too: `--hidden 64,64`."""
+    return _is_list(annotation) and typing.get_args(annotation)[:1] in ((int,), (float,))
 
 
 def _is_list(annotation: Any) -> bool:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -42,7 +42,7 @@ from exphil_tf.records.manifest import (
 from exphil_tf.training import run_folder
 from exphil_tf.training.config import MAX_SEED
 from exphil_tf.training.interrupts import Interrupts
-from exphil_tf.training.options import TrainConfig, check_dataset, resolve
+from exphil_tf.training.options import Config, TrainConfig, check_dataset, resolve
 from exphil_tf.training.run_folder import Target
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 PROG = "python -m exphil_tf.train"
 NOISY_VARIANTS = 2
 """Noisy copies of each record with --augment-from variants."""
-_Config = TypeVar("_Config", bound=TrainConfig)
 
 
 def make_session(config: TrainConfig, manifest: Manifest, data_dir: Path) -> Session:
@@ -109,8 +108,8 @@ def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
 
 
 def find_run(
-    argv: Sequence[str], parse: Callable[[Sequence[str]], _Config]
-) -> tuple[_Config, Target]:
+    argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
+) -> tuple[Config, Target]:
     """The options, and the run's folder.
 
     A run that goes on takes the options it was started with, under those of the arguments.
@@ -299,7 +298,7 @@ def _dataset_config(config: TrainConfig, *, output: str) -> DatasetConfig:
     )
 
 
-def with_seed(config: _Config) -> _Config:
+def with_seed(config: Config) -> Config:
     """The configuration with a seed, drawn if none was given."""
     if config.run.seed is not None:
         return config

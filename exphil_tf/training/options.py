@@ -6,7 +6,7 @@ Free of TensorFlow, like all it is composed of.
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exphil_tf.config import to_dict
 from exphil_tf.data.input_config import InputConfig
@@ -96,7 +96,11 @@ class TrainConfig:
         return PolicyConfig(self.embedding, BackboneConfig(**trunk), HeadConfig(**head))
 
 
-def resolve(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+Config = TypeVar("Config", bound=TrainConfig)
+"""Of `train`, or of a command that adds to its options."""
+
+
+def resolve(config: Config) -> tuple[Config, list[str]]:
     """Follows one option's consequences for others.
 
     Returns: the configuration to use, and one sentence for everything that was changed, or that has
@@ -149,7 +153,7 @@ _SHARES = ("val_split", "test_split", "split_salt", "max_files")
 """Options that change how much is learnt from, but not from whom."""
 
 
-def _resolve_temporal(config: TrainConfig) -> tuple[TrainConfig, list[str]]:
+def _resolve_temporal(config: Config) -> tuple[Config, list[str]]:
     backbone, temporal = config.backbone.backbone, config.model.temporal
     if temporal is False and backbone != "mlp":
         trunk = dataclasses.replace(config.backbone, backbone="mlp")

@@ -1,0 +1,204 @@
+"""A student learns from a teacher's whole distribution, not only from the action that was taken.
+
+The teacher reads the same augmented, delayed batch inside the student's compiled step, its later
+components of an action conditioned on the human's earlier ones, as the student's are. So nothing is
+stored, and the answers fit every augmentation. Stored answers (`training.soft_labels`) take its
+place where a teacher is too slow to be asked again in each epoch.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from exphil_tf.checkpoints import atomic
+from exphil_tf.checkpoints import policy as bundles
+from exphil_tf.checkpoints.policy import PolicyInfo
+from exphil_tf.data.input import EpochSize
+from exphil_tf.errors import EXIT_INCOMPATIBLE, UserError
+from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.training.batches import Batch, PolicyInputs, unroll
+from exphil_tf.training.distill_options import DistillationConfig, DistillConfig
+from exphil_tf.training.imitation import SoftLoss
+from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.session import Session
+from exphil_tf.training.soft_label_records import Answers, SoftLabels
+from models.heads import distribution
+from models.heads.distribution import Logits
+from models.policy import Policy
+
+# -- The loss --------------------------------------------------------------------------------------
+
+
+def divergence(teacher: Logits, student: Logits, *, temperature: float) -> Any:
+    """T² KL(teacher / T || student / T) of each frame, summed over the controller's components.
+
+    The gradient of a tempered KL with respect to the student's logits shrinks as 1/T², so T² keeps
+    the soft loss as strong as the hard one whatever T is, and alpha means the same at every
+    temperature (Hinton, Vinyals & Dean 2015, section 2; https://arxiv.org/abs/1503.02531).
+
+    Args:
+      teacher: logits by component, float32 `[…, buckets]`; no gradient flows into them.
+      student: likewise.
+      temperature: T, positive.
+
+    Returns: float32 `[…]`, nats times T².
+    """
+    soft = {name: tf.stop_gradient(value) / temperature for name, value in teacher.items()}
+    other = {name: value / temperature for name, value in student.items()}
+    return temperature**2 * sum(distribution.kl(soft, other).values())
+
+
+def soft_loss(answers: Answers, config: DistillationConfig) -> SoftLoss | None:
+    """(1 - alpha) · hard + alpha · `divergence`, or nothing at all for alpha 0."""
+    if config.alpha == 0:
+        return None
+
+    def mix(hard: Any, logits: Mapping[str, Any], *, batch: Batch, inputs: PolicyInputs) -> Any:
+        taught = answers.logits(batch, inputs)
+        soft = divergence(taught, dict(logits), temperature=config.temperature)
+        return (1 - config.alpha) * hard + config.alpha * soft
+
+    return mix
+
+
+# -- The teacher -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained policy that answers and never learns."""
+
+    policy: Policy
+    info: PolicyInfo
+    identity: Mapping[str, Any]
+    """Plain values that name it by content: see `describe_teacher`."""
+
+    def logits(self, batch: Batch, inputs: PolicyInputs) -> Logits:
+        """The answers to a batch; dropout is off. Raises nothing, in or out of a graph."""
+        del batch
+        return unroll(self.policy, inputs, training=False)
+
+
+def load_teacher(bundle: Path) -> Teacher:
+    """The policy of a bundle.
+
+    Raises: UserError: as `checkpoints.policy.load_policy`.
+    """
+    policy, info = bundles.load_policy(bundle)
+    policy.trainable = False
+    return Teacher(policy, info, describe_teacher(bundle, info))
+
+
+def describe_teacher(bundle: Path, info: PolicyInfo | None = None) -> dict[str, Any]:
+    """A teacher by content, wherever its folder lies: what a student's provenance says of it.
+
+    `nll` is in nats per frame on the validation split of the data that `manifest_sha256` names, as
+    its training measured it; None where that is unknown.
+    """
+    info = info or bundles.read_info(bundle)
+    came_from = info.provenance
+    progress = came_from.get("results", {}).get("progress", {})
+    return {
+        "weights_sha256": atomic.sha256(bundle / bundles.WEIGHTS),
+        "policy_sha256": hashlib.sha256(info.config.to_json().encode()).hexdigest(),
+        "backbone": info.config.backbone.backbone,
+        "created": came_from.get("created"),
+        "seed": came_from.get("seed"),
+        "git_commit": came_from.get("git_commit"),
+        "manifest_sha256": came_from.get("data", {}).get("manifest_sha256"),
+        "window_size": info.window_size,
+        "nll": progress.get("best"),
+    }
+
+
+def check_teacher(info: PolicyInfo, config: TrainConfig, codec: ControllerCodec) -> None:
+    """Refuses a teacher whose answers don't mean what the student's do.
+
+    A schema that differs is refused on loading; embeddings may differ.
+
+    Args:
+      info: of the teacher.
+      config: of the student, or of what reads a dataset for the teacher.
+      codec: of the student.
+
+    Raises: UserError: (78) names what differs.
+    """
+    theirs = info.config.head.codec
+    for what, flag, a, b in (
+        ("stick buckets", "--axis-buckets", theirs.centres, codec.centres),
+        ("shoulder buckets", "--shoulder-buckets", theirs.shoulder_centres, codec.shoulder_centres),
+    ):
+        if len(a) != len(b) or any(x != y for x, y in zip(a, b, strict=True)):
+            received = f"{len(b)}" if len(a) != len(b) else "the same number at other places"
+            raise UserError(
+                f"teacher: want its {len(a)} {what}. Received: {received}",
+                f"Give the student {flag}{' or --kmeans-centers' * (flag == '--axis-buckets')} "
+                "as its teacher has them.",
+                exit_code=EXIT_INCOMPATIBLE,
+            )
+    low, high = config.input.delays(training=True)
+    seen = info.delay.trained_min, info.delay.trained_max
+    if not seen[0] <= low <= high <= seen[1]:
+        raise UserError(
+            f"teacher: knows delays of {seen[0]} to {seen[1]} frames. Received: {low} to {high}",
+            "Choose --frame-delay within them, or another teacher.",
+            exit_code=EXIT_INCOMPATIBLE,
+        )
+
+
+def remarks(info: PolicyInfo, config: TrainConfig, *, manifest_sha256: str) -> list[str]:
+    """Sentences about a teacher that answers under other conditions than it was trained under."""
+    has_memory = info.config.backbone.backbone != "mlp"
+    window, burn_in = config.input.window_size, config.input.burn_in
+    trained_on = info.provenance.get("data", {}).get("manifest_sha256")
+    found = []
+    if has_memory and window < info.window_size:
+        found.append(
+            f"window_size {window} gives the teacher less memory than the {info.window_size} "
+            "frames that it was trained with"
+        )
+    if has_memory and not burn_in and config.input.loss_frames == "all":
+        found.append("burn_in 0 also asks the teacher about frames before its memory is warm")
+    if info.config.embedding.learn_player_styles and trained_on != manifest_sha256:
+        found.append("the teacher knows players by numbers, which mean others in this dataset")
+    return found
+
+
+# -- The session -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DistillSession(Session):
+    """A run that also learns from a teacher, asked while it trains, or from what it answered."""
+
+    config: DistillConfig
+    answers: Teacher | SoftLabels = dataclasses.field(kw_only=True)
+
+    @property
+    def soft_loss(self) -> SoftLoss | None:
+        """The teacher's share of the loss."""
+        return soft_loss(self.answers, self.config.distillation)
+
+    def _batches(self, split: str, *, training: bool) -> tf.data.Dataset:
+        if not training or not isinstance(self.answers, SoftLabels):
+            return super()._batches(split, training=training)
+        return self.answers.batches(
+            self.config.input, batch_size=self.config.run.batch_size, seed=self.config.run.seed or 0
+        )
+
+    def _epoch_size(self, split: str, *, training: bool) -> EpochSize:
+        if not training or not isinstance(self.answers, SoftLabels):
+            return super()._epoch_size(split, training=training)
+        return self.answers.epoch_size(self.config.run.batch_size)
+
+    @contextlib.contextmanager
+    def _named_shards(self) -> Iterator[None]:
+        labels = self.answers if isinstance(self.answers, SoftLabels) else None
+        with super()._named_shards(), labels.named_errors() if labels else contextlib.nullcontext():
+            yield
