@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+MODEL = "policy.onnx"
+"""Name of the graph in a bundle."""
 BATCH = "batch"
 """Name of the symbolic first axis of an exported graph."""
 
@@ -36,9 +38,23 @@ def session_options(*, threads: int = 1, batch_size: int | None = None) -> ort.S
 
 
 def open_session(
-    model: bytes | Path, *, threads: int = 1, batch_size: int | None = None
+    model: bytes | Path,
+    *,
+    threads: int = 1,
+    batch_size: int | None = None,
+    profile: Path | None = None,
 ) -> ort.InferenceSession:
-    """Opens a graph on the CPU; see `session_options`."""
+    """Opens a graph on the CPU.
+
+    Args:
+      model: serialised, or its file.
+      threads: see `session_options`.
+      batch_size: see `session_options`.
+      profile: how the file begins in which the session notes the time of each operation.
+    """
     options = session_options(threads=threads, batch_size=batch_size)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     source = model if isinstance(model, bytes) else str(model)
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])

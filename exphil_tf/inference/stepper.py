@@ -12,6 +12,7 @@ Only numpy and ONNX Runtime are needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -32,8 +33,14 @@ class Bundle(Protocol):
     """What a stepper needs of a bundle."""
 
     @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
     def config(self) -> Any:
         """Has `columns`: where `numbers` and `ids` hold each schema column."""
+        ...
 
     def session(self, *, threads: int = 1, batch_size: int | None = None) -> ort.InferenceSession:
         """Opens the graph (`exphil_tf.inference.session`)."""
@@ -41,7 +48,7 @@ class Bundle(Protocol):
 
 
 class Answer(NamedTuple):
-    """What a frame is answered with; the arrays are reused by the next step but one."""
+    """What a frame is answered with: views that later steps overwrite, copy what is to be kept."""
 
     controller: np.ndarray
     """float32 `[batch, 13]`: 8 buttons of 0/1, main_x, main_y, c_x, c_y, shoulder."""

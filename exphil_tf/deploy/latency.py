@@ -1,0 +1,210 @@
+"""How long a frame takes: raw columns in, controller out, forms against each other.
+
+Forms take turns, a round each, so that whatever else the machine does hits all alike; compare rows
+of one run only. A figure of the whole frame has everything in it that play pays: writing columns
+into buffers, drawing uniforms, the call, memory and previous action fed back. The call alone is
+timed beside it. Frames are consecutive frames of real games, never noise: the processor's branch
+predictor and denormal numbers make noise look faster or slower than play.
+
+`is_cold` reads more memory than the caches hold between two calls, as 16 ms of an emulator would.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from exphil_tf.deploy import machine
+from exphil_tf.deploy.streams import View
+from exphil_tf.inference.stepper import Bundle, Stepper
+
+ROUNDS = 10
+LEAST_CALLS = 500
+"""Calls of a cell however large its batch is."""
+WARM_CALLS = 50
+"""Calls before each cell's first round that do not count."""
+_KEPT_ROWS = 4096
+"""Rows of frames that are held ready at a time, over all batches."""
+
+
+class Cell(NamedTuple):
+    """What is timed: a form under some circumstances."""
+
+    form: str
+    threads: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Microseconds of the calls of a cell."""
+
+    calls: int
+    p50: float
+    p99: float
+    max: float
+    round_p50s: tuple[float, ...]
+    """Median of each round; rounds of one number ran side by side."""
+    ort_p50: float
+    """The call of ONNX Runtime alone."""
+    preemptions: int
+    """How often the process lost its core meanwhile."""
+
+    @property
+    def best_p50(self) -> float:
+        """Median of the fastest round: what an idle machine would show."""
+        return min(self.round_p50s)
+
+    @property
+    def packing(self) -> float:
+        """What numpy adds: columns into buffers, uniforms, the finite check."""
+        return self.p50 - self.ort_p50
+
+    def times(self, other: "Timing") -> float:
+        """How many times as long as `other`: the median over rounds that ran side by side."""
+        return float(np.median(np.divide(self.round_p50s, other.round_p50s)))
+
+
+Frame = Mapping[str, np.ndarray]
+
+
+def frames_of(views: Sequence[View], batch_size: int) -> list[dict[str, np.ndarray]]:
+    """Consecutive frames for `batch_size` rows, each row at another place of the games.
+
+    Raises: ValueError: if there is no frame.
+    """
+    columns = {
+        name: np.concatenate([view.columns[name] for view in views]) for name in views[0].columns
+    }
+    total = len(columns["frame"])
+    if not total:
+        raise ValueError("latency: want at least one frame. Received: none")
+    count = min(total, max(32, _KEPT_ROWS // batch_size))
+    offsets = np.arange(batch_size) * max(1, total // batch_size)
+    places = (np.arange(count)[:, None] + offsets) % total
+    taken = {name: column[places] for name, column in columns.items()}
+    return [{name: column[index] for name, column in taken.items()} for index in range(count)]
+
+
+def measure(
+    bundles: Mapping[str, Bundle],
+    views: Sequence[View],
+    *,
+    threads: Sequence[int] = (1,),
+    batch_sizes: Sequence[int] = (1,),
+    num_frames: int = 10_000,
+    is_cold: bool = False,
+    on_cell: Callable[[Cell], None] = lambda _: None,
+) -> dict[Cell, Timing]:
+    """Times all forms.
+
+    Args:
+      bundles: form → its opened bundle; one with a fixed batch is timed at that batch only.
+      views: games to play.
+      threads: of a call.
+      batch_sizes: rows of a call.
+      num_frames: calls per cell at batch 1; larger batches make fewer calls, `LEAST_CALLS` at
+        least.
+      is_cold: empty the caches before each call.
+      on_cell: told each cell before it is timed first.
+    """
+    found: dict[Cell, Timing] = {}
+    evict = _evictor() if is_cold else None
+    for batch_size in batch_sizes:
+        frames = frames_of(views, batch_size)
+        calls = max(min(num_frames, LEAST_CALLS), num_frames // batch_size)
+        for count in threads:
+            cells = {
+                Cell(form, count, batch_size): Stepper(bundle, batch_size=batch_size, threads=count)
+                for form, bundle in bundles.items()
+                if bundle.config.batch_size in (None, batch_size)
+            }
+            for cell in cells:
+                on_cell(cell)
+            found |= _rounds(cells, frames, calls=calls, evict=evict)
+    return found
+
+
+@dataclass
+class _Rounds:
+    """What was measured of a cell so far, µs."""
+
+    whole: list[np.ndarray]
+    ort: list[np.ndarray]
+    preemptions: int = 0
+
+    def result(self) -> Timing:
+        every = np.concatenate(self.whole)
+        return Timing(
+            calls=len(every),
+            p50=float(np.median(every)),
+            p99=float(np.percentile(every, 99)),
+            max=float(every.max()),
+            round_p50s=tuple(float(np.median(one)) for one in self.whole),
+            ort_p50=float(np.median(np.concatenate(self.ort))),
+            preemptions=self.preemptions,
+        )
+
+
+def _rounds(
+    cells: Mapping[Cell, Stepper],
+    frames: Sequence[Frame],
+    *,
+    calls: int,
+    evict: Callable[[], None] | None,
+) -> dict[Cell, Timing]:
+    """Times cells in turns."""
+    rounds = {cell: _Rounds([], []) for cell in cells}
+    for stepper in cells.values():
+        for index in range(WARM_CALLS):
+            stepper.step(frames[index % len(frames)])
+    number = min(ROUNDS, calls)
+    for share in np.array_split(np.arange(calls), number):
+        for cell, stepper in cells.items():
+            feed = [frames[index % len(frames)] for index in share]
+            before = machine.preemptions()
+            with _without_collection():
+                rounds[cell].whole.append(time_calls(stepper.step, feed, evict=evict))
+                rounds[cell].preemptions += machine.preemptions() - before
+                advance = [()] * max(1, len(feed) // 2)
+                rounds[cell].ort.append(
+                    time_calls(lambda _, s=stepper: s.advance(), advance, evict=evict)
+                )
+    return {cell: one.result() for cell, one in rounds.items()}
+
+
+def time_calls(
+    call: Callable[[Any], object],
+    feed: Sequence[Any],
+    *,
+    evict: Callable[[], None] | None = None,
+) -> np.ndarray:
+    """Microseconds of `call(item)` for each item, float64 `[calls]`; `evict` is not in them."""
+    took, clock = np.empty(len(feed)), time.perf_counter_ns
+    for index, item in enumerate(feed):
+        if evict is not None:
+            evict()
+        began = clock()
+        call(item)
+        took[index] = clock() - began
+    return took / 1e3
+
+
+class _without_collection:
+    """Python's garbage collector paused: timing makes garbage, and play collects between frames."""
+
+    def __enter__(self) -> None:
+        gc.collect()
+        gc.disable()
+
+    def __exit__(self, *error: object) -> None:
+        gc.enable()
+
+
+def _evictor() -> Callable[[], None]:
+    """Reads twice what the largest cache holds."""
+    filler = np.ones(2 * machine.last_cache_bytes(), np.uint8)
+    return lambda: np.maximum.reduce(filler)
