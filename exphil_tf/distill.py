@@ -20,14 +20,14 @@ from rich.console import Console
 from exphil_tf.checkpoints import atomic, provenance
 from exphil_tf.config import PRESETS, load
 from exphil_tf.errors import EXIT_NO_INPUT, UserError, run
-from exphil_tf.evaluate import EvaluateConfig, evaluate, find_bundle
+from exphil_tf.evaluate import EvaluateConfig, evaluate
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import Recipe, dry_run, find_run, open_dataset, report, train, with_seed
 from exphil_tf.training import run_folder
 from exphil_tf.training.distill_options import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.options import check_dataset, resolve
-from exphil_tf.training.run_folder import Target
+from exphil_tf.training.run_folder import Target, find_bundle
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
 
 if TYPE_CHECKING:
@@ -168,7 +168,8 @@ def _compare(
     """Trains the same student on hard labels, measures all, shows and writes the comparison."""
     hard_dir = target.run_dir / HARD
     alone = dataclasses.replace(config.distillation, alpha=0.0, compare=False)
-    hard = dataclasses.replace(config, distillation=alone)
+    place = dataclasses.replace(config.run, run_dir=str(hard_dir), name=None)
+    hard = dataclasses.replace(config, distillation=alone, run=place)
     is_begun = target.is_resuming and (hard_dir / run_folder.CONFIG_YAML).is_file()
     console.print(f"the same student without a teacher: {hard_dir}", markup=False)
     outcome = train(
@@ -181,29 +182,30 @@ def _compare(
     )
     if outcome.reason == "interrupted":
         return report(outcome, target, console=console, prog=PROG)
-    policies = {"hard labels": hard_dir, "distilled": target.run_dir}
+    policies = {HARD: hard_dir, "distilled": target.run_dir}
     if lesson.bundle is not None:
         policies["teacher"] = lesson.bundle
-    _show(policies, target.run_dir / COMPARISON, data_dir=data_dir, console=console)
+    folder = target.run_dir / COMPARISON
+    asked = {
+        name: EvaluateConfig(path, data_dir, output=folder / name, jit=config.run.jit)
+        for name, path in policies.items()
+    }
+    _show(asked, folder, console)
     return 0
 
 
-def _show(policies: dict[str, Path], folder: Path, *, data_dir: Path, console: Console) -> None:
+def _show(asked: dict[str, EvaluateConfig], folder: Path, console: Console) -> None:
+    """Measures each policy as the evaluate command does, shows all in one table and writes it."""
     import keras
 
     from exphil_tf.evaluation import comparison
 
-    keras.config.set_dtype_policy("float32")  # as the evaluate command measures
-    evaluations = {
-        name: evaluate(
-            EvaluateConfig(path, data_dir, output=folder / name.replace(" ", "-")), console
-        )[0]
-        for name, path in policies.items()
-    }
+    keras.config.set_dtype_policy("float32")  # training may have set another
+    evaluations = {name: evaluate(config, console)[0] for name, config in asked.items()}
     path = folder / "comparison.json"
     atomic.write_json(path, {"policies": comparison.to_json(evaluations)})
     console.print("nats per frame on the validation split", comparison.table(evaluations), sep="\n")
-    console.print(f" - {comparison.gained(evaluations, of='distilled', over='hard labels')}")
+    console.print(f" - {comparison.gained(evaluations, of='distilled', over=HARD)}")
     console.print(f"wrote {path}", markup=False)
 
 

@@ -22,6 +22,7 @@ from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import IncompatibleDataset, Manifest, ManifestError, load_manifest
+from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy import PolicyInfo
@@ -113,34 +114,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> tuple[Evaluation, tupl
 
 
 # -- What is measured ------------------------------------------------------------------------------
-
-
-def find_bundle(run_folder: Path) -> Path:
-    """The policy bundle in a run's folder, or the folder itself if it is one.
-
-    Raises: UserError: if there is none (66).
-    """
-    # A run's folder has a config.json too, so a bundle given by itself must show its weights.
-    if (run_folder / "policy" / "config.json").is_file():
-        return run_folder / "policy"
-    if (run_folder / "config.json").is_file() and (run_folder / "weights.safetensors").is_file():
-        return run_folder
-    if not run_folder.is_dir():
-        raise UserError(
-            f"{run_folder}: no such folder",
-            "Give the folder of a run, such as runs/NAME.",
-            exit_code=EXIT_NO_INPUT,
-        )
-    if run_folder.resolve().name.startswith("step-"):
-        raise UserError(
-            f"{run_folder}: a checkpoint, which holds the state of training and no policy",
-            "Give its run's folder, whose policy/ is the best so far.",
-        )
-    raise UserError(
-        f"{run_folder}: holds no policy yet (no policy/config.json with its weights)",
-        "A run exports one after its first validation; or give another run.",
-        exit_code=EXIT_NO_INPUT,
-    )
 
 
 def _run_folder(bundle: Path) -> Path:

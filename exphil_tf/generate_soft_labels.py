@@ -18,12 +18,12 @@ from rich.console import Console
 from exphil_tf.checkpoints import atomic, lock, provenance
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_CANNOT_CREATE, UserError, run
-from exphil_tf.evaluate import find_bundle
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import open_dataset
 from exphil_tf.training.distill_options import SoftLabelsConfig
 from exphil_tf.training.options import DataConfig, TrainConfig
+from exphil_tf.training.run_folder import find_bundle
 from exphil_tf.training.soft_labels import (
     LABELS,
     LabelsManifest,

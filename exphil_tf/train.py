@@ -127,7 +127,38 @@ def find_run(
     target = run_folder.find_target(config.run, prefix=prefix)
     if target.saved_yaml is not None:
         config = parse(["--config", str(target.saved_yaml), *argv])
+    elif config.fine_tune.init_from is not None:
+        config = _inherited(config, argv, parse)
     return config, target
+
+
+OWN_RUN = ("epochs", "max_steps", "seed", "name", "run_dir", *run_folder.RUN_CONTROL)
+OWN_SCHEDULE = ("lr", "warmup_steps", "decay_steps")
+"""Options that a run does not take over from the one whose weights it starts from."""
+
+
+def _inherited(
+    config: Config, argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
+) -> Config:
+    """The options of the run that `init_from` names, under those of the arguments.
+
+    Raises: UserError: if there is no policy in it.
+    """
+    bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
+    saved = bundle.parent / run_folder.CONFIG_YAML
+    if not saved.is_file():
+        return config  # a bundle alone: its network must be given, and is checked
+    base = parse(["--config", str(saved), *argv])
+    own = {name: getattr(config.run, name) for name in OWN_RUN}
+    schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
+    has_data = config.data.data is not None or config.data.replays
+    return dataclasses.replace(
+        base,
+        data=config.data if has_data else base.data,
+        fine_tune=config.fine_tune,
+        run=dataclasses.replace(base.run, **own),
+        schedule=dataclasses.replace(base.schedule, **schedule),
+    )
 
 
 def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:

@@ -186,11 +186,6 @@ class QuantizationConfig:
     quantize_embeddings: bool = False
     """With qat: learned tables (actions, characters, item types) on int8 grids too."""
 
-    def __post_init__(self) -> None:
-        """Raises ValueError if tables alone are to be quantized."""
-        if self.quantize_embeddings and not self.qat:
-            raise ValueError("quantization.quantize_embeddings: want qat too. Received: qat=False")
-
 
 @dataclass(frozen=True)
 class PolicyConfig:

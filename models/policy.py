@@ -66,7 +66,8 @@ class Policy(keras.Model):
         self.config = config
         self.seed = seed
         parts = {name: derive_seed(seed, name) for name in ("embedding", "backbone", "head")}
-        qat, tables = config.quantization.qat, config.quantization.quantize_embeddings
+        qat = config.quantization.qat
+        tables = qat and config.quantization.quantize_embeddings
         self.embedding = FrameEmbedding(
             config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
         )

@@ -230,6 +230,24 @@ def parts(config):
     }
 
 
+def prepared(config):
+    """Where weights and ranges come from before the first update, and when ranges freeze."""
+    stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
+    made = Session(config, SimpleNamespace(stats={"train": stats}), Path("x"))  # type: ignore
+    did: list[Any] = []
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(Session, "plan", SimpleNamespace(horizon=Horizon(10.0, 100)))
+        p.setattr(Session, "_batches", lambda *a, **k: tf.data.Dataset.range(99))
+        p.setattr(Session, "_named_shards", lambda self: contextlib.nullcontext())
+        p.setattr(session.run_folder, "find_bundle", lambda folder: folder)
+        p.setattr(session.atomic, "sha256", lambda path: "")
+        info = SimpleNamespace(provenance={})
+        p.setattr(session.bundles, "start_from", lambda _, path: did.append(str(path)) or info)
+        p.setattr(session, "calibrate", lambda _, batches: did.append(len(list(batches))))
+        made._prepare_weights(made._trainer(), {})
+        return did, made._freeze_step()
+
+
 def process(config):
     """What is set for the whole process."""
     seen: list[Any] = []
@@ -309,6 +327,11 @@ TABLE: dict[str, Row] = {
     "with_items": row(shapes, "--with-items", MLP),
     "with_prev_action": row(shapes, "--no-with-prev-action", MLP),
     "with_stage_state": row(shapes, "--no-with-stage-state", MLP),
+    "qat": row(shapes, "--qat", MLP),
+    "quantize_embeddings": row(network, "--quantize-embeddings", (*MLP, "--qat")),
+    "init_from": row(prepared, "--init-from runs/other", SEEDED),
+    "calibration_batches": row(prepared, "--calibration-batches 3", (*SEEDED, "--qat")),
+    "freeze_ranges": row(prepared, "--freeze-ranges 0.25", (*SEEDED, "--qat")),
     "action_dim": row(shapes, "--action-dim 6", MLP),
     "character_dim": row(shapes, "--character-dim 6", MLP),
     "stage_dim": row(shapes, "--stage-dim 6", (*MLP, "--stage-mode", "learned")),

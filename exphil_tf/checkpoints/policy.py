@@ -21,7 +21,7 @@ from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserEr
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
-from models.config import PolicyConfig
+from models.config import PolicyConfig, QuantizationConfig
 from models.policy import Policy
 
 CONFIG = "config.json"
@@ -91,6 +91,59 @@ def load_policy(folder: Path) -> tuple[Policy, PolicyInfo]:
     for name, variable in expected.items():
         variable.assign(weights[name])
     return policy, info
+
+
+def start_from(policy: Policy, folder: Path) -> PolicyInfo:
+    """Gives a policy another bundle's weights, quantized or not.
+
+    Activation ranges that the bundle lacks are left as they are.
+
+    Raises: UserError: as `load_policy`, and (78) if the bundle is of another network.
+    """
+    source, info = load_policy(folder)
+    differing = _network_differences(policy.config, info.config)
+    if differing:
+        raise UserError(
+            f"{folder}: its network differs: {', '.join(differing[:6])}",
+            "Leave these options out, or start from a bundle that has them.",
+            exit_code=EXIT_INCOMPATIBLE,
+        )
+    _copy_weights(source, policy)
+    return info
+
+
+def requantized(policy: Policy, quantization: QuantizationConfig) -> Policy:
+    """The same weights under another quantization; ranges that are new start wide."""
+    config = dataclasses.replace(policy.config, quantization=quantization)
+    copy = Policy(config, name="policy")
+    _copy_weights(policy, copy)
+    return copy
+
+
+_FREE = ("dropout", "truncate_bptt", "chunked_attention", "chunk_size")
+"""Options of the trunk that change no number of a trained network's answer."""
+
+
+def _network_differences(one: PolicyConfig, other: PolicyConfig) -> list[str]:
+    flat = [
+        {f"{part}.{name}": v for part, values in c.to_dict().items() for name, v in values.items()}
+        for c in (one, other)
+    ]
+    ignored = {f"backbone.{name}" for name in (*_FREE, "memory_efficient_attention")}
+    return [
+        f"{name} ({flat[1].get(name)!r} there, {value!r} here)"
+        for name, value in flat[0].items()
+        if flat[1].get(name) != value
+        and name not in ignored
+        and not name.startswith("quantization.")
+    ]
+
+
+def _copy_weights(source: Policy, target: Policy) -> None:
+    given = named_weights(source)
+    for name, variable in named_weights(target).items():
+        if name in given:
+            variable.assign(given[name].value)
 
 
 def read_info(folder: Path) -> PolicyInfo:

@@ -117,6 +117,25 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class FineTuneConfig:
+    """Where the weights start, and how 8-bit grids settle."""
+
+    init_from: str | None = None
+    """Start from the weights of this run (or policy bundle), and with its network, data and other
+    options; run length, learning rate and warm-up are this run's own."""
+    calibration_batches: int = 16
+    """With qat: batches whose extremes give activations their first ranges."""
+    freeze_ranges: float = 0.5
+    """With qat: share of the run after which activation ranges stay as they are."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        _check_at_least("calibration_batches", self.calibration_batches, 1)
+        if not 0 <= self.freeze_ranges <= 1:
+            raise ValueError(f"freeze_ranges: want 0 <= x <= 1. Received: {self.freeze_ranges}")
+
+
+@dataclass(frozen=True)
 class StoppingConfig:
     """What validation decides."""
 

@@ -67,7 +67,10 @@ class ConsoleSink:
 def _validation(event: Mapping[str, Any]) -> str:
     heads = " ".join(f"{name} {value:.3f}" for name, value in event["nll"].items())
     best = " (best)" if event["is_best"] else ""
-    return f"step {event['step']} {event['split']} nll {event['nll_total']:.4f}{best}: {heads}"
+    unrounded = event.get("nll_total_float")
+    beside = "" if unrounded is None else f" (unrounded {unrounded:.4f})"
+    total = f"{event['nll_total']:.4f}{beside}{best}"
+    return f"step {event['step']} {event['split']} nll {total}: {heads}"
 
 
 def _note(event: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from exphil_tf.training.batches import Batch, PolicyInputs, policy_inputs, unrol
 from exphil_tf.training.config import LossConfig
 from exphil_tf.training.totals import Totals
 from exphil_tf.training.update import Updater, UpdateReport
+from models.layers.quantized import RangeMode, activation_quantizers, ranges
 from models.policy import Policy
 
 
@@ -70,12 +71,27 @@ class Imitation:
             name: tf.Variable(tf.zeros([], tf.int64), trainable=False)
             for name in ("skipped", "streak", "worst_streak")
         }
+        self.is_quantized = policy.config.quantization.qat
+        self._validation_float = Totals()
+        self._ranges: RangeMode = "observe" if self.is_quantized else "frozen"
+        self._update = self._compiled(self._update_accumulated)
+        self._validate = self._compiled(self._validate_batch)
+        self._validate_float = self._compiled(self._validate_batch_float)
+        self._compile_training()
+
+    def _compiled(self, function: Any) -> Any:
         # No Python control flow to convert: without autograph, tracing takes half the time.
-        compiled = {"jit_compile": options.jit, "autograph": False}
-        self._train = tf.function(self._train_batch, **compiled)
-        self._accumulate = tf.function(self._accumulate_batch, **compiled)
-        self._update = tf.function(self._update_accumulated, **compiled)
-        self._validate = tf.function(self._validate_batch, **compiled)
+        return tf.function(function, jit_compile=self.options.jit, autograph=False)
+
+    def _compile_training(self) -> None:
+        self._train = self._compiled(self._train_batch)
+        self._accumulate = self._compiled(self._accumulate_batch)
+
+    def freeze_ranges(self) -> None:
+        """Activation ranges stay as they are from now on (training compiles anew)."""
+        if self._ranges != "frozen":
+            self._ranges = "frozen"
+            self._compile_training()
 
     def state(self) -> dict[str, tf.Variable]:
         """Every variable of policy, updater and counters, by a name that is stable between runs."""
@@ -98,11 +114,19 @@ class Imitation:
     def validate(self, batch: Batch) -> None:
         """Adds one batch to the validation sums."""
         self._validate(dict(batch))
+        if self.is_quantized:
+            self._validate_float(dict(batch))
 
     def take_validation(self) -> totals.Measured | None:
         """Means over the validated batches, which are forgotten."""
         result = self._validation.measured()
         self._validation.reset()
+        return result
+
+    def take_validation_float(self) -> totals.Measured | None:
+        """As `take_validation`, of the same weights unrounded; None if nothing is quantized."""
+        result = self._validation_float.measured()
+        self._validation_float.reset()
         return result
 
     def take_totals(self) -> totals.Measured | None:
@@ -132,8 +156,18 @@ class Imitation:
         self._counts["worst_streak"].assign(0)
 
     def _train_batch(self, batch: dict[str, Any]) -> None:
+        bounds = self._bounds() if self._ranges == "observe" else []
+        before = [tf.identity(v) for v in bounds]
         gradients, sums = self._gradients(batch)
-        self._note(self.updater.update(gradients, loss=sums["loss"], weight=sums["weight"]), sums)
+        report = self.updater.update(gradients, loss=sums["loss"], weight=sums["weight"])
+        for variable, value in zip(bounds, before, strict=True):
+            # NaN or infinity in a batch that was left out must not stay in a range.
+            variable.assign(tf.where(report.applied, variable, value))
+        self._note(report, sums)
+
+    def _bounds(self) -> list[Any]:
+        found = activation_quantizers(self.policy)
+        return [v.value for quantizer in found for v in (quantizer.low, quantizer.high)]
 
     def _accumulate_batch(self, batch: dict[str, Any]) -> None:
         gradients, sums = self._gradients(batch)
@@ -145,18 +179,26 @@ class Imitation:
 
     def _validate_batch(self, batch: dict[str, Any]) -> None:
         inputs = policy_inputs(batch, self.policy.config.head.codec)
+        self._validation.add(self._validation_sums(inputs))
+
+    def _validate_batch_float(self, batch: dict[str, Any]) -> None:
+        inputs = policy_inputs(batch, self.policy.config.head.codec)
+        with ranges("off"):
+            self._validation_float.add(self._validation_sums(inputs))
+
+    def _validation_sums(self, inputs: PolicyInputs) -> dict[str, Any]:
         logits = unroll(self.policy, inputs, training=False)
-        sums = totals.sums(
+        return totals.sums(
             logits, inputs.targets, loss=self._hard(logits, inputs), weight=inputs.weight
         )
-        self._validation.add(sums)
 
     def _gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         inputs = policy_inputs(batch, self.policy.config.head.codec)
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits = unroll(self.policy, inputs, training=True)
+            with ranges(self._ranges):
+                logits = unroll(self.policy, inputs, training=True)
             loss = self._hard(logits, inputs)
             if self.options.soft is not None:
                 loss = self.options.soft(loss, logits, batch=batch, inputs=inputs)

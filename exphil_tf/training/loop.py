@@ -73,6 +73,8 @@ class Parts:
     publish_policy: Callable[[Position], None]
     """Exports the policy as it stands."""
     learning_rate: Callable[[], float]
+    freeze_step: int | None = None
+    """Updates after which activation ranges are frozen; None if nothing is quantized."""
 
 
 class Outcome(NamedTuple):
@@ -130,6 +132,8 @@ class Loop:
     # -- Steps -------------------------------------------------------------------------------------
 
     def _train_one_update(self) -> None:
+        if self.parts.freeze_step is not None and self.position.step >= self.parts.freeze_step:
+            self.parts.trainer.freeze_ranges()
         for micro in range(self._accumulation):
             begin = time.monotonic()
             batch = next(self.parts.batches)
@@ -200,6 +204,7 @@ class Loop:
             self.position, progress=progress, validated_step=step, epoch_frames=0.0, epoch_nll=0.0
         )
         if measured:
+            unrounded = self.parts.trainer.take_validation_float()
             self.parts.telemetry.write(
                 "validation",
                 step=step,
@@ -208,6 +213,7 @@ class Loop:
                 is_best=is_best,
                 loss=measured.loss,
                 **_numbers(measured),
+                **({"nll_total_float": unrounded.total} if unrounded else {}),
             )
         if is_best or not self.stopping.save_best:
             self.parts.publish_policy(self.position)

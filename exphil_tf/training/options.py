@@ -16,6 +16,7 @@ from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
 from exphil_tf.training.config import (
+    FineTuneConfig,
     LossConfig,
     OptimizerConfig,
     RunConfig,
@@ -23,7 +24,13 @@ from exphil_tf.training.config import (
     StoppingConfig,
 )
 from exphil_tf.training.stick_centres import read_centres
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.config import (
+    BackboneConfig,
+    EmbeddingConfig,
+    HeadConfig,
+    PolicyConfig,
+    QuantizationConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class TrainConfig:
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     backbone: TrunkConfig = field(default_factory=TrunkConfig)
     head: ControllerConfig = field(default_factory=ControllerConfig)
+    quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
+    fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
@@ -93,7 +102,8 @@ class TrainConfig:
         if self.model.kmeans_centers is not None:
             centres = read_centres(Path(self.model.kmeans_centers))
             head |= {"axis_centres": centres, "axis_buckets": len(centres)}
-        return PolicyConfig(self.embedding, BackboneConfig(**trunk), HeadConfig(**head))
+        trunk_config, head_config = BackboneConfig(**trunk), HeadConfig(**head)
+        return PolicyConfig(self.embedding, trunk_config, head_config, self.quantization)
 
 
 Config = TypeVar("Config", bound=TrainConfig)
@@ -174,7 +184,21 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
     is_mlp = trunk.backbone == "mlp"
     delays = config.input.delays(training=True)
     loss, optimizer, schedule = config.loss, config.optimizer, config.schedule
+    tuning, qat = config.fine_tune, config.quantization.qat
     return [
+        (
+            not qat and config.quantization.quantize_embeddings,
+            "quantize_embeddings has no effect without --qat",
+        ),
+        (
+            not qat and tuning != FineTuneConfig(init_from=tuning.init_from),
+            "calibration_batches and freeze_ranges have no effect without --qat",
+        ),
+        (
+            qat and tuning.init_from is None,
+            "qat from scratch: ranges follow the weights through the run; fine-tuning a finished "
+            "run (--init-from RUN) is shorter and usually better",
+        ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
         (window < 30 and not is_mlp, f"window_size {window} is short for a policy with memory"),
         (trunk.truncate_bptt is not None and is_mlp, "truncate_bptt has no effect on an mlp"),

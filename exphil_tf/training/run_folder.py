@@ -106,6 +106,34 @@ def newest_unfinished(runs: Path) -> Path | None:
     return max(started)[1] if started else None
 
 
+def find_bundle(folder: Path) -> Path:
+    """The policy bundle in a run's folder, or the folder itself if it is one.
+
+    Raises: UserError: if there is none (66).
+    """
+    # A run's folder has a config.json too, so a bundle given by itself must show its weights.
+    if (folder / "policy" / "config.json").is_file():
+        return folder / "policy"
+    if (folder / "config.json").is_file() and (folder / "weights.safetensors").is_file():
+        return folder
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: no such folder",
+            "Give the folder of a run, such as runs/NAME.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    if folder.resolve().name.startswith("step-"):
+        raise UserError(
+            f"{folder}: a checkpoint, which holds the state of training and no policy",
+            "Give its run's folder, whose policy/ is the best so far.",
+        )
+    raise UserError(
+        f"{folder}: holds no policy yet (no policy/config.json with its weights)",
+        "A run exports one after its first validation; or give another run.",
+        exit_code=EXIT_NO_INPUT,
+    )
+
+
 def claim(target: Target, *, overwrite: bool) -> None:
     """Makes the folder ready; call it while holding its lock.
 

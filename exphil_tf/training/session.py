@@ -6,6 +6,7 @@ The order matters for repeating a run: precision and seeds first, then the polic
 import contextlib
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,7 @@ from exphil_tf.training.loop import Loop, Outcome, Parts
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.options import TrainConfig
 from exphil_tf.training.plan import Plan, make_plan
+from exphil_tf.training.ranges import calibrate
 from exphil_tf.training.run_folder import Target
 from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.state import Position, TrainState
@@ -140,6 +142,8 @@ class Session:
         store.sweep()
         atomic.sweep(target.run_dir)
         position = _restore(target, store, state)
+        if position.step == 0:
+            self._prepare_weights(trainer, provenance)
         telemetry = Telemetry(self._sinks(target.run_dir, console))
         publish = self._publisher(target.run_dir / run_folder.POLICY, trainer, provenance)
         parts = Parts(
@@ -152,6 +156,7 @@ class Session:
             interrupts=interrupts,
             publish_policy=publish,
             learning_rate=lambda: float(trainer.updater.optimizer.learning_rate),
+            freeze_step=self._freeze_step(),
         )
         loop = Loop(
             parts, self.config.run, stopping=self.config.stopping, horizon=self.plan.horizon
@@ -178,6 +183,27 @@ class Session:
         updater = Updater(variables, optimizer, config.optimizer)
         options = StepOptions(config.loss, weight, config.run.jit, self.soft_loss)
         return Imitation(self.policy, updater, options)
+
+    def _prepare_weights(self, trainer: Imitation, provenance: dict[str, Any]) -> None:
+        """Weights of another run, if one was given, and first ranges of what is quantized."""
+        tuning = self.config.fine_tune
+        if tuning.init_from is not None:
+            bundle = run_folder.find_bundle(Path(tuning.init_from))
+            info = bundles.start_from(self.policy, bundle)
+            provenance["init_from"] = {
+                "weights_sha256": atomic.sha256(bundle / bundles.WEIGHTS),
+                "results": info.provenance.get("results"),
+            }
+            trainer.updater.restart_averages()
+        if self.policy.config.quantization.qat:
+            with self._named_shards():
+                batches = self._batches("train", training=True)
+                calibrate(self.policy, batches.take(tuning.calibration_batches))
+
+    def _freeze_step(self) -> int | None:
+        if not self.policy.config.quantization.qat:
+            return None
+        return math.ceil(self.config.fine_tune.freeze_ranges * self.plan.horizon.total_steps)
 
     def _press_rates(self) -> list[float]:
         rates = self.manifest.stats["train"].press_rates()

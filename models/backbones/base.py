@@ -30,7 +30,7 @@ class Backbone(TemporalLayer):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
-        self.quantize = quantize
+        self.is_quantized = quantize
         self.width = config.width
 
     def unroll(
@@ -62,7 +62,7 @@ class Backbone(TemporalLayer):
         raise NotImplementedError
 
     def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
-        return dense(units, name, seed=self.seed, quantize=self.quantize, **options)
+        return dense(units, name, seed=self.seed, quantize=self.is_quantized, **options)
 
     def _dropout(self, name: str) -> Dropout:
         """Returns dropout with a seed generator of its own, which is part of the saved state."""

@@ -44,7 +44,7 @@ class IndependentHead(keras.layers.Layer):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
-        self.quantize = quantize
+        self.is_quantized = quantize
         self.sizes = config.codec.sizes
         stops = np.cumsum([self.sizes[name] for name in COMPONENTS])
         self.spans = {
@@ -139,7 +139,7 @@ class IndependentHead(keras.layers.Layer):
         mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
         kernel = ops.tile(ops.convert_to_tensor(self.output_kernel), (len(COMPONENTS), 1))
         kernel = ops.cast(kernel, dtype) * ops.cast(mask, dtype)
-        return quantize_kernel(kernel) if self.quantize else kernel
+        return quantize_kernel(kernel) if self.is_quantized else kernel
 
     def _owners(self) -> tuple[np.ndarray, np.ndarray]:
         """Which component each logit, and each unit, belongs to."""
@@ -187,7 +187,7 @@ class AutoregressiveHead(IndependentHead):
 
     def _condition_matrix(self, dtype: str) -> Tensor:
         kernel = ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
-        if not self.quantize:
+        if not self.is_quantized:
             return kernel
         # The buttons' rows enter a product, the others are looked up: two matrices when playing.
         count = self.sizes["buttons"]
@@ -208,7 +208,7 @@ class AutoregressiveHead(IndependentHead):
         if name != "buttons":
             return units + take_rows(rows, chosen)
         pressed = ops.cast(chosen, "float32")
-        if self.quantize:
+        if self.is_quantized:
             pressed = quantize_fixed(pressed, 0.0, 1.0)  # 0 and 1 are on the grid
         return units + matmul(ops.cast(pressed, rows.dtype), rows)
 

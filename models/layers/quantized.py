@@ -11,6 +11,7 @@ is all there is to it (Jacob et al. 2017, https://arxiv.org/abs/1712.05877, §3)
 
 Ranges move only inside `ranges("calibrate")` (extremes of all that is seen) or `ranges("observe")`
 (moving average, for training). Everywhere else, in validation, play and export, they are constants.
+`ranges("off")` rounds nothing: the same weights as a float network, to compare with.
 A mode is a Python value, read when a graph is traced: a compiled function keeps the mode that it
 was traced in.
 
@@ -30,9 +31,10 @@ import keras
 from models.layers.backend import matmul, ops
 from models.layers.temporal import Tensor
 
-RangeMode = Literal["frozen", "calibrate", "observe"]
+RangeMode = Literal["frozen", "calibrate", "observe", "off"]
 INITIAL_RANGE = 6.0
 """Half the range of an activation that was never observed, as TFMOT starts."""
+SMALLEST_RANGE = 1e-6
 
 _MODE: contextvars.ContextVar[RangeMode] = contextvars.ContextVar("ranges", default="frozen")
 
@@ -51,9 +53,9 @@ def ranges(mode: RangeMode) -> Iterator[None]:
 def _module() -> Any:
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError("quantized: TFMOT's quantizers need Keras' TensorFlow backend")
-    from tensorflow_model_optimization.quantization.keras import quantizers  # noqa: PLC0415
+    import tensorflow_model_optimization as tfmot
 
-    return quantizers
+    return tfmot.quantization.keras.quantizers
 
 
 @functools.cache
@@ -76,6 +78,8 @@ def quantize_kernel(kernel: Tensor) -> Tensor:
 
     Returns: the same shape and dtype, `k * max|column| / 127` for integers k in [-127, 127].
     """
+    if _MODE.get() == "off":
+        return kernel
     values = ops.cast(ops.convert_to_tensor(kernel), "float32")
     # A column of zeros has no grid; it stays zero on any.
     high = ops.stop_gradient(ops.maximum(ops.max(ops.abs(values), axis=0), 1e-12))
@@ -91,6 +95,8 @@ def quantize_fixed(x: Tensor, low: float, high: float) -> Tensor:
       low: at most 0.
       high: at least 0.
     """
+    if _MODE.get() == "off":
+        return x
     quantizers = _module()
     fixed = quantizers.FixedQuantizer(num_bits=8, init_min=low, init_max=high, narrow_range=False)
     return fixed(x, training=False, weights={})
@@ -124,6 +130,8 @@ class ActivationQuantizer(keras.layers.Layer):
     def call(self, x: Tensor) -> Tensor:
         """Returns `x` on the grid, in its dtype; see `ranges` for when the grid moves."""
         mode = _MODE.get()
+        if mode == "off":
+            return x
         quantizer = _quantizers()["observe" if mode == "frozen" else mode]
         grid = {"min_var": self.low.value, "max_var": self.high.value}
         values = ops.cast(x, "float32")
@@ -133,6 +141,12 @@ class ActivationQuantizer(keras.layers.Layer):
         """Empties the range, for a calibration to fill."""
         self.low.assign(0.0)
         self.high.assign(0.0)
+
+    def settle(self) -> None:
+        """Gives a range that a calibration left empty (nothing but zeros came) its first width."""
+        if float(self.high.value) - float(self.low.value) < SMALLEST_RANGE:
+            self.low.assign(-INITIAL_RANGE)
+            self.high.assign(INITIAL_RANGE)
 
 
 class Dense(keras.layers.Dense):
@@ -165,6 +179,6 @@ class Dense(keras.layers.Dense):
         return y if self.bias is None else y + ops.cast(self.bias, y.dtype)
 
 
-def activation_quantizers(layer: keras.layers.Layer) -> list[ActivationQuantizer]:
-    """Every activation quantizer under a layer, in a stable order."""
+def activation_quantizers(layer: Any) -> list[ActivationQuantizer]:
+    """Every activation quantizer under a layer or model, in a stable order."""
     return [x for x in layer._flatten_layers() if isinstance(x, ActivationQuantizer)]

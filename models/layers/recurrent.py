@@ -35,7 +35,7 @@ class LSTMLayer(TemporalLayer):
         super().__init__(**kwargs)
         self.width = width
         self.seed = seed
-        self.quantize = quantize
+        self.is_quantized = quantize
         self.input_proj = dense(
             4 * width,
             "input_proj",
@@ -86,11 +86,11 @@ class LSTMLayer(TemporalLayer):
 
     def _kernel(self) -> Tensor:
         kernel = ops.cast(self.recurrent_kernel, "float32")
-        return quantize_kernel(kernel) if self.quantize else kernel
+        return quantize_kernel(kernel) if self.is_quantized else kernel
 
     def _rounded(self, h: Tensor) -> Tensor:
         """What of h the recurrent product sees."""
-        return quantize_fixed(h, -1.0, 1.0) if self.quantize else h
+        return quantize_fixed(h, -1.0, 1.0) if self.is_quantized else h
 
 
 def _lstm_cell(

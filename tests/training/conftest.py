@@ -40,19 +40,19 @@ class Ended(NamedTuple):
 
 
 class Trainer:
-    """Runs `exphil_tf.train` with small options; see `zygote` for the faults."""
+    """Runs commands in small; see `zygote` for the faults."""
 
     def __init__(self, dataset: Path, process: subprocess.Popen):
         self.dataset = dataset
         self.process = process
 
     def __call__(self, cwd: Path, *flags: str, **faults: int) -> Ended:
-        """Trains on the small dataset with small options."""
+        """Runs `exphil_tf.train` on the small dataset with small options."""
         return self.command(cwd, "--data", str(self.dataset), *SMALL, *flags, **faults)
 
-    def command(self, cwd: Path, *argv: str, **faults: int) -> Ended:
-        """Runs the command with exactly these arguments."""
-        request = {"argv": argv, "cwd": str(cwd), "faults": faults}
+    def command(self, cwd: Path, *argv: str, module: str = "train", **faults: int) -> Ended:
+        """Runs a command with exactly these arguments."""
+        request = {"module": module, "argv": argv, "cwd": str(cwd), "faults": faults}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")

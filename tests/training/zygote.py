@@ -1,8 +1,8 @@
-"""Runs the train command in forked children of a process that has imported TensorFlow once.
+"""Runs commands that train in forked children of a process that has imported TensorFlow once.
 
 An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
-Protocol: one JSON object a line on stdin (`argv`, `cwd`, `faults`), one on stdout (`status`: exit
-code, or minus the signal; `output`; `seconds`).
+Protocol: one JSON object a line on stdin (`module`, `argv`, `cwd`, `faults`), one on stdout
+(`status`: exit code, or minus the signal; `output`; `seconds`).
 
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
@@ -13,6 +13,7 @@ Faults happen inside the child, at exact places:
 """
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 import exphil_tf.training.session  # noqa: F401 - imports TensorFlow
-from exphil_tf import errors, train
+from exphil_tf import errors
 from exphil_tf.training import console, imitation
 
 
@@ -66,7 +67,8 @@ def child(request, output):
     os.chdir(request["cwd"])
     install(request.get("faults", {}))
     try:
-        errors.run(train.main, request["argv"])
+        command = importlib.import_module(f"exphil_tf.{request['module']}")
+        errors.run(command.main, request["argv"])
     except SystemExit as stop:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -1,0 +1,51 @@
+"""First ranges of a quantized policy's activations: the extremes over some batches."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.errors import EXIT_DATA, UserError
+from exphil_tf.training.batches import Batch, policy_inputs, unroll
+from models.layers.quantized import activation_quantizers, ranges
+from models.policy import Policy
+
+
+def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:
+    """Sets every activation range to the extremes that the batches bring; dropout is off.
+
+    Later layers see what earlier ones have rounded already, as when playing. TFMOT's moving average
+    would need some thousand steps to come down from its start of 6.
+
+    Args:
+      policy: quantized.
+      batches: of `exphil_tf.data.input`, finitely many.
+
+    Returns: the number of frames seen.
+
+    Raises: UserError: if there is no frame, or a range is NaN or infinite.
+    """
+    codec = policy.config.head.codec
+    found = activation_quantizers(policy)
+    for quantizer in found:
+        quantizer.forget()
+
+    @tf.function(autograph=False, reduce_retracing=False)
+    def see(batch: dict) -> None:
+        with ranges("calibrate"):
+            unroll(policy, policy_inputs(batch, codec), training=False)
+
+    frames = 0
+    for batch in batches:
+        see(dict(batch))
+        frames += int(np.count_nonzero(batch["weight"]))
+    for quantizer in found:
+        quantizer.settle()
+    bounds = [float(v.value) for q in found for v in (q.low, q.high)]
+    if not frames or not np.isfinite(bounds).all():
+        raise UserError(
+            f"calibration: {frames} frames gave no finite activation ranges",
+            "Check the dataset (python -m exphil_tf.verify), or train the float policy longer.",
+            exit_code=EXIT_DATA,
+        )
+    return frames

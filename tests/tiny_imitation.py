@@ -1,0 +1,53 @@
+"""A tiny policy with its trainer, and batches of random bytes for it."""
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.checkpoints.policy import named_weights
+from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
+from exphil_tf.training.config import LossConfig, OptimizerConfig
+from exphil_tf.training.imitation import Imitation, StepOptions
+from exphil_tf.training.optimizers import build_optimizer
+from exphil_tf.training.update import Updater
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy import Policy
+
+FLAT = np.ones(8, np.float32)
+
+
+def make_batch(seed, batch=4, time=5):
+    rng = np.random.default_rng(seed)
+    state = np.zeros((batch, time, ROW_BYTES), np.uint8)
+    for name, high in (("p.action", 2), ("p.stock", 5), ("p.character", 20)):
+        slot = LAYOUT.slots[name]
+        state[..., slot.offset : slot.stop : slot.dtype.itemsize] = rng.integers(
+            0, high, (batch, time, slot.count)
+        )
+    is_resetting = np.zeros((batch, time), bool)
+    is_resetting[:, 0] = True
+    return {
+        "state": tf.constant(state),
+        "actions": tf.constant(rng.integers(0, 80, (batch, time + 1, ACTION_BYTES)), tf.uint8),
+        "weight": tf.constant(rng.integers(0, 2, (batch, time)), tf.float32),
+        "is_resetting": tf.constant(is_resetting),
+        "name": tf.zeros(batch, tf.int32),
+    }
+
+
+def make(*, jit=False, dropout=0.0, loss=None, **options):
+    config = PolicyConfig(
+        EmbeddingConfig(action_dim=4, character_dim=2),
+        BackboneConfig(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
+        HeadConfig(head_hidden=4),
+    )
+    policy = Policy(config, seed=1, name="policy")
+    optimizer_config = OptimizerConfig(**options)
+    variables = policy.trainable_variables
+    updater = Updater(
+        variables, build_optimizer(optimizer_config, 0.01, variables), optimizer_config
+    )
+    return Imitation(policy, updater, StepOptions(loss or LossConfig(), FLAT, jit))
+
+
+def weights(trainer):
+    return {name: v.numpy() for name, v in named_weights(trainer.policy).items()}
