@@ -1,0 +1,39 @@
+"""Post-training quantization: a float policy's weights, with activation ranges seen on games."""
+
+from pathlib import Path
+
+from exphil_tf.checkpoints.policy import PolicyInfo, requantized
+from exphil_tf.deploy.parity import STEPS
+from exphil_tf.deploy.runners import KerasRunner
+from exphil_tf.deploy.streams import Streams, dataset_views, lay_out
+from models.config import QuantizationConfig
+from models.layers.quantized import activation_quantizers, ranges
+from models.policy import Policy
+
+
+def calibration_games(folder: Path, info: PolicyInfo, *, frames: int) -> Streams:
+    """Games of a dataset's train split.
+
+    Raises: UserError: if the dataset is missing, damaged or has no such games.
+    """
+    views = dataset_views(folder, "train")
+    codec, delay = info.config.head.codec, info.delay.frames
+    return lay_out(views, codec, delay=delay, max_frames=frames, multiple=STEPS)
+
+
+def calibrated(policy: Policy, streams: Streams) -> Policy:
+    """Returns a quantized copy of a float policy whose ranges hold every activation of some games.
+
+    Args:
+      policy: trained without --qat.
+      streams: games to observe, laid out in multiples of `STEPS`.
+    """
+    copy = requantized(policy, QuantizationConfig(qat=True))
+    for quantizer in activation_quantizers(copy):
+        quantizer.forget()
+    with ranges("calibrate"):
+        for _ in KerasRunner(copy).run(streams, steps=STEPS):
+            pass
+    for quantizer in activation_quantizers(copy):
+        quantizer.settle()
+    return copy

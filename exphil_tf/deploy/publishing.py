@@ -1,0 +1,123 @@
+"""Writes a lowered policy as a bundle (`exphil_tf.inference.bundle`)."""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from exphil_tf.checkpoints import atomic
+from exphil_tf.checkpoints.policy import WEIGHTS, PolicyInfo
+from exphil_tf.checkpoints.provenance import git_commit, package_versions
+from exphil_tf.deploy.lowering import Lowered, Precision
+from exphil_tf.deploy.trace import describe_columns
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle, BundleConfig
+from exphil_tf.inference.session import MODEL
+from models.policy import Policy
+
+_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+_IN_METADATA = ("precision", "activations", "form", "columns", "codec", "delay", "provenance")
+
+
+def assemble(
+    folder: Path,
+    lowered: Lowered,
+    *,
+    policy: Policy,
+    info: PolicyInfo,
+    precision: Precision,
+    activations: str,
+    batch_size: int | None,
+    provenance: Mapping[str, Any],
+) -> Bundle:
+    """A bundle in memory, which `publish` writes; it can be played already.
+
+    Args:
+      folder: where it will lie.
+      lowered: the graph.
+      policy: what it was made from.
+      info: of the run's policy bundle.
+      precision: of the graph.
+      activations: how its integer products round their inputs (`float` in a float graph).
+      batch_size: rows that it is fixed to, None for any.
+      provenance: `describe_source`.
+    """
+    codec = policy.config.head.codec
+    config = BundleConfig(
+        precision=precision,
+        activations=activations,
+        form="step"
+        if any(p.name == "is_resetting" for p in lowered.signature.inputs)
+        else "window",
+        batch_size=batch_size,
+        inputs=lowered.signature.inputs,
+        outputs=lowered.signature.outputs,
+        columns=describe_columns(policy),
+        codec={
+            "axis_centres": [float(v) for v in codec.centres],
+            "shoulder_centres": [float(v) for v in codec.shoulder_centres],
+        },
+        delay={
+            "frames": info.delay.frames,
+            "trained_min": info.delay.trained_min,
+            "trained_max": info.delay.trained_max,
+        },
+        window_size=info.window_size,
+        schema={"fingerprint": SCHEMA.fingerprint(), "digests": SCHEMA.digests()},
+        policy=policy.config.to_dict(),
+        provenance=provenance,
+    )
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    onnx.helper.set_model_props(model, _metadata(config))
+    return Bundle(folder, config, model.SerializeToString(deterministic=True))
+
+
+def _form(lowered: Lowered) -> str:
+    """A step has memory that a new game empties; a window begins with a game."""
+    is_step = any(port.name == "is_resetting" for port in lowered.signature.inputs)
+    return "step" if is_step else "window"
+
+
+def describe_source(source: Path, info: PolicyInfo) -> dict[str, Any]:
+    """Which weights a bundle was made from, and by what; equal for equal exports."""
+    versions = package_versions()
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "weights_sha256": atomic.sha256(source / WEIGHTS),
+        "weights": info.weights,
+        "git_commit": git_commit(),
+        "packages": versions,
+        "training": dict(info.provenance),
+    }
+
+
+def publish(bundle: Bundle, parity: Mapping[str, Any]) -> None:
+    """Writes a bundle whole or not at all, replacing an older one in the same place.
+
+    Raises: OSError: if the disk is full.
+    """
+    with atomic.publish(bundle.folder) as temporary:
+        atomic.write_bytes(temporary / MODEL, bundle.model)
+        atomic.write_json(temporary / CONFIG, bundle.config.to_dict())
+        atomic.write_json(temporary / PARITY, dict(parity))
+
+
+def _metadata(config: BundleConfig) -> dict[str, str]:
+    """The graph's own copy of what a reader must know, should it be parted from its bundle."""
+    values = config.to_dict()
+    for columns in values["columns"].values():
+        for place in columns.values():
+            place.pop("doc", None)
+    compact = {
+        name: values[name]
+        if isinstance(values[name], str)
+        else json.dumps(values[name], separators=(",", ":"), sort_keys=True)
+        for name in _IN_METADATA
+    }
+    compact["schema_fingerprint"] = config.schema["fingerprint"]
+    compact["format_version"] = str(values["format_version"])
+    return {f"{METADATA_PREFIX}{name}": text for name, text in sorted(compact.items())}

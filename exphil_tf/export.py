@@ -1,0 +1,244 @@
+"""Exports a trained policy as a folder that numpy and ONNX Runtime play, one call per frame.
+
+    python -m exphil_tf.export RUN --output BUNDLE [--precision int8-qat]
+    python -m exphil_tf.export info BUNDLE
+
+The graph takes raw game values, the previous controller, memory and random numbers, and gives the
+next controller and memory. Integer precisions are proven on ONNX Runtime's own optimised graph
+before anything is written, and the export is played against the trained network on held-out games.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from exphil_tf.config import load
+from exphil_tf.errors import EXIT_INTERNAL, UserError, run
+from exphil_tf.quiet import quiet_import
+from exphil_tf.records.manifest import MANIFEST
+from exphil_tf.training.run_folder import find_bundle
+
+if TYPE_CHECKING:
+    from exphil_tf.checkpoints.policy import PolicyInfo
+    from exphil_tf.deploy.lowering import Lowered
+    from exphil_tf.deploy.parity_report import ParityReport
+    from exphil_tf.inference.bundle import Bundle
+    from models.policy import Policy
+
+PROG = "python -m exphil_tf.export"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Exports a trained policy for ONNX Runtime; `info BUNDLE` describes an exported one."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a run, or of a policy bundle (a run's policy/)."""
+    output: Path
+    """Folder to write; an export that stands there is replaced."""
+    precision: Literal["float32", "int8-qat", "int8-static", "int8-dynamic"] = "float32"
+    """int8-qat needs a run trained with --qat. int8-static takes ranges from games of --data,
+    int8-dynamic is ONNX Runtime's own quantization, both of a policy trained in float."""
+    activations: Literal["dynamic", "static"] = "dynamic"
+    """How int8-qat rounds the inputs of products: by what is there, in the kernel (fastest for one
+    row), or by the trained ranges (exactly as trained, fastest from about 8 rows on)."""
+    form: Literal["step", "window"] = "step"
+    """One frame with memory, or a window of frames from a game's start (to compare with)."""
+    batch_size: int = 0
+    """Rows of every call; 0 leaves it open."""
+    data: Path | None = None
+    """Dataset for ranges (int8-static) and parity; none means the one it was trained on, if it is
+    still there."""
+    split: Literal["validation", "test", "train"] = "validation"
+    """Games that parity is measured on."""
+    parity_frames: int = 20_000
+    """Frames that parity is measured on, rounded up to whole games; 0 leaves it out."""
+    calibration_frames: int = 20_000
+    """Frames of the train split that int8-static takes its ranges from."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name, low in (("batch_size", 0), ("parity_frames", 0), ("calibration_frames", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class InfoConfig:
+    """Describes an exported policy: inputs, outputs, operators, bytes, origin, how to run it."""
+
+    bundle: Annotated[Path, tyro.conf.Positional]
+    """Folder of an exported policy."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exports, or describes an export."""
+    console = Console(highlight=False, soft_wrap=True)
+    if argv and argv[0] == "info":
+        return _info(load(InfoConfig, argv[1:], prog=f"{PROG} info"), console)
+    config = load(ExportConfig, argv, prog=PROG)
+    source = find_bundle(config.run)
+    with quiet_import():
+        from exphil_tf.checkpoints.policy import load_policy
+        from exphil_tf.deploy import lowering  # noqa: F401 - imports TensorFlow and tf2onnx
+
+    policy, info = load_policy(source)
+    bundle, report = _export(config, console, policy=policy, info=info, source=source)
+    console.print(f"wrote {bundle.folder}", markup=False)
+    if report is not None and not report.is_met:
+        console.print("note: not all that was asked of it holds; see above", markup=False)
+    return 0
+
+
+def _info(config: InfoConfig, console: Console) -> int:
+    from exphil_tf.deploy import describe
+    from exphil_tf.inference.bundle import open_bundle
+
+    describe.show(console, open_bundle(config.bundle))
+    return 0
+
+
+def _export(
+    config: ExportConfig, console: Console, *, policy: Policy, info: PolicyInfo, source: Path
+) -> tuple[Bundle, ParityReport | None]:
+    """Lowers, proves, compares and writes."""
+    from exphil_tf.deploy import parity_report, publishing
+
+    data = _dataset(config, info)
+    network = _network(config, console, policy=policy, info=info, data=data)
+    bundle = _bundle(config, console, network=network, info=info, source=source)
+    report = None
+    if config.form == "step" and config.parity_frames and data is not None:
+        with console.status("playing held-out games"):
+            report = _parity(config, bundle, policy=policy, network=network, data=data, info=info)
+        parity_report.show(console, report)
+    else:
+        console.print(f"note: parity not measured ({_no_parity(config, data)})", markup=False)
+    publishing.publish(bundle, report.to_dict() if report is not None else {"forms": {}})
+    return bundle, report
+
+
+def _network(
+    config: ExportConfig, console: Console, *, policy: Policy, info: PolicyInfo, data: Path | None
+) -> Policy:
+    """The network that the graph is traced from: quantized for int8-qat and int8-static.
+
+    Raises: UserError: if the run cannot give the precision.
+    """
+    from exphil_tf.checkpoints.policy import requantized
+    from models.config import QuantizationConfig
+
+    is_quantized = policy.config.quantization.qat
+    if config.precision == "int8-qat":
+        if not is_quantized:
+            raise UserError(
+                f"{config.run}: int8-qat needs a run trained with --qat",
+                f"Fine-tune it: python -m exphil_tf.train --qat --init-from {config.run}. "
+                "Or choose --precision int8-static, which needs no training.",
+            )
+        return policy
+    plain = requantized(policy, QuantizationConfig()) if is_quantized else policy
+    if config.precision != "int8-static":
+        return plain
+    if data is None:
+        raise UserError(
+            "int8-static takes its ranges from games, and the run's dataset is not there",
+            "Give a dataset: --data DATASET.",
+        )
+    from exphil_tf.deploy.calibration import calibrated, calibration_games
+
+    with console.status("observing activations"):
+        games = calibration_games(data, info, frames=config.calibration_frames)
+        return calibrated(plain, games)
+
+
+def _bundle(
+    config: ExportConfig, console: Console, *, network: Policy, info: PolicyInfo, source: Path
+) -> Bundle:
+    """The graph at the chosen precision, with its configuration, in memory.
+
+    Raises: UserError: if ONNX Runtime would compute a product in float (70).
+    """
+    from exphil_tf.deploy import lowering, publishing
+    from exphil_tf.deploy.onnx_int8 import NotOnGrid
+    from exphil_tf.deploy.proof import NotInteger
+
+    try:
+        with console.status("tracing"):
+            lowered = lowering.lower_policy(
+                network,
+                config.precision,
+                activations=config.activations,
+                batch_size=config.batch_size or None,
+                frames=info.window_size if config.form == "window" else 0,
+            )
+    except (NotOnGrid, NotInteger) as error:
+        raise UserError(
+            f"{config.precision}: {error}",
+            "Nothing was written; please report it.",
+            exit_code=EXIT_INTERNAL,
+        ) from error
+    bundle = publishing.assemble(
+        config.output,
+        lowered,
+        policy=network,
+        info=info,
+        precision=config.precision,
+        activations=lowering.activations_of(config.precision, config.activations),
+        batch_size=config.batch_size or None,
+        provenance=publishing.describe_source(source, info),
+    )
+    console.print(_line(lowered, len(bundle.model)), markup=False)
+    return bundle
+
+
+def _parity(
+    config: ExportConfig,
+    bundle: Bundle,
+    *,
+    policy: Policy,
+    network: Policy,
+    data: Path,
+    info: PolicyInfo,
+) -> ParityReport:
+    from exphil_tf.deploy.checking import check_parity, load_games
+
+    games = load_games(data, info, split=config.split, frames=config.parity_frames)
+    return check_parity(policy, bundle, games, network=network)
+
+
+def _dataset(config: ExportConfig, info: PolicyInfo) -> Path | None:
+    """The dataset to look at: the one given, or that of the training if it still lies there."""
+    if config.data is not None:
+        return config.data
+    folder = info.provenance.get("data", {}).get("folder")
+    if not folder or not (Path(folder) / MANIFEST).is_file():
+        return None
+    return Path(folder)
+
+
+def _no_parity(config: ExportConfig, data: Path | None) -> str:
+    if config.form == "window":
+        return "a window has no memory to carry"
+    return "no dataset; give --data" if data is None else "--parity-frames 0"
+
+
+def _line(lowered: Lowered, size: int) -> str:
+    """Nodes before and after, and what was proven."""
+    nodes = len(lowered.model.graph.node)
+    text = f"{lowered.traced_nodes} nodes traced, {nodes} left, {size:,} bytes"
+    if lowered.proof is None:
+        return text
+    products = ", ".join(f"{count} {name}" for name, count in lowered.proof.integer.items())
+    return f"{text}; integer products in ONNX Runtime's graph and in a profiled run: {products}"
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

@@ -1,0 +1,122 @@
+"""Small policies and their exports, made once per test process: tracing takes seconds."""
+
+import functools
+from pathlib import Path
+
+import keras
+import numpy as np
+import policy_inputs
+import tensorflow as tf
+
+from exphil_tf.checkpoints.policy import Delay, PolicyInfo
+from exphil_tf.deploy.lowering import Lowered, activations_of, lower_model
+from exphil_tf.deploy.publishing import assemble
+from exphil_tf.deploy.trace import signature, trace
+from exphil_tf.inference.bundle import Bundle
+from models.config import (
+    BackboneConfig,
+    EmbeddingConfig,
+    HeadConfig,
+    PolicyConfig,
+    QuantizationConfig,
+)
+from models.layers.quantized import activation_quantizers, ranges
+from models.policy import Policy
+
+BACKBONES = ("mamba", "lstm", "sliding_window", "mlp")
+WINDOW = 6
+ROWS = 4
+
+
+def config(backbone: str, *, qat: bool) -> PolicyConfig:
+    return PolicyConfig(
+        EmbeddingConfig(action_dim=8, character_dim=4),
+        BackboneConfig(
+            backbone=backbone,
+            hidden=(16, 16) if backbone == "mlp" else (16,),
+            num_layers=2,
+            state_size=4,
+            num_heads=2,
+            window_size=WINDOW,
+            layer_norm=True,
+        ),
+        HeadConfig(head_hidden=8),
+        QuantizationConfig(qat=qat),
+    )
+
+
+@functools.cache
+def policy(backbone: str, qat: bool) -> Policy:
+    """Weights of every kind away from their initial values, ranges as some frames fill them."""
+    made = Policy(config(backbone, qat=qat), seed=1, name="policy")
+    rng = np.random.default_rng(0)
+    for variable in made.weights:
+        if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip")):
+            variable.assign(np.asarray(variable.value) + rng.normal(0, 0.1, variable.shape))
+    if qat:
+        for quantizer in activation_quantizers(made):
+            quantizer.forget()
+        with ranges("calibrate"):
+            for seed in range(8):
+                keras_step(made, frame(seed), state=made.initial_state(ROWS))
+        for quantizer in activation_quantizers(made):
+            quantizer.settle()
+    return made
+
+
+def frame(seed: int, rows: int = ROWS) -> dict[str, np.ndarray]:
+    """What one step reads, besides memory."""
+    rng = np.random.default_rng(seed)
+    plain = policy("mlp", False)
+    numbers, ids = plain.embedding.inputs.join(policy_inputs.columns(rows, seed=seed), np)
+    controller = policy_inputs.prev_action(rows, seed=seed)
+    axes = [controller[name][:, None] for name in controller if name != "buttons"]
+    return {
+        "numbers": numbers,
+        "ids": ids,
+        "prev_action": np.concatenate([controller["buttons"], *axes], axis=1),
+        "is_resetting": rng.random(rows) < 0.3,
+        "uniforms": rng.random((rows, plain.num_uniforms), np.float32),
+        "temperature": np.full(rows, 1.0, np.float32),
+    }
+
+
+def keras_step(made: Policy, inputs: dict[str, np.ndarray], *, state):
+    """The step of a policy as it was trained."""
+    return made.step_joined(
+        *(keras.ops.convert_to_tensor(inputs[n]) for n in ("numbers", "ids", "prev_action")),
+        state,
+        **{name: tf.constant(inputs[name]) for name in ("is_resetting", "uniforms", "temperature")},
+    )
+
+
+@functools.cache
+def traced(backbone: str, qat: bool, frames: int = 0):
+    return trace(policy(backbone, qat), frames=frames)
+
+
+@functools.cache
+def lowered(
+    backbone: str, precision: str, activations: str = "dynamic", frames: int = 0
+) -> Lowered:
+    qat = precision in ("int8-qat", "int8-static")
+    ports = signature(policy(backbone, qat), frames=frames)
+    model = traced(backbone, qat, frames)
+    return lower_model(model, ports, precision=precision, activations=activations)
+
+
+def bundle(
+    folder: Path, backbone: str = "mamba", precision: str = "float32", activations="dynamic"
+) -> Bundle:
+    """An export in memory."""
+    made = policy(backbone, precision in ("int8-qat", "int8-static"))
+    return assemble(
+        folder,
+        lowered(backbone, precision, activations),
+        policy=made,
+        info=PolicyInfo(made.config, Delay(2, 1, 3), "ema", WINDOW, {"seed": 5}),
+        precision=precision,
+        activations=activations_of(precision, activations),
+        batch_size=None,
+        provenance={"weights_sha256": "ab" * 32, "packages": {"onnx": "1"}},
+    )
