@@ -10,7 +10,6 @@ are not products, and their latencies, are not in it.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -37,9 +36,9 @@ class Bandwidth:
     """At `DRAM_BYTES`."""
 
 
-def weight_bytes(model: Path) -> int:
+def weight_bytes(model: bytes) -> int:
     """Bytes of constants that every frame reads; tables of which it looks up rows do not count."""
-    graph = onnx.load(str(model)).graph
+    graph = onnx.load_from_string(model).graph
     tables = {node.input[0] for node in graph.node if node.op_type in _LOOKED_UP}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

@@ -3,23 +3,25 @@
 Forms take turns, a round each, so that whatever else the machine does hits all alike; compare rows
 of one run only. A figure of the whole frame has everything in it that play pays: writing columns
 into buffers, drawing uniforms, the call, memory and previous action fed back. The call alone is
-timed beside it. Frames are consecutive frames of real games, never noise: the processor's branch
-predictor and denormal numbers make noise look faster or slower than play.
+timed beside it, and the processor time of the calling thread, which a busy machine changes less.
+Frames are consecutive frames of real games, never noise, which would take other branches.
+Each is written just before its call into the arrays that are passed, as an agent would.
 
-`is_cold` reads more memory than the caches hold between two calls, as 16 ms of an emulator would.
+`is_cold` reads more memory than the caches hold before that, as 16 ms of an emulator would.
 """
 
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from exphil_tf.deploy import machine
 from exphil_tf.deploy.streams import View
-from exphil_tf.inference.stepper import Bundle, Stepper
+from exphil_tf.inference.bundle import Bundle
+from exphil_tf.inference.stepper import Stepper
 
 ROUNDS = 10
 LEAST_CALLS = 500
@@ -46,6 +48,8 @@ class Timing:
     p50: float
     p99: float
     max: float
+    cpu_p99: float
+    """Of processor time, which leaves out the time that other processes took."""
     round_p50s: tuple[float, ...]
     """Median of each round; rounds of one number ran side by side."""
     ort_p50: float
@@ -128,22 +132,32 @@ def measure(
     return found
 
 
+class Calls(NamedTuple):
+    """Microseconds of some calls, float64 `[calls]`."""
+
+    wall: np.ndarray
+    cpu: np.ndarray
+    """Of the calling thread."""
+
+
 @dataclass
 class _Rounds:
     """What was measured of a cell so far, µs."""
 
-    whole: list[np.ndarray]
+    whole: list[Calls]
     ort: list[np.ndarray]
     preemptions: int = 0
 
     def result(self) -> Timing:
-        every = np.concatenate(self.whole)
+        every = np.concatenate([one.wall for one in self.whole])
+        cpu = np.concatenate([one.cpu for one in self.whole])
         return Timing(
             calls=len(every),
             p50=float(np.median(every)),
             p99=float(np.percentile(every, 99)),
             max=float(every.max()),
-            round_p50s=tuple(float(np.median(one)) for one in self.whole),
+            cpu_p99=float(np.percentile(cpu, 99)),
+            round_p50s=tuple(float(np.median(one.wall)) for one in self.whole),
             ort_p50=float(np.median(np.concatenate(self.ort))),
             preemptions=self.preemptions,
         )
@@ -158,39 +172,46 @@ def _rounds(
 ) -> dict[Cell, Timing]:
     """Times cells in turns."""
     rounds = {cell: _Rounds([], []) for cell in cells}
+    live = {name: column.copy() for name, column in frames[0].items()}
+
+    def appear(index: int) -> None:
+        """The next frame stands in `live`."""
+        if evict is not None:
+            evict()
+        for name, column in frames[index % len(frames)].items():
+            live[name][...] = column
+
     for stepper in cells.values():
-        for index in range(WARM_CALLS):
-            stepper.step(frames[index % len(frames)])
-    number = min(ROUNDS, calls)
-    for share in np.array_split(np.arange(calls), number):
+        for _ in range(WARM_CALLS):
+            stepper.step(live)
+    for share in np.array_split(np.arange(calls), min(ROUNDS, calls)):
         for cell, stepper in cells.items():
-            feed = [frames[index % len(frames)] for index in share]
             before = machine.preemptions()
             with _without_collection():
-                rounds[cell].whole.append(time_calls(stepper.step, feed, evict=evict))
+                whole = time_calls(lambda s=stepper: s.step(live), share, prepare=appear)
+                rounds[cell].whole.append(whole)
                 rounds[cell].preemptions += machine.preemptions() - before
-                advance = [()] * max(1, len(feed) // 2)
-                rounds[cell].ort.append(
-                    time_calls(lambda _, s=stepper: s.advance(), advance, evict=evict)
-                )
+                alone = time_calls(stepper.advance, share[::2], prepare=appear)
+                rounds[cell].ort.append(alone.wall)
     return {cell: one.result() for cell, one in rounds.items()}
 
 
 def time_calls(
-    call: Callable[[Any], object],
-    feed: Sequence[Any],
+    call: Callable[[], object],
+    indices: Sequence[int] | np.ndarray,
     *,
-    evict: Callable[[], None] | None = None,
-) -> np.ndarray:
-    """Microseconds of `call(item)` for each item, float64 `[calls]`; `evict` is not in them."""
-    took, clock = np.empty(len(feed)), time.perf_counter_ns
-    for index, item in enumerate(feed):
-        if evict is not None:
-            evict()
-        began = clock()
-        call(item)
-        took[index] = clock() - began
-    return took / 1e3
+    prepare: Callable[[int], None] = lambda _: None,
+) -> Calls:
+    """Times a call per index; `prepare(index)` comes before it and is not timed."""
+    wall, cpu = np.empty(len(indices)), np.empty(len(indices))
+    clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
+    for place, index in enumerate(indices):
+        prepare(int(index))
+        cpu_began, began = cpu_clock(), clock()
+        call()
+        ended, cpu_ended = clock(), cpu_clock()
+        wall[place], cpu[place] = ended - began, cpu_ended - cpu_began
+    return Calls(wall / 1e3, cpu / 1e3)
 
 
 class _without_collection:

@@ -15,7 +15,7 @@ from exphil_tf.checkpoints import atomic
 from exphil_tf.deploy import check
 from exphil_tf.deploy.check import Check
 from exphil_tf.deploy.latency import Cell, Timing
-from exphil_tf.deploy.op_profile import OpTime
+from exphil_tf.deploy.op_profile import Profile
 
 FORMAT = 1
 """Raised when a figure of `latency.json` changes its name or meaning."""
@@ -66,7 +66,7 @@ class LatencyReport:
     warm: Mapping[Cell, Timing]
     cold: Mapping[Cell, Timing]
     """With empty caches; empty if not measured."""
-    profiles: Mapping[str, tuple[OpTime, ...]]
+    profiles: Mapping[str, Profile]
 
     def of_one(self, form: str, *, is_cold: bool = False) -> Timing | None:
         """A form's timing of one row on one thread, if there is one."""
@@ -95,9 +95,7 @@ class LatencyReport:
             },
             "warm": _plain(self.warm),
             "cold": _plain(self.cold),
-            "profiles": {
-                form: [dataclasses.asdict(op) for op in ops] for form, ops in self.profiles.items()
-            },
+            "profiles": {form: dataclasses.asdict(found) for form, found in self.profiles.items()},
             "checks": [dataclasses.asdict(found) for found in self.checks()],
         }
 
@@ -137,8 +135,8 @@ def show(console: Console, report: LatencyReport) -> None:
     console.print("", _floor_table(report), "", _timing_table(report, report.warm), sep="\n")
     if report.cold:
         console.print("", "with empty caches", _timing_table(report, report.cold), sep="\n")
-    for form, ops in report.profiles.items():
-        console.print("", f"operations of a frame, {form}", _op_table(ops), sep="\n")
+    for form, found in report.profiles.items():
+        console.print("", f"operations of a frame, {form}", _op_table(found), sep="\n")
     console.print("")
     check.show(console, report.checks())
 
@@ -154,7 +152,7 @@ def _machine_lines(report: LatencyReport) -> list[str]:
         f"Python {machine['python']}, {versions}",
     ]
     if report.is_busy:
-        busy = "others are using this machine, so figures marked ~ are upper limits"
+        busy = "others are using this machine, so figures with ~ are upper limits"
         lines.append(f"load average {before:.1f} before, {after:.1f} after: {busy}")
     return lines
 
@@ -187,8 +185,8 @@ def _floor_table(report: LatencyReport) -> Table:
 def _timing_table(report: LatencyReport, timings: Mapping[Cell, Timing]) -> Table:
     """A row per cell, µs; speed is over the float32 form under the same circumstances."""
     table = _empty(
-        "µs a frame", "threads", "batch", "p50", "p99", "max", "best round", "call alone",
-        "packing", "rows/s", "floors", "speed",
+        "µs a frame", "threads", "batch", "p50", "p99", "max", "CPU p99", "best round",
+        "call alone", "packing", "rows/s", "floors", "speed",
     )  # fmt: skip
     mark = "~" if report.is_busy else ""
     is_cold = timings is report.cold
@@ -199,7 +197,9 @@ def _timing_table(report: LatencyReport, timings: Mapping[Cell, Timing]) -> Tabl
             cell.form,
             str(cell.threads),
             str(cell.batch_size),
-            *(f"{mark}{us:,.0f}" for us in (timing.p50, timing.p99, timing.max, timing.best_p50)),
+            *(f"{mark}{us:,.0f}" for us in (timing.p50, timing.p99, timing.max)),
+            f"{timing.cpu_p99:,.0f}",
+            f"{timing.best_p50:,.0f}",
             f"{timing.ort_p50:,.0f}",
             f"{timing.packing:,.0f}",
             f"{1e6 * cell.batch_size / timing.p50:,.0f}",
@@ -217,16 +217,18 @@ def _speed(report: LatencyReport, timings: Mapping[Cell, Timing], cell: Cell) ->
     return ""
 
 
-def _op_table(ops: tuple[OpTime, ...]) -> Table:
+def _op_table(profile: Profile) -> Table:
     table = _empty("operation", "per frame", "µs", "share %")
-    for op in ops[:_SHOWN_OPS]:
-        table.add_row(op.op, f"{op.count:.0f}", f"{op.us:.1f}", f"{100 * op.share:.1f}")
-    rest = ops[_SHOWN_OPS:]
-    if rest:
-        count, us, share = (
-            sum(getattr(op, name) for op in rest) for name in ("count", "us", "share")
-        )
-        table.add_row("others", f"{count:.0f}", f"{us:.1f}", f"{100 * share:.1f}")
+    shown, rest = profile.ops[:_SHOWN_OPS], profile.ops[_SHOWN_OPS:]
+    for name, ops in (*((op.op, (op,)) for op in shown), ("others", rest)):
+        count, us = sum(op.count for op in ops), sum(op.us for op in ops)
+        share = sum(op.share for op in ops)
+        table.add_row(name, f"{count:.0f}", f"{us:.1f}", f"{100 * share:.1f}")
+    table.add_section()
+    bare = profile.operations * profile.price_us
+    text = f"of which merely running {profile.operations:.0f} operations"
+    total = sum(op.us for op in profile.ops) or 1.0
+    table.add_row(text, "", f"{bare:.1f}", f"{100 * bare / total:.1f}")
     return table
 
 

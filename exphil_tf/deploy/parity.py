@@ -9,6 +9,9 @@ bucket = argmax(logit + temperature · gumbel(u)), so at a temperature of a mill
 wanted bucket, 0 for all others, noise alone decides, and the `logits` it reports are conditioned on
 the human's action, as is the action that it remembers. Each step checks that it worked.
 
+Memories are compared on one long stream that is never reset: after a reset, parts of a memory that
+nobody reads may hold anything.
+
 A form is held against its *reference*: an exported graph against the Keras network it was made
 from. Likelihoods of all are held against one *baseline*, the float network.
 """
@@ -121,10 +124,9 @@ class _Sums:
         self._agreed = dict.fromkeys(COMPONENTS, 0)
         self._difference = 0.0
         self._total_difference = 0.0
-        self._state_difference = 0.0
 
     def add(self, found: Stretch, sample: Sample, reference: Stretch | None) -> None:
-        """Adds the counted frames of a stretch, and the memory after it."""
+        """Adds the counted frames of a stretch."""
         logits = sample.pick(self._split(found.logits))
         self._metrics.add(logits, sample)
         self._frames += len(sample)
@@ -136,7 +138,6 @@ class _Sums:
             difference = np.abs(logits[name] - wanted[name])
             self._difference = max(self._difference, float(difference.max(initial=0.0)))
             self._total_difference += float(difference.sum(dtype=np.float64))
-        self._state_difference = max(self._state_difference, *_differences(found, reference), 0.0)
 
     def nll(self) -> dict[str, float]:
         """Nats per frame by head."""
@@ -162,7 +163,6 @@ class _Sums:
             heads=heads,
             max_logit_difference=self._difference if reference else None,
             mean_logit_difference=self._total_difference / count if reference else None,
-            max_state_difference=self._state_difference if reference else None,
         )
 
     def _split(self, logits: np.ndarray) -> dict[str, np.ndarray]:

@@ -40,8 +40,6 @@ class FormParity:
     heads: dict[str, HeadParity]
     max_logit_difference: float | None
     mean_logit_difference: float | None
-    max_state_difference: float | None
-    """Of all numbers of the memory, looked at after every stretch."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def _nll_table(report: ParityReport) -> Table:
 
 def _agreement_table(report: ParityReport) -> Table:
     """Likeliest actions and differences, against each form's reference."""
-    table = _empty("same choice %", "as", *HEAD_TITLES.values(), "max |Δlogit|", "max |Δmemory|")
+    table = _empty("same choice %", "as", *HEAD_TITLES.values(), "max |Δlogit|", "mean")
     for name, form in report.forms.items():
         if not form.reference:
             continue
@@ -116,7 +114,7 @@ def _agreement_table(report: ParityReport) -> Table:
             form.reference,
             *shares,
             f"{form.max_logit_difference:.1e}",
-            f"{form.max_state_difference:.1e}",
+            f"{form.mean_logit_difference:.1e}",
         )
     return table
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from exphil_tf.deploy.streams import Streams
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
-from exphil_tf.inference.stepper import Bundle, Stepper
+from exphil_tf.inference.bundle import Bundle
+from exphil_tf.inference.stepper import Stepper
 from models.policy import Policy
 
 FORCING_TEMPERATURE = 1e6
@@ -103,37 +104,60 @@ class OnnxRunner:
 
         Raises: ValueError: if the graph chose other buckets than the human's (see `force`).
         """
-        groups = self._steppers(streams.num_rows)
+        size = self._bundle.config.batch_size or streams.num_rows
+        groups = [
+            _Group(
+                Stepper(self._bundle, batch_size=size, threads=self._threads),
+                streams,
+                _rows(streams.num_rows, first, size),
+            )
+            for first in range(0, streams.num_rows, size)
+        ]
         targets = streams.joined_targets()
         uniforms = force(targets, self._codec)
-        size = uniforms.shape[-1]
         for start in range(0, streams.num_steps, steps):
-            logits = np.empty((streams.num_rows, steps, size), np.float32)
-            for place, step in enumerate(range(start, start + steps)):
-                columns = streams.at(step)
-                for rows, stepper in groups:
-                    stepper.reset(streams.is_resetting[rows, step])
-                    answer = stepper.step(
-                        {name: column[rows] for name, column in columns.items()},
-                        uniforms=uniforms[rows, step],
-                        temperature=FORCING_TEMPERATURE,
-                    )
-                    _check_forced(answer.buckets, targets[rows, step])
-                    logits[rows, place] = answer.logits
-            yield Stretch(logits, _join_states([stepper.state for _, stepper in groups]))
-
-    def _steppers(self, rows: int) -> list[tuple[slice, Stepper]]:
-        """Which rows each stepper plays: all, or as many as the graph's batch is fixed to."""
-        size = self._bundle.config.batch_size or rows
-        if rows % size:
-            raise ValueError(f"parity: want a multiple of {size} rows. Received: {rows}")
-        return [
-            (
-                slice(first, first + size),
-                Stepper(self._bundle, batch_size=size, threads=self._threads),
+            logits = [
+                group.play(range(start, start + steps), uniforms=uniforms, targets=targets)
+                for group in groups
+            ]
+            state = {
+                name: np.concatenate([group.stepper.state[name] for group in groups])
+                for name in groups[0].stepper.state
+            }
+            # Rows of a fixed batch that are too many repeat the last.
+            count = streams.num_rows
+            yield Stretch(
+                np.concatenate(logits)[:count], {n: part[:count] for n, part in state.items()}
             )
-            for first in range(0, rows, size)
-        ]
+
+
+class _Group(NamedTuple):
+    """Rows of the streams that one stepper plays."""
+
+    stepper: Stepper
+    streams: Streams
+    rows: slice | np.ndarray
+
+    def play(self, steps: range, *, uniforms: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Logits float32 `[rows, steps, logits]`, teacher-forced."""
+        rows = self.rows
+        logits = np.empty((self.stepper.batch_size, len(steps), uniforms.shape[-1]), np.float32)
+        for place, step in enumerate(steps):
+            self.stepper.reset(self.streams.is_resetting[rows, step])
+            columns = {name: column[rows] for name, column in self.streams.at(step).items()}
+            answer = self.stepper.step(
+                columns, uniforms=uniforms[rows, step], temperature=FORCING_TEMPERATURE
+            )
+            _check_forced(answer.buckets, targets[rows, step])
+            logits[:, place] = answer.logits
+        return logits
+
+
+def _rows(num_rows: int, first: int, size: int) -> slice | np.ndarray:
+    """`size` rows from `first` on; the last is repeated where there are fewer."""
+    if first + size <= num_rows:
+        return slice(first, first + size)
+    return np.minimum(np.arange(first, first + size), num_rows - 1)
 
 
 def force(targets: np.ndarray, codec: ControllerCodec) -> np.ndarray:
@@ -164,7 +188,3 @@ def _check_forced(chosen: np.ndarray, wanted: np.ndarray) -> None:
 
 def _cut(arrays: Mapping[str, np.ndarray], span: slice) -> dict[str, Any]:
     return {name: tf.constant(array[:, span]) for name, array in arrays.items()}
-
-
-def _join_states(states: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([state[name] for state in states]) for name in states[0]}

@@ -12,13 +12,15 @@ Only numpy and ONNX Runtime are needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 
 from exphil_tf.features.schema import SCHEMA
+
+if TYPE_CHECKING:
+    from exphil_tf.inference.bundle import Bundle
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -27,24 +29,6 @@ _DTYPES: dict[str, Any] = {
     "tensor(bool)": np.bool_,
 }
 _STATE, _NEW = "state.", "new."
-
-
-class Bundle(Protocol):
-    """What a stepper needs of a bundle."""
-
-    @property
-    def folder(self) -> Path:
-        """Where it lies."""
-        ...
-
-    @property
-    def config(self) -> Any:
-        """Has `columns`: where `numbers` and `ids` hold each schema column."""
-        ...
-
-    def session(self, *, threads: int = 1, batch_size: int | None = None) -> ort.InferenceSession:
-        """Opens the graph (`exphil_tf.inference.session`)."""
-        ...
 
 
 class Answer(NamedTuple):
@@ -66,12 +50,23 @@ class Stepper:
       batch_size: rows; what a bundle with a fixed batch was exported for.
       threads: that one call may use.
       seed: decides the drawn actions.
+      session: of the bundle's graph, opened with other options; None opens one.
 
-    Raises: ValueError: if the graph's batch is another.
+    Raises: ValueError: if the graph's batch is another, or it reads windows and not frames.
     """
 
-    def __init__(self, bundle: Bundle, *, batch_size: int = 1, threads: int = 1, seed: int = 0):
-        session = bundle.session(threads=threads, batch_size=batch_size)
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        batch_size: int = 1,
+        threads: int = 1,
+        seed: int = 0,
+        session: ort.InferenceSession | None = None,
+    ):
+        if bundle.config.form != "step":
+            raise ValueError(f"stepper: want the form step. Received: {bundle.config.form}")
+        session = session or bundle.session(threads=threads, batch_size=batch_size)
         self.batch_size = batch_size
         self._session = session
         self._rng = np.random.default_rng(seed)

@@ -77,12 +77,12 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
     return model.SerializeToString()
 
 
-def bundle(model: bytes | None = None):
+def bundle(model: bytes | None = None, *, form: str = "step"):
     """As far as a stepper looks."""
     graph = hand_made() if model is None else model
     return SimpleNamespace(
         folder=Path(),
-        config=SimpleNamespace(columns=COLUMNS),
+        config=SimpleNamespace(columns=COLUMNS, form=form),
         session=lambda *, threads=1, batch_size=None: open_session(
             graph, threads=threads, batch_size=batch_size
         ),
@@ -248,6 +248,11 @@ def test_a_graph_of_another_batch_is_refused():
         Stepper(bundle(hand_made(batch=4)), batch_size=2)
     answer = Stepper(bundle(hand_made(batch=4)), batch_size=4).step(frame(4), temperature=0.0)
     assert answer.logits.shape == (4, LOGITS)
+
+
+def test_a_graph_of_windows_is_refused():
+    with pytest.raises(ValueError, match="want the form step. Received: window"):
+        Stepper(bundle(form="window"))
 
 
 def test_sessions_take_what_they_are_told():

@@ -1,0 +1,51 @@
+"""Tiny policies and their exported forms, held in memory."""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from exphil_tf.checkpoints.policy import PolicyInfo
+from exphil_tf.deploy.lowering import Precision, lower_policy
+from exphil_tf.deploy.publishing import assemble
+from exphil_tf.inference.bundle import Bundle
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy import Policy
+
+
+def make_policy(
+    backbone: str = "mamba", *, layers: int = 1, head: str = "autoregressive", seed: int = 0
+) -> Policy:
+    """A policy of some thousand weights whose logits are a few units apart."""
+    config = PolicyConfig(
+        EmbeddingConfig(action_dim=4, character_dim=2),
+        BackboneConfig(
+            backbone=backbone, hidden=(16,), num_layers=layers, state_size=4, num_heads=2
+        ),
+        HeadConfig(head=head, head_hidden=8),
+    )
+    policy = Policy(config, seed=seed)
+    rng = np.random.default_rng(seed)
+    policy.head.output_bias.assign(rng.normal(0, 1.0, policy.head.output_bias.shape))
+    return policy
+
+
+def export(
+    policy: Policy,
+    precision: Precision = "float32",
+    *,
+    activations: Literal["dynamic", "static"] = "static",
+    batch_size: int | None = None,
+    folder: Path = Path("bundle"),
+) -> Bundle:
+    """The bundle that the export command would publish in `folder`."""
+    return assemble(
+        folder,
+        lower_policy(policy, precision, activations=activations, batch_size=batch_size),
+        policy=policy,
+        info=PolicyInfo(policy.config),
+        precision=precision,
+        activations="float" if precision == "float32" else activations,
+        batch_size=batch_size,
+        provenance={},
+    )
