@@ -13,6 +13,7 @@ import json
 import logging
 import secrets
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from exphil_tf.errors import (
     UserError,
     run,
 )
+from exphil_tf.options import options
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import (
     MANIFEST,
@@ -126,10 +128,35 @@ def find_run(
         prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
     target = run_folder.find_target(config.run, prefix=prefix)
     if target.saved_yaml is not None:
-        config = parse(["--config", str(target.saved_yaml), *argv])
+        config, foreign = _with_saved(
+            target.saved_yaml, config, lambda words: parse([*words, *argv])
+        )
+        if foreign:
+            raise UserError(
+                f"--resume: {target.run_dir} was started by another command or release (options: "
+                f"{', '.join(foreign)})",
+                f"Go on with it by the one that its {run_folder.CONFIG_JSON} names.",
+                exit_code=EXIT_INCOMPATIBLE,
+            )
     elif config.fine_tune.init_from is not None:
         config = _inherited(config, argv, parse)
     return config, target
+
+
+def _with_saved(
+    saved: Path, config: Config, parse: Callable[[Sequence[str]], Config]
+) -> tuple[Config, list[str]]:
+    """The options of a run under those of the arguments, and names that this command doesn't know.
+
+    Args:
+      saved: the run's `config.yaml`.
+      config: of the command.
+      parse: makes a configuration of words before the command's arguments.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / saved.name
+        foreign = run_folder.save_options_of(saved, path, known=options(type(config)))
+        return parse(["--config", str(path)]), foreign
 
 
 OWN_RUN = ("epochs", "max_steps", "seed", "name", "run_dir", *run_folder.RUN_CONTROL)
@@ -148,7 +175,7 @@ def _inherited(
     saved = bundle.parent / run_folder.CONFIG_YAML
     if not saved.is_file():
         return config  # a bundle alone: its network must be given, and is checked
-    base = parse(["--config", str(saved), *argv])
+    base, _ = _with_saved(saved, config, lambda words: parse([*words, *argv]))
     own = {name: getattr(config.run, name) for name in OWN_RUN}
     schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
     has_data = config.data.data is not None or config.data.replays

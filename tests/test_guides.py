@@ -7,9 +7,10 @@ import pytest
 
 from exphil_tf import errors
 from exphil_tf.config import KNOWN_OPTIONS, preset_names
+from exphil_tf.options import ALIASES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/guide.md", "CHANGELOG.md")
+PAGES = ("README.md", "docs/guide.md", "docs/distillation.md", "CHANGELOG.md")
 OTHERS_FLAGS = {"logdir", "require_hashes"} | {
     "runner", "dask_client_address", "project", "region", "temp_location",
 }  # fmt: skip
@@ -51,7 +52,7 @@ def test_make_targets_exist(page):
 
 def test_options_exist(page):
     known = set(KNOWN_OPTIONS.read_text().split()) | OTHERS_FLAGS
-    known |= {"config", "preset"}
+    known |= {"config", "preset", *ALIASES}
     for flag in re.findall(r"(?<![\w-])--([a-z][\w-]*)", page[1]):
         assert flag.replace("-", "_") in known, flag
 

@@ -14,7 +14,7 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,6 +161,22 @@ def save_options(run_dir: Path, text: str) -> None:
     values = {k: v for k, v in yaml.safe_load(text).items() if k not in control}
     dumped = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
     atomic.write_bytes(run_dir / CONFIG_YAML, dumped.encode())
+
+
+def save_options_of(saved: Path, path: Path, *, known: Collection[str]) -> list[str]:
+    """Copies a run's options for a command that may know fewer, such as those of a distilled run.
+
+    Args:
+      saved: its `config.yaml`.
+      path: of the copy, which has only known options.
+      known: names of options.
+
+    Returns: the names that were left out.
+    """
+    values = yaml.safe_load(saved.read_text(encoding="utf-8"))
+    kept = {name: value for name, value in values.items() if name.replace("-", "_") in known}
+    path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return [name for name in values if name not in kept]
 
 
 def check_same(
