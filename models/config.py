@@ -183,7 +183,7 @@ class QuantizationConfig:
 
     qat: bool = False
     """Quantization-aware: kernels on int8 grids per channel, inputs of products on uint8 grids."""
-    quantize_embeddings: bool = False
+    quantize_embeddings: bool = True
     """With qat: learned tables (actions, characters, item types) on int8 grids too."""
 
 

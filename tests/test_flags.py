@@ -328,7 +328,7 @@ TABLE: dict[str, Row] = {
     "with_prev_action": row(shapes, "--no-with-prev-action", MLP),
     "with_stage_state": row(shapes, "--no-with-stage-state", MLP),
     "qat": row(shapes, "--qat", MLP),
-    "quantize_embeddings": row(network, "--quantize-embeddings", (*MLP, "--qat")),
+    "quantize_embeddings": row(network, "--no-quantize-embeddings", (*MLP, "--qat")),
     "init_from": row(prepared, "--init-from runs/other", SEEDED),
     "calibration_batches": row(prepared, "--calibration-batches 3", (*SEEDED, "--qat")),
     "freeze_ranges": row(prepared, "--freeze-ranges 0.25", (*SEEDED, "--qat")),

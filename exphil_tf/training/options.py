@@ -187,8 +187,8 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
     tuning, qat = config.fine_tune, config.quantization.qat
     return [
         (
-            not qat and config.quantization.quantize_embeddings,
-            "quantize_embeddings has no effect without --qat",
+            not qat and not config.quantization.quantize_embeddings,
+            "no-quantize-embeddings has no effect without --qat",
         ),
         (
             not qat and tuning != FineTuneConfig(init_from=tuning.init_from),

@@ -117,12 +117,15 @@ class MambaBlock(TemporalLayer):
 
     def step_frame(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
         """As `step`, of `[batch, 1, width]`."""
-        history, hidden = (part * keep_mask(is_resetting, part) for part in state)
+        history, hidden = state
+        history = history * keep_mask(is_resetting, history)
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
         history = ops.concatenate([history, ops.cast(u, "float32")], axis=1)
         mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1, keepdims=True)
         u = ops.silu(ops.cast(mixed, u.dtype) + ops.cast(self.conv_bias, u.dtype))
-        y, hidden = selective_scan_step(ops.cast(u, "float32"), self._selection(u), hidden)
+        y, hidden = selective_scan_step(
+            ops.cast(u, "float32"), self._selection(u), hidden, is_resetting=is_resetting
+        )
         return self._output(x, y, z), (history[:, 1:], hidden)
 
     def unroll(

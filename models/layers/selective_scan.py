@@ -21,6 +21,8 @@ from models.layers.time_scan import time_scan
 
 Tensor = Any
 CHUNK_FRAMES = 20
+ENDLESS = 1e9
+"""A delta after which nothing is left of a state: exp(ENDLESS * a) is 0 for any a below -1e-7."""
 
 
 class Selection(NamedTuple):
@@ -38,18 +40,23 @@ class Selection(NamedTuple):
     """`[channels]`, the skip."""
 
 
-def selective_scan_step(x: Tensor, selection: Selection, state: Tensor) -> tuple[Tensor, Tensor]:
-    """One frame of `selective_scan`; resets are the caller's (pass a zeroed state).
+def selective_scan_step(
+    x: Tensor, selection: Selection, state: Tensor, *, is_resetting: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One frame of `selective_scan`.
 
     Args:
       x: float32 `[batch, 1, channels]`.
       selection: its parameters, with a time axis of 1.
       state: float32 `[batch, states, channels]`.
+      is_resetting: bool `[batch]`; True zeroes the state before the frame.
 
     Returns: y `[batch, 1, channels]` and the new state.
     """
     delta, a, b, c, d = selection
-    state = ops.exp(delta * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
+    # An endless time step forgets everything: cheaper than a product with the whole state.
+    reset = ops.reshape(ops.cast(is_resetting, "float32"), (-1, 1, 1)) * ENDLESS
+    state = ops.exp((delta + reset) * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
     return ops.matmul(c, state) + d * x, state
 
 

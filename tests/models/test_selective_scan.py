@@ -163,9 +163,21 @@ def test_step_equals_one_frame_of_the_scan():
     y, h = scan(v)
     f = {name: tf.constant(v[name], tf.float32) for name in NAMES}
     one = Selection(f["delta"], f["a"], f["b"], f["c"], f["d"])
-    y_step, h_step = selective_scan_step(f["x"][:, :1], one, f["state"])
+    no = tf.constant([False] * f["x"].shape[0])
+    y_step, h_step = selective_scan_step(f["x"], one, f["state"], is_resetting=no)
     np.testing.assert_allclose(y, y_step, atol=1e-6)
     np.testing.assert_allclose(h, h_step, atol=1e-6)
+
+
+def test_a_step_that_resets_forgets_all():
+    v = case(time=1)
+    f = {name: tf.constant(v[name], tf.float32) for name in NAMES}
+    one = Selection(f["delta"], f["a"], f["b"], f["c"], f["d"])
+    yes = tf.constant([True] * f["x"].shape[0])
+    states = (f["state"], 0 * f["state"])
+    got, fresh = (selective_scan_step(f["x"], one, h, is_resetting=yes) for h in states)
+    for one_, other in zip(got, fresh, strict=True):
+        np.testing.assert_array_equal(one_, other)
 
 
 def test_shapes_must_agree():
