@@ -34,6 +34,7 @@ _WIDTH = 132
 """Columns of tables that go to a file."""
 _SAMPLE_GAMES = 4
 _SAMPLE_SECONDS = 30
+_SPLIT = "validation"
 _COLD_SHARE = 10
 """Calls with empty caches are so many times fewer: emptying takes longer than a frame."""
 
@@ -134,10 +135,10 @@ def measure(
         profiles: dict[str, Profile] = {}
         if config.profile:
             status.update("profiling")
-            frames = latency.frames_of(views, 1)
+            frames, price = latency.frames_of(views, 1), op_profile.node_price()
             for name, bundle in bundles.items():
                 if bundle.config.batch_size in (None, 1):
-                    profiles[name] = op_profile.profile(bundle, frames)
+                    profiles[name] = op_profile.profile(bundle, frames, price=price)
     return LatencyReport(
         machine=described,
         load=(before, machine.load_average()),
@@ -180,7 +181,7 @@ def _views(data: Path | None) -> list[View]:
         )
         return list(streams.game_views(samples.make_games(settings)))
     try:
-        return list(streams.dataset_views(data))
+        return list(streams.dataset_views(data, _SPLIT))
     except FileNotFoundError:
         raise UserError(
             f"{data}: no such folder",

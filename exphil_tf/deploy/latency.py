@@ -10,9 +10,10 @@ Each is written just before its call into the arrays that are passed, as an agen
 `is_cold` reads more memory than the caches hold before that, as 16 ms of an emulator would.
 """
 
+import contextlib
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -214,14 +215,13 @@ def time_calls(
     return Calls(wall / 1e3, cpu / 1e3)
 
 
-class _without_collection:
-    """Python's garbage collector paused: timing makes garbage, and play collects between frames."""
-
-    def __enter__(self) -> None:
-        gc.collect()
-        gc.disable()
-
-    def __exit__(self, *error: object) -> None:
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Python's garbage collector paused, as an agent that cares collects between frames."""
+    gc.disable()
+    try:
+        yield
+    finally:
         gc.enable()
 
 

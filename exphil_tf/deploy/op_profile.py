@@ -25,6 +25,8 @@ from exphil_tf.inference.stepper import Stepper
 
 _KERNEL = "_kernel_time"
 _CHAIN, _CHAIN_WIDTH = 100, 32
+CALLS = 300
+"""Frames of a profile; ONNX Runtime writes 100 kB for each."""
 
 
 @dataclass(frozen=True)
@@ -66,36 +68,34 @@ class Profile:
 
 
 def profile(
-    bundle: Bundle, frames: Sequence[Mapping[str, np.ndarray]], *, calls: int = 1000
+    bundle: Bundle, frames: Sequence[Mapping[str, np.ndarray]], *, price: NodePrice
 ) -> Profile:
-    """Plays some frames with the profiler on.
+    """Plays `CALLS` frames with the profiler on.
 
     Args:
       bundle: an opened bundle.
-      frames: of one batch size, played over again if there are fewer than `calls`.
-      calls: frames to play.
+      frames: of one batch size, played over again if there are fewer.
+      price: from `node_price`.
     """
     batch_size = len(frames[0]["frame"])
     with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
-        price = node_price(Path(folder), calls=calls)
         session = bundle.session(batch_size=batch_size, profile=Path(folder) / "ops")
         stepper = Stepper(bundle, batch_size=batch_size, session=session)
-        for index in range(calls):
+        for index in range(CALLS):
             stepper.step(frames[index % len(frames)])
         events = _events(session)
-    return Profile(summarise(events, calls=calls, price=price), price.plain)
+    return Profile(summarise(events, calls=CALLS, price=price), price.plain)
 
 
-def node_price(folder: Path, *, calls: int = 1000) -> NodePrice:
-    """Measures a chain of additions; `folder` holds the profile."""
-    values = {"x": np.zeros((1, _CHAIN_WIDTH), np.float32)}
-    lengths = (_CHAIN, 2 * _CHAIN)
-    took = [_call_us(open_session(_chain(length)), values, calls) for length in lengths]
-    session = open_session(_chain(_CHAIN), profile=folder / "chain")
-    _call_us(session, values, calls)
-    noted = list(_durations(_events(session)).values())
+def node_price() -> NodePrice:
+    """Measures a chain of additions, with and without profiler."""
+    short, long = (_call_us(open_session(_chain(length))) for length in (_CHAIN, 2 * _CHAIN))
+    with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
+        session = open_session(_chain(_CHAIN), profile=Path(folder) / "chain")
+        _call_us(session)
+        noted = _durations(_events(session)).values()
     return NodePrice(
-        plain=max(0.0, (took[1] - took[0]) / _CHAIN),
+        plain=max(0.0, (long - short) / _CHAIN),
         profiled=float(np.median([_middle_mean(found) for found in noted])),
     )
 
@@ -144,10 +144,11 @@ def _events(session: ort.InferenceSession) -> list[dict[str, Any]]:
     return json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
 
 
-def _call_us(session: ort.InferenceSession, values: dict[str, np.ndarray], calls: int) -> float:
+def _call_us(session: ort.InferenceSession) -> float:
     """Median microseconds of a call."""
-    took, clock = np.empty(calls), time.perf_counter_ns
-    for index in range(calls):
+    values = {"x": np.zeros((1, _CHAIN_WIDTH), np.float32)}
+    took, clock = np.empty(CALLS), time.perf_counter_ns
+    for index in range(CALLS):
         began = clock()
         session.run(None, values)
         took[index] = clock() - began
