@@ -33,4 +33,4 @@ def show(console: Console, checks: Iterable[Check]) -> None:
     for check in checks:
         mark = "+" if check.is_met else "!"
         figures = f"{check.limit:.4g}: {check.value:.4g}"
-        console.print(f" {mark} {check.form}: {check.what} {figures}", markup=False)
+        console.print(f" {mark} {check.form}: {check.what} {figures}", markup=False, soft_wrap=True)

@@ -10,8 +10,9 @@ from rich.table import Table
 
 from exphil_tf.deploy import check
 from exphil_tf.deploy.check import Check
-from exphil_tf.evaluation.results import HEAD_TITLES
+from exphil_tf.features.controller import COMPONENTS
 
+_HEADS = {name: name.replace("_", " ") for name in COMPONENTS}
 FORMAT = 1
 """Raised when a figure of `parity.json` changes its name or meaning."""
 
@@ -77,16 +78,18 @@ class ParityReport:
 
 
 def show(console: Console, report: ParityReport) -> None:
-    """Prints the tables and what was asked for."""
+    """Prints the tables, which fit 80 columns, and what was asked for."""
     console.print(f"{report.frames:,} frames of whole games, teacher-forced", markup=False)
-    console.print(_nll_table(report), "", _agreement_table(report), "", sep="\n")
+    console.print(_nll_table(report), "", _agreement_table(report), sep="\n")
+    pairs = [f"{name} as {form.reference}" for name, form in report.forms.items() if form.reference]
+    console.print(f"({'; '.join(pairs)})", "", sep="\n", markup=False)
     if report.drift:
         console.print(_drift_table(report), "", sep="\n")
     check.show(console, report.checks)
 
 
 def _empty(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column(columns[0], no_wrap=True)
     for name in columns[1:]:
         table.add_column(name, justify="right", no_wrap=True)
@@ -94,39 +97,31 @@ def _empty(*columns: str) -> Table:
 
 
 def _nll_table(report: ParityReport) -> Table:
-    """Nats per frame by head; in brackets what the whole action loses against the baseline."""
-    table = _empty("nats per frame", *HEAD_TITLES.values(), "Whole action", "loss %")
+    """Nats per frame by head, and what the whole action loses against the baseline."""
+    table = _empty("nats per frame", *_HEADS.values(), "whole", "loss %")
     for name, form in report.forms.items():
-        nll = [f"{form.heads[head].nll:.4f}" for head in HEAD_TITLES]
+        nll = [f"{form.heads[head].nll:.4f}" for head in _HEADS]
         table.add_row(name, *nll, f"{form.nll:.4f}", f"{100 * form.relative_nll:+.2f}")
     return table
 
 
 def _agreement_table(report: ParityReport) -> Table:
-    """Likeliest actions and differences, against each form's reference."""
-    table = _empty("same choice %", "as", *HEAD_TITLES.values(), "max |Δlogit|", "mean")
+    """Likeliest actions and the largest difference of a logit, against each form's reference."""
+    table = _empty("same choice, %", *_HEADS.values(), "|Δlogit|")
     for name, form in report.forms.items():
-        if not form.reference:
-            continue
-        shares = [f"{100 * (form.heads[head].agreement or 0.0):.2f}" for head in HEAD_TITLES]
-        table.add_row(
-            name,
-            form.reference,
-            *shares,
-            f"{form.max_logit_difference:.1e}",
-            f"{form.mean_logit_difference:.1e}",
-        )
+        if form.reference:
+            shares = [f"{100 * (form.heads[head].agreement or 0.0):.2f}" for head in _HEADS]
+            table.add_row(name, *shares, f"{form.max_logit_difference:.1e}")
     return table
 
 
 def _drift_table(report: ParityReport) -> Table:
-    """The memory along the long stream: after a tenth of it, half and all."""
-    any_drift = next(iter(report.drift.values()))
-    places = sorted({len(any_drift.frames) // 10, len(any_drift.frames) // 2} - {0})
-    looks = [*(place - 1 for place in places), len(any_drift.frames) - 1]
-    names = [f"|Δmemory| at {any_drift.frames[look]:,}" for look in looks]
-    table = _empty("one long stream", *names, "max |logit|, 1st half", "2nd half")
-    half = len(any_drift.frames) // 2 or 1
+    """The memory along the long stream: after a tenth of it, half and all; logits by half."""
+    frames = next(iter(report.drift.values())).frames
+    looks = sorted({max(len(frames) // part, 1) - 1 for part in (10, 2, 1)})
+    names = [f"{frames[look]:,}" for look in looks]
+    table = _empty("|Δmemory| after frame", *names, "max |logit|, 1st half", "2nd")
+    half = max(len(frames) // 2, 1)
     for name, drift in report.drift.items():
         found = drift.differences
         differences = [f"{found[look]:.1e}" if found else "" for look in looks]
