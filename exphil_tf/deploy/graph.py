@@ -24,7 +24,10 @@ _SCOPE = re.compile(r"^.*PartitionedCall(_\d+)?/|__\d+(?=$|[:.])|:\d+(?=$|\.)|\.
 
 
 class Graph:
-    """A model taken apart. `to_model` puts it together again, constants nobody reads left out."""
+    """A copy of a model, taken apart.
+
+    `to_model` puts it together again and leaves out what no output depends on.
+    """
 
     def __init__(self, model: onnx.ModelProto):
         graph = model.graph
@@ -39,7 +42,9 @@ class Graph:
             elif any(a.HasField("g") or a.graphs for a in node.attribute):
                 raise ValueError(f"graph: want no nested graphs. Received: {node.op_type}")
             else:
-                self.nodes.append(node)
+                copy = NodeProto()
+                copy.CopyFrom(node)
+                self.nodes.append(copy)
         self.value_info = {v.name: v for v in graph.value_info}
         self.opsets = {o.domain: o.version for o in model.opset_import}
         self._index: tuple[dict[str, NodeProto], dict[str, list[NodeProto]]] | None = None

@@ -195,6 +195,28 @@ def fuse_layer_norm(graph: Graph, node: NodeProto) -> bool:
     return True
 
 
+def fuse_centred_norm(graph: Graph, node: NodeProto) -> bool:
+    """A root-mean-square norm of x less its mean is a layer norm."""
+    centre = _made_by(graph, node.input[0], "Sub") if node.op_type == "RMSNormalization" else None
+    mean = _made_by(graph, centre.input[1], "ReduceMean") if centre is not None else None
+    if centre is None or mean is None or mean.input[0] != centre.input[0]:
+        return False
+    gain = graph.constant(node.input[1])
+    if gain is None or not _last_axis(graph, mean):
+        return False
+    bias = graph.add_constant(np.zeros_like(gain), "norm_row")
+    norm = helper.make_node(
+        "LayerNormalization",
+        [centre.input[0], node.input[1], bias],
+        node.output,
+        axis=-1,
+        epsilon=attribute(node, "epsilon"),
+    )
+    graph.replace([node], [norm])
+    graph.sweep()
+    return True
+
+
 def _affine_tail(
     graph: Graph, *, x: str, mean: str, factor: str
 ) -> tuple[NodeProto, np.ndarray | None] | None:
@@ -264,6 +286,7 @@ _RULES = {
     "silu": fuse_silu,
     "rms_norm": fuse_rms_norm,
     "layer_norm": fuse_layer_norm,
+    "centred_norm": fuse_centred_norm,
     "skip_norm": fuse_skip_norm,
     "softplus": spread_softplus,
     "row_sum": sum_by_product,
@@ -299,7 +322,8 @@ def _row(graph: Graph, value: np.ndarray | None, *, like: str, fill: float) -> s
     width = shape[-1] if shape else None
     if not isinstance(width, int) or not width:
         return None
-    vector = np.full(width, fill, np.float32) if value is None else value.reshape(-1)
+    vector = np.array([fill]) if value is None else value.reshape(-1)
+    vector = np.full(width, vector[0]) if vector.size == 1 else vector
     if vector.size != width:
         return None
     return graph.add_constant(vector.astype(np.float32), "norm_row")

@@ -7,7 +7,9 @@ rounding). ONNX Runtime would multiply those in float. Here the grid is found ag
 stored as 8 bits, and the product becomes one operator:
 
 - *static*: QuantizeLinear with the trained range, MatMulIntegerToFloat (u8 × s8, int32 sums). What
-  Keras' fake-quantized product rounds to, row by row; the form to hold parity against.
+  Keras' fake-quantized product rounds to, row by row; the form to hold parity against. (Halfway
+  between two steps TensorFlow rounds up and ONNX to even. A range of round numbers makes round
+  activations such ties: with ±10, ±2 is 25.5 steps. Ranges should be no round numbers.)
 - *dynamic*: MatMulNBits (8 bits, accuracy level 4) on the float activation. The kernel quantizes
   each row in blocks of the input, by what is there, to int8. Trained ranges go unused. Weights are
   the trained ones exactly, the activation's rounding is finer than the trained one, and it saves a
@@ -136,7 +138,10 @@ def lower(graph: Graph, activations: Activations) -> int:
         graph.replace([node] if last is node else [node, last], [fused])
         count += 1
     graph.opsets[CONTRIB] = 1
-    _fold_relu(graph)
+    graph.sweep()
+    for node in list(graph.nodes):
+        if node.op_type == "QuantizeLinear":
+            _fold_relu(graph, node)
     graph.sweep()
     return count
 
@@ -217,11 +222,9 @@ def block_size(inner: int) -> int:
     return fitting[0] if fitting else _BLOCKS[-1]
 
 
-def _fold_relu(graph: Graph) -> None:
+def _fold_relu(graph: Graph, node: NodeProto) -> None:
     """A Relu before a QuantizeLinear whose 0 is its lowest number does nothing."""
-    for node in list(graph.nodes):
-        relu = graph.producer(node.input[0]) if node.op_type == "QuantizeLinear" else None
-        zero = graph.constant(node.input[2]) if relu is not None else None
-        if relu is not None and relu.op_type == "Relu" and zero is not None and not zero.any():
-            node.input[0] = relu.input[0]
-            graph.touch()
+    relu, zero = graph.producer(node.input[0]), graph.constant(node.input[2])
+    if relu is not None and relu.op_type == "Relu" and zero is not None and not zero.any():
+        node.input[0] = relu.input[0]
+        graph.touch()

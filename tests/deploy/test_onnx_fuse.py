@@ -116,6 +116,23 @@ def test_layer_norm_as_keras_writes_it(has_gain, has_bias):
     check(model, {"LayerNormalization": 1}, x=X)
 
 
+@pytest.mark.parametrize("factor", ["r", "scaled"])
+def test_layer_norm_without_weights_as_attention_writes_it(factor):
+    model = make(
+        [
+            node("ReduceMean", "x last", "mean", keepdims=1),
+            node("Sub", "x mean", "centred"),
+            *inverse("centred"),
+            *([node("Mul", "half r", "scaled")] if factor == "scaled" else []),
+            node("Mul", f"centred {factor}", "y"),
+        ],
+        inputs={"x": SHAPE},
+        outputs={"y": SHAPE},
+        constants=NUMBERS | {"half": np.float32(0.5)},
+    )
+    check(model, {"LayerNormalization": 1}, x=X)
+
+
 @pytest.mark.parametrize("sum_is_read", [False, True])
 @pytest.mark.parametrize("shape", [SHAPE, ["batch", 8]])
 def test_norm_of_a_sum(sum_is_read, shape):

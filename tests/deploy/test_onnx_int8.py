@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -67,12 +68,41 @@ def test_static_product_equals_integer_arithmetic(inner, width, rank):
     bias = rng.normal(size=width).astype(np.float32)
     after = lowered(product(inner, width, bias=bias, rank=rank), "static")
     assert operators(after) == {"QuantizeLinear": 1, "MatMulIntegerToFloat": 1}
-    x = rng.normal(size=(4, inner) if rank == 2 else (4, 1, inner)).astype(np.float32) * 3
+    # Off the places halfway between two steps.
+    shape = (4, inner) if rank == 2 else (4, 1, inner)
+    steps_of_x = rng.integers(-150, 180, shape) + rng.uniform(-0.45, 0.45, shape)
+    x = (steps_of_x * SCALE).astype(np.float32)
     quantized = np.clip(np.rint(x / SCALE) + ZERO, 0, 255).astype(np.int32)
     _, steps, scale = on_grid(inner, width)
     total = (quantized - int(ZERO)) @ steps
     expected = total * (SCALE * scale).astype(np.float64) + bias
     np.testing.assert_allclose(run(after, x=x)[0], expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("ends", [(-10.03, 10.01), (-0.31, 0.97), (0.0, 2.53)])
+def test_static_product_rounds_as_tensorflow_does(ends):
+    """Over the whole range, its ends and beyond."""
+    low, high = ends
+    scale = np.float32((high - low) / 255)
+    model = make(
+        [
+            node("QuantizeLinear", "x scale zero", "q"),
+            node("DequantizeLinear", "q scale zero", "d"),
+            node("MatMul", "d w", "y"),
+        ],
+        inputs={"x": ["batch", 1]},
+        outputs={"y": ["batch", 1]},
+        constants={
+            "scale": scale,
+            "zero": np.uint8(np.rint(-low / scale)),
+            "w": np.ones((1, 1), np.float32),
+        },
+    )
+    x = np.concatenate([np.linspace(1.1 * low, 1.1 * high, 996), ends, [0]])
+    x = x.astype(np.float32)[:, None]
+    found = run(lowered(model, "static"), x=x)[0]
+    wanted = np.asarray(tf.quantization.fake_quant_with_min_max_vars(x, low, high))
+    np.testing.assert_allclose(found, wanted, atol=1e-3 * scale)
 
 
 def rounded_in_blocks(x, block):
