@@ -118,7 +118,7 @@ class Policy(keras.Model):
         prev_action: Columns | None,
         state: State,
         *,
-        is_resetting: Tensor,
+        is_resetting: Tensor | None,
         uniforms: Tensor,
         temperature: Tensor,
     ) -> PolicyStep:
@@ -128,7 +128,8 @@ class Policy(keras.Model):
           columns: schema columns from the own perspective, `[batch, …]` (see `FrameEmbedding`).
           prev_action: decoded controller of the frame before, `[batch, …]`; None if not embedded.
           state: the trunk's state.
-          is_resetting: bool `[batch]`, True on a game's first frame.
+          is_resetting: bool `[batch]`, True on a game's first frame; None if the caller gives rows
+            that start a game their initial state.
           uniforms: float32 `[batch, num_uniforms]` in [0, 1).
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
@@ -146,7 +147,7 @@ class Policy(keras.Model):
         controller: Tensor | None,
         state: State,
         *,
-        is_resetting: Tensor,
+        is_resetting: Tensor | None,
         uniforms: Tensor,
         temperature: Tensor,
     ) -> JoinedStep:

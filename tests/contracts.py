@@ -124,6 +124,18 @@ def reset_forgets(make: Make) -> None:
         assert np.abs(y[:, 4:] - without[:, 4:]).max() > 1e-3
 
 
+def a_reset_is_the_initial_state(make: Make) -> None:
+    """Whoever hands in initial states need not say where games start."""
+    layer = make(0)
+    frames = [tf.constant(x) for x in np.moveaxis(inputs()[0], 1, 0)[:3]]
+    no, yes = (tf.constant([value] * BATCH) for value in (False, True))
+    _, state = layer.step(frames[0], layer.initial_state(BATCH), None)
+    told, after = layer.step(frames[1], state, yes)
+    given, after_given = layer.step(frames[1], layer.initial_state(BATCH), None)
+    assert_close(told, given)
+    assert_close(layer.step(frames[2], after, no)[0], layer.step(frames[2], after_given, None)[0])
+
+
 def compiles(make: Make) -> None:
     """XLA gives the eager results, outputs and gradients."""
     layer = make(0)
@@ -188,6 +200,7 @@ TEMPORAL_CHECKS = (
     rows_are_independent,
     is_causal,
     reset_forgets,
+    a_reset_is_the_initial_state,
     compiles,
     symbolic_shape_matches,
 )

@@ -107,10 +107,11 @@ class SlidingWindowBackbone(Backbone):
         rings = tuple(block.attention.initial_cache(batch_size) for block in self.blocks)
         return ops.zeros((batch_size,), "int32"), rings
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         clock, rings = state
-        clock = ops.where(is_resetting, 0, clock)
+        if is_resetting is not None:
+            clock = ops.where(is_resetting, 0, clock)
         window = step_window(clock, self.config.window_size)
         x, after = self.stem(x), []
         for block, ring in zip(self.blocks, rings, strict=True):

@@ -46,7 +46,7 @@ class MambaBackbone(Backbone):
         """Returns zeros per block."""
         return tuple(block.initial_state(batch_size) for block in self.blocks)
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         # One frame as a sequence of one: convolution and scan broadcast without a reshape each.
         x, after = self.stem(x)[:, None], []

@@ -47,7 +47,7 @@ class MLPBackbone(Backbone):
         del batch_size
         return ()
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         del is_resetting
         return self._forward(x, training=False), state

@@ -44,7 +44,7 @@ class LSTMBackbone(Backbone):
         """Returns zeros per layer."""
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         x, after = self.norm(x), []
         for cell, part in zip(self.cells, state, strict=True):

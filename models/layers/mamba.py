@@ -14,7 +14,7 @@ from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
-from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
+from models.layers.temporal import State, TemporalLayer, Tensor, kept
 
 DELTA_MIN = 1e-3
 DELTA_MAX = 0.1
@@ -110,15 +110,17 @@ class MambaBlock(TemporalLayer):
             ops.zeros((batch_size, self.state_size, self.inner), "float32"),
         )
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         y, state = self.step_frame(x[:, None], state, is_resetting)
         return y[:, 0], state
 
-    def step_frame(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step_frame(
+        self, x: Tensor, state: State, is_resetting: Tensor | None
+    ) -> tuple[Tensor, State]:
         """As `step`, of `[batch, 1, width]`."""
         history, hidden = state
-        history = history * keep_mask(is_resetting, history)
+        history = kept(history, is_resetting)
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
         history = ops.concatenate([history, ops.cast(u, "float32")], axis=1)
         mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1, keepdims=True)

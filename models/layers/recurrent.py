@@ -15,7 +15,7 @@ from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.quantized import quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
-from models.layers.temporal import State, TemporalLayer, Tensor, keep_mask
+from models.layers.temporal import State, TemporalLayer, Tensor, kept
 from models.layers.time_scan import time_scan
 
 
@@ -66,9 +66,9 @@ class LSTMLayer(TemporalLayer):
         shape = (batch_size, self.width)
         return ops.zeros(shape, "float32"), ops.zeros(shape, "float32")
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
-        h, c = (part * keep_mask(is_resetting, part) for part in state)
+        h, c = (kept(part, is_resetting) for part in state)
         projected = ops.cast(self.input_proj(x), "float32")
         h, c, _ = _lstm_cell(projected, self._rounded(h), c, kernel=self._kernel())
         return self.norm(h), (h, c)

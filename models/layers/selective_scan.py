@@ -41,7 +41,7 @@ class Selection(NamedTuple):
 
 
 def selective_scan_step(
-    x: Tensor, selection: Selection, state: Tensor, *, is_resetting: Tensor
+    x: Tensor, selection: Selection, state: Tensor, *, is_resetting: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """One frame of `selective_scan`.
 
@@ -49,14 +49,17 @@ def selective_scan_step(
       x: float32 `[batch, 1, channels]`.
       selection: its parameters, with a time axis of 1.
       state: float32 `[batch, states, channels]`.
-      is_resetting: bool `[batch]`; True zeroes the state before the frame.
+      is_resetting: bool `[batch]`; True zeroes the state before the frame. None resets nothing.
 
     Returns: y `[batch, 1, channels]` and the new state.
     """
     delta, a, b, c, d = selection
-    # An endless time step forgets everything: cheaper than a product with the whole state.
-    reset = ops.reshape(ops.cast(is_resetting, "float32"), (-1, 1, 1)) * ENDLESS
-    state = ops.exp((delta + reset) * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
+    decay_time = delta
+    if is_resetting is not None:
+        # An endless time step forgets everything: cheaper than a product with the whole state.
+        reset = ops.reshape(ops.cast(is_resetting, "float32"), (-1, 1, 1))
+        decay_time = delta + reset * ENDLESS
+    state = ops.exp(decay_time * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
     return ops.matmul(c, state) + d * x, state
 
 

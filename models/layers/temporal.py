@@ -27,13 +27,14 @@ class TemporalLayer(keras.layers.Layer):
         """Returns the state at the start of a game, for `batch_size` rows."""
         raise NotImplementedError
 
-    def step(self, x: Tensor, state: State, is_resetting: Tensor) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """Reads one frame, as in play (never with dropout).
 
         Args:
           x: `[batch, features]`.
           state: as `initial_state` or the last call returned it.
-          is_resetting: bool `[batch]`, True where this frame starts a game.
+          is_resetting: bool `[batch]`, True where this frame starts a game; None if it does in no
+            row, or where the caller gives such rows their initial state (as an export does).
 
         Returns: output `[batch, width]` and the new state.
         """
@@ -60,7 +61,9 @@ class TemporalLayer(keras.layers.Layer):
         return self.unroll(x, state, is_resetting, training=training)[0]
 
 
-def keep_mask(is_resetting: Tensor, like: Tensor) -> Tensor:
-    """Returns 0 where a row resets, else 1, shaped to multiply `like` (`[batch, …]`)."""
-    keep = 1.0 - ops.cast(is_resetting, like.dtype)
-    return ops.reshape(keep, (-1, *[1] * (len(like.shape) - 1)))
+def kept(x: Tensor, is_resetting: Tensor | None) -> Tensor:
+    """Returns `x [batch, …]`, zero in rows that reset (None: in none)."""
+    if is_resetting is None:
+        return x
+    keep = 1.0 - ops.cast(is_resetting, x.dtype)
+    return x * ops.reshape(keep, (-1, *[1] * (len(x.shape) - 1)))
