@@ -122,6 +122,7 @@ class _Sums:
         self._metrics = Accumulator(codec.sizes)
         self._frames = 0
         self._agreed = dict.fromkeys(COMPONENTS, 0)
+        self._agreed_each = dict.fromkeys(COMPONENTS, 0.0)
         self._difference = 0.0
         self._total_difference = 0.0
 
@@ -134,7 +135,9 @@ class _Sums:
             return
         wanted = sample.pick(self._split(reference.logits))
         for name in COMPONENTS:
-            self._agreed[name] += int(_agrees(name, logits[name], wanted[name]).sum())
+            agrees = _agrees(name, logits[name], wanted[name])
+            self._agreed[name] += int(agrees.all(-1).sum())
+            self._agreed_each[name] += float(agrees.mean(-1).sum())
             difference = np.abs(logits[name] - wanted[name])
             self._difference = max(self._difference, float(difference.max(initial=0.0)))
             self._total_difference += float(difference.sum(dtype=np.float64))
@@ -151,6 +154,7 @@ class _Sums:
                 nll=nll[name],
                 relative_nll=_relative(nll[name], baseline[name]),
                 agreement=self._agreed[name] / self._frames if reference else None,
+                agreement_each=self._agreed_each[name] / self._frames if reference else None,
             )
             for name in COMPONENTS
         }
@@ -171,10 +175,10 @@ class _Sums:
 
 
 def _agrees(name: str, logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Bool `[frames]`: the likeliest action is the same; for buttons that of all eight."""
+    """Bool `[frames, choices]`: the likeliest is the same, for each button or for the head."""
     if name == "buttons":
-        return ((logits > 0) == (wanted > 0)).all(-1)
-    return logits.argmax(-1) == wanted.argmax(-1)
+        return (logits > 0) == (wanted > 0)
+    return (logits.argmax(-1) == wanted.argmax(-1))[:, None]
 
 
 def _differences(found: Stretch, reference: Stretch) -> list[float]:

@@ -28,6 +28,8 @@ class HeadParity:
     agreement: float | None
     """Share of frames with the reference's likeliest action (buttons: all eight); None without a
     reference."""
+    agreement_each: float | None
+    """Likewise of every button by itself; equal to `agreement` for the other heads."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,17 @@ def _nll_table(report: ParityReport) -> Table:
 
 
 def _agreement_table(report: ParityReport) -> Table:
-    """Likeliest actions and the largest difference of a logit, against each form's reference."""
-    table = _empty("same choice, %", *_HEADS.values(), "|Δlogit|")
+    """Likeliest actions and the largest difference of a logit, against each form's reference.
+
+    "each" counts every button by itself, "buttons" all eight at once.
+    """
+    table = _empty("same choice, %", "each", *_HEADS.values(), "|Δlogit|")
     for name, form in report.forms.items():
         if form.reference:
-            shares = [f"{100 * (form.heads[head].agreement or 0.0):.2f}" for head in _HEADS]
-            table.add_row(name, *shares, f"{form.max_logit_difference:.1e}")
+            found = [form.heads[head].agreement for head in _HEADS]
+            shares = [form.heads["buttons"].agreement_each, *found]
+            cells = [f"{100 * (share or 0.0):.2f}" for share in shares]
+            table.add_row(name, *cells, f"{form.max_logit_difference:.1e}")
     return table
 
 

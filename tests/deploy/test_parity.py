@@ -98,11 +98,12 @@ def test_figures_by_hand():
     assert copy.nll == pytest.approx(whole + expected - math.log(17))
     assert copy.relative_nll == pytest.approx(copy.nll / whole - 1)
     # The likeliest bucket of even odds is the first, of the copy the ninth.
-    assert copy.heads["main_x"].agreement == 0
+    assert copy.heads["main_x"].agreement == copy.heads["main_x"].agreement_each == 0
     assert copy.heads["buttons"].agreement == copy.heads["c_x"].agreement == 1
     assert (copy.max_logit_difference, copy.mean_logit_difference) == (2, 2 / LOGITS)
     # One pressed button of eight is another choice of the buttons.
     assert report.forms["pressed"].heads["buttons"].agreement == 0
+    assert report.forms["pressed"].heads["buttons"].agreement_each == 7 / 8
     assert report.forms["pressed"].heads["main_y"].agreement == 1
     # The memory is looked at after 250 and 500 steps.
     assert report.drift["copy"].frames == (250, 500)
