@@ -43,8 +43,9 @@ class DistillationConfig:
     a --teacher beside it is checked to be the one that answered, and shows up in --compare."""
     alpha: float = 0.7
     """Share of the teacher in the loss; 1 - alpha is what the human did. 0 is plain training."""
-    temperature: float = 2.0
-    """Logits of teacher and student are divided by this before they are compared."""
+    temperature: float = 1.0
+    """Logits of teacher and student are divided by this before they are compared; above 1, unlikely
+    actions count more."""
     compare: bool = False
     """Also train the same student without the teacher, on the same batches, and measure both and
     the teacher on the validation split."""
