@@ -164,9 +164,11 @@ def _bundle(
 ) -> Bundle:
     """The graph at the chosen precision, with its configuration, in memory.
 
-    Raises: UserError: if ONNX Runtime would compute a product in float (70).
+    Raises: UserError: if ONNX Runtime would compute a product in float (70), or a window has a
+      loop.
     """
     from exphil_tf.deploy import lowering, publishing
+    from exphil_tf.deploy.graph import NestedGraphError
     from exphil_tf.deploy.onnx_int8 import NotOnGrid
     from exphil_tf.deploy.proof import NotInteger
 
@@ -179,6 +181,12 @@ def _bundle(
                 batch_size=config.batch_size or None,
                 frames=info.window_size if config.form == "window" else 0,
             )
+    except NestedGraphError as error:
+        backbone = network.config.backbone.backbone
+        raise UserError(
+            f"--form window: a {backbone} trunk loops over frames, which is not exported ({error})",
+            "Export a step: --form step.",
+        ) from error
     except (NotOnGrid, NotInteger) as error:
         raise UserError(
             f"{config.precision}: {error}",

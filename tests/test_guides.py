@@ -10,7 +10,14 @@ from exphil_tf.config import KNOWN_OPTIONS, preset_names
 from exphil_tf.options import ALIASES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/guide.md", "docs/distillation.md", "CHANGELOG.md")
+PAGES = (
+    "README.md",
+    "docs/guide.md",
+    "docs/distillation.md",
+    "docs/export.md",
+    "docs/latency.md",
+    "CHANGELOG.md",
+)
 OTHERS_FLAGS = {"logdir", "require_hashes"} | {
     "runner", "dask_client_address", "project", "region", "temp_location",
 }  # fmt: skip

@@ -23,6 +23,10 @@ _SCOPE = re.compile(r"^.*PartitionedCall(_\d+)?/|__\d+(?=$|[:.])|:\d+(?=$|\.)|\.
 """What tf2onnx, TensorFlow and `fresh` put around a name."""
 
 
+class NestedGraphError(ValueError):
+    """A graph with loops or branches, whose values these rewrites do not follow."""
+
+
 class Graph:
     """A copy of a model, taken apart.
 
@@ -40,7 +44,7 @@ class Graph:
             if node.op_type == "Constant":
                 self.constants[node.output[0]] = _constant_value(node)
             elif any(a.HasField("g") or a.graphs for a in node.attribute):
-                raise ValueError(f"graph: want no nested graphs. Received: {node.op_type}")
+                raise NestedGraphError(f"graph: want no loops. Received: {node.op_type}")
             else:
                 copy = NodeProto()
                 copy.CopyFrom(node)

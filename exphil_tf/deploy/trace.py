@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import onnx
 from onnx import TensorProto, helper
 
+from exphil_tf.deploy.graph import NestedGraphError
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import Port
 from models.layers import time_scan
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from models.policy import Policy
 
 OPSET = 18
+_LOOPING = ("lstm", "mamba")
+"""Trunks that walk a window frame by frame."""
 BATCH = "batch"
 _TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
 _ACTION = "8 buttons (0/1), main_x, main_y, c_x, c_y in [-1, 1], shoulder in [0, 1]"
@@ -142,7 +145,7 @@ def _window_fn(policy: Policy) -> Any:
         state: Any = policy.initial_state(cast(int, tf.shape(x)[0]))
         # No frame resets: the memory is empty anyhow.
         is_resetting = tf.zeros(tf.shape(x)[:2], tf.bool)
-        with _unrolled():
+        with _unrolled(policy):
             hidden, _ = policy.backbone.unroll(x, state, is_resetting)
         hidden = hidden[:, -1:]
         if controller is not None:
@@ -153,9 +156,17 @@ def _window_fn(policy: Policy) -> Any:
     return run
 
 
-def _unrolled() -> AbstractContextManager[None]:
-    """Loops over frames are written out while this holds: a graph with loops is slow to run."""
-    return getattr(time_scan, "unrolled", contextlib.nullcontext)()
+def _unrolled(policy: Policy) -> AbstractContextManager[None]:
+    """Loops over frames are written out while this holds: a graph with loops is slow to run.
+
+    Raises: NestedGraphError: if the trunk has loops that cannot be.
+    """
+    unrolled = getattr(time_scan, "unrolled", None)
+    if unrolled is not None:
+        return unrolled()
+    if policy.config.backbone.backbone in _LOOPING:
+        raise NestedGraphError("trace: its loop over frames cannot be written out")
+    return contextlib.nullcontext()
 
 
 def _convert(run: Any, wanted: Signature) -> onnx.ModelProto:

@@ -177,6 +177,25 @@ def test_sampling_follows_the_uniforms_and_the_temperature():
     assert len(answers[1.0]) > 20
 
 
+def test_a_window_equals_the_steps_through_it():
+    """Attention sees the window's frames at once, in float and in integers."""
+    frames = [policies.frame(seed) for seed in range(policies.WINDOW)]
+    feeds = {n: np.stack([f[n] for f in frames], axis=1) for n in ("numbers", "ids", "prev_action")}
+    feeds |= {n: frames[-1][n] for n in ("uniforms", "temperature")}
+    for precision, qat in (("float32", False), ("int8-qat", True)):
+        policy = policies.policy("sliding_window", qat)
+        state = policy.initial_state(policies.ROWS)
+        for inputs in frames:
+            inputs["is_resetting"] = np.zeros(policies.ROWS, bool)
+            step = policies.keras_step(policy, inputs, state=state)
+            state = step.state
+        lowered = policies.lowered("sliding_window", precision, "static", frames=policies.WINDOW)
+        session = open_session(lowered.model.SerializeToString())
+        assert {port.name for port in session.get_inputs()} == set(feeds)
+        logits = session.run(["logits"], feeds)[0]
+        np.testing.assert_allclose(logits, np.asarray(step.logits), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("activations", ["static", "dynamic"])
 def test_production_policy_takes_under_a_third(activations):
