@@ -46,9 +46,6 @@ class ExportConfig:
     precision: Literal["float32", "int8-qat", "int8-static", "int8-dynamic"] = "float32"
     """int8-qat needs a run trained with --qat. int8-static takes ranges from games of --data,
     int8-dynamic is ONNX Runtime's own quantization, both of a policy trained in float."""
-    activations: Literal["dynamic", "static"] = "dynamic"
-    """How int8-qat rounds the inputs of products: by what is there, in the kernel (fastest for one
-    row), or by the trained ranges (exactly as trained, fastest from about 8 rows on)."""
     form: Literal["step", "window"] = "step"
     """One frame with memory, or a window of frames from a game's start (to compare with)."""
     batch_size: int = 0
@@ -177,7 +174,6 @@ def _bundle(
             lowered = lowering.lower_policy(
                 network,
                 config.precision,
-                activations=config.activations,
                 batch_size=config.batch_size or None,
                 frames=info.window_size if config.form == "window" else 0,
             )
@@ -199,7 +195,7 @@ def _bundle(
         policy=network,
         info=info,
         precision=config.precision,
-        activations=lowering.activations_of(config.precision, config.activations),
+        activations=lowering.activations_of(config.precision, network),
         batch_size=config.batch_size or None,
         provenance=publishing.describe_source(source, info),
     )

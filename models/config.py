@@ -25,6 +25,7 @@ IdMode = Literal["learned", "one_hot"]
 NanaMode = Literal["compact", "enhanced", "full"]
 BackboneName = Literal["mlp", "lstm", "mamba", "sliding_window"]
 HeadName = Literal["autoregressive", "independent"]
+Rounding = Literal["dynamic", "moving_average"]
 
 _T = TypeVar("_T")
 
@@ -182,9 +183,23 @@ class QuantizationConfig:
     """Which numbers the network keeps on 8-bit grids."""
 
     qat: bool = False
-    """Quantization-aware: kernels on int8 grids per channel, inputs of products on uint8 grids."""
+    """Quantization-aware: kernels of products on int8 grids per channel, their inputs on 8-bit
+    grids."""
+    qat_activations: Rounding = "dynamic"
+    """With qat, grids of inputs: by what is there, in blocks of a row (dynamic, fastest in play),
+    or by ranges that follow training and are then frozen (moving_average, for many rows)."""
     quantize_embeddings: bool = True
     """With qat: learned tables (actions, characters, item types) on int8 grids too."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        choices = typing.get_args(Rounding)
+        _check_choice("quantization.qat_activations", self.qat_activations, choices)
+
+    @property
+    def rounding(self) -> Rounding | None:
+        """How inputs of products are rounded; None where nothing is quantized."""
+        return self.qat_activations if self.qat else None
 
 
 @dataclass(frozen=True)

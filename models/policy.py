@@ -66,17 +66,17 @@ class Policy(keras.Model):
         self.config = config
         self.seed = seed
         parts = {name: derive_seed(seed, name) for name in ("embedding", "backbone", "head")}
-        qat = config.quantization.qat
-        tables = qat and config.quantization.quantize_embeddings
+        rounding = config.quantization.rounding
+        tables = rounding is not None and config.quantization.quantize_embeddings
         self.embedding = FrameEmbedding(
             config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
         )
         trunk = BACKBONES[config.backbone.backbone]
         self.backbone = trunk(
-            config.backbone, seed=parts["backbone"], quantize=qat, name="backbone"
+            config.backbone, seed=parts["backbone"], quantize=rounding, name="backbone"
         )
         head = HEADS[config.head.head]
-        self.head = head(config.head, seed=parts["head"], quantize=qat, name="head")
+        self.head = head(config.head, seed=parts["head"], quantize=rounding, name="head")
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -166,9 +166,9 @@ class Policy(keras.Model):
         hidden, state = self.backbone.step(x, state, is_resetting)
         hidden = _with_previous(hidden, controller)
         answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
-        return JoinedStep(*self._join_outputs(*answer), state)
+        return JoinedStep(*self.join_outputs(*answer), state)
 
-    def _join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
+    def join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
         """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""
         codec = self.config.head.codec
         axes = ops.concatenate([buckets[name] for name in COMPONENTS[1:]], axis=-1)

@@ -1,12 +1,11 @@
 """Tiny policies and their exported forms, held in memory."""
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from exphil_tf.checkpoints.policy import PolicyInfo
-from exphil_tf.deploy.lowering import Precision, lower_policy
+from exphil_tf.deploy.lowering import Precision, activations_of, lower_policy
 from exphil_tf.deploy.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
 from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
@@ -34,18 +33,17 @@ def export(
     policy: Policy,
     precision: Precision = "float32",
     *,
-    activations: Literal["dynamic", "static"] = "static",
     batch_size: int | None = None,
     folder: Path = Path("bundle"),
 ) -> Bundle:
     """The bundle that the export command would publish in `folder`."""
     return assemble(
         folder,
-        lower_policy(policy, precision, activations=activations, batch_size=batch_size),
+        lower_policy(policy, precision, batch_size=batch_size),
         policy=policy,
         info=PolicyInfo(policy.config),
         precision=precision,
-        activations="float" if precision == "float32" else activations,
+        activations=activations_of(precision, policy),
         batch_size=batch_size,
         provenance={},
     )

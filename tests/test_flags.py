@@ -275,6 +275,7 @@ def row(probe, flags, stage=()):
 
 AUGMENT = "--augment --augment-from variants"
 SEEDED = (*MLP, "--seed", "1")
+RANGES = (*SEEDED, "--qat", "--qat-activations", "moving_average")
 TABLE: dict[str, Row] = {
     # Data.
     "replays": row(preprocessing, "--replays a b"),
@@ -327,11 +328,12 @@ TABLE: dict[str, Row] = {
     "with_items": row(shapes, "--with-items", MLP),
     "with_prev_action": row(shapes, "--no-with-prev-action", MLP),
     "with_stage_state": row(shapes, "--no-with-stage-state", MLP),
-    "qat": row(shapes, "--qat", MLP),
+    "qat": row(network, "--qat", MLP),
+    "qat_activations": row(shapes, "--qat-activations moving_average", (*MLP, "--qat")),
     "quantize_embeddings": row(network, "--no-quantize-embeddings", (*MLP, "--qat")),
     "init_from": row(prepared, "--init-from runs/other", SEEDED),
-    "calibration_batches": row(prepared, "--calibration-batches 3", (*SEEDED, "--qat")),
-    "freeze_ranges": row(prepared, "--freeze-ranges 0.25", (*SEEDED, "--qat")),
+    "calibration_batches": row(prepared, "--calibration-batches 3", RANGES),
+    "freeze_ranges": row(prepared, "--freeze-ranges 0.25", RANGES),
     "action_dim": row(shapes, "--action-dim 6", MLP),
     "character_dim": row(shapes, "--character-dim 6", MLP),
     "stage_dim": row(shapes, "--stage-dim 6", (*MLP, "--stage-mode", "learned")),

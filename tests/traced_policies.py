@@ -28,7 +28,17 @@ WINDOW = 6
 ROWS = 4
 
 
-def config(backbone: str, *, qat: bool) -> PolicyConfig:
+ROUNDING = {"static": "moving_average", "dynamic": "dynamic"}
+
+
+def rounding_of(precision: str, activations: str) -> str | None:
+    """What the policy behind an export was trained with."""
+    if precision == "int8-qat":
+        return ROUNDING[activations]
+    return "moving_average" if precision == "int8-static" else None
+
+
+def config(backbone: str, *, rounding: str | None) -> PolicyConfig:
     return PolicyConfig(
         EmbeddingConfig(action_dim=8, character_dim=4),
         BackboneConfig(
@@ -40,19 +50,19 @@ def config(backbone: str, *, qat: bool) -> PolicyConfig:
             window_size=WINDOW,
         ),
         HeadConfig(head_hidden=8),
-        QuantizationConfig(qat=qat),
+        QuantizationConfig(rounding is not None, rounding or "dynamic"),
     )
 
 
 @functools.cache
-def policy(backbone: str, qat: bool) -> Policy:
+def policy(backbone: str, rounding: str | None = None) -> Policy:
     """Weights of every kind away from their initial values, ranges as some frames fill them."""
-    made = Policy(config(backbone, qat=qat), seed=1, name="policy")
+    made = Policy(config(backbone, rounding=rounding), seed=1, name="policy")
     rng = np.random.default_rng(0)
     for variable in made.weights:
         if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip")):
             variable.assign(np.asarray(variable.value) + rng.normal(0, 0.1, variable.shape))
-    if qat:
+    if rounding == "moving_average":
         for quantizer in activation_quantizers(made):
             quantizer.forget()
         with ranges("calibrate"):
@@ -60,15 +70,13 @@ def policy(backbone: str, qat: bool) -> Policy:
                 keras_step(made, frame(seed), state=made.initial_state(ROWS))
         for quantizer in activation_quantizers(made):
             quantizer.settle()
-            # Of round numbers, round activations lie halfway between two steps.
-            quantizer.high.assign(1.003 * quantizer.high.value)
     return made
 
 
 def frame(seed: int, rows: int = ROWS) -> dict[str, np.ndarray]:
     """What one step reads, besides memory."""
     rng = np.random.default_rng(seed)
-    plain = policy("mlp", False)
+    plain = policy("mlp")
     numbers, ids = plain.embedding.inputs.join(policy_inputs.columns(rows, seed=seed), np)
     controller = policy_inputs.prev_action(rows, seed=seed)
     axes = [controller[name][:, None] for name in controller if name != "buttons"]
@@ -76,7 +84,6 @@ def frame(seed: int, rows: int = ROWS) -> dict[str, np.ndarray]:
         "numbers": numbers,
         "ids": ids,
         "prev_action": np.concatenate([controller["buttons"], *axes], axis=1),
-        "is_resetting": rng.random(rows) < 0.3,
         "uniforms": rng.random((rows, plain.num_uniforms), np.float32),
         "temperature": np.full(rows, 1.0, np.float32),
     }
@@ -87,37 +94,38 @@ def keras_step(made: Policy, inputs: dict[str, np.ndarray], *, state):
     return made.step_joined(
         *(keras.ops.convert_to_tensor(inputs[n]) for n in ("numbers", "ids", "prev_action")),
         state,
-        **{name: tf.constant(inputs[name]) for name in ("is_resetting", "uniforms", "temperature")},
+        is_resetting=None,
+        **{name: tf.constant(inputs[name]) for name in ("uniforms", "temperature")},
     )
 
 
 @functools.cache
-def traced(backbone: str, qat: bool, frames: int = 0):
-    return trace(policy(backbone, qat), frames=frames)
+def traced(backbone: str, rounding: str | None, frames: int = 0):
+    return trace(policy(backbone, rounding), frames=frames)
 
 
 @functools.cache
 def lowered(
     backbone: str, precision: str, activations: str = "dynamic", frames: int = 0
 ) -> Lowered:
-    qat = precision in ("int8-qat", "int8-static")
-    ports = signature(policy(backbone, qat), frames=frames)
-    model = traced(backbone, qat, frames)
-    return lower_model(model, ports, precision=precision, activations=activations)
+    rounding = rounding_of(precision, activations)
+    made = policy(backbone, rounding)
+    ports = signature(made, frames=frames)
+    return lower_model(traced(backbone, rounding, frames), ports, policy=made, precision=precision)
 
 
 def bundle(
     folder: Path, backbone: str = "mamba", precision: str = "float32", activations="dynamic"
 ) -> Bundle:
     """An export in memory."""
-    made = policy(backbone, precision in ("int8-qat", "int8-static"))
+    made = policy(backbone, rounding_of(precision, activations))
     return assemble(
         folder,
         lowered(backbone, precision, activations),
         policy=made,
         info=PolicyInfo(made.config, Delay(2, 1, 3), "ema", WINDOW, {"seed": 5}),
         precision=precision,
-        activations=activations_of(precision, activations),
+        activations=activations_of(precision, made),
         batch_size=None,
         provenance={"weights_sha256": "ab" * 32, "packages": {"onnx": "1"}},
     )

@@ -1,1 +1,1 @@
-"""From a trained policy to a bundle that ONNX Runtime plays: trace, clean, lower, prove, publish."""
+"""From a trained policy to a bundle that ONNX Runtime plays: trace, lower, prove, publish."""

@@ -10,9 +10,6 @@ from models.config import QuantizationConfig
 from models.layers.quantized import activation_quantizers, ranges
 from models.policy import Policy
 
-_WIDER = 1.003
-"""Factor on the upper end of a calibrated range."""
-
 
 def calibration_games(folder: Path, info: PolicyInfo, *, frames: int) -> Streams:
     """Games of a dataset's train split.
@@ -31,7 +28,7 @@ def calibrated(policy: Policy, streams: Streams) -> Policy:
       policy: trained without --qat.
       streams: games to observe, laid out in multiples of `STEPS`.
     """
-    copy = requantized(policy, QuantizationConfig(qat=True))
+    copy = requantized(policy, QuantizationConfig(qat=True, qat_activations="moving_average"))
     for quantizer in activation_quantizers(copy):
         quantizer.forget()
     with ranges("calibrate"):
@@ -39,7 +36,4 @@ def calibrated(policy: Policy, streams: Streams) -> Policy:
             pass
     for quantizer in activation_quantizers(copy):
         quantizer.settle()
-        # Clipped activations give ranges of round numbers, on which other round numbers lie
-        # halfway between two steps, where TensorFlow and ONNX round apart.
-        quantizer.high.assign(_WIDER * quantizer.high.value)
     return copy

@@ -1,7 +1,7 @@
 """A policy as the ONNX graph that is shipped, at a precision, proven.
 
 float32       traced, cleaned, fused
-int8-qat      trained with --qat; 8-bit weights, inputs rounded as trained or by the kernel
+int8-qat      trained with --qat; 8-bit weights, inputs rounded as they were in training
 int8-static   trained in float; 8-bit weights, inputs rounded by ranges seen on some games
 int8-dynamic  trained in float; ONNX Runtime's own `quantize_dynamic`, to compare with
 """
@@ -23,6 +23,7 @@ from exphil_tf.deploy.onnx_int8 import Activations, lower
 from exphil_tf.deploy.onnx_tables import pack_tables
 from exphil_tf.deploy.proof import Proof, example_feeds, prove_integer
 from exphil_tf.deploy.trace import Signature, signature, trace
+from models.heads.controller import unit_block
 from models.policy import Policy
 
 Precision = Literal["float32", "int8-qat", "int8-static", "int8-dynamic"]
@@ -46,7 +47,6 @@ def lower_policy(
     policy: Policy,
     precision: Precision,
     *,
-    activations: Activations = "dynamic",
     batch_size: int | None = None,
     frames: int = 0,
 ) -> Lowered:
@@ -55,7 +55,6 @@ def lower_policy(
     Args:
       policy: quantized (`config.quantization.qat`) for int8-qat and int8-static, else not.
       precision: see the module.
-      activations: how the integer products of int8-qat round their inputs.
       batch_size: rows, or None for any number.
       frames: of a window, or 0 for one step with state.
 
@@ -63,15 +62,15 @@ def lower_policy(
     """
     model = trace(policy, batch_size=batch_size, frames=frames)
     ports = signature(policy, batch_size=batch_size, frames=frames)
-    return lower_model(model, ports, precision=precision, activations=activations)
+    return lower_model(model, ports, policy=policy, precision=precision)
 
 
 def lower_model(
     model: onnx.ModelProto,
     ports: Signature,
     *,
+    policy: Policy,
     precision: Precision,
-    activations: Activations = "dynamic",
 ) -> Lowered:
     """As `lower_policy`, of a graph that was traced already (and is left as it was)."""
     graph = with_shapes(model)
@@ -80,8 +79,7 @@ def lower_model(
     clean(graph)
     products = None
     if precision in ("int8-qat", "int8-static"):
-        static = activations_of(precision, activations) == "static"
-        products = lower(graph, "static" if static else "dynamic")
+        products = lower(graph, rounding_of(policy), blocks=_blocks(policy))
         rewrites["tables"] = pack_tables(graph)
     graph.rename()
     lowered = graph.to_model()
@@ -93,11 +91,22 @@ def lower_model(
     return Lowered(lowered, ports, proof, traced, rewrites)
 
 
-def activations_of(precision: Precision, chosen: Activations) -> str:
-    """How a graph of this precision rounds the inputs of its products."""
-    if precision == "int8-qat":
-        return chosen
-    return {"float32": "float", "int8-static": "static", "int8-dynamic": "dynamic"}[precision]
+def rounding_of(policy: Policy) -> Activations:
+    """How the kernels of a quantized policy round their inputs: as it was trained."""
+    return "dynamic" if policy.config.quantization.rounding == "dynamic" else "static"
+
+
+def activations_of(precision: Precision, policy: Policy) -> str:
+    """How a graph of this precision rounds the inputs of its products, for its readers."""
+    fixed = {"float32": "float", "int8-dynamic": "dynamic"}
+    return fixed.get(precision) or rounding_of(policy)
+
+
+def _blocks(policy: Policy) -> dict[tuple[int, int], int]:
+    """Blocks of products (inputs, outputs) that are not `block_size`'s: those of the head."""
+    head = policy.head
+    inputs = len(head.sizes) * head.units
+    return {(inputs, outputs): unit_block(head.units) for outputs in head.sizes.values()}
 
 
 def quantize_dynamically(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -11,9 +11,9 @@ stored as 8 bits, and the product becomes one operator:
   between two steps TensorFlow rounds up and ONNX to even. A range of round numbers makes round
   activations such ties: with ±10, ±2 is 25.5 steps. Ranges should be no round numbers.)
 - *dynamic*: MatMulNBits (8 bits, accuracy level 4) on the float activation. The kernel quantizes
-  each row in blocks of the input, by what is there, to int8. Trained ranges go unused. Weights are
-  the trained ones exactly, the activation's rounding is finer than the trained one, and it saves a
-  node per product: at batch 1 it is ONNX Runtime's fastest 8-bit product.
+  each row in blocks of the input, by what is there, to int8, which training does alike
+  (`models.layers.quantized.quantize_blocks`). It saves a node per product: at batch 1 it is ONNX
+  Runtime's fastest 8-bit product.
 
 µs per product, one core, batch 1, warm (AVX-512 VNNI, ONNX Runtime 1.31; `static` with its
 QuantizeLinear):
@@ -30,13 +30,15 @@ u8 × u8 (no saturation on processors without VNNI) costs 10 to 20 % more than u
 loader asks ONNX Runtime for it where it is needed (`session.x64quantprecision`).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from onnx import NodeProto, helper
 
 from exphil_tf.deploy.graph import CONTRIB, Graph
+from models.layers.quantized import block_size
 
 Activations = Literal["static", "dynamic"]
 
@@ -44,11 +46,8 @@ STEPS = 127
 """Steps from 0 to the largest weight of a column."""
 TOLERANCE = 1e-3
 """Farthest a weight may lie from its grid, in steps."""
-_BLOCKS = (128, 64, 32, 16)
 _ZERO = 128
 """What 0 is stored as in MatMulNBits' unsigned bytes."""
-_MAX_WASTE = 1.13
-"""Of MatMulNBits' padding: 269 inputs go to blocks of 32 (288), not of 128 (384)."""
 
 
 class NotOnGrid(ValueError):
@@ -110,12 +109,18 @@ class _Activation:
     zero: str
 
 
-def lower(graph: Graph, activations: Activations) -> int:
+def lower(
+    graph: Graph,
+    activations: Activations,
+    *,
+    blocks: Mapping[tuple[int, int], int] | None = None,
+) -> int:
     """Turns every product with a constant into an integer kernel, in place.
 
     Args:
       graph: cleaned; its products are MatMul with an Add for the bias.
       activations: see the module.
+      blocks: with dynamic, sizes for some products (inputs, outputs) instead of `block_size`'s.
 
     Returns: how many products were lowered.
 
@@ -126,15 +131,21 @@ def lower(graph: Graph, activations: Activations) -> int:
         if node.op_type != "MatMul" or node.input[1] not in graph.constants:
             continue
         activation = _activation(graph, node.input[0])
-        if activation is None:
+        if activation is None and activations == "static":
             raise NotOnGrid(f"{node.output[0]}: the input of this product is not quantized")
         try:
             weight = quantized_weight(graph.constants[node.input[1]])
         except NotOnGrid as error:
             raise NotOnGrid(f"{node.output[0]}: {error}") from None
         bias, last = _bias(graph, node)
-        make = _static if activations == "static" else _dynamic
-        fused = make(graph, activation, weight=weight, bias=bias, output=last.output[0])
+        options: dict[str, Any] = {"weight": weight, "bias": bias, "output": last.output[0]}
+        if activation is not None and activations == "static":
+            fused = _static(graph, activation, **options)
+        else:
+            shape = weight.values.shape
+            block = (blocks or {}).get(shape) or block_size(shape[0])
+            source = node.input[0] if activation is None else activation.source
+            fused = _dynamic(graph, source, block=block, **options)
         graph.replace([node] if last is node else [node, last], [fused])
         count += 1
     graph.opsets[CONTRIB] = 1
@@ -190,17 +201,16 @@ def _static(
 
 
 def _dynamic(
-    graph: Graph, activation: _Activation, *, weight: QuantizedWeight, bias: str, output: str
+    graph: Graph, source: str, *, weight: QuantizedWeight, bias: str, output: str, block: int
 ) -> NodeProto:
     inner, width = weight.values.shape
-    block = block_size(inner)
     blocks = -(-inner // block)
     packed = np.full((width, blocks * block), _ZERO, np.uint8)
     packed[:, :inner] = weight.values.T.astype(np.int16) + _ZERO
     scales = np.repeat(weight.scales[:, None], blocks, axis=1)
     name = f"{output}.weight"
     inputs = [
-        activation.source,
+        source,
         graph.add_constant(packed.reshape(width, blocks, block), name),
         graph.add_constant(scales, f"{name}.scale"),
     ]
@@ -213,13 +223,6 @@ def _dynamic(
         domain=CONTRIB,
         **attributes,
     )
-
-
-def block_size(inner: int) -> int:
-    """The largest block that doesn't pad a kernel's inputs by more than an eighth."""
-    padded = {block: -(-inner // block) * block for block in _BLOCKS}
-    fitting = [block for block in _BLOCKS if padded[block] <= _MAX_WASTE * inner]
-    return fitting[0] if fitting else _BLOCKS[-1]
 
 
 def _fold_relu(graph: Graph, node: NodeProto) -> None:

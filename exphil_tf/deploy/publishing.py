@@ -49,9 +49,7 @@ def assemble(
     config = BundleConfig(
         precision=precision,
         activations=activations,
-        form="step"
-        if any(p.name == "is_resetting" for p in lowered.signature.inputs)
-        else "window",
+        form=_form(lowered),
         batch_size=batch_size,
         inputs=lowered.signature.inputs,
         outputs=lowered.signature.outputs,
@@ -77,9 +75,8 @@ def assemble(
 
 
 def _form(lowered: Lowered) -> str:
-    """A step has memory that a new game empties; a window begins with a game."""
-    is_step = any(port.name == "is_resetting" for port in lowered.signature.inputs)
-    return "step" if is_step else "window"
+    """Only a window's numbers have an axis for time."""
+    return "step" if len(lowered.signature.inputs[0].shape) == 2 else "window"
 
 
 def describe_source(source: Path, info: PolicyInfo) -> dict[str, Any]:

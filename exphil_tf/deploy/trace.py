@@ -7,26 +7,22 @@ traced directly. Names and shapes are those of `Signature`, which is also what a
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import onnx
 from onnx import TensorProto, helper
 
-from exphil_tf.deploy.graph import NestedGraphError
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import Port
-from models.layers import time_scan
+from models.layers.quantized import ranges
+from models.layers.time_scan import written_out
 
 if TYPE_CHECKING:
     from models.policy import Policy
 
 OPSET = 18
-_LOOPING = ("lstm", "mamba")
-"""Trunks that walk a window frame by frame."""
 BATCH = "batch"
 _TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
 _ACTION = "8 buttons (0/1), main_x, main_y, c_x, c_y in [-1, 1], shoulder in [0, 1]"
@@ -59,13 +55,11 @@ def signature(policy: Policy, *, batch_size: int | None = None, frames: int = 0)
         doc = f"the controller of the frame before: {_ACTION}"
         inputs.append(Port("prev_action", "float32", (*lead, _actions(policy)), doc))
     states = [] if frames else _states(policy, batch)
-    if not frames:
-        inputs.append(Port("is_resetting", "bool", (batch,), "whether a game starts here"))
     inputs += [
         Port("uniforms", "float32", (batch, policy.num_uniforms), "random numbers in [0, 1)"),
         Port("temperature", "float32", (batch,), "of sampling; 0 takes the likeliest"),
     ]
-    inputs += [Port(f"state.{n}", t, s, "memory; zeros at first") for n, t, s in states]
+    inputs += [Port(f"state.{n}", t, s, "memory; zeros where a game starts") for n, t, s in states]
     outputs = [
         Port("controller", "float32", (batch, _actions(policy)), f"the answer: {_ACTION}"),
         Port("buckets", "int32", (batch, _actions(policy)), "the answer as buckets"),
@@ -79,7 +73,10 @@ def trace(policy: Policy, *, batch_size: int | None = None, frames: int = 0) -> 
     """Returns the float32 graph of one frame (or of a window), named as `signature` says."""
     wanted = signature(policy, batch_size=batch_size, frames=frames)
     run = _window_fn(policy) if frames else _step_fn(policy)
-    model = _convert(run, wanted)
+    # Kernels that round their own inputs need the float ones.
+    is_dynamic = policy.config.quantization.rounding == "dynamic"
+    with ranges("kernels" if is_dynamic else "frozen"):
+        model = _convert(run, wanted)
     _name_ports(model, wanted)
     return model
 
@@ -126,7 +123,7 @@ def _step_fn(policy: Policy) -> Any:
             values["ids"],
             values.get("prev_action"),
             tf.nest.pack_sequence_as(like, state),
-            is_resetting=values["is_resetting"],
+            is_resetting=None,  # who calls it hands in the memory of a new game
             uniforms=values["uniforms"],
             temperature=values["temperature"],
         )
@@ -145,28 +142,15 @@ def _window_fn(policy: Policy) -> Any:
         state: Any = policy.initial_state(cast(int, tf.shape(x)[0]))
         # No frame resets: the memory is empty anyhow.
         is_resetting = tf.zeros(tf.shape(x)[:2], tf.bool)
-        with _unrolled(policy):
+        with written_out():
             hidden, _ = policy.backbone.unroll(x, state, is_resetting)
         hidden = hidden[:, -1:]
         if controller is not None:
             hidden = tf.concat([hidden, controller[:, -1:]], axis=-1)
         answer = policy.head.step_frame(hidden, values["uniforms"], values["temperature"])
-        return list(policy._join_outputs(*answer))
+        return list(policy.join_outputs(*answer))
 
     return run
-
-
-def _unrolled(policy: Policy) -> AbstractContextManager[None]:
-    """Loops over frames are written out while this holds: a graph with loops is slow to run.
-
-    Raises: NestedGraphError: if the trunk has loops that cannot be.
-    """
-    unrolled = getattr(time_scan, "unrolled", None)
-    if unrolled is not None:
-        return unrolled()
-    if policy.config.backbone.backbone in _LOOPING:
-        raise NestedGraphError("trace: its loop over frames cannot be written out")
-    return contextlib.nullcontext()
 
 
 def _convert(run: Any, wanted: Signature) -> onnx.ModelProto:

@@ -73,8 +73,7 @@ class Stepper:
         inputs = {port.name: _buffer(port, batch_size) for port in session.get_inputs()}
         outputs = {port.name: _buffer(port, batch_size) for port in session.get_outputs()}
         self.numbers, self.ids = inputs["numbers"], inputs["ids"]
-        self.is_resetting, self.uniforms = inputs["is_resetting"], inputs["uniforms"]
-        self._temperature = inputs["temperature"]
+        self.uniforms, self._temperature = inputs["uniforms"], inputs["temperature"]
         self._flat = self.numbers.reshape(-1)
         columns = bundle.config.columns
         self._places = [
@@ -102,8 +101,9 @@ class Stepper:
         Args:
           rows: indices, or bool `[batch]`.
         """
-        self.is_resetting[slice(None) if rows is None else rows] = True
-        self._has_reset = True
+        for buffer in self._sides[self._turn].fed.values():
+            # Every codec decodes the untouched controller to zeros.
+            buffer[slice(None) if rows is None else rows] = 0
 
     def step(
         self,
@@ -155,13 +155,7 @@ class Stepper:
     def advance(self) -> Answer:
         """Runs the graph on what the buffers hold and hands its memory to the next frame."""
         side = self._sides[self._turn]
-        if self._has_reset and side.previous is not None:
-            # Every codec decodes the untouched controller to zeros.
-            side.previous[self.is_resetting] = 0.0
         self._session.run_with_iobinding(side.binding)
-        if self._has_reset:
-            self.is_resetting.fill(False)
-            self._has_reset = False
         self._turn = 1 - self._turn
         return side.answer
 
@@ -207,7 +201,6 @@ class _Side:
         written = {out: buffers[1 - turn] for out, buffers in pairs.values()}
         # Answers have buffers of their own on each side, so that one survives the next step.
         own = {name: np.empty_like(buffer) for name, buffer in outputs.items()} | written
-        self.previous = self.fed.get("prev_action")
         self.answer = Answer(own["controller"], own["buckets"], own["logits"])
         self.binding = session.io_binding()
         for name, buffer in ({**inputs, **self.fed}).items():

@@ -124,9 +124,9 @@ class FineTuneConfig:
     """Start from the weights of this run (or policy bundle), and with its network, data and other
     options; run length, learning rate and warm-up are this run's own."""
     calibration_batches: int = 16
-    """With qat: batches whose extremes give activations their first ranges."""
+    """With moving_average ranges: batches whose extremes are the first ranges."""
     freeze_ranges: float = 0.5
-    """With qat: share of the run after which activation ranges stay as they are."""
+    """With moving_average ranges: share of the run after which they stay as they are."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""

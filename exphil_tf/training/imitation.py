@@ -73,7 +73,7 @@ class Imitation:
         }
         self.is_quantized = policy.config.quantization.qat
         self._validation_float = Totals()
-        self._ranges: RangeMode = "observe" if self.is_quantized else "frozen"
+        self._ranges: RangeMode = "observe" if activation_quantizers(policy) else "frozen"
         self._update = self._compiled(self._update_accumulated)
         self._validate = self._compiled(self._validate_batch)
         self._validate_float = self._compiled(self._validate_batch_float)

@@ -187,17 +187,18 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
     tuning, qat = config.fine_tune, config.quantization.qat
     return [
         (
-            not qat and not config.quantization.quantize_embeddings,
-            "no-quantize-embeddings has no effect without --qat",
+            not qat and config.quantization != QuantizationConfig(),
+            "no-quantize-embeddings and qat_activations have no effect without --qat",
         ),
         (
-            not qat and tuning != FineTuneConfig(init_from=tuning.init_from),
-            "calibration_batches and freeze_ranges have no effect without --qat",
+            config.quantization.rounding != "moving_average"
+            and tuning != FineTuneConfig(init_from=tuning.init_from),
+            "calibration_batches and freeze_ranges have no effect without --qat --qat-activations "
+            "moving_average",
         ),
         (
             qat and tuning.init_from is None,
-            "qat from scratch: ranges follow the weights through the run; fine-tuning a finished "
-            "run (--init-from RUN) is shorter and usually better",
+            "qat from scratch: fine-tuning a finished run (--init-from RUN) is shorter",
         ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
         (window < 30 and not is_mlp, f"window_size {window} is short for a policy with memory"),

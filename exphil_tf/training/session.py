@@ -195,13 +195,13 @@ class Session:
                 "results": info.provenance.get("results"),
             }
             trainer.updater.restart_averages()
-        if self.policy.config.quantization.qat:
+        if self.policy.config.quantization.rounding == "moving_average":
             with self._named_shards():
                 batches = self._batches("train", training=True)
                 calibrate(self.policy, batches.take(tuning.calibration_batches))
 
     def _freeze_step(self) -> int | None:
-        if not self.policy.config.quantization.qat:
+        if self.policy.config.quantization.rounding != "moving_average":
             return None
         return math.ceil(self.config.fine_tune.freeze_ranges * self.plan.horizon.total_steps)
 

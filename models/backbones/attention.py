@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig
+from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -25,10 +25,12 @@ class AttentionBlock(keras.layers.Layer):
     Args:
       config: sizes and options; the feed-forward width is `expand_factor` times the width.
       seed: initial weights and dropout are functions of it.
-      quantize: keep the operands of products with weights on 8-bit grids.
+      quantize: how operands of products with weights are rounded to 8 bits; None for not at all.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.width = config.width
         self.attention_norm = layers.LayerNormalization(epsilon=1e-6, name="attention_norm")
@@ -76,7 +78,9 @@ class AttentionBlock(keras.layers.Layer):
 class SlidingWindowBackbone(Backbone):
     """State: (frames of the game so far int32 `[batch]`, one ring of keys and values per layer)."""
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
         self.blocks = [

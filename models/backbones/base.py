@@ -6,7 +6,7 @@ To add a trunk: subclass `Backbone` in a module of its own, list it in `BACKBONE
 
 import keras
 
-from models.config import BackboneConfig
+from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -23,14 +23,16 @@ class Backbone(TemporalLayer):
     Args:
       config: sizes and options.
       seed: initial weights and dropout are functions of it.
-      quantize: keep the operands of matrix products on 8-bit grids.
+      quantize: how operands of matrix products are rounded to 8 bits; None for not at all.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
-        self.is_quantized = quantize
+        self.rounding: Rounding | None = quantize
         self.width = config.width
 
     def unroll(
@@ -62,7 +64,7 @@ class Backbone(TemporalLayer):
         raise NotImplementedError
 
     def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
-        return dense(units, name, seed=self.seed, quantize=self.is_quantized, **options)
+        return dense(units, name, seed=self.seed, quantize=self.rounding, **options)
 
     def _dropout(self, name: str) -> Dropout:
         """Returns dropout with a seed generator of its own, which is part of the saved state."""

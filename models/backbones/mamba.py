@@ -3,7 +3,7 @@
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig
+from models.config import BackboneConfig, Rounding
 from models.layers.mamba import MambaBlock
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
@@ -12,7 +12,9 @@ from models.layers.temporal import State, Tensor
 class MambaBackbone(Backbone):
     """State: one block's state per layer."""
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
         self.blocks = [

@@ -3,7 +3,7 @@
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig
+from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.temporal import State, Tensor
 
@@ -14,12 +14,18 @@ class MLPBackbone(Backbone):
     A residual between different widths is projected without bias.
     """
 
-    def __init__(self, config: BackboneConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.width = config.hidden[-1]
         count = range(len(config.hidden))
         self.dense = [self._dense(width, f"dense_{i}") for i, width in enumerate(config.hidden)]
-        self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in count if config.layer_norm]
+        self.norms = [
+            layers.LayerNormalization(epsilon=1e-6, name=f"norm_{i}")
+            for i in count
+            if config.layer_norm
+        ]
         self.dropouts = [self._dropout(f"dropout_{i}") for i in count]
         # A residual from the input needs a projection only if its width differs: known in build.
         self.projections: dict[str, layers.Dense] = {}

@@ -19,16 +19,26 @@ import keras
 import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS
-from models.config import HeadConfig
+from models.config import HeadConfig, Rounding
 from models.heads.distribution import Buckets, Logits
 from models.layers.backend import last_argmax, matmul, ops, take_rows
 from models.layers.dense import dense
-from models.layers.quantized import ActivationQuantizer, quantize_fixed, quantize_kernel
+from models.layers.quantized import (
+    BLOCKS,
+    ActivationQuantizer,
+    quantize_fixed,
+    quantize_kernel,
+)
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
 
 LOWEST_UNIFORM = 1e-7
 """Uniforms are clipped to stay this far from 0 and 1, where the noise is infinite."""
+
+
+def unit_block(head_hidden: int) -> int:
+    """Units that share a scale: none of two components, as a step knows one after the other."""
+    return next((block for block in BLOCKS if head_hidden % block == 0), BLOCKS[-1])
 
 
 class IndependentHead(keras.layers.Layer):
@@ -37,14 +47,16 @@ class IndependentHead(keras.layers.Layer):
     Args:
       config: buckets and hidden units.
       seed: initial weights are a function of it.
-      quantize: keep the operands of matrix products on 8-bit grids.
+      quantize: how operands of matrix products are rounded to 8 bits; None for not at all.
     """
 
-    def __init__(self, config: HeadConfig, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(
+        self, config: HeadConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+    ):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
-        self.is_quantized = quantize
+        self.rounding: Rounding | None = quantize
         self.sizes = config.codec.sizes
         stops = np.cumsum([self.sizes[name] for name in COMPONENTS])
         self.spans = {
@@ -55,7 +67,10 @@ class IndependentHead(keras.layers.Layer):
         self.units = config.head_hidden
         width = len(COMPONENTS) * self.units
         self.trunk = dense(width, "trunk", seed=seed, quantize=quantize)
-        self.unit_quantizer = ActivationQuantizer(name="unit_quantizer") if quantize else None
+        self.unit_quantizer = None
+        if quantize:
+            block = unit_block(self.units)
+            self.unit_quantizer = ActivationQuantizer(quantize, block=block, name="unit_quantizer")
 
     @property
     def num_uniforms(self) -> int:
@@ -139,7 +154,7 @@ class IndependentHead(keras.layers.Layer):
         mask = (unit_owner[:, None] == owner[None, :]).astype(np.float32)
         kernel = ops.tile(ops.convert_to_tensor(self.output_kernel), (len(COMPONENTS), 1))
         kernel = ops.cast(kernel, dtype) * ops.cast(mask, dtype)
-        return quantize_kernel(kernel) if self.is_quantized else kernel
+        return quantize_kernel(kernel) if self.rounding else kernel
 
     def _owners(self) -> tuple[np.ndarray, np.ndarray]:
         """Which component each logit, and each unit, belongs to."""
@@ -187,7 +202,7 @@ class AutoregressiveHead(IndependentHead):
 
     def _condition_matrix(self, dtype: str) -> Tensor:
         kernel = ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
-        if not self.is_quantized:
+        if not self.rounding:
             return kernel
         # The buttons' rows enter a product, the others are looked up: two matrices when playing.
         count = self.sizes["buttons"]
@@ -208,7 +223,7 @@ class AutoregressiveHead(IndependentHead):
         if name != "buttons":
             return units + take_rows(rows, chosen)
         pressed = ops.cast(chosen, "float32")
-        if self.is_quantized:
+        if self.rounding:
             pressed = quantize_fixed(pressed, 0.0, 1.0)  # 0 and 1 are on the grid
         return units + matmul(ops.cast(pressed, rows.dtype), rows)
 

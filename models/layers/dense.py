@@ -4,18 +4,21 @@ from typing import Any
 
 import keras
 
+from models.config import Rounding
 from models.layers.quantized import Dense
 from models.layers.seeding import derive_seed
 
 
-def dense(units: int, name: str, *, seed: int, quantize: bool = False, **options: Any) -> Dense:
+def dense(
+    units: int, name: str, *, seed: int, quantize: Rounding | None = None, **options: Any
+) -> Dense:
     """Returns a Dense layer with a Glorot-uniform kernel.
 
     Args:
       units: width out.
       name: the layer's name, which its seed depends on.
       seed: the owner's seed.
-      quantize: keep the product's operands on 8-bit grids (quantization-aware training).
+      quantize: how its product's operands are rounded to 8 bits; None for not at all.
       options: passed to `keras.layers.Dense`.
     """
     kernel: Any = keras.initializers.GlorotUniform(derive_seed(seed, name))

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from models.config import Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.seeding import derive_seed
@@ -32,8 +33,8 @@ class MambaBlock(TemporalLayer):
       expand_factor: inner channels as a multiple of `width`.
       conv_size: frames under the convolution.
       seed: initial weights are a function of it.
-      quantize: keep the operands of the four projections on 8-bit grids. Convolution and scan stay
-        float: they are no matrix products, and hold 3 % of the weights.
+      quantize: how operands of the four projections are rounded to 8 bits; None for not at all.
+        Convolution and scan stay float: no matrix products, and 3 % of the weights.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class MambaBlock(TemporalLayer):
         expand_factor: int = 2,
         conv_size: int = 4,
         seed: int = 0,
-        quantize: bool = False,
+        quantize: Rounding | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

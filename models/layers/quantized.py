@@ -6,12 +6,14 @@ is all there is to it (Jacob et al. 2017, https://arxiv.org/abs/1712.05877, §3)
 
 - A kernel lies on a symmetric int8 grid per output channel, `scale = max|w| / 127` of its present
   values. The range is computed, not stored: a stored one would be stale for averaged weights.
-- An activation lies on an asymmetric uint8 grid per tensor; its range is two variables of the
-  layer, a moving average of batch extremes while they are observed.
+- An activation lies on the grid that the integer kernel of an export will use. *Dynamic*: int8 with
+  a scale per row and block of inputs, found in the row itself. *Moving average*: uint8 per tensor,
+  in a range that is two variables of the layer, a moving average of batch extremes (TFMOT).
 
 Ranges move only inside `ranges("calibrate")` (extremes of all that is seen) or `ranges("observe")`
 (moving average, for training). Everywhere else, in validation, play and export, they are constants.
 `ranges("off")` rounds nothing: the same weights as a float network, to compare with.
+`ranges("kernels")` rounds kernels only: what a graph is traced from whose kernels round inputs.
 A mode is a Python value, read when a graph is traced: a compiled function keeps the mode that it
 was traced in.
 
@@ -28,13 +30,21 @@ from typing import Any, Literal
 
 import keras
 
+from models.config import Rounding
 from models.layers.backend import matmul, ops
 from models.layers.temporal import Tensor
 
-RangeMode = Literal["frozen", "calibrate", "observe", "off"]
+RangeMode = Literal["frozen", "calibrate", "observe", "off", "kernels"]
 INITIAL_RANGE = 6.0
 """Half the range of an activation that was never observed, as TFMOT starts."""
 SMALLEST_RANGE = 1e-6
+WIDER = 1.003
+"""Factor on the upper end of a calibrated range. Clipped features give ranges of round numbers, on
+which other round numbers lie halfway between two steps, where TensorFlow and ONNX round apart."""
+BLOCKS = (128, 64, 32, 16)
+"""Inputs that share a scale in dynamic rounding, as ONNX Runtime's MatMulNBits has them."""
+MAX_WASTE = 1.13
+"""Padding that a block may cost: 269 inputs go to blocks of 32 (288), not of 128 (384)."""
 
 _MODE: contextvars.ContextVar[RangeMode] = contextvars.ContextVar("ranges", default="frozen")
 
@@ -95,23 +105,66 @@ def quantize_fixed(x: Tensor, low: float, high: float) -> Tensor:
       low: at most 0.
       high: at least 0.
     """
-    if _MODE.get() == "off":
+    if _MODE.get() in ("off", "kernels"):
         return x
     quantizers = _module()
     fixed = quantizers.FixedQuantizer(num_bits=8, init_min=low, init_max=high, narrow_range=False)
     return fixed(x, training=False, weights={})
 
 
-class ActivationQuantizer(keras.layers.Layer):
-    """Rounds activations of any shape to a uint8 grid; gradients pass where they lie in range.
+def block_size(inputs: int) -> int:
+    """Inputs of a product that share a scale: the most that don't pad by more than an eighth."""
+    fitting = [block for block in BLOCKS if -(-inputs // block) * block <= MAX_WASTE * inputs]
+    return fitting[0] if fitting else BLOCKS[-1]
 
-    Non-trainable weights: `low` and `high`, float32 `[]`, the range (0 is always inside).
+
+def quantize_blocks(x: Tensor, block: int | None = None) -> Tensor:
+    """Rounds each row to int8 in blocks, `scale = max|block| / 127`; gradients pass unchanged.
+
+    Args:
+      x: `[…, inputs]`; only the first axis may be unknown.
+      block: inputs that share a scale; None for `block_size`.
     """
+    if _MODE.get() in ("off", "kernels"):
+        return x
+    width = x.shape[-1]
+    block = block or block_size(width)
+    count = -(-width // block)
+    values = ops.cast(x, "float32")
+    padded = ops.pad(values, [(0, 0)] * (len(x.shape) - 1) + [(0, count * block - width)])
+    rows = ops.reshape(padded, (-1, *x.shape[1:-1], count, block))
+    # A block of zeros has no grid; it stays zero on any.
+    high = ops.maximum(ops.max(ops.abs(rows), axis=-1, keepdims=True), 1e-30)
+    rounded = ops.round(rows * (127.0 / high)) * (high / 127.0)
+    rounded = ops.reshape(rounded, (-1, *x.shape[1:-1], count * block))[..., :width]
+    return ops.cast(values + ops.stop_gradient(rounded - values), x.dtype)
+
+
+class ActivationQuantizer(keras.layers.Layer):
+    """Rounds the inputs of a product, in any shape `[…, inputs]`.
+
+    Non-trainable weights with `moving_average`: `low` and `high`, float32 `[]`, the range (0 is
+    always inside); gradients pass within it. With `dynamic`: none.
+
+    Args:
+      rounding: see `models.config.QuantizationConfig.qat_activations`.
+      block: with dynamic, inputs that share a scale; None for `block_size`.
+    """
+
+    def __init__(
+        self, rounding: Rounding = "moving_average", *, block: int | None = None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.rounding = rounding
+        self.block = block
 
     def build(self, input_shape: Any = None) -> None:
         """Adds the range's variables."""
         del input_shape
         if self.built:
+            return
+        self.built = True
+        if self.rounding == "dynamic":
             return
         bounds = {"low": -INITIAL_RANGE, "high": INITIAL_RANGE}
         for name, value in bounds.items():
@@ -125,13 +178,14 @@ class ActivationQuantizer(keras.layers.Layer):
                 autocast=False,
             )
             setattr(self, name, variable)
-        self.built = True
 
     def call(self, x: Tensor) -> Tensor:
-        """Returns `x` on the grid, in its dtype; see `ranges` for when the grid moves."""
+        """Returns `x` on the grid, in its dtype; see `ranges` for when a range moves."""
         mode = _MODE.get()
-        if mode == "off":
+        if mode in ("off", "kernels"):
             return x
+        if self.rounding == "dynamic":
+            return quantize_blocks(x, self.block)
         quantizer = _quantizers()["observe" if mode == "frozen" else mode]
         grid = {"min_var": self.low.value, "max_var": self.high.value}
         values = ops.cast(x, "float32")
@@ -143,10 +197,11 @@ class ActivationQuantizer(keras.layers.Layer):
         self.high.assign(0.0)
 
     def settle(self) -> None:
-        """Gives a range that a calibration left empty (nothing but zeros came) its first width."""
+        """Ends a calibration: a range that it left empty (only zeros came) gets its first width."""
         if float(self.high.value) - float(self.low.value) < SMALLEST_RANGE:
             self.low.assign(-INITIAL_RANGE)
             self.high.assign(INITIAL_RANGE)
+        self.high.assign(WIDER * self.high.value)
 
 
 class Dense(keras.layers.Dense):
@@ -156,12 +211,14 @@ class Dense(keras.layers.Dense):
 
     Args:
       units: width out.
-      quantize: round kernel and inputs.
+      quantize: round the kernel, and inputs in this way; None rounds nothing.
     """
 
-    def __init__(self, units: int, *, quantize: bool = False, **kwargs):
+    def __init__(self, units: int, *, quantize: Rounding | None = None, **kwargs):
         super().__init__(units, **kwargs)
-        self.input_quantizer = ActivationQuantizer(name="input_quantizer") if quantize else None
+        self.input_quantizer = None
+        if quantize:
+            self.input_quantizer = ActivationQuantizer(quantize, name="input_quantizer")
 
     def build(self, input_shape: tuple) -> None:
         """Builds kernel, bias and the input's range."""
@@ -180,5 +237,6 @@ class Dense(keras.layers.Dense):
 
 
 def activation_quantizers(layer: Any) -> list[ActivationQuantizer]:
-    """Every activation quantizer under a layer or model, in a stable order."""
-    return [x for x in layer._flatten_layers() if isinstance(x, ActivationQuantizer)]
+    """Every quantizer with a range under a layer or model, in a stable order."""
+    found = (x for x in layer._flatten_layers() if isinstance(x, ActivationQuantizer))
+    return [x for x in found if x.rounding == "moving_average"]

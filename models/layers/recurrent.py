@@ -11,9 +11,10 @@ from typing import Any
 
 import keras
 
+from models.config import Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
-from models.layers.quantized import quantize_fixed, quantize_kernel
+from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor, kept
 from models.layers.time_scan import time_scan
@@ -27,15 +28,15 @@ class LSTMLayer(TemporalLayer):
     Args:
       width: units.
       seed: initial weights are a function of it.
-      quantize: keep the operands of both products on 8-bit grids. h lies in (-1, 1), so its grid is
-        fixed: a range that moved inside the loop could not be compiled.
+      quantize: how operands of both products are rounded to 8 bits; None for not at all. A moving
+        range could not be compiled inside the loop; as h lies in (-1, 1), its range is fixed then.
     """
 
-    def __init__(self, width: int, *, seed: int = 0, quantize: bool = False, **kwargs):
+    def __init__(self, width: int, *, seed: int = 0, quantize: Rounding | None = None, **kwargs):
         super().__init__(**kwargs)
         self.width = width
         self.seed = seed
-        self.is_quantized = quantize
+        self.rounding: Rounding | None = quantize
         self.input_proj = dense(
             4 * width,
             "input_proj",
@@ -86,11 +87,13 @@ class LSTMLayer(TemporalLayer):
 
     def _kernel(self) -> Tensor:
         kernel = ops.cast(self.recurrent_kernel, "float32")
-        return quantize_kernel(kernel) if self.is_quantized else kernel
+        return quantize_kernel(kernel) if self.rounding else kernel
 
     def _rounded(self, h: Tensor) -> Tensor:
         """What of h the recurrent product sees."""
-        return quantize_fixed(h, -1.0, 1.0) if self.is_quantized else h
+        if self.rounding == "dynamic":
+            return quantize_blocks(h)
+        return quantize_fixed(h, -1.0, 1.0) if self.rounding else h
 
 
 def _lstm_cell(

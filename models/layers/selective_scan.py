@@ -17,7 +17,7 @@ All arithmetic is float32 whatever the compute dtype.
 from typing import Any, NamedTuple
 
 from models.layers.backend import ops
-from models.layers.time_scan import time_scan
+from models.layers.time_scan import is_written_out, time_scan
 
 Tensor = Any
 CHUNK_FRAMES = 20
@@ -92,7 +92,10 @@ def selective_scan(
     delta, a, b, c, d = (ops.cast(v, "float32") for v in selection)
     keep = 1.0 - ops.cast(is_resetting, "float32")
     u, dt, bt, ct, kt = (_time_major(v) for v in (x * delta, delta, b, c, keep))
-    y, state = _chunked_scan(kt, chunk_frames)(u, dt, a, bt, ct, state)
+    if is_written_out():
+        state, y = time_scan(lambda h, f: _forward_step(a, h, f), state, (u, dt, bt, ct, kt))
+    else:
+        y, state = _chunked_scan(kt, chunk_frames)(u, dt, a, bt, ct, state)
     return _time_major(y) + d * x, state
 
 

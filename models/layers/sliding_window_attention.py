@@ -14,6 +14,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from models.config import Rounding
 from models.layers.backend import dense_value, ops, take_rows
 from models.layers.dense import dense
 from models.layers.temporal import Tensor
@@ -47,7 +48,7 @@ def step_window(clock: Tensor, window: int) -> StepWindow:
     """Returns the view of a frame with `clock` (int32 `[batch]`) frames of its game before it."""
     slots = ops.arange(window, dtype="int32")
     slot = ops.mod(clock, window)[:, None]
-    age = ops.mod(slot - slots, window)
+    age = ops.mod(slot - slots + window, window)  # never of a negative: ONNX would truncate
     is_visible = age <= clock[:, None]
     mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)
     return StepWindow((slots == slot)[:, None, :, None], age, mask[:, None, None, :])
@@ -88,8 +89,8 @@ class SlidingWindowAttention(keras.layers.Layer):
       chunk: queries at once in `unroll`; None takes `window`, so work is O(time * window).
       key_block: keys at once, with an online softmax; None takes all of a chunk's keys.
       seed: initial weights are a function of it.
-      quantize: keep the operands of the two projections on 8-bit grids. Attention's own products
-        have no weights and stay float.
+      quantize: how operands of the two projections are rounded to 8 bits; None for not at all.
+        Attention's own products have no weights and stay float.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         chunk: int | None = None,
         key_block: int | None = None,
         seed: int = 0,
-        quantize: bool = False,
+        quantize: Rounding | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)

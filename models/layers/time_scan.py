@@ -5,7 +5,9 @@ Time is axis 0 here, so that a frame is one contiguous slice. On TensorFlow the 
 there; every other backend takes `keras.ops.scan`. Both run the same `step`.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,6 +18,8 @@ Nest = Any
 """A tensor, or a tuple of nests."""
 Step = Callable[[Nest, Nest], tuple[Nest, Nest]]
 """`(carry, inputs of one frame) -> (carry, outputs of one frame)`."""
+
+_WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar("written_out", default=False)
 
 
 def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -> tuple[Nest, Nest]:
@@ -29,9 +33,34 @@ def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -
 
     Returns: the carry after the last step, and the outputs stacked to `[time, …]`.
     """
+    if _WRITTEN_OUT.get():
+        return _written_out(step, carry, inputs, reverse=reverse)
     if keras.backend.backend() != "tensorflow":
         return ops.scan(step, carry, inputs, reverse=reverse)
     return _tensorflow_scan(step, carry, inputs, reverse=reverse)
+
+
+@contextlib.contextmanager
+def written_out() -> Iterator[None]:
+    """Loops traced inside become one step after the other, for graphs in which loops are slow."""
+    token = _WRITTEN_OUT.set(True)
+    try:
+        yield
+    finally:
+        _WRITTEN_OUT.reset(token)
+
+
+def is_written_out() -> bool:
+    """Whether loops are being written out, where gradients and memory don't matter."""
+    return _WRITTEN_OUT.get()
+
+
+def _written_out(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tuple[Nest, Nest]:
+    length = keras.tree.flatten(inputs)[0].shape[0]
+    outputs: list[Nest] = [None] * length
+    for t in reversed(range(length)) if reverse else range(length):
+        carry, outputs[t] = step(carry, keras.tree.map_structure(lambda x, t=t: x[t], inputs))
+    return carry, keras.tree.map_structure(lambda *y: ops.stack(y), *outputs)
 
 
 def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tuple[Nest, Nest]:

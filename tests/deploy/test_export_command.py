@@ -52,8 +52,8 @@ def quick(monkeypatch):
 TRACES = {}
 
 
-def save_run(folder, *, qat=False, data=None):
-    policy = policies.policy("mlp", qat)
+def save_run(folder, *, rounding=None, data=None):
+    policy = policies.policy("mlp", rounding)
     provenance = {"seed": 3} | ({"data": {"folder": str(data)}} if data else {})
     info = PolicyInfo(policy.config, Delay(2, 1, 3), "ema", policies.WINDOW, provenance)
     save_policy(folder / "policy", policy, info)
@@ -67,7 +67,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def qat_run(tmp_path_factory):
-    return save_run(tmp_path_factory.mktemp("qat"), qat=True)
+    return save_run(tmp_path_factory.mktemp("qat"), rounding="dynamic")
 
 
 def exported(run, output, *flags):
@@ -129,10 +129,9 @@ def test_precisions(run, qat_run, dataset, tmp_path):
     assert max(sizes["int8-qat"], sizes["int8-static"]) < sizes["float32"]
 
 
-def test_activations(qat_run, tmp_path):
-    static = exported(
-        qat_run, tmp_path / "s", "--precision", "int8-qat", "--activations", "static", *FAST
-    )
+def test_activations_are_rounded_as_in_training(tmp_path):
+    run = save_run(tmp_path / "run", rounding="moving_average")
+    static = exported(run, tmp_path / "s", "--precision", "int8-qat", *FAST)
     assert static.config.activations == "static"
     assert "QuantizeLinear" in describe.contents(static).operators
 
@@ -166,7 +165,7 @@ def test_window(run, tmp_path):
     frames = [policies.frame(seed) for seed in range(policies.WINDOW)]
     feeds = {n: np.stack([f[n] for f in frames], axis=1) for n in ("numbers", "ids", "prev_action")}
     feeds |= {n: frames[-1][n] for n in ("uniforms", "temperature")}
-    policy = policies.policy("mlp", False)
+    policy = policies.policy("mlp")
     step = policies.keras_step(policy, frames[-1], state=policy.initial_state(policies.ROWS))
     logits = bundle.session().run(["logits"], feeds)[0]
     np.testing.assert_allclose(logits, np.asarray(step.logits), rtol=1e-5, atol=1e-5)
@@ -231,7 +230,7 @@ def test_numbers_out_of_range(run, tmp_path, flag):
 
 def test_a_float_product_fails_the_export(qat_run, tmp_path, monkeypatch):
     """If the lowering forgot a product, nothing would be written."""
-    monkeypatch.setattr(lowering, "lower", lambda graph, activations: 0)
+    monkeypatch.setattr(lowering, "lower", lambda graph, activations, blocks: 0)
     error = refused(qat_run, "--output", tmp_path / "b", "--precision", "int8-qat", *FAST)
     assert error.exit_code == 70
     assert "with a float weight" in str(error)
@@ -314,7 +313,7 @@ def test_info_of_a_spoilt_bundle_is_a_sentence(bundles, tmp_path):
 def test_policies_without_previous_action_lack_the_input(tmp_path):
     from models.policy import Policy
 
-    config = policies.config("mlp", qat=False)
+    config = policies.config("mlp", rounding=None)
     embedding = dataclasses.replace(config.embedding, with_prev_action=False)
     policy = Policy(dataclasses.replace(config, embedding=embedding))
     lowered = lower_policy(policy, "float32")

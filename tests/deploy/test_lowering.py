@@ -45,7 +45,7 @@ def play(lowered, policy, *, rows=policies.ROWS):
 played = functools.cache(
     lambda backbone, precision, activations="dynamic": play(
         policies.lowered(backbone, precision, activations),
-        policies.policy(backbone, precision == "int8-qat"),
+        policies.policy(backbone, policies.rounding_of(precision, activations)),
     )
 )
 
@@ -66,12 +66,13 @@ def test_static_integers_are_what_keras_rounded_to(backbone):
 
 
 @pytest.mark.parametrize("backbone", policies.BACKBONES)
-def test_dynamic_integers_are_near_keras(backbone):
+def test_dynamic_integers_are_what_keras_rounded_to(backbone):
+    """Blocks and scales are those of training; the float sums before a rounding may differ."""
     found, wanted = played(backbone, "int8-qat", "dynamic")
-    same = (found["buckets"] == wanted["buckets"]).all(-1)
-    assert same.mean() > 0.8
-    # Later components are conditioned on the buckets chosen before them.
-    assert np.abs(found["logits"] - wanted["logits"])[same].max() < 0.1
+    for name, values in wanted.items():
+        close = np.isclose(found[name], values, rtol=1e-4, atol=1e-4)
+        # One step of rounding at an edge may choose another bucket, and so other logits.
+        assert close.mean() > 0.95, name
 
 
 def test_dynamic_quantization_of_onnx_runtime_is_near_keras():
@@ -84,7 +85,7 @@ def test_dynamic_quantization_of_onnx_runtime_is_near_keras():
 @pytest.mark.parametrize("backbone", policies.BACKBONES)
 def test_every_product_with_a_weight_is_integer(backbone):
     """One integer product per kernel that Keras quantizes, in either form."""
-    traced = policies.traced(backbone, True)
+    traced = policies.traced(backbone, "moving_average")
     graph = with_shapes(traced)
     clean(graph)
     products = sum(n.op_type == "MatMul" and n.input[1] in graph.constants for n in graph.nodes)
@@ -117,15 +118,15 @@ def test_ports_are_named_typed_and_documented(precision):
         assert all(v.doc_string == p.doc for p, v in zip(ports, values, strict=True))
         assert all(p.doc for p in ports)
         assert all(p.shape[0] == "batch" for p in ports)
-    assert [p.name for p in lowered.signature.inputs][:6] == [
-        "numbers", "ids", "prev_action", "is_resetting", "uniforms", "temperature",
+    assert [p.name for p in lowered.signature.inputs][:5] == [
+        "numbers", "ids", "prev_action", "uniforms", "temperature",
     ]  # fmt: skip
     assert {p.name: p.dtype for p in lowered.signature.inputs}["state.clock"] == "int32"
 
 
 def test_any_number_of_rows_and_rows_are_independent():
     lowered = policies.lowered("mamba", "int8-qat", "static")
-    policy = policies.policy("mamba", True)
+    policy = policies.policy("mamba", "moving_average")
     many = play(lowered, policy, rows=7)[0]["logits"]
     session = open_session(lowered.model.SerializeToString())
     inputs = policies.frame(0, 7)
@@ -138,7 +139,7 @@ def test_any_number_of_rows_and_rows_are_independent():
 
 
 def test_fixed_rows():
-    lowered = lower_policy(policies.policy("mlp", False), "float32", batch_size=3)
+    lowered = lower_policy(policies.policy("mlp"), "float32", batch_size=3)
     assert {port.shape[0] for port in lowered.signature.inputs} == {3}
     session = open_session(lowered.model.SerializeToString())
     assert session.get_inputs()[0].shape[0] == 3
@@ -146,13 +147,13 @@ def test_fixed_rows():
 
 def test_exports_repeat_to_the_byte():
     """Names that tf2onnx counts up through a process do not reach the file."""
-    policy = policies.policy("mlp", True)
+    policy = policies.policy("mlp", "dynamic")
     ports = signature(policy)
     for precision in ("int8-qat", "int8-dynamic"):
-        qat = precision == "int8-qat"
-        traced = policies.traced("mlp", qat)
-        again = lower_policy(policies.policy("mlp", qat), precision).model
-        first = lower_model(traced, ports, precision=precision).model
+        rounding = policies.rounding_of(precision, "dynamic")
+        traced, policy = policies.traced("mlp", rounding), policies.policy("mlp", rounding)
+        again = lower_policy(policy, precision).model
+        first = lower_model(traced, ports, policy=policy, precision=precision).model
         assert first.SerializeToString() == again.SerializeToString()
 
 
@@ -177,19 +178,19 @@ def test_sampling_follows_the_uniforms_and_the_temperature():
     assert len(answers[1.0]) > 20
 
 
-def test_a_window_equals_the_steps_through_it():
-    """Attention sees the window's frames at once, in float and in integers."""
+@pytest.mark.parametrize("backbone", ["sliding_window", "mamba", "lstm"])
+def test_a_window_equals_the_steps_through_it(backbone):
+    """All of a window's frames in one graph without loops, in float and in integers."""
     frames = [policies.frame(seed) for seed in range(policies.WINDOW)]
     feeds = {n: np.stack([f[n] for f in frames], axis=1) for n in ("numbers", "ids", "prev_action")}
     feeds |= {n: frames[-1][n] for n in ("uniforms", "temperature")}
-    for precision, qat in (("float32", False), ("int8-qat", True)):
-        policy = policies.policy("sliding_window", qat)
+    for precision, activations in (("float32", "dynamic"), ("int8-qat", "static")):
+        policy = policies.policy(backbone, policies.rounding_of(precision, activations))
         state = policy.initial_state(policies.ROWS)
         for inputs in frames:
-            inputs["is_resetting"] = np.zeros(policies.ROWS, bool)
             step = policies.keras_step(policy, inputs, state=state)
             state = step.state
-        lowered = policies.lowered("sliding_window", precision, "static", frames=policies.WINDOW)
+        lowered = policies.lowered(backbone, precision, activations, frames=policies.WINDOW)
         session = open_session(lowered.model.SerializeToString())
         assert {port.name for port in session.get_inputs()} == set(feeds)
         logits = session.run(["logits"], feeds)[0]
@@ -197,8 +198,8 @@ def test_a_window_equals_the_steps_through_it():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("activations", ["static", "dynamic"])
-def test_production_policy_takes_under_a_third(activations):
+@pytest.mark.parametrize("rounding", ["moving_average", "dynamic"])
+def test_production_policy_takes_under_a_third(rounding):
     from models.config import BackboneConfig, PolicyConfig, QuantizationConfig
     from models.policy import Policy
 
@@ -206,9 +207,9 @@ def test_production_policy_takes_under_a_third(activations):
     for qat in (False, True):
         config = PolicyConfig(
             backbone=BackboneConfig("mamba", (256,), num_layers=3, state_size=32),
-            quantization=QuantizationConfig(qat=qat),
+            quantization=QuantizationConfig(qat=qat, qat_activations=rounding),
         )
         precision = "int8-qat" if qat else "float32"
-        lowered = lower_policy(Policy(config), precision, activations=activations)
+        lowered = lower_policy(Policy(config), precision)
         sizes[qat] = lowered.model.ByteSize()
     assert sizes[True] <= 0.30 * sizes[False]

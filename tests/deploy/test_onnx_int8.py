@@ -9,8 +9,9 @@ from onnx import numpy_helper
 from onnx_graphs import SCALE, ZERO, make, node, on_grid, operators, product, run
 
 from exphil_tf.deploy.graph import Graph
-from exphil_tf.deploy.onnx_int8 import NotOnGrid, block_size, lower, quantized_weight
+from exphil_tf.deploy.onnx_int8 import NotOnGrid, lower, quantized_weight
 from exphil_tf.deploy.onnx_tables import SMALLEST, pack_tables
+from models.layers.quantized import block_size
 
 
 def lowered(model, activations):

@@ -32,7 +32,6 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
     logits = uniforms · temperature + memory; buckets = ids, then zeros.
     """
     nodes = [
-        helper.make_node("Unsqueeze", ["is_resetting", "one"], ["reset"]),
         helper.make_node("Unsqueeze", ["temperature", "one"], ["t"]),
         helper.make_node("ReduceSum", ["numbers", "one"], ["sum"]),
         helper.make_node("Mul", ["uniforms", "t"], ["noise"]),
@@ -41,7 +40,6 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
     inputs = [
         port("numbers", [3], batch=batch),
         port("ids", [3], TensorProto.INT32, batch),
-        port("is_resetting", [], TensorProto.BOOL, batch),
         port("uniforms", [LOGITS], batch=batch),
         port("temperature", [], batch=batch),
     ]
@@ -54,8 +52,7 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
         inputs += [port("prev_action", [13], batch=batch), port("state.total", [1], batch=batch)]
         outputs.append(port("new.total", [1], batch=batch))
         nodes += [
-            helper.make_node("Where", ["reset", "zero", "state.total"], ["kept"]),
-            helper.make_node("Add", ["kept", "sum"], ["new.total"]),
+            helper.make_node("Add", ["state.total", "sum"], ["new.total"]),
             helper.make_node("Add", ["noise", "new.total"], ["logits"]),
             helper.make_node("Add", ["prev_action", "unit"], ["controller"]),
         ]
@@ -66,7 +63,6 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
         ]
     constants = {
         "one": np.array([1], np.int64),
-        "zero": np.zeros((1, 1), np.float32),
         "unit": np.ones((1, 13), np.float32),
         "pads": np.array([0, 0, 0, 10], np.int64),
     }

@@ -18,7 +18,9 @@ from models.layers.quantized import ActivationQuantizer, Dense, activation_quant
 from models.policy import Policy
 
 BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
+ROUNDINGS = ("dynamic", "moving_average")
 BATCH, TIME = 3, 6
+RANGED = {"qat": True, "qat_activations": "moving_average", "quantize_embeddings": False}
 
 
 def config(backbone: str, **quantization) -> PolicyConfig:
@@ -26,7 +28,7 @@ def config(backbone: str, **quantization) -> PolicyConfig:
         EmbeddingConfig(action_dim=4),
         BackboneConfig(backbone, (16, 16), 2, state_size=4, num_heads=2, window_size=5),
         HeadConfig(head_hidden=8),
-        QuantizationConfig(**({"qat": True} | quantization)),
+        QuantizationConfig(**(RANGED | quantization)),
     )
 
 
@@ -127,13 +129,13 @@ def test_an_empty_range_is_given_a_width():
     layer.build()
     layer.forget()
     layer.settle()
-    assert float(layer.high.value) == quantized.INITIAL_RANGE
+    assert float(layer.high.value) == pytest.approx(quantized.INITIAL_RANGE * quantized.WIDER)
 
 
 def test_a_product_is_the_integer_one():
     """The int32 product of both integers times both scales, as an integer kernel computes it."""
     rng = np.random.default_rng(0)
-    layer = Dense(6, quantize=True)
+    layer = Dense(6, quantize="moving_average")
     layer.build((None, 9))
     layer.kernel.assign(rng.normal(size=(9, 6)))
     layer.bias.assign(rng.normal(size=6))
@@ -151,6 +153,45 @@ def test_a_product_is_the_integer_one():
     expected = ((a - zero) @ w) * a_scale * w_scale + np.asarray(layer.bias.value)
     # A tie may round either way: one step of one activation.
     assert np.abs(np.asarray(layer(tf.constant(x))) - expected).max() < 1e-4
+
+
+def test_blocks_of_a_row_have_scales_of_their_own():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(3, 2, 150)).astype(np.float32)
+    x[0, 0, :128] *= 100
+    x[1, 1, 128:] = 0
+    assert quantized.block_size(150) == 32  # of 128, 106 of 256 places would be padding
+    y = np.asarray(quantized.quantize_blocks(tf.constant(x), 64))
+    for start in range(0, 150, 64):
+        block = x[..., start : start + 64].astype(np.float64)
+        scale = np.abs(block).max(axis=-1, keepdims=True) / 127
+        expected = np.round(block / np.where(scale > 0, scale, 1)) * scale
+        np.testing.assert_allclose(y[..., start : start + 64], expected, rtol=1e-6, atol=1e-30)
+    rows = quantized.quantize_blocks(tf.constant(x[:1]), 64)
+    np.testing.assert_array_equal(rows, y[:1])  # whatever the other rows hold
+    with tf.GradientTape() as tape:
+        value = tf.constant(x)
+        tape.watch(value)
+        total = tf.reduce_sum(quantized.quantize_blocks(value) * x)
+    np.testing.assert_allclose(tape.gradient(total, value), x, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "block"), [(8, 16), (16, 16), (64, 64), (269, 32), (378, 128), (512, 128)]
+)
+def test_blocks_pad_little(inputs, block):
+    assert quantized.block_size(inputs) == block
+
+
+def test_kernels_alone():
+    layer = Dense(6, quantize="dynamic")
+    layer.build((None, 9))
+    assert not layer.non_trainable_weights
+    x = tf.constant(np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32))
+    with ranges("kernels"):
+        y = layer(x)
+    expected = tf.matmul(x, quantized.quantize_kernel(layer.kernel.value))
+    np.testing.assert_allclose(y, expected, atol=1e-6)
 
 
 # -- Networks --------------------------------------------------------------------------------------
@@ -204,9 +245,10 @@ def reads_weight(op) -> bool:
     return any(s.type == "ReadVariableOp" for tensor in op.inputs for s in sources(tensor))
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_rounding_changes_little_and_off_changes_nothing(backbone):
-    rounded = calibrated(Policy(config(backbone), seed=1))
+def test_rounding_changes_little_and_off_changes_nothing(backbone, rounding):
+    rounded = calibrated(Policy(config(backbone, qat_activations=rounding), seed=1))
     plain = Policy(config(backbone, qat=False), seed=1)
     reference = unroll(plain)
     with ranges("off"):
@@ -215,9 +257,11 @@ def test_rounding_changes_little_and_off_changes_nothing(backbone):
     assert 1e-4 < difference < 0.2 * np.abs(reference).max()
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_weight_still_learns(backbone):
-    policy = calibrated(Policy(config(backbone, quantize_embeddings=True)))
+def test_every_weight_still_learns(backbone, rounding):
+    options = {"quantize_embeddings": True, "qat_activations": rounding}
+    policy = calibrated(Policy(config(backbone, **options)))
     variables = [v.value for v in policy.trainable_variables]
     with tf.GradientTape() as tape, ranges("observe"):
         columns = policy_inputs.columns(BATCH, TIME)
@@ -238,10 +282,11 @@ def test_every_weight_still_learns(backbone):
         assert np.abs(gradient).max() > 0, variable.path
 
 
+@pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_step_equals_unroll(backbone):
+def test_step_equals_unroll(backbone, rounding):
     """Except where a number lies on the edge between two grid points."""
-    policy = calibrated(Policy(config(backbone)))
+    policy = calibrated(Policy(config(backbone, qat_activations=rounding)))
     columns = policy_inputs.columns(BATCH, TIME)
     columns["name"] = columns["name"][:, 0]
     previous = policy_inputs.prev_action(BATCH, TIME)
