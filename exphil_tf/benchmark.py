@@ -36,7 +36,7 @@ _SAMPLE_GAMES = 4
 _SAMPLE_SECONDS = 30
 _SPLIT = "validation"
 _COLD_SHARE = 10
-"""Calls with empty caches are so many times fewer: emptying takes longer than a frame."""
+"""Calls with a pause in between are so many times fewer: it takes longer than a frame's answer."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class LatencyConfig:
     """Dataset whose validation games are played; none plays sample games."""
     cold: bool = False
     """Also with empty caches, as between two frames of an emulator; a tenth of the calls."""
+    paced: bool = False
+    """Also at 60 calls a second, asleep in between as play is; a tenth of the calls."""
     profile: bool = False
     """Also tell which operations take the time."""
     output: Path = Path("benchmarks/results/latency")
@@ -128,10 +130,14 @@ def measure(
             on_cell=lambda cell: status.update(f"timing {cell.form}, batch {cell.batch_size}"),
         )
         cold: dict[Cell, Timing] = {}
+        paced: dict[Cell, Timing] = {}
+        count = max(1, config.frames // _COLD_SHARE)
         if config.cold:
             status.update("timing with empty caches")
-            count = max(1, config.frames // _COLD_SHARE)
-            cold = latency.measure(bundles, views, num_frames=count, is_cold=True)
+            cold = latency.measure(bundles, views, num_frames=count, between="cold")
+        if config.paced:
+            status.update("timing at 60 frames a second")
+            paced = latency.measure(bundles, views, num_frames=count, between="paced")
         profiles: dict[str, Profile] = {}
         if config.profile:
             status.update("profiling")
@@ -147,6 +153,7 @@ def measure(
         floors=floors,
         warm=warm,
         cold=cold,
+        paced=paced,
         profiles=profiles,
     )
 

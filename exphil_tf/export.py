@@ -212,7 +212,7 @@ def _parity(
     data: Path,
     info: PolicyInfo,
 ) -> ParityReport:
-    from exphil_tf.deploy.checking import check_parity, load_games
+    from exphil_tf.deploy.export_parity import check_parity, load_games
 
     games = load_games(data, info, split=config.split, frames=config.parity_frames)
     return check_parity(policy, bundle, games, network=network)

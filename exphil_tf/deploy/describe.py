@@ -20,13 +20,18 @@ config = json.load(open({config!r}))
 session = ort.InferenceSession({model!r}, providers=["CPUExecutionProvider"])
 shape = lambda port: [size if isinstance(size, int) else 1 for size in port["shape"]]
 feeds = {{port["name"]: np.zeros(shape(port), port["dtype"]) for port in config["inputs"]}}
-names = [port["name"] for port in config["outputs"]]
+names, rng = [port["name"] for port in config["outputs"]], np.random.default_rng()
 for frame in range(3):  # fill feeds["numbers"] and feeds["ids"] by config["columns"] first
+    feeds["temperature"][:], feeds["uniforms"] = 1, rng.random(feeds["uniforms"].shape, np.float32)
     answer = dict(zip(names, session.run(names, feeds)))
-    feeds.update({{f"state.{{n[4:]}}": v for n, v in answer.items() if n.startswith("new.")}})
-    if "prev_action" in feeds and {steps}: feeds["prev_action"] = answer["controller"]
-print(answer["controller"])  # 8 buttons, main x and y, c x and y, shoulder"""
+{keep}print(answer["controller"])  # 8 buttons, main x and y, c x and y, shoulder"""
 """Needs numpy and ONNX Runtime; a test runs it where nothing else can be imported."""
+_KEEP_MEMORY = """\
+    feeds.update({f"state.{n[4:]}": v for n, v in answer.items() if n.startswith("new.")})
+"""
+_KEEP_ACTION = """\
+    feeds["prev_action"] = answer["controller"]
+"""
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,11 @@ def contents(bundle: Bundle) -> Contents:
 
 def how_to_run(bundle: Bundle) -> str:
     """Ten-odd lines of Python that play three frames of zeros."""
-    folder = bundle.folder.resolve()
-    return RUN_IT.format(
-        config=str(folder / "config.json"),
-        model=str(folder / MODEL),
-        steps=bundle.config.form == "step",
-    )
+    folder, names = bundle.folder.resolve(), {port.name for port in bundle.config.inputs}
+    keep = _KEEP_MEMORY if any(name.startswith("state.") for name in names) else ""
+    if "prev_action" in names and bundle.config.form == "step":
+        keep += _KEEP_ACTION
+    return RUN_IT.format(config=str(folder / "config.json"), model=str(folder / MODEL), keep=keep)
 
 
 def show(console: Console, bundle: Bundle) -> None:

@@ -7,7 +7,9 @@ timed beside it, and the processor time of the calling thread, which a busy mach
 Frames are consecutive frames of real games, never noise, which would take other branches.
 Each is written just before its call into the arrays that are passed, as an agent would.
 
-`is_cold` reads more memory than the caches hold before that, as 16 ms of an emulator would.
+`cold` reads more memory than the caches hold before that, which is more than 16 ms of an emulator
+would. `paced` sleeps until the next of 60 frames a second, as play does: whatever else the machine
+runs has the caches meanwhile, and a process that slept gets its core at once.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -31,6 +33,11 @@ WARM_CALLS = 50
 """Calls before each cell's first round that do not count."""
 _KEPT_ROWS = 4096
 """Rows of frames that are held ready at a time, over all batches."""
+
+
+Between = Literal["nothing", "cold", "paced"]
+"""What happens between two calls."""
+FRAMES_PER_SECOND = 60
 
 
 class Cell(NamedTuple):
@@ -101,7 +108,7 @@ def measure(
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
     num_frames: int = 10_000,
-    is_cold: bool = False,
+    between: Between = "nothing",
     on_cell: Callable[[Cell], None] = lambda _: None,
 ) -> dict[Cell, Timing]:
     """Times all forms.
@@ -113,11 +120,12 @@ def measure(
       batch_sizes: rows of a call.
       num_frames: calls per cell at batch 1; larger batches make fewer calls, `LEAST_CALLS` at
         least.
-      is_cold: empty the caches before each call.
+      between: what happens before each call: `cold` empties the caches, `paced` awaits the next
+        frame.
       on_cell: told each cell before it is timed first.
     """
     found: dict[Cell, Timing] = {}
-    evict = _evictor() if is_cold else None
+    pause = {"nothing": lambda: None, "cold": _evictor, "paced": _pacer}[between]()
     for batch_size in batch_sizes:
         frames = frames_of(views, batch_size)
         calls = max(min(num_frames, LEAST_CALLS), num_frames // batch_size)
@@ -129,7 +137,7 @@ def measure(
             }
             for cell in cells:
                 on_cell(cell)
-            found |= _rounds(cells, frames, calls=calls, evict=evict)
+            found |= _rounds(cells, frames, calls=calls, pause=pause)
     return found
 
 
@@ -169,7 +177,7 @@ def _rounds(
     frames: Sequence[Frame],
     *,
     calls: int,
-    evict: Callable[[], None] | None,
+    pause: Callable[[], None] | None,
 ) -> dict[Cell, Timing]:
     """Times cells in turns."""
     rounds = {cell: _Rounds([], []) for cell in cells}
@@ -177,8 +185,8 @@ def _rounds(
 
     def appear(index: int) -> None:
         """The next frame stands in `live`."""
-        if evict is not None:
-            evict()
+        if pause is not None:
+            pause()
         for name, column in frames[index % len(frames)].items():
             live[name][...] = column
 
@@ -229,3 +237,14 @@ def _evictor() -> Callable[[], None]:
     """Reads twice what the largest cache holds."""
     filler = np.ones(2 * machine.last_cache_bytes(), np.uint8)
     return lambda: np.maximum.reduce(filler)
+
+
+def _pacer() -> Callable[[], None]:
+    """Sleeps until the next frame begins."""
+    start, interval = time.perf_counter(), 1 / FRAMES_PER_SECOND
+
+    def pause() -> None:
+        elapsed = time.perf_counter() - start
+        time.sleep(interval - elapsed % interval)
+
+    return pause

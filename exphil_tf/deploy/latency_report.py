@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from exphil_tf.checkpoints import atomic
-from exphil_tf.deploy import check
-from exphil_tf.deploy.check import Check
+from exphil_tf.deploy import targets
 from exphil_tf.deploy.latency import Cell, Timing
 from exphil_tf.deploy.op_profile import Profile
+from exphil_tf.deploy.targets import Check
 
 FORMAT = 1
 """Raised when a figure of `latency.json` changes its name or meaning."""
@@ -66,6 +66,8 @@ class LatencyReport:
     warm: Mapping[Cell, Timing]
     cold: Mapping[Cell, Timing]
     """With empty caches; empty if not measured."""
+    paced: Mapping[Cell, Timing]
+    """At 60 calls a second; empty if not measured."""
     profiles: Mapping[str, Profile]
 
     def of_one(self, form: str, *, is_cold: bool = False) -> Timing | None:
@@ -95,6 +97,7 @@ class LatencyReport:
             },
             "warm": _plain(self.warm),
             "cold": _plain(self.cold),
+            "paced": _plain(self.paced),
             "profiles": {form: dataclasses.asdict(found) for form, found in self.profiles.items()},
             "checks": [dataclasses.asdict(found) for found in self.checks()],
         }
@@ -135,10 +138,13 @@ def show(console: Console, report: LatencyReport) -> None:
     console.print("", _floor_table(report), "", _timing_table(report, report.warm), sep="\n")
     if report.cold:
         console.print("", "with empty caches", _timing_table(report, report.cold), sep="\n")
+    if report.paced:
+        title = "at 60 calls a second, asleep in between"
+        console.print("", title, _timing_table(report, report.paced), sep="\n")
     for form, found in report.profiles.items():
         console.print("", f"operations of a frame, {form}", _op_table(found), sep="\n")
     console.print("")
-    check.show(console, report.checks())
+    targets.show(console, report.checks())
 
 
 def _machine_lines(report: LatencyReport) -> list[str]:

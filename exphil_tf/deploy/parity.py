@@ -21,7 +21,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from exphil_tf.deploy.check import Check
 from exphil_tf.deploy.parity_report import (
     Drift,
     FormParity,
@@ -30,6 +29,7 @@ from exphil_tf.deploy.parity_report import (
 )
 from exphil_tf.deploy.runners import Runner, Stretch
 from exphil_tf.deploy.streams import Streams
+from exphil_tf.deploy.targets import Check
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 

@@ -8,8 +8,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.deploy import check
-from exphil_tf.deploy.check import Check
+from exphil_tf.deploy import targets
+from exphil_tf.deploy.targets import Check
 from exphil_tf.features.controller import COMPONENTS
 
 _HEADS = {name: name.replace("_", " ") for name in COMPONENTS}
@@ -87,7 +87,7 @@ def show(console: Console, report: ParityReport) -> None:
     console.print(f"({'; '.join(pairs)})", "", sep="\n", markup=False)
     if report.drift:
         console.print(_drift_table(report), "", sep="\n")
-    check.show(console, report.checks)
+    targets.show(console, report.checks)
 
 
 def _empty(*columns: str) -> Table:

@@ -15,7 +15,7 @@ from replay_collection import build_small, write_collection
 from exphil_tf import export
 from exphil_tf.checkpoints.policy import Delay, PolicyInfo, save_policy
 from exphil_tf.config import options
-from exphil_tf.deploy import checking, describe, lowering, parity
+from exphil_tf.deploy import describe, export_parity, lowering, parity
 from exphil_tf.deploy import trace as tracing
 from exphil_tf.deploy.lowering import lower_policy
 from exphil_tf.deploy.publishing import publish
@@ -36,7 +36,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Equal networks are traced once, and the long stream is short."""
-    monkeypatch.setattr(checking, "DRIFT_FRAMES", 2 * parity.STEPS)
+    monkeypatch.setattr(export_parity, "DRIFT_FRAMES", 2 * parity.STEPS)
 
     def trace(policy, **shape):
         weights = b"".join(np.asarray(w.value).tobytes() for w in policy.weights)

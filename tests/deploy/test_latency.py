@@ -1,8 +1,10 @@
 """Timing with clocks that tell what they are told; floors, profiles and judgement by hand."""
 
 import io
+import itertools
 import json
 import math
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -256,6 +258,7 @@ def made(*, q=(150.0, 170.0), p99=500.0, is_busy=False, weight_bytes=1_000_000):
         floors=floors,
         warm=warm,
         cold={Cell("q", 1, 1): timed(600.0)},
+        paced={Cell("q", 1, 1): timed(700.0)},
         profiles={"q": Profile((OpTime("MatMul", 4, 50.0, 1.0),), 0.5)},
     )
 
@@ -304,6 +307,7 @@ def test_report_as_table_json_and_picture(tmp_path):
     row = next(row for row in plain["warm"] if row["threads"] == 2)
     assert (row["form"], row["batch_size"], row["p50"]) == ("q", 8, 400.0)
     assert plain["cold"][0]["p50"] == 600.0
+    assert plain["paced"][0]["p50"] == 700.0
     assert plain["profiles"]["q"]["ops"][0]["op"] == "MatMul"
     assert [check["is_met"] for check in plain["checks"]] == [True, True, False, True, True]
     assert paths[1].read_bytes().startswith(b"\x89PNG")
@@ -355,7 +359,7 @@ def test_the_command_times_what_it_is_asked_for(bundles, quick, tmp_path, capsys
     output = tmp_path / "figures"
     run(
         bundles, "float", "dynamic", threads="1 2", batch_sizes="1 3", frames="10", cold=True,
-        profile=True, output=str(output),
+        paced=True, profile=True, output=str(output),
     )  # fmt: skip
     plain = json.loads((output / "latency.json").read_text())
     assert cells(plain["warm"]) == [
@@ -365,7 +369,8 @@ def test_the_command_times_what_it_is_asked_for(bundles, quick, tmp_path, capsys
         for form in ("float", "dynamic")
     ]
     assert cells(plain["cold"]) == [("float", 1, 1, 1), ("dynamic", 1, 1, 1)]
-    for row in plain["warm"] + plain["cold"]:
+    assert cells(plain["paced"]) == cells(plain["cold"])
+    for row in plain["warm"] + plain["cold"] + plain["paced"]:
         assert 0 < row["p50"] <= row["p99"] <= row["max"]
         assert row["ort_p50"] > 0 and all(math.isfinite(p50) for p50 in row["round_p50s"])
     assert plain["precisions"] == {"float": "float32", "dynamic": "int8-dynamic"}
@@ -375,6 +380,7 @@ def test_the_command_times_what_it_is_asked_for(bundles, quick, tmp_path, capsys
     assert plain["floors"]["float"]["weight_bytes"] > 2 * plain["floors"]["dynamic"]["weight_bytes"]
     shown = capsys.readouterr().out
     assert f"wrote {output / 'latency.png'}" in shown
+    assert "at 60 calls a second" in shown
     assert "with empty caches" in shown and "operations of a frame, dynamic" in shown
 
 
@@ -424,3 +430,15 @@ def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):
         assert "want at least 1" in told("latency", one, flag, value)[0]
     with pytest.raises(SystemExit):
         benchmark.main(["--help"])
+
+
+def test_paced_calls_begin_with_frames():
+    """Sixty a second, whatever a call takes."""
+    pause, interval = latency._pacer(), 1 / latency.FRAMES_PER_SECOND
+    began, ticks = time.perf_counter(), []
+    for _ in range(4):
+        pause()
+        ticks.append(time.perf_counter() - began)
+    # Each sleep ends after a boundary; a slow machine may miss some, but never comes early.
+    assert all(b - a > 0 for a, b in itertools.pairwise(ticks))
+    assert ticks[-1] > 3 * interval
