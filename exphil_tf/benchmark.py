@@ -161,7 +161,7 @@ def measure(
 def _open(folders: Sequence[Path]) -> dict[str, Bundle]:
     """Bundles by a name that tells them apart: the folder's, or else the whole path.
 
-    Raises: UserError: as `open_bundle`, or if a folder is given twice.
+    Raises: UserError: as `open_bundle`, or if a folder is given twice or holds no step.
     """
     from exphil_tf.inference.bundle import open_bundle
 
@@ -170,7 +170,14 @@ def _open(folders: Sequence[Path]) -> dict[str, Bundle]:
         names = [str(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise UserError(f"bundles: want each once. Received: {' '.join(names)}")
-    return dict(zip(names, map(open_bundle, folders), strict=True))
+    bundles = dict(zip(names, map(open_bundle, folders), strict=True))
+    for name, bundle in bundles.items():
+        if bundle.config.form != "step":
+            raise UserError(
+                f"{name}: holds a {bundle.config.form}, and only steps are timed",
+                "Export it without --form window.",
+            )
+    return bundles
 
 
 def _views(data: Path | None) -> list[View]:

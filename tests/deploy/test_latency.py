@@ -1,5 +1,6 @@
 """Timing with clocks that tell what they are told; floors, profiles and judgement by hand."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -21,6 +22,8 @@ from exphil_tf.deploy.op_profile import NodePrice, OpTime, Profile
 from exphil_tf.deploy.publishing import publish
 from exphil_tf.deploy.streams import View
 from exphil_tf.errors import UserError
+from exphil_tf.inference import bundle as bundle_module
+from exphil_tf.inference.bundle import open_bundle
 from tests.data.conftest import write_games
 from tests.exported_policies import export, make_policy
 
@@ -442,3 +445,14 @@ def test_paced_calls_begin_with_frames():
     # Each sleep ends after a boundary; a slow machine may miss some, but never comes early.
     assert all(b - a > 0 for a, b in itertools.pairwise(ticks))
     assert ticks[-1] > 3 * interval
+
+
+def test_windows_are_refused(bundles):
+    opened = open_bundle(bundles / "float")
+    window = dataclasses.replace(
+        opened, folder=bundles / "window", config=dataclasses.replace(opened.config, form="window")
+    )
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(bundle_module, "open_bundle", lambda folder: window)
+        with pytest.raises(UserError, match="holds a window, and only steps are timed"):
+            benchmark._open([bundles / "window"])
