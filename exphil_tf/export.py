@@ -195,7 +195,6 @@ def _bundle(
         policy=network,
         info=info,
         precision=config.precision,
-        activations=lowering.activations_of(config.precision, network),
         batch_size=config.batch_size or None,
         provenance=publishing.describe_source(source, info),
     )

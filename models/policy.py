@@ -134,9 +134,8 @@ class Policy(keras.Model):
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
         controller = self.embedding.join_controller(prev_action)
-        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
-        hidden, state = self.backbone.step(x, state, is_resetting)
-        hidden = _with_previous(hidden, controller)
+        joined = self.embedding.inputs.join(columns, ops)
+        hidden, state = self._step_hidden(*joined, controller, state, is_resetting)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
         return PolicyStep(buckets, logits, hidden, state)
 
@@ -162,11 +161,22 @@ class Policy(keras.Model):
           uniforms: as in `step`.
           temperature: as in `step`.
         """
-        x = self.embedding.embed(numbers, ids, controller)
-        hidden, state = self.backbone.step(x, state, is_resetting)
-        hidden = _with_previous(hidden, controller)
+        hidden, state = self._step_hidden(numbers, ids, controller, state, is_resetting)
         answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
         return JoinedStep(*self.join_outputs(*answer), state)
+
+    def _step_hidden(  # noqa: PLR0917 - as `step_joined`
+        self,
+        numbers: Tensor,
+        ids: Tensor,
+        controller: Tensor | None,
+        state: State,
+        is_resetting: Tensor | None,
+    ) -> tuple[Tensor, State]:
+        """What the head reads, `[batch, width + num_previous]`, and the new state."""
+        x = self.embedding.embed(numbers, ids, controller)
+        hidden, state = self.backbone.step(x, state, is_resetting)
+        return _with_previous(hidden, controller), state
 
     def join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
         """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""

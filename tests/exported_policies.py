@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.checkpoints.policy import PolicyInfo
-from exphil_tf.deploy.lowering import Precision, activations_of, lower_policy
+from exphil_tf.deploy.lowering import Precision, lower_policy
 from exphil_tf.deploy.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
 from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
@@ -43,7 +43,6 @@ def export(
         policy=policy,
         info=PolicyInfo(policy.config),
         precision=precision,
-        activations=activations_of(precision, policy),
         batch_size=batch_size,
         provenance={},
     )

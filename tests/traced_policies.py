@@ -9,7 +9,7 @@ import policy_inputs
 import tensorflow as tf
 
 from exphil_tf.checkpoints.policy import Delay, PolicyInfo
-from exphil_tf.deploy.lowering import Lowered, activations_of, lower_model
+from exphil_tf.deploy.lowering import Lowered, lower_model
 from exphil_tf.deploy.publishing import assemble
 from exphil_tf.deploy.trace import signature, trace
 from exphil_tf.inference.bundle import Bundle
@@ -20,7 +20,7 @@ from models.config import (
     PolicyConfig,
     QuantizationConfig,
 )
-from models.layers.quantized import activation_quantizers, ranges
+from models.layers.quantized import calibrating
 from models.policy import Policy
 
 BACKBONES = ("mamba", "lstm", "sliding_window", "mlp")
@@ -63,13 +63,9 @@ def policy(backbone: str, rounding: str | None = None) -> Policy:
         if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip")):
             variable.assign(np.asarray(variable.value) + rng.normal(0, 0.1, variable.shape))
     if rounding == "moving_average":
-        for quantizer in activation_quantizers(made):
-            quantizer.forget()
-        with ranges("calibrate"):
+        with calibrating(made):
             for seed in range(3):
                 keras_step(made, frame(seed), state=made.initial_state(ROWS))
-        for quantizer in activation_quantizers(made):
-            quantizer.settle()
     return made
 
 
@@ -125,7 +121,6 @@ def bundle(
         policy=made,
         info=PolicyInfo(made.config, Delay(2, 1, 3), "ema", WINDOW, {"seed": 5}),
         precision=precision,
-        activations=activations_of(precision, made),
         batch_size=None,
         provenance={"weights_sha256": "ab" * 32, "packages": {"onnx": "1"}},
     )

@@ -177,7 +177,7 @@ def _to_json(info: PolicyInfo) -> dict[str, Any]:
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "policy": info.config.to_dict(),
-        "codec": _codec(info.config.head.codec),
+        "codec": codec_values(info.config.head.codec),
         "schema": {
             "fingerprint": SCHEMA.fingerprint(),
             "row_bytes": ROW_BYTES,
@@ -190,7 +190,8 @@ def _to_json(info: PolicyInfo) -> dict[str, Any]:
     }
 
 
-def _codec(codec: ControllerCodec) -> dict[str, Any]:
+def codec_values(codec: ControllerCodec) -> dict[str, list[float]]:
+    """What buckets decode to, as bundles and exports hold it."""
     return {
         "axis_centres": [float(v) for v in codec.centres],
         "shoulder_centres": [float(v) for v in codec.shoulder_centres],
@@ -210,7 +211,7 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
     try:
         _check_schema(folder, values["schema"])
         config = PolicyConfig.from_dict(values["policy"])
-        if values["codec"] != _codec(config.head.codec):
+        if values["codec"] != codec_values(config.head.codec):
             raise _incompatible(folder, "its controller codec decodes to other values")
         return PolicyInfo(
             config=config,
@@ -226,12 +227,7 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
 def _check_schema(folder: Path, schema: Mapping[str, Any]) -> None:
     if schema["fingerprint"] == SCHEMA.fingerprint() and schema["row_bytes"] == ROW_BYTES:
         return
-    differences = SCHEMA.differences(schema["digests"]) or ["order of fields or conventions"]
-    shown = "; ".join(differences[:8]) + ("; …" if len(differences) > 8 else "")
-    raise _incompatible(
-        folder,
-        f"want schema {SCHEMA.fingerprint()}. Received: {schema['fingerprint']} ({shown})",
-    )
+    raise _incompatible(folder, SCHEMA.mismatch(schema["fingerprint"], schema["digests"]))
 
 
 def _read_weights(folder: Path) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from exphil_tf.deploy.parity import STEPS
 from exphil_tf.deploy.runners import KerasRunner
 from exphil_tf.deploy.streams import Streams, dataset_views, lay_out
 from models.config import QuantizationConfig
-from models.layers.quantized import activation_quantizers, ranges
+from models.layers.quantized import calibrating
 from models.policy import Policy
 
 
@@ -29,11 +29,7 @@ def calibrated(policy: Policy, streams: Streams) -> Policy:
       streams: games to observe, laid out in multiples of `STEPS`.
     """
     copy = requantized(policy, QuantizationConfig(qat=True, qat_activations="moving_average"))
-    for quantizer in activation_quantizers(copy):
-        quantizer.forget()
-    with ranges("calibrate"):
+    with calibrating(copy):
         for _ in KerasRunner(copy).run(streams, steps=STEPS):
             pass
-    for quantizer in activation_quantizers(copy):
-        quantizer.settle()
     return copy

@@ -1,5 +1,6 @@
 """Writes a lowered policy as a bundle (`exphil_tf.inference.bundle`)."""
 
+import dataclasses
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ from typing import Any
 import onnx
 
 from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints.policy import WEIGHTS, PolicyInfo
+from exphil_tf.checkpoints.policy import WEIGHTS, PolicyInfo, codec_values
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
-from exphil_tf.deploy.lowering import Lowered, Precision
+from exphil_tf.deploy.lowering import Lowered, Precision, activations_of
 from exphil_tf.deploy.trace import describe_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle, BundleConfig
@@ -29,7 +30,6 @@ def assemble(
     policy: Policy,
     info: PolicyInfo,
     precision: Precision,
-    activations: str,
     batch_size: int | None,
     provenance: Mapping[str, Any],
 ) -> Bundle:
@@ -41,28 +41,19 @@ def assemble(
       policy: what it was made from.
       info: of the run's policy bundle.
       precision: of the graph.
-      activations: how its integer products round their inputs (`float` in a float graph).
       batch_size: rows that it is fixed to, None for any.
       provenance: `describe_source`.
     """
-    codec = policy.config.head.codec
     config = BundleConfig(
         precision=precision,
-        activations=activations,
+        activations=activations_of(precision, policy),
         form=_form(lowered),
         batch_size=batch_size,
         inputs=lowered.signature.inputs,
         outputs=lowered.signature.outputs,
         columns=describe_columns(policy),
-        codec={
-            "axis_centres": [float(v) for v in codec.centres],
-            "shoulder_centres": [float(v) for v in codec.shoulder_centres],
-        },
-        delay={
-            "frames": info.delay.frames,
-            "trained_min": info.delay.trained_min,
-            "trained_max": info.delay.trained_max,
-        },
+        codec=codec_values(policy.config.head.codec),
+        delay=dataclasses.asdict(info.delay),
         window_size=info.window_size,
         schema={"fingerprint": SCHEMA.fingerprint(), "digests": SCHEMA.digests()},
         policy=policy.config.to_dict(),

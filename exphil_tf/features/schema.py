@@ -113,6 +113,12 @@ class Schema:
         columns["frame"] += np.arange(num_frames, dtype=np.int32) + FIRST_FRAME
         return columns
 
+    def mismatch(self, fingerprint: object, digests: Mapping[str, str]) -> str:
+        """The sentence that refuses an artefact of another schema, with the first differences."""
+        lines = self.differences(digests) or ["order of fields or conventions"]
+        shown = "; ".join(lines[:8]) + ("; …" if len(lines) > 8 else "")
+        return f"want schema {self.fingerprint()}. Received: {fingerprint!s:.40} ({shown})"
+
     def check(self, frames: Frames) -> list[str]:
         """Problems of dtype, shape, range and finiteness, one line each.
 

@@ -173,11 +173,8 @@ def check_schema(folder: Path, schema: Mapping[str, Any]) -> None:
     """
     if schema["fingerprint"] == SCHEMA.fingerprint():
         return
-    differences = SCHEMA.differences(schema["digests"]) or ["order of fields or conventions"]
-    shown = "; ".join(differences[:8]) + ("; …" if len(differences) > 8 else "")
     raise UserError(
-        f"{folder}: want schema {SCHEMA.fingerprint()}. "
-        f"Received: {schema['fingerprint']!s:.40} ({shown})",
+        f"{folder}: {SCHEMA.mismatch(schema['fingerprint'], schema['digests'])}",
         "Use the release that exported it, or train and export again.",
         exit_code=EXIT_INCOMPATIBLE,
     )

@@ -235,9 +235,7 @@ def check_fingerprint(manifest: Manifest, path: Path) -> None:
     """
     if manifest.fingerprint == SCHEMA.fingerprint() and manifest.row_bytes == ROW_BYTES:
         return
-    differences = SCHEMA.differences(manifest.digests) or ["order of fields or conventions"]
-    shown = "; ".join(differences[:8]) + ("; …" if len(differences) > 8 else "")
     raise IncompatibleDataset(
-        f"{path}: want schema {SCHEMA.fingerprint()}. Received: {manifest.fingerprint} ({shown}). "
+        f"{path}: {SCHEMA.mismatch(manifest.fingerprint, manifest.digests)}. "
         "Preprocess the replays again with --overwrite"
     )

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from exphil_tf.errors import EXIT_DATA, UserError
 from exphil_tf.training.batches import Batch, policy_inputs, unroll
-from models.layers.quantized import activation_quantizers, ranges
+from models.layers.quantized import activation_quantizers, calibrating
 from models.policy import Policy
 
 
@@ -26,22 +26,17 @@ def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:
     Raises: UserError: if there is no frame, or a range is NaN or infinite.
     """
     codec = policy.config.head.codec
-    found = activation_quantizers(policy)
-    for quantizer in found:
-        quantizer.forget()
 
     @tf.function(autograph=False, reduce_retracing=False)
     def see(batch: dict) -> None:
-        with ranges("calibrate"):
-            unroll(policy, policy_inputs(batch, codec), training=False)
+        unroll(policy, policy_inputs(batch, codec), training=False)
 
     frames = 0
-    for batch in batches:
-        see(dict(batch))
-        frames += int(np.count_nonzero(batch["weight"]))
-    for quantizer in found:
-        quantizer.settle()
-    bounds = [float(v.value) for q in found for v in (q.low, q.high)]
+    with calibrating(policy):
+        for batch in batches:
+            see(dict(batch))
+            frames += int(np.count_nonzero(batch["weight"]))
+    bounds = [float(v.value) for q in activation_quantizers(policy) for v in (q.low, q.high)]
     if not frames or not np.isfinite(bounds).all():
         raise UserError(
             f"calibration: {frames} frames gave no finite activation ranges",

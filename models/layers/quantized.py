@@ -236,6 +236,18 @@ class Dense(keras.layers.Dense):
         return y if self.bias is None else y + ops.cast(self.bias, y.dtype)
 
 
+@contextlib.contextmanager
+def calibrating(layer: Any) -> Iterator[None]:
+    """Every range under a layer or model becomes the extremes of what is seen inside."""
+    found = activation_quantizers(layer)
+    for quantizer in found:
+        quantizer.forget()
+    with ranges("calibrate"):
+        yield
+    for quantizer in found:
+        quantizer.settle()
+
+
 def activation_quantizers(layer: Any) -> list[ActivationQuantizer]:
     """Every quantizer with a range under a layer or model, in a stable order."""
     found = (x for x in layer._flatten_layers() if isinstance(x, ActivationQuantizer))
