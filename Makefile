@@ -40,13 +40,15 @@ install: $(INSTALLED)  ## Install the locked dependencies into .venv
 	@touch $@
 
 # All packages are hash-checked wheels but py-ubjson, which has none: it is built with the locked
-# setuptools, and in pure Python where there is no compiler.
+# setuptools, which is therefore installed first, and in pure Python where there is no compiler.
+BUILDER := --only-binary :all: --requirement requirements/build.lock
 WHEELS := --only-binary :all: --no-binary py-ubjson --no-build-isolation
 
 # The project itself is a path entry and not a build: nothing to download, and edits count at once.
-$(INSTALLED): requirements/dev.lock .uv/bin/uv
+$(INSTALLED): requirements/dev.lock requirements/build.lock .uv/bin/uv
 	@echo "install: $$(grep -c '^[a-z].*==' $<) packages of $<, into .venv"
 	@.uv/bin/uv venv --quiet --allow-existing --python "$(PYTHON)" .venv
+	@.uv/bin/uv pip install --quiet --python $(BIN)/python --require-hashes $(BUILDER)
 	@.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes $(WHEELS) $<
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
 	@touch $@
@@ -96,7 +98,8 @@ lock: .uv/bin/uv  ## Renew requirements/*.lock after a change of pyproject.toml 
 	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --output-file requirements/runtime.lock
 	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra gpu --output-file requirements/gpu.lock
 	@$(COMPILE) requirements/bootstrap.in --no-annotate --output-file requirements/bootstrap.lock
-	@echo "lock: requirements/{dev,runtime,gpu,bootstrap}.lock are up to date; review the difference"
+	@$(COMPILE) requirements/build.in --no-annotate --constraint requirements/dev.lock --output-file requirements/build.lock
+	@echo "lock: requirements/{dev,runtime,gpu,bootstrap,build}.lock are up to date; review the difference"
 
 clean:  ## Remove the environments and caches (not data, not runs)
 	@rm -rf .venv .uv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
