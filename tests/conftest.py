@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-REPLAYS = ROOT / "../shared/replays"
+BESIDE = ROOT / "../shared"
+"""Inputs too large or too odd for the repository: replays, cases, a corpus of real games."""
 
 # The same examples in every run, and no deadline: a loaded machine is not a defect.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
@@ -44,12 +45,29 @@ def project_root() -> Path:
     return ROOT
 
 
+def _beside(name: str) -> Path:
+    folder = BESIDE / name
+    if not folder.is_dir():
+        pytest.skip(f"no folder ../shared/{name} beside the checkout")
+    return folder.resolve()
+
+
 @pytest.fixture(scope="session")
 def replays_dir() -> Path:
-    """The folder of real replays beside the checkout; a test that asks for it skips without it."""
-    if not REPLAYS.is_dir():
-        pytest.skip("no folder ../shared/replays beside the checkout")
-    return REPLAYS.resolve()
+    """The folder of odd replays beside the checkout; a test that asks for it skips without it."""
+    return _beside("replays")
+
+
+@pytest.fixture(scope="session")
+def cases_dir() -> Path:
+    """Small inputs that once went wrong, a folder each; skips without them."""
+    return _beside("cases")
+
+
+@pytest.fixture(scope="session")
+def corpus_dir() -> Path:
+    """Zips of some hundred real games; skips without them."""
+    return _beside("corpus")
 
 
 @pytest.fixture(autouse=True)
