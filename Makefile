@@ -50,7 +50,7 @@ $(INSTALLED): requirements/dev.lock requirements/build.lock .uv/bin/uv
 	@.uv/bin/uv venv --quiet --allow-existing --python "$(PYTHON)" .venv
 	@.uv/bin/uv pip install --quiet --python $(BIN)/python --require-hashes $(BUILDER)
 	@.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes $(WHEELS) $<
-	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(str(pathlib.Path.cwd()) + "\n", encoding="utf-8")'
 	@touch $@
 
 quickstart: $(INSTALLED)  ## From nothing to an evaluated policy, on sample replays

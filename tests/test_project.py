@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -425,13 +426,48 @@ def test_make_target_expands(target):
         assert (ROOT / "benchmarks/__main__.py").exists()
 
 
-def test_ci_runs_every_check_and_ends_with_the_tests():
-    script = ROOT / ".ci/run"
-    assert os.access(script, os.X_OK)
-    subprocess.run(["bash", "-n", str(script)], check=True)
-    lines = [line for line in script.read_text().splitlines() if line.startswith(("make", "exec"))]
-    assert lines == ["make lint types imports", "exec make test"]
-    assert "set -euo pipefail" in script.read_text()
+def test_ci_runs_every_check_on_a_fresh_machine_and_ends_with_the_tests():
+    for name in ("run", "fresh", "wheel"):
+        subprocess.run(["bash", "-n", str(ROOT / ".ci" / name)], check=True)
+    script = (ROOT / ".ci/run").read_text()
+    assert "set -euo pipefail" in script
+    calls = re.findall(r"^on_machine (.+?)(?: #.*)?$", script, flags=re.MULTILINE)
+    assert calls[0] == "make lint types imports"
+    assert "make quickstart" in calls
+    assert calls[-1] == "make test"
+
+
+def test_a_fresh_machine_hides_what_the_real_one_has(tmp_path):
+    """HOME and caches are empty, and neither packages nor settings of the machine are seen."""
+    script = f"""
+        set -euo pipefail
+        cd {shlex.quote(str(ROOT))}
+        source .ci/fresh
+        fresh_machine {shlex.quote(sys.executable)} >/dev/null
+        on_machine env
+        on_machine ls -A "$MACHINE/home" "$MACHINE/tmp"
+        on_machine pwd
+    """
+    spoilt = {"PYTHONPATH": "/x", "UV_CACHE_DIR": "/x", "PIP_FIND_LINKS": "/x", "EXPHIL_SEED": "1"}
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, **spoilt, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not [name for name in spoilt if f"{name}=" in done.stdout]
+    home = re.search(r"^HOME=(.+)$", done.stdout, flags=re.MULTILINE)
+    assert home and home[1].startswith(str(tmp_path))
+    assert done.stdout.rstrip().endswith("exphil tf")
+    assert not list(tmp_path.iterdir()), "the machine is forgotten"
+
+
+def test_the_builder_of_the_one_source_package_is_the_locked_one():
+    builder = locked("build")
+    assert set(builder) == {"setuptools"}
+    for lock in ("dev", "runtime", "gpu"):
+        assert locked(lock)["setuptools"] == builder["setuptools"]
 
 
 def test_hooks_call_installed_tools():
