@@ -77,7 +77,8 @@ def is_hidden(name: str) -> bool:
 
 def is_hidden_member(name: str) -> bool:
     """The same of a path inside an archive; `.` and `..` hide nothing."""
-    return any(is_hidden(part) for part in name.split("/") if part not in (".", ".."))
+    parts = name.replace("\\", "/").split("/")
+    return any(is_hidden(part) for part in parts if part not in (".", ".."))
 
 
 def refusal(name: str) -> str:

@@ -6,6 +6,7 @@ of links, of other people's folders and of trees that a backup nested into itsel
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 
@@ -75,11 +76,10 @@ def _is_folder(entry: os.DirEntry[str], refused: list[Refused]) -> bool:
 
 
 def _real_entry(entry: os.DirEntry[str], real_folder: str) -> str:
-    try:
-        linked = entry.is_symlink()
-    except OSError:
-        linked = False
-    return real_path(entry.path) if linked else os.path.join(real_folder, entry.name)  # noqa: PTH118
+    with contextlib.suppress(OSError):
+        if entry.is_symlink() and entry.stat():  # to nowhere: its own name is the real one
+            return real_path(entry.path)
+    return os.path.join(real_folder, entry.name)  # noqa: PTH118
 
 
 def real_path(path: str) -> str:
