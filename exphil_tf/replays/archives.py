@@ -104,7 +104,7 @@ def list_zip(path: str) -> Found:
             for entry in zip_directory.entries(file):
                 listing.count(entry.name)
                 _add_zip_member(listing, entry, path=path, archive_bytes=archive_bytes)
-            listing.check_overlap(archive_bytes)
+                listing.check_overlap(archive_bytes)
     except ReplayError as error:
         listing.fail(error)
     except OSError as error:

@@ -513,7 +513,8 @@ CONTAINERS = {
 
 def mutated(data: bytes, rng: random.Random) -> bytes:
     """Cut, doubled, spliced and flipped."""
-    damaged = bytearray(data[: rng.randrange(len(data) // 2, len(data) + 1)])
+    whole = rng.random() < 0.7
+    damaged = bytearray(data[: len(data) if whole else rng.randrange(len(data) // 2, len(data))])
     for _ in range(rng.randrange(6)):
         at = rng.randrange(len(damaged))
         damaged[at : at + rng.choice([1, 1, 4])] = rng.randbytes(rng.choice([1, 1, 4]))
