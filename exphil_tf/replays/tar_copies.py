@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import fcntl
 import os
 import shutil
+import stat
 import struct
 import tempfile
 import time
@@ -25,12 +25,14 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import filelock
 import zstandard
 
 from exphil_tf.replays.decompression import ZSTD
 from exphil_tf.replays.listing import Source
 
 PREFIX = "exphil-copies-"
+_LOCK = "lock"
 _KEPT_FREE_BYTES = 256 << 20
 _SETTLED_S = 60
 """A folder is locked right after it was made; a younger one is left alone."""
@@ -39,7 +41,7 @@ _HEADER = struct.Struct("<4sHHHHHIIIHH")
 
 class _Folder(NamedTuple):
     path: Path
-    lock: int
+    lock: filelock.BaseFileLock
     process: int
 
 
@@ -52,8 +54,7 @@ def _folder() -> Path:
     if own:
         return own[0]
     path = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = os.open(path, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    lock = _lock(path)
     _folders.append(_Folder(path, lock, os.getpid()))
     atexit.register(release)
     return path
@@ -63,8 +64,7 @@ def release() -> None:
     """Removes this process's copies; sources that point there can't be read any more."""
     for folder in [folder for folder in _folders if folder.process == os.getpid()]:
         shutil.rmtree(folder.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.close(folder.lock)
+        folder.lock.release()
         _folders.remove(folder)
 
 
@@ -74,17 +74,27 @@ def sweep() -> None:
     with contextlib.suppress(OSError):
         for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             with contextlib.suppress(OSError):
-                if path not in own and time.time() - path.lstat().st_mtime > _SETTLED_S:
-                    _remove_unlocked(path)
+                if path not in own and _is_left_over(path.lstat()):
+                    lock = _lock(path)
+                    shutil.rmtree(path, ignore_errors=True)
+                    lock.release()
 
 
-def _remove_unlocked(path: Path) -> None:
-    lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    finally:
-        os.close(lock)
+def _is_left_over(status: os.stat_result) -> bool:
+    """Whether a folder may be one that nobody needs: an own one, made a while ago."""
+    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    return own and time.time() - status.st_mtime > _SETTLED_S
+
+
+def _lock(folder: Path) -> filelock.BaseFileLock:
+    """Locks a folder until the process ends.
+
+    Raises:
+      OSError: if another process has locked it.
+    """
+    lock = filelock.FileLock(folder / _LOCK, timeout=0)
+    lock.acquire()
+    return lock
 
 
 class Copy:
