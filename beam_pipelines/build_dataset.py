@@ -53,12 +53,12 @@ def find_replays(replays: Sequence[str]) -> Found:
     except FileNotFoundError as error:
         raise UserError(
             f"--replays: {error.filename}: no such file or folder",
-            "Give a folder of .slp files, a zip, or a .slp file.",
+            "Give a folder of .slp files, a zip or tar, or a .slp file.",
             exit_code=errors.EXIT_NO_INPUT,
         ) from error
     if not found.sources and not found.refused:
         raise UserError(
-            f"--replays: no .slp file or zip in {' '.join(map(str, replays))}",
+            f"--replays: no .slp file or archive in {' '.join(map(str, replays))}",
             "Give the folder where Slippi saves them, or make some: python -m exphil_tf.samples.",
             exit_code=errors.EXIT_NO_INPUT,
         )

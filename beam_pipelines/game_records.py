@@ -142,7 +142,7 @@ def read_game(item: EncodeItem) -> Replay:
     source = item.task.source
     if item.data is not None:
         return read_replay(item.data)
-    return read_replay(sources.read_bytes(source) if source.name else source.path)
+    return read_replay(source.path if sources.is_plain(source) else sources.read_bytes(source))
 
 
 def encode_game(item: EncodeItem) -> EncodedGame:

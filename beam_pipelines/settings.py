@@ -113,7 +113,7 @@ class DatasetConfig:
     """Turns Slippi replays into a dataset of TFRecord shards for training."""
 
     replays: tuple[str, ...]
-    """Folders, zip archives or .slp files."""
+    """Folders, .slp files (packed or not), zips or tars."""
     output: str
     """Folder of the dataset."""
     max_files: int | None = None
@@ -128,7 +128,7 @@ class DatasetConfig:
     def __post_init__(self) -> None:
         """Refuses an empty job."""
         if not self.replays or not all(self.replays):
-            raise ValueError("replays: want at least one folder, zip or .slp file")
+            raise ValueError("replays: want at least one folder, archive or .slp file")
         if not self.output:
             raise ValueError("output: want a folder")
         if self.max_files is not None and self.max_files < 1:

@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from exphil_tf.durable import TEMPORARY, Written, write_file
-from exphil_tf.replays import slp, sources
+from exphil_tf.replays import formats, slp, sources
 from exphil_tf.replays.errors import Reason, ReplayError
-from exphil_tf.replays.sources import Found, Source
+from exphil_tf.replays.formats import Kind
+from exphil_tf.replays.sources import Found, Refused, Source
 
 
 def is_remote(path: str) -> bool:
@@ -20,38 +21,63 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def find(replays: Iterable[str]) -> Found:
-    """`sources.find`, which also takes folders of `.slp` objects on a store."""
-    local = [path for path in replays if not is_remote(path)]
-    found = sources.find(local)
-    patterns = [_pattern(path) for path in replays if is_remote(path)]
-    for match in FileSystems.match(patterns) if patterns else []:
-        found.sources.extend(
-            Source(item.path, size=item.size_in_bytes)
-            for item in match.metadata_list
-            if item.path.lower().endswith(".slp")
-        )
-    return Found(sorted(set(found.sources)), found.refused)
+def find(replays: Iterable[str], *, copy: bool = True) -> Found:
+    """`sources.find`, which also takes objects on a store, and folders of them.
+
+    Replays are read there, packed or not. Archives on a store are refused: each member would cost
+    the whole object.
+    """
+    replays = list(replays)
+    found = sources.find([path for path in replays if not is_remote(path)], copy=copy)
+    stored: set[Source] = set()
+    refused: set[Refused] = set()
+    for path in replays:
+        if is_remote(path):
+            one = _find_stored(path)
+            stored.update(one.sources)
+            refused.update(one.refused)
+    return Found(sorted([*found.sources, *stored]), sorted([*found.refused, *refused]))
 
 
-def _pattern(path: str) -> str:
-    return path if path.lower().endswith(".slp") else f"{path.rstrip('/')}/**"
+def _find_stored(path: str) -> Found:
+    """What lies under one remote path; one refusal if the store won't say."""
+    pattern = f"{path.rstrip('/')}/**" if formats.kind_of(path) is None else path
+    found = Found([], [])
+    try:
+        for match in FileSystems.match([pattern]):
+            for item in match.metadata_list:
+                _add_stored(found, item)
+    except (OSError, BeamIOError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        found.refused.append(Refused(path, Reason.UNREADABLE, " ".join(detail.split())[:200]))
+    return found
+
+
+def _add_stored(found: Found, item: FileMetadata) -> None:
+    name = item.path.rpartition("/")[2]
+    kind = None if formats.is_hidden(name) else formats.kind_of(name)
+    if kind in (Kind.REPLAY, Kind.PACKED):
+        found.sources.append(Source(item.path, size=item.size_in_bytes))
+    elif kind is not None:
+        detail = "archives on a store are not read: copy it to a disk, or unpack it there"
+        found.refused.append(Refused(item.path, Reason.BAD_ARCHIVE, detail))
 
 
 def read(source: Source) -> bytes:
     """A remote replay's bytes.
 
     Raises:
-      ReplayError: too_small, too_big or unreadable.
+      ReplayError: too_small, too_big, unreadable, bad_archive or zip_bomb.
     """
-    slp.check_size(source.size)
+    at_least = slp.MIN_BYTES if sources.is_plain(source) else 0
+    slp.check_size(source.size, at_least=at_least)
     try:
         with FileSystems.open(source.path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
             data = file.read(slp.MAX_BYTES + 1)
     except OSError as error:
         raise ReplayError(Reason.UNREADABLE, type(error).__name__) from error
-    slp.check_size(len(data))
-    return data
+    slp.check_size(len(data), at_least=at_least)
+    return sources.unwrap(source, data)
 
 
 def write(folder: str, name: str, parts: Iterable[bytes]) -> Written:

@@ -74,7 +74,7 @@ class ListReplays(beam.DoFn):
 
     def process(self, element: Sequence[str]) -> Iterator[Batch]:
         """Finds the replays of all given paths."""
-        yield from source_batches(storage.find(element))
+        yield from source_batches(storage.find(element, copy=False))
 
 
 class Sources(beam.PTransform):

@@ -11,7 +11,7 @@ from benchmarks.timing import Timed, best, measure
 from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.parse import Route, read_replay
-from exphil_tf.replays.sources import Source
+from exphil_tf.replays.sources import Source, is_plain
 
 
 def _item(source: Source, variants: RecordConfig) -> EncodeItem:
@@ -59,7 +59,7 @@ def run(replays: list[str], *, work_dir: Path) -> Report:
       replays: folders or files.
       work_dir: for the dataset, which is removed again.
     """
-    sources = [one for one in find_replays(replays).sources if not one.name]
+    sources = [one for one in find_replays(replays).sources if is_plain(one)]
     frames = _readable(sources)
     if not frames:
         raise ValueError(f"--replays: no replay in {' '.join(replays)} that can be trained on")

@@ -38,7 +38,7 @@ class KMeansConfig:
     output: Path
     """JSON file to write."""
     replays: tuple[str, ...] = ()
-    """Folders, zip archives or .slp files."""
+    """Folders, .slp files (packed or not), zips or tars."""
     data: Path | None = None
     """A dataset instead of replays: takes the counts of its training split."""
     buckets: int = 21

@@ -30,7 +30,7 @@ class ScanConfig:
     """Reports on a collection of replays, and what to do about it."""
 
     replays: tuple[str, ...]
-    """Folders, zip archives or .slp files."""
+    """Folders, .slp files (packed or not), zips or tars."""
     json: Path | None = None
     """Also write the report as JSON."""
     html: Path | None = None

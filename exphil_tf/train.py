@@ -196,7 +196,12 @@ def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest 
     Raises: UserError: if there is no such dataset, or none can be made.
     """
     if config.data.data is None:
-        return _preprocess(config, console)
+        from exphil_tf.replays import tar_copies
+
+        try:
+            return _preprocess(config, console)
+        finally:
+            tar_copies.release()  # their room on the disk is wanted while training goes on
     folder = Path(config.data.data)
     try:
         return folder, load_manifest(folder)

@@ -86,7 +86,7 @@ def test_preprocess_tells_what_became_of_every_file(
     ("argv", "code", "message"),
     [
         (["--replays", "nowhere"], EXIT_NO_INPUT, "nowhere: no such file or folder"),
-        (["--replays", "."], EXIT_NO_INPUT, "no .slp file or zip"),
+        (["--replays", "."], EXIT_NO_INPUT, "no .slp file or archive"),
         (["--num-shard", "3"], EXIT_USAGE, "Did you mean --num-shards?"),
         (["--direct_num_worker", "3"], EXIT_USAGE, "Did you mean --direct_num_workers?"),
         (["--runner", "NoRunner"], EXIT_USAGE, "NoRunner"),

@@ -20,14 +20,12 @@ class Reason(enum.StrEnum):
     TOO_SMALL = "too_small"
     TOO_BIG = "too_big"
     BAD_ARCHIVE = "bad_archive"
-    """A zip, or a member of one, that is damaged, lies about itself or is of an unsupported
-    kind."""
+    """A packed replay, an archive, or a member of one, that is damaged, lies about itself or is of
+    a kind that is not read."""
     ZIP_BOMB = "zip_bomb"
     """Expands more than any replay does."""
     ENCRYPTED = "encrypted"
     NESTED_ARCHIVE = "nested_archive"
-    BAD_NAME = "bad_name"
-    """A zip member named as if to escape the archive, or with control characters."""
     BAD_MAGIC = "bad_magic"
     """Does not begin as a Slippi container."""
     NESTING = "nesting"

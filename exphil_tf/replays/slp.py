@@ -14,9 +14,7 @@ NFKC-normalised: the game writes `ＡＢＣ＃１` in full width.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import struct
 import unicodedata
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
 from exphil_tf.melee.types import FIRST_FRAME, GameInfo, PlayerInfo
 from exphil_tf.replays import events
 from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.files import errno_name, open_regular
 from exphil_tf.replays.ubjson import NestingError, UbjsonError, read_object
 
 MIN_BYTES = 1 << 10
@@ -40,45 +39,30 @@ _OCCUPIED = (0, 1, 2)
 _CPU = 1
 
 
-def read_bytes(path: Path | str) -> bytes:
+def read_bytes(path: Path | str, *, at_least: int = MIN_BYTES) -> bytes:
     """The whole file, if it is a regular one of acceptable size.
+
+    Args:
+      path: of the file.
+      at_least: bytes that it must have; fewer for one that is packed.
 
     Raises:
       ReplayError: not_a_file, unreadable, too_small or too_big.
     """
-    try:
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        )
-    except OSError as error:
-        raise _open_error(error) from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = stat.filemode(status.st_mode)[0]
-            raise ReplayError(Reason.NOT_A_FILE, f"want a regular file, this is of type {kind!r}")
-        check_size(status.st_size)
-        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+    with open_regular(path) as file:
+        try:
+            check_size(os.fstat(file.fileno()).st_size, at_least=at_least)
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        name = errno.errorcode.get(error.errno or 0, "unknown")
-        raise ReplayError(Reason.UNREADABLE, name) from error
-    finally:
-        os.close(descriptor)
-    check_size(len(data))
+        except OSError as error:
+            raise ReplayError(Reason.UNREADABLE, errno_name(error)) from error
+    check_size(len(data), at_least=at_least)
     return data
 
 
-def _open_error(error: OSError) -> ReplayError:
-    name = errno.errorcode.get(error.errno or 0, "unknown")
-    gone = error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EISDIR)
-    return ReplayError(Reason.NOT_A_FILE if gone else Reason.UNREADABLE, name)
-
-
-def check_size(size: int) -> None:
+def check_size(size: int, *, at_least: int = MIN_BYTES) -> None:
     """Raises ReplayError (too_small, too_big) for a size that no replay has."""
-    if size < MIN_BYTES:
-        raise ReplayError(Reason.TOO_SMALL, f"{size} bytes, want at least {MIN_BYTES}")
+    if size < at_least:
+        raise ReplayError(Reason.TOO_SMALL, f"{size} bytes, want at least {at_least}")
     if size > MAX_BYTES:
         raise ReplayError(Reason.TOO_BIG, f"{size} bytes, want at most {MAX_BYTES}")
 

@@ -38,7 +38,7 @@ class DataConfig:
     """What is learnt from: replays, or a dataset made of them."""
 
     replays: tuple[str, ...] = ()
-    """Folders, zips or .slp files; preprocessed first, once for the same content and options."""
+    """Folders, .slp files, zips or tars; preprocessed first, once per content and options."""
     data: str | None = None
     """Folder of a finished dataset (`python -m exphil_tf.preprocess`), instead of replays."""
     datasets_dir: str = "datasets"

@@ -199,7 +199,7 @@ def test_every_damaged_file_ends_in_one_place(tmp_path: Path) -> None:
     assert reason_of["garbage.slp"] == "bad_magic"
     assert reason_of["nest.slp"] == "nesting"
     assert reason_of["short.slp"] == "too_short"
-    assert reason_of["bomb.zip"] == "zip_bomb"
+    assert reason_of["bomb.zip!bomb.slp"] == "zip_bomb"
     assert "duplicate" in {reason_of.get("copy.slp"), reason_of.get("game_0.slp")}
     kept = {Path(line["file"]).name for line in games}
     assert {"cut.slp", "good.zip!inside.slp"} <= kept
