@@ -23,7 +23,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -125,7 +125,7 @@ class IsolatedPool:
 
     def map_ordered(
         self, function: Callable[[_Item], _Value], items: Iterable[_Item]
-    ) -> Iterator[_Value | ReplayError]:
+    ) -> Generator[_Value | ReplayError]:
         """The function's value for each item, or a `ReplayError`, in the items' order.
 
         At most `in_flight` items are taken from `items` ahead of the result that is waited for, so
