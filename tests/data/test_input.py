@@ -15,7 +15,7 @@ from exphil_tf.data.sampling import check_variants
 from exphil_tf.errors import UserError
 from exphil_tf.features.packing import action_order, mirror_planes, pack, unpack
 from exphil_tf.features.schema import SCHEMA
-from tests.data.conftest import FALCO, FOX, Games, make_game, player_id, write_games
+from tests.data.conftest import FOX, Games, make_game, player_id, write_games
 
 GO = 84
 BATCH = 16
