@@ -225,6 +225,7 @@ class Worker:
         self.deadline_s = 0.0
         self._inbox = bytearray()
         self._outbox = memoryview(b"")
+        self._is_dead = False
 
     @property
     def pid(self) -> int:
@@ -263,11 +264,12 @@ class Worker:
         try:
             while part := self.channel.recv(_READ_BYTES):
                 self._inbox += part
+            self._is_dead = True
         except BlockingIOError:
             pass
-        except OSError as error:
-            raise EOFError from error
-        else:
+        except OSError:
+            self._is_dead = True
+        if self._is_dead:
             raise EOFError
         body = memoryview(self._inbox)[_LENGTH.size :]
         if len(self._inbox) < _LENGTH.size or len(body) < _LENGTH.unpack_from(self._inbox)[0]:
@@ -277,11 +279,15 @@ class Worker:
     def end(self) -> int | None:
         """Kills the process; its exit code (negative: the signal that ended it), None if unknown.
 
-        A worker that died by itself is waited for first, to learn how.
+        One that died by itself is only waited for, to learn how. Any other is killed by its number:
+        the process object takes it for dead when only the fork server is, and a stopped orphan
+        would stay.
         """
         self.channel.close()
-        self._process.join(0.2)
-        if self._process.exitcode is None:
-            self._process.kill()
+        if self._is_dead:
             self._process.join(_JOIN_S)
+        if not self._is_dead or self._process.exitcode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+        self._process.join(_JOIN_S)
         return self._process.exitcode
