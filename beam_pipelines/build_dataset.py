@@ -175,7 +175,7 @@ def build_dataset(
             sweep(folder)
             return manifest
         _prepare(folder)
-        spill_folder = folder.resolve() / f"{SPILL}-{uuid.uuid4().hex[:8]}"
+        spill_folder = folder.resolve() / _spill_name()
         try:
             job = BuildDataset(
                 config,
@@ -190,6 +190,10 @@ def build_dataset(
         return load_manifest(folder)
 
 
+def _spill_name() -> str:
+    return f"{SPILL}-{uuid.uuid4().hex[:8]}"
+
+
 def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
     """Hands the job to a cluster with an object store; returns what its runner says of it.
 
@@ -202,7 +206,10 @@ def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
             f"--output: {config.output} is remote", "Name a cluster: --runner=DataflowRunner."
         )
     pipeline = beam.Pipeline(options=options)
-    _ = pipeline | BuildDataset(config, processes=config.worker.processes, spill_folder=None)
+    spill_folder = storage.join(config.output, _spill_name())
+    _ = pipeline | BuildDataset(
+        config, processes=config.worker.processes, spill_folder=spill_folder
+    )
     result = pipeline.run()
     return f"submitted: {getattr(result, 'state', None) or type(result).__name__}"
 

@@ -1,4 +1,4 @@
-"""What a worker does with one replay: look at its header, or turn the whole of it into records.
+"""What a worker does with one replay: look at its header, or turn the whole of it into chunks.
 
 Plain functions of one file, without Beam: `encode_game` runs in an isolated process that must not
 import Beam (2 s, 200 MB), and both are tested alone.
@@ -10,20 +10,22 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import json
 from typing import NamedTuple
 
 import numpy as np
 
+from beam_pipelines import parts
 from beam_pipelines.settings import RecordConfig
 from exphil_tf.features import packing
-from exphil_tf.melee.types import Game, GameInfo
+from exphil_tf.melee.types import Frames
 from exphil_tf.records import stats
-from exphil_tf.records.example import ChunkMeta, encode_variants
-from exphil_tf.records.shards import frame
-from exphil_tf.replays import filters, quality, slp, sources
+from exphil_tf.records.example import pack_variants
+from exphil_tf.replays import duplicates, filters, players, slp, sources
+from exphil_tf.replays.duplicates import Copy
 from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig
-from exphil_tf.replays.parse import Replay, read_replay
+from exphil_tf.replays.parse import Replay, Route, read_replay
 from exphil_tf.replays.sources import Source
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -36,17 +38,13 @@ class Scanned(NamedTuple):
     Attributes:
       source: where it lies.
       sha256: of its bytes; empty if they could not be read.
-      size: in bytes.
-      info: its header; None if it has none.
-      num_frames: estimated.
-      reason, detail: why it is no replay; empty if it may be one.
+      identity: of the game that it says it holds (`replays.duplicates`).
+      reason, detail: why it gives no records; empty if it may.
     """
 
     source: Source
     sha256: str = ""
-    size: int = 0
-    info: GameInfo | None = None
-    num_frames: int = 0
+    identity: str = ""
     reason: str = ""
     detail: str = ""
 
@@ -56,71 +54,87 @@ class Scanned(NamedTuple):
         return self.sha256 or f"{self.reason}:{self.source.label}"
 
 
-def scan_source(source: Source, data: bytes | None = None) -> Scanned:
-    """Hashes a file and reads its header: pure Python and bounded, hence safe in any process.
+def scan_source(
+    source: Source, data: bytes | None = None, *, config: FilterConfig | None = None
+) -> Scanned:
+    """Hashes a file and judges its header: pure Python and bounded, hence safe in any process.
 
     Args:
       source: the file.
       data: its bytes, if somebody else has read them.
+      config: which games are wanted; None: all.
     """
     _keep_memory()
-    sha256, size = "", 0
+    sha256 = ""
     try:
         data = sources.read_bytes(source) if data is None else data
-        sha256, size = hashlib.sha256(data).hexdigest(), len(data)
-        container = slp.scan(data)
-        info = slp.read_header(data, container)
-        return Scanned(source, sha256, size, info, slp.estimate_frames(data, container))
+        sha256 = hashlib.sha256(data).hexdigest()
+        info = slp.read_header(data)
     except ReplayError as error:
-        return Scanned(source, sha256, size, reason=str(error.reason), detail=error.detail)
+        return Scanned(source, sha256, reason=str(error.reason), detail=error.detail)
+    exclusion = None if config is None else filters.check(info, config)
+    if exclusion is not None:
+        return Scanned(source, sha256, reason=str(exclusion))
+    return Scanned(source, sha256, duplicates.identity(info, sha256))
 
 
 class GameTask(NamedTuple):
-    """A game to be encoded; everything that only the whole collection could decide is decided.
+    """A file to be parsed.
 
     Attributes:
       source, sha256: of the file.
-      key: 32 hex digits or more, unique in the dataset.
-      split: train, validation or test.
-      shard, num_shards: its place in the split.
-      player_ids: registry index of each player.
+      identity: of the game that it says it holds.
     """
 
     source: Source
     sha256: str
-    key: str
-    split: str
-    shard: int
-    num_shards: int
-    player_ids: tuple[int, int] = (0, 0)
+    identity: str
+
+
+class ParsedGame(NamedTuple):
+    """What the collection must know of a game that was parsed, passed the filters and is stored.
+
+    Attributes:
+      file, sha256, identity: of the file; `file` is its label.
+      copy: how it ranks among files of the same game.
+      frames: length of the game.
+      num_records: per variant.
+      perspectives: bit mask of the players that may be imitated.
+      players: their pseudonyms.
+      characters: internal id of the character that each played most.
+      stage: external id.
+      note: what was repaired.
+      place: where its parts wait.
+    """
+
+    file: str
+    sha256: str
+    identity: str
+    copy: Copy
+    frames: int
+    num_records: int
+    perspectives: int
+    players: tuple[str, str]
+    characters: tuple[int, int]
+    stage: int
+    note: str = ""
+    place: parts.Place = parts.Place()
 
 
 class EncodedGame(NamedTuple):
-    """A game's records.
+    """What became of a readable file.
 
     Attributes:
-      perspectives: bit mask of the players that may be imitated; 0 if the game is excluded.
+      game: None if the game is excluded.
       exclusion: why it is, else empty.
       detail: of the exclusion.
-      variants: variant → TFRecord bytes, framed, ready to be joined.
-      num_records: per variant.
-      frames: length of the game.
-      tally: of `records.stats`.
-      characters: internal id of each player at the first frame.
-      stage: external id.
-      note: what was repaired.
+      parts: the game's tally as JSON, then the chunks of each variant (`beam_pipelines.parts`).
     """
 
-    perspectives: int
+    game: ParsedGame | None
     exclusion: str = ""
     detail: str = ""
-    variants: dict[str, bytes] = {}  # noqa: RUF012 - never mutated
-    num_records: int = 0
-    frames: int = 0
-    tally: stats.Tally = {}  # noqa: RUF012
-    characters: tuple[int, int] = (0, 0)
-    stage: int = 0
-    note: str = ""
+    parts: tuple[bytes, ...] = ()
 
 
 class EncodeItem(NamedTuple):
@@ -145,31 +159,41 @@ def read_game(item: EncodeItem) -> Replay:
     return read_replay(source.path if sources.is_plain(source) else sources.read_bytes(source))
 
 
+def rank_copy(replay: Replay, sha256: str) -> Copy:
+    """How a parsed file ranks among those of the same game."""
+    return Copy(
+        route=list(Route).index(replay.route),
+        is_cut=replay.game.info.end_method is None,
+        missing_frames=-len(replay.game.frames),
+        spoiled_frames=spoiled_frames(replay.game.frames),
+        sha256=sha256,
+    )
+
+
+def spoiled_frames(frames: Frames) -> int:
+    """Frames whose values are not all from the file; this schema has no mark for them."""
+    del frames
+    return 0
+
+
+def main_characters(frames: Frames) -> tuple[int, int]:
+    """Internal id of the character that each player was for most frames."""
+    first, second = (filters.main_character(frames["p.character"][:, i]) for i in (0, 1))
+    return first, second
+
+
 def encode_game(item: EncodeItem) -> EncodedGame:
     """Reads, judges and encodes one game. Runs in an isolated worker.
 
     Raises:
       ReplayError: if it can't be read.
     """
-    task, config = item.task, item.records
     replay = read_game(item)
     game = replay.game
     selection = filters.select(game, item.filters)
     if selection.exclusion is not None:
-        return EncodedGame(0, str(selection.exclusion))
-    excluded = _judge_quality(game, item.filters)
-    if excluded:
-        return EncodedGame(0, str(filters.Exclusion.QUALITY), excluded)
+        return EncodedGame(None, str(selection.exclusion), selection.detail)
     planes = packing.pack_planes(game.frames)
-    first = game.frames["p.character"][0].tolist()
-    meta = ChunkMeta(
-        key=task.key.encode(),
-        perspectives=selection.perspectives,
-        player_ids=task.player_ids,
-        characters=(first[0], first[1]),
-        stage=game.info.stage,
-    )
-    variants, num_records = _encode_variants(planes, meta, config)
     tally = stats.tally_game(
         game.frames,
         planes,
@@ -177,50 +201,57 @@ def encode_game(item: EncodeItem) -> EncodedGame:
         stage=game.info.stage,
         route=str(replay.route),
     )
-    return EncodedGame(
-        selection.perspectives,
-        variants=variants,
-        num_records=num_records,
+    variants, num_records = _pack_variants(planes, item.task.identity, item.records)
+    parsed = _summary(item, replay, perspectives=selection.perspectives, num_records=num_records)
+    return EncodedGame(parsed, parts=(json.dumps(tally).encode(), *variants))
+
+
+def _summary(
+    item: EncodeItem, replay: Replay, *, perspectives: int, num_records: int
+) -> ParsedGame:
+    game, secret = replay.game, item.records.pseudonym_secret
+    first, second = (
+        players.pseudonym(players.identity(player), secret) for player in game.info.players
+    )
+    return ParsedGame(
+        file=item.task.source.label,
+        sha256=item.task.sha256,
+        identity=item.task.identity,
+        copy=rank_copy(replay, item.task.sha256),
         frames=len(game.frames),
-        tally=tally,
-        characters=meta.characters,
+        num_records=num_records,
+        perspectives=perspectives,
+        players=(first, second),
+        characters=main_characters(game.frames),
         stage=game.info.stage,
         note=replay.note,
     )
 
 
-def _judge_quality(game: Game, config: FilterConfig) -> str:
-    """Why a game's quality is too low; empty if it is not."""
-    if config.min_quality is None:
-        return ""
-    found = quality.assess(game)
-    if found.score >= config.min_quality:
-        return ""
-    return found.failure or f"score {found.score:.0f}, want at least {config.min_quality}"
-
-
-def _encode_variants(
-    planes: np.ndarray, meta: ChunkMeta, config: RecordConfig
-) -> tuple[dict[str, bytes], int]:
-    records = encode_variants(
+def _pack_variants(
+    planes: np.ndarray, identity: str, config: RecordConfig
+) -> tuple[list[bytes], int]:
+    """The chunks of each variant, in the order of `config.all_variants`, and their number."""
+    chunks = pack_variants(
         planes,
-        {name: _changes(planes, name, key=meta.key, config=config) for name in config.all_variants},
-        meta,
+        {
+            name: _changes(planes, name, identity=identity, config=config)
+            for name in config.all_variants
+        },
         chunk_frames=config.chunk_frames,
         overlap_frames=config.overlap_frames,
     )
-    joined = {name: b"".join(map(frame, some)) for name, some in records.items()}
-    return joined, len(records["original"])
+    return [parts.join(some) for some in chunks.values()], len(chunks["original"])
 
 
 def _changes(
-    planes: np.ndarray, variant: str, *, key: bytes, config: RecordConfig
+    planes: np.ndarray, variant: str, *, identity: str, config: RecordConfig
 ) -> packing.Replaced | None:
     if variant == "original":
         return None
     if variant == "mirrored":
         return packing.mirror(planes)
-    seed = hashlib.md5(f"{variant}:{key.decode()}".encode(), usedforsecurity=False).digest()
+    seed = hashlib.md5(f"{variant}:{identity}".encode(), usedforsecurity=False).digest()
     rng = np.random.Generator(np.random.Philox(int.from_bytes(seed, "big")))
     return packing.noise(planes, config.noise_scale, rng)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from beam_pipelines.game_records import EncodeItem, read_game
+import numpy as np
+
+from beam_pipelines.game_records import EncodeItem, rank_copy, read_game
 from exphil_tf.features.packing import pack_planes
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.records.stats import tally_game
@@ -32,7 +34,9 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
     found = quality.assess(game)
     secret = item.records.pseudonym_secret
     exclusion = filters.select(game, filters.FilterConfig()).exclusion  # by default options
+    columns = [game.frames["p.character"][:, player] for player in (0, 1)]
     return {
+        "copy": rank_copy(replay, item.task.sha256),
         "frames": len(game.frames),
         "stage": stage_name(game.info.stage),
         "version": ".".join(map(str, game.info.version[:2])),
@@ -42,13 +46,19 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
         "exclusion": "" if exclusion is None else str(exclusion),
         "players": [
             {
-                "character": character_name(player.character),
+                "character": character_name(filters.main_character(column)),
+                "frames": _frames_by_character(column),
                 "player": players.pseudonym(players.identity(player), secret),
                 "cpu": player.is_cpu,
             }
-            for player in game.info.players
+            for player, column in zip(game.info.players, columns, strict=True)
         ],
     }
+
+
+def _frames_by_character(column: np.ndarray) -> dict[str, int]:
+    ids, counts = np.unique(column, return_counts=True)
+    return {character_name(int(one)): int(count) for one, count in zip(ids, counts, strict=True)}
 
 
 def count_sticks(item: EncodeItem) -> dict[str, Any]:
@@ -59,8 +69,9 @@ def count_sticks(item: EncodeItem) -> dict[str, Any]:
     """
     replay = read_game(item)
     selection = filters.select(replay.game, item.filters)
+    copy = rank_copy(replay, item.task.sha256)
     if selection.exclusion is not None:
-        return {"exclusion": str(selection.exclusion), "tally": {}}
+        return {"copy": copy, "exclusion": str(selection.exclusion), "tally": {}}
     tally = tally_game(
         replay.game.frames,
         pack_planes(replay.game.frames),
@@ -69,4 +80,4 @@ def count_sticks(item: EncodeItem) -> dict[str, Any]:
         route=str(replay.route),
     )
     wanted = ("games", "frames", "perspective_frames", "sticks")
-    return {"exclusion": "", "tally": {name: tally[name] for name in wanted}}
+    return {"copy": copy, "exclusion": "", "tally": {name: tally[name] for name in wanted}}

@@ -1,25 +1,34 @@
-"""What only the whole collection can decide: duplicates, the players' registry, splits, shards.
+"""What only the whole collection can decide: duplicates, the limit, players, splits, shards.
 
-One pure function over the headers of all files, run once between scanning and parsing. Because it
-sees everything, the later stages need neither side inputs nor further barriers, and the graph stays
-a line. A header costs about 1 kB, so a million replays fit one worker.
+Two pure functions. `schedule` runs over what all headers say and decides nothing but the order of
+the work: a header's claims may be wrong, and a file that turns out to be damaged must not have cost
+a sound one its place. `place` runs over all games that were parsed and passed the filters, and
+decides. Because it sees everything, the stages behind it need neither side inputs nor further
+barriers, and the graph stays a line. Both hold well under 1 kB a file, so a million replays fit one
+worker.
+
+A limit (`--max-files`) takes the first games in the order of their identities, which is that of a
+hash. So that few of a large collection cost little, its files are worked off in that order by one
+worker (on all its cores), which stops when there are enough; files behind that were not looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from beam_pipelines.game_records import GameTask, Scanned
+from beam_pipelines.game_records import GameTask, ParsedGame, Scanned
 from beam_pipelines.settings import DatasetConfig
-from exphil_tf.melee.types import GameInfo
-from exphil_tf.replays import duplicates, filters, players, splits
+from exphil_tf.replays import players, splits
 from exphil_tf.replays.filters import Exclusion
 from exphil_tf.replays.sources import Refused
 
 SHARD_BYTES = 128 << 20
+MAX_FILES = "max_files"
+"""Reason of files that the limit left out."""
 _BYTES_PER_FRAME = 50
 """On disk, both players together; only sets the number of shards."""
 _MIN_SHARDS = 4
@@ -27,35 +36,65 @@ _MIN_SHARDS = 4
 BATCH_GAMES = 32
 
 
-class Candidate(NamedTuple):
-    """A file that may become a game."""
+class Lot(NamedTuple):
+    """Files that one call of a worker parses, in order.
 
-    scanned: Scanned
-    info: GameInfo
-    identity: str
-    key: str
+    Attributes:
+      tasks: the files.
+      limit: number of games after which the rest is left out; None for no limit.
+    """
+
+    tasks: list[GameTask]
+    limit: int | None = None
 
 
-class Plan(NamedTuple):
+class Schedule(NamedTuple):
     """The work ahead.
 
     Attributes:
-      tasks: games to encode, by key.
-      rejects: lines of `rejected.jsonl`.
-      registry: of the players.
+      lots: files to parse.
+      rejects: lines of `rejected.jsonl` for those that are not.
       input_hash: of the set of files.
       num_files: files looked at.
     """
 
-    tasks: list[GameTask]
+    lots: list[Lot]
     rejects: list[dict[str, Any]]
-    registry: players.Registry
     input_hash: str
     num_files: int
 
-    def batches(self) -> list[list[GameTask]]:
-        """Tasks in lots that one call of a worker encodes in parallel."""
-        return [self.tasks[i : i + BATCH_GAMES] for i in range(0, len(self.tasks), BATCH_GAMES)]
+
+class PlacedGame(NamedTuple):
+    """A game with all that the collection decides.
+
+    Attributes:
+      game: what was parsed.
+      key: 32 hex digits or more, unique in the dataset.
+      split: train, validation or test.
+      shard, num_shards: its place in the split.
+      player_ids: registry index of each player.
+    """
+
+    game: ParsedGame
+    key: str
+    split: str
+    shard: int
+    num_shards: int
+    player_ids: tuple[int, int]
+
+
+class Plan(NamedTuple):
+    """What becomes of the parsed games.
+
+    Attributes:
+      games: those that are kept, by key.
+      rejects: lines of `rejected.jsonl` for the others.
+      registry: of the players.
+    """
+
+    games: list[PlacedGame]
+    rejects: list[dict[str, Any]]
+    registry: players.Registry
 
 
 def reject(label: str, sha256: str, reason: str, *, detail: str = "") -> dict[str, Any]:
@@ -75,130 +114,160 @@ def refused_content(refused: Refused) -> str:
     return f"{refused.reason}:{refused.label}"
 
 
-def plan(scans: Iterable[Scanned], refused: Iterable[Refused], config: DatasetConfig) -> Plan:
-    """Decides what becomes of every file of a collection; independent of the order of `scans`."""
-    scans, refused = sorted(scans, key=lambda one: one.source), sorted(refused)
+# -- Before parsing --------------------------------------------------------------------------------
+
+
+def schedule(
+    scans: Iterable[Scanned], refused: Iterable[Refused], config: DatasetConfig
+) -> Schedule:
+    """The order of work; independent of the order of `scans`."""
+    scans, refused = list(scans), list(refused)
     rejects = [reject(one.label, "", one.reason, detail=one.detail) for one in refused]
-    candidates: list[Candidate] = []
-    for scanned in scans:
-        _admit(scanned, config, candidates=candidates, rejects=rejects)
-    candidates = _without_duplicates(candidates, config, rejects)
-    candidates = _limit(candidates, config, rejects)
-    names = [_pseudonyms(candidate.info, config) for candidate in candidates]
-    registry = players.build(players.count(names), max_players=config.records.max_players)
-    return Plan(
-        _tasks(candidates, registry, config),
-        rejects,
-        registry,
-        input_hash([*(one.content for one in scans), *map(refused_content, refused)]),
-        len(scans) + len(refused),
+    rejects += [
+        reject(one.source.label, one.sha256, one.reason, detail=one.detail)
+        for one in scans
+        if one.reason
+    ]
+    tasks = [GameTask(one.source, one.sha256, one.identity) for one in scans if not one.reason]
+    contents = [*(one.content for one in scans), *map(refused_content, refused)]
+    return Schedule(
+        _lots(sorted(tasks, key=_place_in_line), config.max_files),
+        sorted(rejects, key=lambda line: line["file"]),
+        input_hash(contents),
+        len(contents),
     )
 
 
-def _admit(
-    scanned: Scanned,
-    config: DatasetConfig,
-    *,
-    candidates: list[Candidate],
-    rejects: list[dict[str, Any]],
-) -> None:
-    label = scanned.source.label
-    if scanned.info is None:
-        rejects.append(reject(label, scanned.sha256, scanned.reason, detail=scanned.detail))
-        return
-    exclusion = filters.check(scanned.info, config.filters, scanned.num_frames)
-    if exclusion is not None:
-        rejects.append(reject(label, scanned.sha256, exclusion))
-        return
-    identity = duplicates.identity(scanned.info, scanned.sha256)
-    candidates.append(Candidate(scanned, scanned.info, identity, identity))
+def _place_in_line(task: GameTask) -> tuple[Any, ...]:
+    """Files of one game stand together, so that a limit never falls between them."""
+    return (task.identity, task.sha256, task.source)
 
 
-def _without_duplicates(
-    candidates: list[Candidate], config: DatasetConfig, rejects: list[dict[str, Any]]
-) -> list[Candidate]:
-    """The preferred file of each game; the others are rejected, or kept under keys of their own."""
-    groups: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(candidate.identity, []).append(candidate)
-    kept: list[Candidate] = []
-    for identity in sorted(groups):
-        best, *others = sorted(groups[identity], key=_preference)
-        kept.append(best)
+def _lots(tasks: list[GameTask], limit: int | None) -> list[Lot]:
+    if limit is not None and limit < len(tasks):
+        return [Lot(tasks, limit)]
+    return [Lot(tasks[i : i + BATCH_GAMES]) for i in range(0, len(tasks), BATCH_GAMES)]
+
+
+class Enough:
+    """Counts the games of a lot, to tell when the limit is reached.
+
+    Args:
+      limit: of the lot.
+      skip_duplicates: files of one game count once.
+    """
+
+    def __init__(self, limit: int | None, *, skip_duplicates: bool) -> None:
+        self._limit, self._skip_duplicates = limit, skip_duplicates
+        self._games, self._last = 0, ""
+
+    def add(self, identity: str) -> None:
+        """Counts an accepted file."""
+        self._games += not self._skip_duplicates or identity != self._last
+        self._last = identity
+
+    def before(self, task: GameTask) -> bool:
+        """Whether there are enough games without this file; those of a game go together."""
+        reached = self._limit is not None and self._games >= self._limit
+        return reached and task.identity != self._last
+
+
+# -- After parsing ---------------------------------------------------------------------------------
+
+
+def place(games: Iterable[ParsedGame], config: DatasetConfig) -> Plan:
+    """Decides what becomes of every parsed game; independent of the order of `games`."""
+    rejects: list[dict[str, Any]] = []
+    kept = _limit(_distinct(games, config, rejects), config, rejects)
+    names = [game.players for game, _ in kept]
+    registry = players.build(players.count(names), max_players=config.records.max_players)
+    return Plan(_placed(kept, registry, config), rejects, registry)
+
+
+Keyed = tuple[ParsedGame, str]
+"""A game and its key."""
+
+
+def _distinct(
+    games: Iterable[ParsedGame], config: DatasetConfig, rejects: list[dict[str, Any]]
+) -> list[Keyed]:
+    """The best file of each game; the others are rejected, or kept under keys of their own."""
+    kept: list[Keyed] = []
+    for identity, group in groupby(sorted(games, key=_rank), key=lambda game: game.identity):
+        best, *others = group
+        kept.append((best, identity))
         for number, other in enumerate(others, start=1):
             if config.filters.skip_duplicates:
-                detail = f"same game as {best.scanned.source.label}"
-                rejects.append(
-                    reject(
-                        other.scanned.source.label,
-                        other.scanned.sha256,
-                        Exclusion.DUPLICATE,
-                        detail=detail,
-                    )
-                )
+                rejects.append(duplicate(other.file, other.sha256, best.file))
             else:
-                kept.append(other._replace(key=f"{identity}-{number}"))
+                kept.append((other, f"{identity}-{number}"))
     return kept
 
 
-def _preference(candidate: Candidate) -> tuple[Any, ...]:
-    scanned = candidate.scanned
-    ranked = duplicates.preference(
-        candidate.info, num_frames=scanned.num_frames, content_sha256=scanned.sha256
-    )
-    return (ranked, scanned.source)
+def _rank(game: ParsedGame) -> tuple[Any, ...]:
+    return (game.identity, game.copy, game.file)
 
 
-def _limit(
-    candidates: list[Candidate], config: DatasetConfig, rejects: list[dict[str, Any]]
-) -> list[Candidate]:
+def duplicate(file: str, sha256: str, best: str) -> dict[str, Any]:
+    """The reject of a file that holds the same game as another."""
+    return reject(file, sha256, Exclusion.DUPLICATE, detail=f"same game as {best}")
+
+
+def _limit(games: list[Keyed], config: DatasetConfig, rejects: list[dict[str, Any]]) -> list[Keyed]:
     """The first `max_files` games in the order of their keys, which is that of a hash."""
-    ordered = sorted(candidates, key=lambda one: one.key)
+    ordered = sorted(games, key=lambda one: one[1])
     limit = len(ordered) if config.max_files is None else config.max_files
-    for one in ordered[limit:]:
-        rejects.append(reject(one.scanned.source.label, one.scanned.sha256, "max_files"))
+    rejects += [reject(game.file, game.sha256, MAX_FILES) for game, _ in ordered[limit:]]
     return ordered[:limit]
 
 
-def _pseudonyms(info: GameInfo, config: DatasetConfig) -> list[str]:
-    secret = config.records.pseudonym_secret
-    return [players.pseudonym(players.identity(player), secret) for player in info.players]
-
-
-def _tasks(
-    candidates: list[Candidate], registry: players.Registry, config: DatasetConfig
-) -> list[GameTask]:
-    split_by_game = splits.assign((one.identity for one in candidates), config.splits)
-    counts = _shard_counts(candidates, split_by_game, config)
+def _placed(
+    games: Sequence[Keyed], registry: players.Registry, config: DatasetConfig
+) -> list[PlacedGame]:
+    split_by_game = splits.assign((game.identity for game, _ in games), config.splits)
+    counts = _shard_counts((game for game, _ in games), split_by_game, config)
     placed: Counter[str] = Counter()
-    tasks: list[GameTask] = []
-    for one in candidates:
-        split = str(split_by_game[one.identity])
-        first, second = (registry.id_of(name) for name in _pseudonyms(one.info, config))
+    result: list[PlacedGame] = []
+    for game, key in games:
+        split = str(split_by_game[game.identity])
+        first, second = map(registry.id_of, game.players)
         shard = placed[split] % counts[split]
         placed[split] += 1
-        source, sha256 = one.scanned.source, one.scanned.sha256
-        tasks.append(
-            GameTask(source, sha256, one.key, split, shard, counts[split], (first, second))
-        )
-    return tasks
+        result.append(PlacedGame(game, key, split, shard, counts[split], (first, second)))
+    return result
 
 
 def _shard_counts(
-    candidates: list[Candidate], split_by_game: dict[str, splits.Split], config: DatasetConfig
+    games: Iterable[ParsedGame], split_by_game: dict[str, splits.Split], config: DatasetConfig
 ) -> dict[str, int]:
     """Files per split: as configured, or about `SHARD_BYTES` each; at most one a game."""
     frames: Counter[str] = Counter()
-    games: Counter[str] = Counter()
-    for one in candidates:
-        split = str(split_by_game[one.identity])
-        frames[split] += max(1, one.scanned.num_frames)
-        games[split] += 1
+    number: Counter[str] = Counter()
+    for game in games:
+        split = str(split_by_game[game.identity])
+        frames[split] += game.frames
+        number[split] += 1
     counts: dict[str, int] = {}
-    for split in games:
+    for split in number:
         wanted = max(_MIN_SHARDS, -(-frames[split] * _BYTES_PER_FRAME // SHARD_BYTES))
         if config.records.num_shards is not None:
             share = frames[split] / max(1, frames[str(splits.Split.TRAIN)])
             wanted = max(1, round(config.records.num_shards * min(1.0, share)))
-        counts[split] = min(wanted, games[split])
+        counts[split] = min(wanted, number[split])
     return counts
+
+
+def best_copies(
+    games: Iterable[dict[str, Any]],
+) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Fact sheets with `key` and `copy`, one per game, each with the others of its game.
+
+    A file that is excluded gives way to one that is not.
+    """
+
+    def rank(game: dict[str, Any]) -> tuple[Any, ...]:
+        return (game["key"], bool(game["exclusion"]), game["copy"], game["file"])
+
+    for _, group in groupby(sorted(games, key=rank), key=lambda game: game["key"]):
+        best, *others = group
+        yield best, others

@@ -17,7 +17,7 @@ class Count(NamedTuple):
     Attributes:
       scanned: files whose header was read.
       done: files that ended in records or rejects.
-      games: files that became records.
+      games: of these, files that were encoded; some turn out to be duplicates of others.
       frames: of these games.
     """
 

@@ -1,7 +1,8 @@
 """Looks through a collection of replays and says what is in it, without storing a record.
 
-The same line as the dataset's up to the plan (which finds duplicates), then one fact sheet per
-game. `inspect_collection` runs it, `report` turns the sheets into counts and advice.
+The same line as the dataset's up to parsing, with a fact sheet per file instead of records; of the
+files of one game the best is then kept. `inspect_collection` runs it, `report` turns the sheets
+into counts and advice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from beam_pipelines.build_dataset import (
 )
 from beam_pipelines.game_records import EncodeItem
 from beam_pipelines.options import pipeline_options
+from beam_pipelines.plan import best_copies, duplicate
 from beam_pipelines.settings import DatasetConfig
+from beam_pipelines.sinks import GAME, JOB, REJECT
 from beam_pipelines.transforms import InspectGames
 
 FRAMES_PER_HOUR = 60 * 60 * 60
@@ -72,15 +75,29 @@ def inspect_collection(
         job = InspectGames(function, config, processes=processes_of(config, options), found=found)
         with reporting(Path(folder), on_progress):
             run_pipeline(job, options)
-        games, rejects = (_read_lines(Path(folder), kind) for kind in ("game", "reject"))
-        return Inspection(games, rejects, _read_lines(Path(folder), "plan")[0]["num_files"])
+        games, rejects = (_read_lines(Path(folder), kind) for kind in (GAME, REJECT))
+        if config.filters.skip_duplicates:
+            games, rejects = _distinct(games, rejects)
+        return Inspection(games, rejects, _read_lines(Path(folder), JOB)[0]["num_files"])
+
+
+def _distinct(
+    games: list[dict[str, Any]], rejects: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    kept: list[dict[str, Any]] = []
+    lines = list(rejects)
+    for best, others in best_copies(games):
+        kept.append(best)
+        lines += [duplicate(one["file"], one["sha256"], best["file"]) for one in others]
+    return kept, lines
 
 
 def _read_lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     path = folder / f"{kind}.jsonl"
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open("rb") as file:  # bytes: lines of text end at more than one character
+        return [json.loads(line) for line in file]
 
 
 # -- Report ---------------------------------------------------------------------------------------
@@ -104,6 +121,7 @@ def report(found: Inspection) -> dict[str, Any]:
         "characters": _ranked(
             Counter(player["character"] for game in games for player in game["players"])
         ),
+        "character_frames": _ranked(_character_frames(games)),
         "matchups": _ranked(Counter(_matchup(game) for game in games)),
         "stages": _ranked(Counter(game["stage"] for game in games)),
         "versions": _ranked(Counter(game["version"] for game in games)),
@@ -117,6 +135,15 @@ def report(found: Inspection) -> dict[str, Any]:
 
 def _ranked(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _character_frames(games: list[dict[str, Any]]) -> Counter[str]:
+    """Frames by the character played on them."""
+    counts: Counter[str] = Counter()
+    for game in games:
+        for player in game["players"]:
+            counts.update(player["frames"])
+    return counts
 
 
 def _matchup(game: dict[str, Any]) -> str:

@@ -83,7 +83,8 @@ class WorkerConfig:
     workers: int | None = None
     """Parsing processes; none: one per core (one per Beam worker if Beam runs several)."""
     parse_timeout_s: float = 10.0
-    """Seconds after which a replay is given up."""
+    """Processor seconds after which a replay is given up, or three times as many by the clock; a
+    second attempt, alone, has twice the time."""
     parse_memory_mb: int = 2048
     """Address space of a parsing process, MiB; 0 for no limit."""
 

@@ -6,16 +6,21 @@ An *element* is (key, bytes); the first word of its key is its kind.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 
 from beam_pipelines import spill, storage
 from beam_pipelines.libraries import library_versions
+from beam_pipelines.parts import Place, records
+from beam_pipelines.plan import PlacedGame
 from beam_pipelines.settings import DatasetConfig, content_config
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.records import manifest as manifests
+from exphil_tf.records.example import ChunkMeta
 from exphil_tf.records.manifest import (
     FileEntry,
     Manifest,
@@ -28,12 +33,77 @@ from exphil_tf.records.shards import ShardName
 from exphil_tf.records.stats import Tally, add
 
 Element = tuple[str, bytes]
-SHARD, GAME, REJECT, TALLY, PLAN = "shard", "game", "reject", "tally", "plan"
+SHARD, GAME, REJECT, PLAYERS, JOB = "shard", "game", "reject", "players", "job"
 """Kinds of elements, the first word of their keys."""
 
 
+def game_line(placed: PlacedGame) -> dict[str, Any]:
+    """A line of `games.jsonl`."""
+    game = placed.game
+    return {
+        "key": placed.key,
+        "file": game.file,
+        "sha256": game.sha256,
+        "split": placed.split,
+        "shard": placed.shard,
+        "frames": game.frames,
+        "perspectives": game.perspectives,
+        "player_ids": list(placed.player_ids),
+        "characters": list(game.characters),
+        "stage": game.stage,
+        "note": game.note,
+    }
+
+
+class _Part(NamedTuple):
+    """A variant of a game in its shard, as it crosses to the writer in JSON."""
+
+    key: str
+    perspectives: int
+    player_ids: tuple[int, int]
+    characters: tuple[int, int]
+    stage: int
+    records: int
+    frames: int
+    place: Place
+    part: int
+    """Of the place; 0 is the tally, 1 the original."""
+
+
+def shard_part(placed: PlacedGame, part: int) -> bytes:
+    """The element that puts a variant of a game into its shard; see `_Part`."""
+    game = placed.game
+    return json.dumps(
+        _Part(
+            placed.key,
+            game.perspectives,
+            placed.player_ids,
+            game.characters,
+            game.stage,
+            game.num_records,
+            game.frames,
+            game.place,
+            part,
+        )
+    ).encode()
+
+
+def _read_part(element: bytes) -> _Part:
+    part = _Part(*json.loads(element))  # tuples have become lists
+    return part._replace(
+        player_ids=_pair(part.player_ids),
+        characters=_pair(part.characters),
+        place=Place(*part.place),
+    )
+
+
+def _pair(values: Sequence[int]) -> tuple[int, int]:
+    first, second = values
+    return first, second
+
+
 class WriteGroup(beam.DoFn):
-    """Elements of one key → a shard on disk, or their sum; each leaves one small element behind."""
+    """Elements of one key → a shard on disk, or their list; each leaves one small element."""
 
     def __init__(self, output: str):
         self._output = output
@@ -43,35 +113,58 @@ class WriteGroup(beam.DoFn):
         key, values = element
         kind, _, name = key.partition("/")
         if kind == SHARD:
-            yield 0, (key, write_shard(self._output, name, values).model_dump_json().encode())
-        elif kind == TALLY:
-            total: Tally = {}
-            for value in values:
-                total = add(total, json.loads(value))
-            yield 0, (key, json.dumps(total).encode())
+            parts = sorted(map(_read_part, values))  # by key
+            entry = write_shard(self._output, name, parts)
+            facts = {"entry": entry.model_dump(mode="json"), "tally": _tally(parts)}
+            yield 0, (key, json.dumps(facts).encode())
         else:
             yield 0, (key, b"\n".join(values))
 
 
-def write_shard(output: str, name: str, values: Iterable[bytes]) -> ShardEntry:
-    """Writes a shard of the given parts, ordered by key, without ever holding them together."""
-    parts = sorted((spill.unpack(value) for value in values), key=lambda part: part[0]["key"])
-    written = storage.write(output, name, (data for part in parts for data in spill.read(*part)))
+def write_shard(output: str, name: str, parts: Sequence[_Part]) -> ShardEntry:
+    """Writes a shard of the given parts, without ever holding them together."""
+    written = storage.write(output, name, map(_records, parts))
     return ShardEntry(
         path=name,
         sha256=written.sha256,
         bytes=written.bytes,
-        records=sum(header["records"] for header, _ in parts),
+        records=sum(part.records for part in parts),
         games=len(parts),
-        frames=sum(header["frames"] for header, _ in parts),
+        frames=sum(part.frames for part in parts),
     )
 
 
-class WriteManifest(beam.DoFn):
-    """All that the groups left behind → the files that end a job, the manifest last."""
+def _records(part: _Part) -> bytes:
+    meta = ChunkMeta(
+        key=part.key.encode(),
+        perspectives=part.perspectives,
+        player_ids=part.player_ids,
+        characters=part.characters,
+        stage=part.stage,
+    )
+    return records(spill.read(part.place, part.part), meta)
 
-    def __init__(self, config: DatasetConfig):
+
+def _tally(parts: Sequence[_Part]) -> Tally:
+    """The counts of a shard's games; empty unless they are original, as a game counts once."""
+    total: Tally = {}
+    for part in parts:
+        if part.part == 1:
+            total = add(total, json.loads(spill.read(part.place, 0)))
+    return total
+
+
+class WriteManifest(beam.DoFn):
+    """All that the groups left behind → the files that end a job, the manifest last.
+
+    Args:
+      config: of the job.
+      spill_folder: deleted here if it lies on a store; on a disk, whoever started the job does so.
+    """
+
+    def __init__(self, config: DatasetConfig, spill_folder: str):
         self._config = config
+        self._spill_folder = spill_folder
 
     def process(self, element: tuple[int, Iterable[Element]]) -> Iterator[str]:
         """Writes `games.jsonl`, `rejected.jsonl` and `manifest.json`."""
@@ -83,34 +176,38 @@ class WriteManifest(beam.DoFn):
         }
         finished = assemble(groups, files, self._config)
         storage.write(output, manifests.MANIFEST, [manifests.to_json(finished)])
+        if storage.is_remote(self._spill_folder):
+            storage.remove_folder(self._spill_folder)
         yield f"{finished.totals.games} games, {finished.totals.rejected} rejected"
 
 
 def _write_lines(output: str, name: str, text: bytes) -> FileEntry:
-    lines = manifests.json_lines([json.loads(line) for line in text.splitlines()])
+    lines = manifests.json_lines(list(map(json.loads, _lines(text))))
     written = storage.write(output, name, lines)
     return FileEntry(path=name, sha256=written.sha256, bytes=written.bytes, lines=len(lines))
+
+
+def _lines(text: bytes) -> list[bytes]:
+    return text.split(b"\n") if text else []
 
 
 def assemble(
     groups: dict[str, bytes], files: dict[str, FileEntry], config: DatasetConfig
 ) -> Manifest:
     """The manifest of a finished job."""
-    decided = json.loads(groups[PLAN])
+    job, ranked = json.loads(groups[JOB]), json.loads(groups[PLAYERS])
     shards: dict[str, dict[str, list[ShardEntry]]] = {}
-    stats: dict[str, SplitStats] = {}
+    tallies: dict[str, Tally] = {}
     for key, value in sorted(groups.items()):
         kind, _, name = key.partition("/")
         if kind == SHARD:
-            place = ShardName.parse(name)
+            place, facts = ShardName.parse(name), json.loads(value)
             entries = shards.setdefault(place.split, {}).setdefault(place.variant, [])
-            entries.append(ShardEntry.model_validate_json(value))
-        elif kind == TALLY:
-            stats[name] = SplitStats.model_validate_json(value)
-    rejects: dict[str, int] = {}
-    for line in groups.get(REJECT, b"").splitlines():
-        reason = json.loads(line)["reason"]
-        rejects[reason] = rejects.get(reason, 0) + 1
+            entries.append(ShardEntry.model_validate(facts["entry"]))
+            tallies[place.split] = add(tallies.get(place.split, {}), facts["tally"])
+    stats = {name: SplitStats.model_validate(tally) for name, tally in tallies.items()}
+    reasons = Counter(json.loads(line)["reason"] for line in _lines(groups.get(REJECT, b"")))
+    rejects = dict(reasons)
     return Manifest(
         format_version=manifests.FORMAT_VERSION,
         fingerprint=SCHEMA.fingerprint(),
@@ -119,15 +216,15 @@ def assemble(
         chunk_frames=config.records.chunk_frames,
         overlap_frames=config.records.overlap_frames,
         config=content_config(config),
-        input_hash=decided["input_hash"],
+        input_hash=job["input_hash"],
         splits=shards,
         stats=stats,
         rejects=rejects,
         players=[
             PlayerEntry(id=index + 1, player=name, games=games)
-            for index, (name, games) in enumerate(decided["players"])
+            for index, (name, games) in enumerate(ranked)
         ],
-        totals=_totals(shards, stats, rejects, num_files=decided["num_files"]),
+        totals=_totals(shards, stats, rejects, num_files=job["num_files"]),
         files=files,
         libraries=library_versions(),
     )

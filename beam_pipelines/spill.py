@@ -1,88 +1,63 @@
-"""Where encoded games wait for their shard: in the element, or in a file on the output's disk.
+"""Where encoded games wait until all games are known: in files beside the output.
 
-A local runner keeps everything that crosses a GroupByKey in memory, which would hold the whole
-dataset there. With an output on a disk, elements therefore carry only a reference into a spill
-file, and memory stays small however large the collection is. The folder's name begins like every
-unfinished thing, so the next run sweeps what a killed one left.
+Runners keep what crosses a GroupByKey in memory or send it through one worker, which would hold the
+whole dataset there. So elements carry only a reference into a spill file, on the output's disk or
+object store, and memory stays small however large the collection is. The folder's name begins like
+every unfinished thing, so the next run sweeps what a killed one left.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import BinaryIO
 
+from beam_pipelines import storage
+from beam_pipelines.parts import Place
 from exphil_tf.durable import TEMPORARY
 
 SPILL = f"{TEMPORARY}spill"
-_READ_BYTES = 1 << 22
 
 
 class Spill:
-    """An append-only file of one worker.
+    """Files of one worker, each written once from start to end.
 
     Args:
-      folder: the spill folder; None keeps bytes in the elements.
+      folder: the spill folder.
     """
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str) -> None:
         self._folder = folder
         self._file: BinaryIO | None = None
-        self._path = ""
+        self._path, self._size = "", 0
 
-    def pack(self, header: dict[str, Any], data: bytes) -> bytes:
-        """An element: the header as a line of JSON, then the bytes if they stay inline."""
-        if self._folder is not None:
-            header = header | {"spill": self._append(data)}
-            data = b""
-        return json.dumps(header).encode() + b"\n" + data
-
-    def _append(self, data: bytes) -> list[Any]:
+    def append(self, parts: Sequence[bytes]) -> Place:
+        """Writes a game's parts; readable after `close`."""
         if self._file is None:
-            folder = Path(self._folder or "")
-            folder.mkdir(parents=True, exist_ok=True)
-            self._path = str(folder / f"{uuid.uuid4().hex}.part")
-            self._file = Path(self._path).open("ab")  # noqa: SIM115 - closed by `close`
-        offset = self._file.tell()
-        self._file.write(data)
-        return [self._path, offset, len(data)]
-
-    def flush(self) -> None:
-        """Makes what was appended readable by other processes."""
-        if self._file is not None:
-            self._file.flush()
+            self._path, self._size = storage.join(self._folder, f"{uuid.uuid4().hex}.part"), 0
+            self._file = storage.create(self._path)
+        place = Place(self._path, self._size, tuple(map(len, parts)))
+        for part in parts:
+            self._file.write(part)
+            self._size += len(part)
+        return place
 
     def close(self) -> None:
-        """Closes the file; it stays readable."""
+        """Ends the file, for others to read; the next game begins another."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
-def unpack(element: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and inline bytes of an element."""
-    line, _, data = element.partition(b"\n")
-    return json.loads(line), data
-
-
-def read(header: dict[str, Any], inline: bytes) -> Iterator[bytes]:
-    """The bytes of an element, in parts.
+def read(place: Place, part: int) -> bytes:
+    """One part of a game.
 
     Raises:
       OSError: if the spill file is gone or shorter than it was.
     """
-    if "spill" not in header:
-        yield inline
-        return
-    path, offset, size = header["spill"]
-    with Path(path).open("rb") as file:
-        file.seek(offset, os.SEEK_SET)
-        while size:
-            part = file.read(min(size, _READ_BYTES))
-            if not part:
-                raise OSError(5, "spill file is cut off", path)
-            size -= len(part)
-            yield part
+    with storage.open_file(place.path) as file:
+        file.seek(place.offset + sum(place.sizes[:part]))
+        data = file.read(place.sizes[part])
+    if len(data) < place.sizes[part]:
+        raise OSError(5, "spill file is cut off", place.path)
+    return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -78,6 +79,32 @@ def read(source: Source) -> bytes:
         raise ReplayError(Reason.UNREADABLE, type(error).__name__) from error
     slp.check_size(len(data), at_least=at_least)
     return sources.unwrap(source, data)
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a file in a folder."""
+    return FileSystems.join(folder, name) if is_remote(folder) else str(Path(folder) / name)
+
+
+def create(path: str) -> BinaryIO:
+    """A new file to be written from start to end; folders are made."""
+    if not is_remote(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return Path(path).open("xb")
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def open_file(path: str) -> BinaryIO:
+    """A file to be read."""
+    if not is_remote(path):
+        return Path(path).open("rb")
+    return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def remove_folder(folder: str) -> None:
+    """Deletes a folder of a store and all that lies in it, if it is there."""
+    if FileSystems.match([f"{folder}/*"])[0].metadata_list:
+        FileSystems.delete([f"{folder}/"])
 
 
 def write(folder: str, name: str, parts: Iterable[bytes]) -> Written:

@@ -5,20 +5,23 @@ branches are left out because Dask's runner sends every tag to every consumer an
 but one, silently; a DoFn's `finish_bundle` outputs are dropped there too, so elements that are
 worked on together arrive as one batch.
 
-    replays → List → Scan → (all headers) → Plan → Encode → (by shard) → WriteShards
-            → (all entries) → WriteManifest
+    replays → List → Scan → (all headers) → Schedule → Encode → (all games) → Place
+            → (by shard) → WriteShards → (all entries) → WriteManifest
 
 No element's content depends on the bundle or the process it went through, and shards are sorted by
-key: every runner writes the same bytes.
+key: every runner writes the same bytes. What a file claims about itself decides only when it is
+parsed; see `beam_pipelines.plan`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -28,27 +31,30 @@ from beam_pipelines.game_records import (
     EncodedGame,
     EncodeItem,
     GameTask,
+    ParsedGame,
     Scanned,
     encode_game,
     scan_source,
 )
-from beam_pipelines.plan import Plan, plan, reject
+from beam_pipelines.plan import MAX_FILES, Enough, Lot, place, reject, schedule
 from beam_pipelines.progress import Count, Reporter
 from beam_pipelines.settings import DatasetConfig
 from beam_pipelines.sinks import (
     GAME,
-    PLAN,
+    JOB,
+    PLAYERS,
     REJECT,
     SHARD,
-    TALLY,
     Element,
     WriteGroup,
     WriteLines,
     WriteManifest,
+    game_line,
+    shard_part,
 )
 from exphil_tf.records.shards import ShardName
-from exphil_tf.records.stats import Tally, add
 from exphil_tf.replays.errors import ReplayError
+from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import IsolatedPool
 from exphil_tf.replays.sources import Found, Refused, Source
 
@@ -108,10 +114,12 @@ class ScanBatch(beam.DoFn):
     """Sources → what their headers say. Threads: reading and hashing release the GIL.
 
     Args:
+      config: which games are wanted, as far as headers tell.
       progress: folder for the counts, or None.
     """
 
-    def __init__(self, progress: str | None = None):
+    def __init__(self, config: FilterConfig, progress: str | None = None):
+        self._config = config
         self._progress = progress
 
     def setup(self) -> None:
@@ -122,7 +130,7 @@ class ScanBatch(beam.DoFn):
     def process(self, element: Batch) -> Iterator[tuple[int, tuple[list[Scanned], list[Refused]]]]:
         """Scans a batch; the key is the same for all."""
         found, refused = element
-        scans = list(self._threads.map(scan, found))
+        scans = list(self._threads.map(partial(scan, config=self._config), found))
         self._reporter.add(Count(scanned=len(scans)), now=True)
         yield 0, (scans, refused)
 
@@ -131,52 +139,52 @@ class ScanBatch(beam.DoFn):
         self._threads.shutdown()
 
 
-def scan(source: Source) -> Scanned:
+def scan(source: Source, config: FilterConfig | None = None) -> Scanned:
     """`scan_source`, wherever the file lies."""
     if not storage.is_remote(source.path):
-        return scan_source(source)
+        return scan_source(source, config=config)
     try:
-        return scan_source(source, storage.read(source))
+        return scan_source(source, storage.read(source), config=config)
     except ReplayError as error:
         return Scanned(source, reason=str(error.reason), detail=error.detail)
 
 
-class PlanGames(beam.DoFn):
-    """All scans → batches of tasks, and elements with the rejects and the plan."""
+Work = tuple[Lot, list[Element]]
+"""Files to parse, and elements that pass."""
+
+
+class ScheduleGames(beam.DoFn):
+    """All scans → lots of files to parse, and elements with the rejects and facts of the job."""
 
     def __init__(self, config: DatasetConfig):
         self._config = config
 
     def process(
         self, element: tuple[int, Iterable[tuple[list[Scanned], list[Refused]]]]
-    ) -> Iterator[tuple[list[GameTask], list[Element]]]:
-        """Decides; see `beam_pipelines.plan`."""
+    ) -> Iterator[Work]:
+        """Orders the work; see `beam_pipelines.plan`."""
         scans: list[Scanned] = []
         refused: list[Refused] = []
         for some, others in element[1]:
             scans.extend(some)
             refused.extend(others)
-        decided = plan(scans, refused, self._config)
-        yield [], [*map(_reject_element, decided.rejects), (PLAN, _plan_bytes(decided))]
-        for batch in decided.batches():
-            yield batch, []
+        work = schedule(scans, refused, self._config)
+        facts = {"input_hash": work.input_hash, "num_files": work.num_files}
+        yield Lot([]), [*map(_reject_element, work.rejects), (JOB, json.dumps(facts).encode())]
+        for lot in work.lots:
+            yield lot, []
 
 
 def _reject_element(line: dict[str, Any]) -> Element:
     return REJECT, json.dumps(line).encode()
 
 
-def _plan_bytes(decided: Plan) -> bytes:
-    facts = {
-        "input_hash": decided.input_hash,
-        "num_files": decided.num_files,
-        "players": list(decided.registry.players.items()),
-    }
-    return json.dumps(facts).encode()
+def _reject_task(task: GameTask, reason: str, detail: str = "") -> Element:
+    return _reject_element(reject(task.source.label, task.sha256, reason, detail=detail))
 
 
 class _GameDoFn(beam.DoFn):
-    """Works on batches of games in processes that may die.
+    """Works on lots of files in processes that may die.
 
     Args:
       config: of the job.
@@ -197,10 +205,11 @@ class _GameDoFn(beam.DoFn):
         self._reporter = Reporter(self._progress)
 
     def _results(
-        self, function: Callable[[EncodeItem], _Value], tasks: list[GameTask]
-    ) -> Iterator[tuple[GameTask, _Value | ReplayError]]:
-        results = self._pool.map_ordered(function, map(self._item, tasks))
-        return zip(tasks, results, strict=True)
+        self, function: Callable[[EncodeItem], _Value], lot: Lot
+    ) -> Generator[tuple[GameTask, _Value | ReplayError]]:
+        results = self._pool.map_ordered(function, map(self._item, lot.tasks))
+        with contextlib.closing(results):
+            yield from zip(lot.tasks, results, strict=True)
 
     def _item(self, task: GameTask) -> EncodeItem:
         data = None
@@ -217,7 +226,7 @@ class _GameDoFn(beam.DoFn):
 
 
 class InspectBatch(_GameDoFn):
-    """Batches of tasks → one line of JSON per game; other elements pass.
+    """Lots of files → one line of JSON per file; other elements pass.
 
     Args:
       function: module-level, from a game to a JSON-able dict.
@@ -235,90 +244,95 @@ class InspectBatch(_GameDoFn):
         super().__init__(config, processes=processes, progress=progress)
         self._function = function
 
-    def process(self, element: tuple[list[GameTask], list[Element]]) -> Iterator[Element]:
-        """Inspects a batch."""
-        tasks, others = element
+    def process(self, element: Work) -> Iterator[Element]:
+        """Inspects a lot."""
+        lot, others = element
         yield from others
-        for task, result in self._results(self._function, tasks):
+        for task, result in self._results(self._function, lot):
             self._reporter.add(Count(done=1))
             if isinstance(result, ReplayError):
-                line = reject(task.source.label, task.sha256, result.reason, detail=result.detail)
-                yield _reject_element(line)
+                yield _reject_task(task, result.reason, result.detail)
             else:
-                facts = {"file": task.source.label, "key": task.key, "sha256": task.sha256}
+                facts = {"file": task.source.label, "key": task.identity, "sha256": task.sha256}
                 yield GAME, json.dumps(facts | result).encode()
         self._reporter.add(Count(), now=True)
 
 
 class EncodeBatch(_GameDoFn):
-    """Batches of tasks → records, each a part of a shard.
+    """Lots of files → games that wait for their place, and rejects; the key is the same for all.
 
     Args:
-      config, processes: see `_GameDoFn`.
-      spill_folder: where encoded games wait; None keeps them in the elements.
+      config, processes, progress: see `_GameDoFn`.
+      spill_folder: where encoded games wait.
     """
 
-    def __init__(self, config: DatasetConfig, *, processes: int, spill_folder: str | None):
-        super().__init__(config, processes=processes, progress=spill_folder)
+    def __init__(
+        self, config: DatasetConfig, *, processes: int, spill_folder: str, progress: str | None
+    ):
+        super().__init__(config, processes=processes, progress=progress)
+        self._spill_folder = spill_folder
 
-    def setup(self) -> None:
-        """Prepares the pool and the spill file."""
-        super().setup()
-        self._spill = spill.Spill(self._progress)
-
-    def process(self, element: tuple[list[GameTask], list[Element]]) -> Iterator[Element]:
-        """Encodes a batch; other elements pass."""
-        tasks, others = element
-        yield from others
+    def process(self, element: Work) -> Iterator[tuple[int, Element | ParsedGame]]:
+        """Encodes a lot; other elements pass."""
+        lot, others = element
         self._reporter.add(Count(done=sum(key == REJECT for key, _ in others)))
-        tallies: dict[str, Tally] = {}
-        for task, result in self._results(encode_game, tasks):
-            yield from self._elements(task, result)
-            if isinstance(result, EncodedGame) and result.perspectives:
-                tallies[task.split] = add(tallies.get(task.split, {}), result.tally)
-                self._reporter.add(Count(done=1, games=1, frames=result.frames))
-            else:
-                self._reporter.add(Count(done=1))
-        self._spill.flush()
+        yield from ((0, other) for other in others)
+        written = spill.Spill(self._spill_folder)
+        with contextlib.closing(written):
+            for task, result in self._until_enough(lot):
+                yield 0, self._keep(task, result, written)
         self._reporter.add(Count(), now=True)
-        for split, tally in tallies.items():
-            yield f"{TALLY}/{split}", json.dumps(tally).encode()
 
-    def _elements(self, task: GameTask, result: EncodedGame | ReplayError) -> Iterator[Element]:
-        label = task.source.label
+    def _until_enough(self, lot: Lot) -> Generator[tuple[GameTask, EncodedGame | ReplayError]]:
+        """Results in order; files behind the limit are left out unseen."""
+        enough = Enough(lot.limit, skip_duplicates=self._config.filters.skip_duplicates)
+        done = 0
+        with contextlib.closing(self._results(encode_game, lot)) as results:
+            for task, result in results:
+                if enough.before(task):
+                    break
+                done += 1
+                if isinstance(result, EncodedGame) and result.game is not None:
+                    enough.add(task.identity)
+                yield task, result
+        for task in lot.tasks[done:]:
+            yield task, EncodedGame(None, MAX_FILES)
+
+    def _keep(
+        self, task: GameTask, result: EncodedGame | ReplayError, written: spill.Spill
+    ) -> Element | ParsedGame:
         if isinstance(result, ReplayError):
-            yield _reject_element(reject(label, task.sha256, result.reason, detail=result.detail))
-        elif not result.perspectives:
-            yield _reject_element(
-                reject(label, task.sha256, result.exclusion, detail=result.detail)
-            )
-        else:
-            yield GAME, json.dumps(_game_line(task, result)).encode()
-            for variant, data in result.variants.items():
-                name = ShardName(task.split, variant, task.shard, task.num_shards)
-                header = {"key": task.key, "records": result.num_records, "frames": result.frames}
-                yield f"{SHARD}/{name.path}", self._spill.pack(header, data)
-
-    def teardown(self) -> None:
-        """Ends the pool's processes; the spill file stays for those who read it."""
-        super().teardown()
-        self._spill.close()
+            self._reporter.add(Count(done=1))
+            return _reject_task(task, result.reason, result.detail)
+        if result.game is None:
+            self._reporter.add(Count(done=1))
+            return _reject_task(task, result.exclusion, result.detail)
+        self._reporter.add(Count(done=1, games=1, frames=result.game.frames))
+        return result.game._replace(place=written.append(result.parts))
 
 
-def _game_line(task: GameTask, result: EncodedGame) -> dict[str, Any]:
-    return {
-        "key": task.key,
-        "file": task.source.label,
-        "sha256": task.sha256,
-        "split": task.split,
-        "shard": task.shard,
-        "frames": result.frames,
-        "perspectives": result.perspectives,
-        "player_ids": list(task.player_ids),
-        "characters": list(result.characters),
-        "stage": result.stage,
-        "note": result.note,
-    }
+class PlaceGames(beam.DoFn):
+    """All games → what goes into each shard and list."""
+
+    def __init__(self, config: DatasetConfig):
+        self._config = config
+
+    def process(self, element: tuple[int, Iterable[Element | ParsedGame]]) -> Iterator[Element]:
+        """Decides; see `beam_pipelines.plan`."""
+        games: list[ParsedGame] = []
+        for one in element[1]:
+            if isinstance(one, ParsedGame):
+                games.append(one)
+            else:
+                yield one
+        decided = place(games, self._config)
+        yield from map(_reject_element, decided.rejects)
+        yield PLAYERS, json.dumps(list(decided.registry.players.items())).encode()
+        for one in decided.games:
+            yield GAME, json.dumps(game_line(one)).encode()
+            for part, variant in enumerate(self._config.records.all_variants, start=1):
+                name = ShardName(one.split, variant, one.shard, one.num_shards)
+                yield f"{SHARD}/{name.path}", shard_part(one, part)
 
 
 class BuildDataset(beam.PTransform):
@@ -327,7 +341,8 @@ class BuildDataset(beam.PTransform):
     Args:
       config: of the job.
       processes: parsing processes per Beam worker.
-      spill_folder: where encoded games wait; None keeps them in the elements.
+      spill_folder: where encoded games wait, on a disk or store that all workers reach; on a disk
+        it also takes the counts of progress.
       found: the input files; None lets a worker list them.
     """
 
@@ -336,7 +351,7 @@ class BuildDataset(beam.PTransform):
         config: DatasetConfig,
         *,
         processes: int,
-        spill_folder: str | None,
+        spill_folder: str,
         found: Found | None = None,
     ):
         super().__init__()
@@ -347,30 +362,36 @@ class BuildDataset(beam.PTransform):
 
     def expand(self, input_or_inputs: beam.Pipeline) -> Any:
         """Builds the graph."""
+        progress = None if storage.is_remote(self._spill_folder) else self._spill_folder
         encode = EncodeBatch(
-            self._config, processes=self._processes, spill_folder=self._spill_folder
+            self._config,
+            processes=self._processes,
+            spill_folder=self._spill_folder,
+            progress=progress,
         )
         return (
             input_or_inputs
             | Sources(self._config.replays, self._found)
-            | "Scan" >> beam.ParDo(ScanBatch(self._spill_folder))
+            | "Scan" >> beam.ParDo(ScanBatch(self._config.filters, progress))
             | "AllHeaders" >> beam.GroupByKey()
-            | "Plan" >> beam.ParDo(PlanGames(self._config))
+            | "Schedule" >> beam.ParDo(ScheduleGames(self._config))
             | "SpreadGames" >> beam.Reshuffle()
             | "Encode" >> beam.ParDo(encode)
+            | "AllGames" >> beam.GroupByKey()
+            | "Place" >> beam.ParDo(PlaceGames(self._config))
             | "ByShard" >> beam.GroupByKey()
             | "WriteShards" >> beam.ParDo(WriteGroup(self._config.output))
             | "AllEntries" >> beam.GroupByKey()
-            | "WriteManifest" >> beam.ParDo(WriteManifest(self._config))
+            | "WriteManifest" >> beam.ParDo(WriteManifest(self._config, self._spill_folder))
         )
 
 
 class InspectGames(beam.PTransform):
-    """The line from paths to one line of JSON per game, and per file that is none.
+    """The line from paths to one line of JSON per file; those of one game are all there.
 
     Args:
       function: module-level, from a game to a JSON-able dict.
-      config: of the job; its output folder takes `game.jsonl`, `reject.jsonl` and `plan.jsonl`.
+      config: of the job; its output folder takes `game.jsonl`, `reject.jsonl` and `job.jsonl`.
       processes: parsing processes per Beam worker.
       found: the input files.
     """
@@ -393,9 +414,9 @@ class InspectGames(beam.PTransform):
         return (
             input_or_inputs
             | Sources(self._config.replays, self._found)
-            | "Scan" >> beam.ParDo(ScanBatch(self._config.output))
+            | "Scan" >> beam.ParDo(ScanBatch(self._config.filters, self._config.output))
             | "AllHeaders" >> beam.GroupByKey()
-            | "Plan" >> beam.ParDo(PlanGames(self._config))
+            | "Schedule" >> beam.ParDo(ScheduleGames(self._config))
             | "SpreadGames" >> beam.Reshuffle()
             | "Inspect" >> beam.ParDo(self._inspect)
             | "ByKind" >> beam.GroupByKey()

@@ -15,7 +15,7 @@ from exphil_tf.replays.sources import Source, is_plain
 
 
 def _item(source: Source, variants: RecordConfig) -> EncodeItem:
-    task = GameTask(source, "", key="0" * 32, split="train", shard=0, num_shards=1)
+    task = GameTask(source, "", identity="0" * 32)
     return EncodeItem(task, FilterConfig(), variants)
 
 
@@ -47,8 +47,8 @@ def _readable(sources: list[Source]) -> dict[Source, int]:
             encoded = encode_game(_item(source, RecordConfig()))
         except (OSError, ReplayError):
             continue
-        if encoded.perspectives:
-            frames[source] = encoded.frames
+        if encoded.game is not None:
+            frames[source] = encoded.game.frames
     return frames
 
 
@@ -79,8 +79,9 @@ def run(replays: list[str], *, work_dir: Path) -> Report:
     }.items():
         rows[name] = best(lambda config=config: each(lambda s: encode_game(_item(s, config))))
         encoded = [encode_game(_item(source, config)) for source in frames]
-        rows_of = [game.frames * game.perspectives.bit_count() for game in encoded]
-        stored = sum(len(data) for game in encoded for data in game.variants.values())
+        games = [one.game for one in encoded if one.game is not None]
+        rows_of = [game.frames * game.perspectives.bit_count() for game in games]
+        stored = sum(len(data) for one in encoded for data in one.parts[1:])
         sizes[name] = stored / (sum(rows_of) * len(config.all_variants))
     output = work_dir / "benchmark-dataset"
     config = DatasetConfig(replays=tuple(replays), output=str(output), overwrite=True)

@@ -3,6 +3,7 @@ name."""
 
 import ctypes
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -60,6 +61,8 @@ _DEEDS = {
     "exit": lambda: os._exit(3),
     "kill": lambda: os.kill(os.getpid(), 9),
     "hang": lambda: time.sleep(1000),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "spin": lambda: spin(1000),
     "memory": lambda: bytearray(8 << 30),
     "panic": lambda: _raise(PanicException("index out of bounds")),
     "system_exit": lambda: sys.exit(4),
@@ -78,3 +81,41 @@ def announce_and_hang(path: str) -> None:
     """Writes the worker's process id, then hangs for a minute."""
     Path(path).write_text(str(os.getpid()))
     time.sleep(60)
+
+
+def once(deed: str, marker: Path) -> bool:
+    """Does a deed if nobody left the marker yet; whether it was left."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    _DEEDS[deed]()
+    return False
+
+
+def die_once(item: tuple[str, str]) -> bool:
+    """Does the deed at the first call with this marker only."""
+    deed, marker = item
+    return once(deed, Path(marker))
+
+
+def note_times(item: tuple[str, bool]) -> None:
+    """Appends start and end to a file; the flagged item dies at its first call."""
+    path, dies = item
+    began_s = time.monotonic()
+    time.sleep(0.1)
+    if dies:
+        once("kill", Path(f"{path}.died"))
+    with Path(path).open("a") as file:
+        file.write(f"{began_s} {time.monotonic()} {int(dies)}\n")
+
+
+def large_result(index: int) -> tuple[int, bytes]:
+    """More than any pipe holds, so a worker that is killed has often sent a part of it."""
+    return index, bytes(3 << 20)
+
+
+def spin(seconds: float) -> None:
+    """Computes for some processor time."""
+    while time.process_time() < seconds:
+        pass

@@ -17,8 +17,10 @@ CHUNK, OVERLAP = 128, 32
 
 
 def human_game(seed: int, *, length: int = 300, **facts) -> Game:
-    """A random game of two humans with codes of their own."""
+    """A random game of two humans with codes of their own, each the character they picked."""
     game = make_game(seed, length=length, **facts)
+    for index, player in enumerate(game.info.players):
+        game.frames["p.character"][:, index] = player.character
     players = tuple(
         dataclasses.replace(player, is_cpu=False, cpu_level=0, code=f"P{port}#{seed % 7}")
         for port, player in enumerate(game.info.players)

@@ -178,6 +178,7 @@ def test_scan(replays: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert (facts["files"], facts["games"], facts["rejects"]) == (6, 5, {"bad_magic": 1})
     assert sum(facts["quality"]["histogram"].values()) == 5
     assert facts["characters"] == {"falco": 5, "fox": 5}
+    assert facts["character_frames"] == {"falco": facts["frames"], "fox": facts["frames"]}
     assert facts["exclusions"] == {"too_short": 5}, "under the default options"
     assert facts["matchups"] == {"falco vs fox": 5}
     assert facts["advice"]

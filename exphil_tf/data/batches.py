@@ -14,7 +14,10 @@ from exphil_tf.data.blocks import Block, Index
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source
 from exphil_tf.data.unrolls import Grid
-from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
+
+_OWN_CHARACTER = LAYOUT.slots["p.character"].offset
+"""Byte of a row, as its player sees it."""
 
 
 class Copied(NamedTuple):
@@ -109,7 +112,8 @@ class BatchFinisher:
         index = Index(*tf.unstack(rows, axis=1))
         time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
-        weight = tf.gather(self._character_weights, index.character)[:, None]
+        # Frame by frame: Zelda and Sheik change into each other.
+        weight = tf.gather(self._character_weights, tf.cast(state[..., _OWN_CHARACTER], tf.int32))
         return {
             "state": state,
             "actions": actions,

@@ -39,7 +39,7 @@ class Index(NamedTuple):
     name: tf.Tensor
     """Player id."""
     character: tf.Tensor
-    """Own internal character id."""
+    """Internal id of the character played most by the player, in the whole game."""
 
 
 class Block(NamedTuple):

@@ -52,7 +52,8 @@ class InputConfig:
     """Augment in the input graph, or choose per record among variants that preprocessing wrote
     (--num-noisy-variants, --mirrored)."""
     balance_characters: bool = False
-    """Weight frames by the inverse frequency of the own character, clipped to 0.1 … 10, mean 1."""
+    """Weight each frame by the inverse frequency of the own character on it, clipped to 0.1 … 10,
+    mean 1."""
     block_records: int = 64
     """Records decoded and mixed together: more mixes better and takes 2 MB each, a few blocks at a
     time."""

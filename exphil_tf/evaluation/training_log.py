@@ -18,7 +18,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     """
     found: dict[str, dict[int, float]] = {}
     if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
             event = _parse(line)
             kind, step, nll = event.get("event"), event.get("step"), event.get("nll_total")
             if kind in EVENTS and isinstance(step, int) and isinstance(nll, float):

@@ -46,7 +46,7 @@ class ChunkMeta(NamedTuple):
       key: the game's key; unique in a dataset and variant.
       perspectives: bit p is set if player p (in port order) may be imitated.
       player_ids: registry index of each player; 0 is nobody in particular.
-      characters: internal character id of each player at the start.
+      characters: internal id of the character that each player played most.
       stage: external stage id.
     """
 
@@ -71,6 +71,22 @@ class Chunk(NamedTuple):
     start: int
     last: bool
     rows: np.ndarray
+
+
+class Packed(NamedTuple):
+    """The rows of a chunk, compressed, without what only a finished collection knows of its game.
+
+    Attributes:
+      start: row of the game at which it begins.
+      valid: rows present, overlap included.
+      last: the game ends inside it.
+      blob: the byte planes as one ZSTD frame.
+    """
+
+    start: int
+    valid: int
+    last: bool
+    blob: bytes
 
 
 # -- Wire format -----------------------------------------------------------------------------------
@@ -230,12 +246,25 @@ def encode_variants(
     chunk_frames: int = CHUNK_FRAMES,
     overlap_frames: int = OVERLAP_FRAMES,
 ) -> dict[str, list[bytes]]:
-    """The records of several variants of one game, in order.
+    """The records of several variants of one game, in order; arguments as `pack_variants`."""
+    packed = pack_variants(
+        planes, variants, chunk_frames=chunk_frames, overlap_frames=overlap_frames
+    )
+    return {name: [encode_packed(one, meta) for one in some] for name, some in packed.items()}
+
+
+def pack_variants(
+    planes: np.ndarray,
+    variants: Mapping[str, Replaced | None],
+    *,
+    chunk_frames: int = CHUNK_FRAMES,
+    overlap_frames: int = OVERLAP_FRAMES,
+) -> dict[str, list[Packed]]:
+    """The chunks of several variants of one game, in order.
 
     Args:
       planes: uint8 `[ROW_BYTES, frames]`, from `packing.pack_planes`.
       variants: name → which planes differ; None for the original.
-      meta: of the game.
       chunk_frames: rows that a record owns.
       overlap_frames: rows behind those that it repeats.
 
@@ -253,7 +282,7 @@ def encode_variants(
         )
     num_frames, width = planes.shape[1], chunk_frames + overlap_frames
     buffer = np.zeros((ROW_BYTES, width), np.uint8)
-    records: dict[str, list[bytes]] = {name: [] for name in variants}
+    chunks: dict[str, list[Packed]] = {name: [] for name in variants}
     for start in range(0, num_frames, chunk_frames):
         stop = min(start + width, num_frames)
         buffer[:, : stop - start] = planes[:, start:stop]
@@ -262,21 +291,20 @@ def encode_variants(
             if changed is not None:
                 buffer[changed.index, : stop - start] = changed.planes[:, start:stop]
             blob = _compressor().compress(buffer.data)
-            records[name].append(
-                _encode(blob, meta, start=start, valid=stop - start, last=stop == num_frames)
-            )
+            chunks[name].append(Packed(start, stop - start, stop == num_frames, blob))
             if changed is not None:
                 buffer[changed.index, : stop - start] = planes[changed.index, start:stop]
-    return records
+    return chunks
 
 
-def _encode(blob: bytes, meta: ChunkMeta, *, start: int, valid: int, last: bool) -> bytes:
+def encode_packed(chunk: Packed, meta: ChunkMeta) -> bytes:
+    """The record of a chunk of the given game."""
     return write_example(
         {
-            "x": blob,
-            "n": (valid,),
-            "start": (start,),
-            "last": (int(last),),
+            "x": chunk.blob,
+            "n": (chunk.valid,),
+            "start": (chunk.start,),
+            "last": (int(chunk.last),),
             "key": meta.key,
             "perspectives": (meta.perspectives,),
             "player_ids": meta.player_ids,

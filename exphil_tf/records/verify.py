@@ -115,8 +115,8 @@ def _rejects(folder: Path, manifest: Manifest) -> list[str]:
     if entry is None or not (folder / entry.path).is_file():
         return []
     try:
-        lines = (folder / entry.path).read_text(encoding="utf-8").splitlines()
-        reasons = Counter(json.loads(line)["reason"] for line in lines)
+        with (folder / entry.path).open("rb") as lines:  # text has other line ends than JSON
+            reasons = Counter(json.loads(line)["reason"] for line in lines)
     except (ValueError, KeyError, TypeError) as error:
         return [f"{entry.path}: damaged: {error}"]
     if reasons != Counter(manifest.rejects):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import NamedTuple
 
 from exphil_tf.melee.types import GameInfo
 
@@ -36,10 +37,23 @@ def _facts(info: GameInfo, content_sha256: str) -> list[object]:
     return ["content", content_sha256]
 
 
-def preference(info: GameInfo, *, num_frames: int, content_sha256: str) -> tuple[bool, int, str]:
-    """Sort key of the files of one game: the first is kept.
+class Copy(NamedTuple):
+    """What a parsed file is worth beside others of the same game; the least one is kept.
 
-    A finished recording before a cut one, more frames before fewer, then the smaller hash, so that
-    the choice does not depend on names or order.
+    Never what a file says of itself: how it was read, then whether the game's end is in it, then
+    how much of it, then how much of that had to be made up; equal ones by hash, so that the choice
+    does not depend on names or order.
+
+    Attributes:
+      route: rank of the reader that succeeded: 0 for a file that needed no repair.
+      is_cut: the recording has no end.
+      missing_frames: minus the number of frames, so that more come first.
+      spoiled_frames: frames whose values are not all from the file.
+      sha256: of the file.
     """
-    return (info.end_method is None, -num_frames, content_sha256)
+
+    route: int
+    is_cut: bool
+    missing_frames: int
+    spoiled_frames: int
+    sha256: str

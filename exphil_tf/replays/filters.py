@@ -2,11 +2,21 @@
 
 A game that is excluded is sound, but not wanted: its *exclusion* is counted beside the reasons of
 damaged files (`exphil_tf.replays.errors`). `check` needs the file's header only and runs before any
-parsing; `select` also needs the frames, because characters are taken from them: Zelda and Sheik
-change into each other, and a header knows only the first.
+parsing; `select` also needs the frames.
+
+A player's *character* is the one played for most frames: Zelda and Sheik change into each other, a
+header knows only the first, and three frames as Zelda, for want of holding A, make no Zelda. Both
+count frame by frame in statistics and weights; `--train-character zelda` and `sheik` divide their
+games by what is mostly played.
 
 A *perspective* is one player of a game seen as "own"; a selection is a bit mask of them, in port
 order (1: the lower port, 2: the higher).
+
+Which reason a file is counted under, if there are several: what keeps the file from being opened
+and its header from being read comes first; then the first exclusion that the header shows, in the
+order of `Exclusion`; then what keeps the frames from being read; then the first exclusion that the
+frames show, in the same order; then that another file of the game is kept; last that `--max-files`
+were found before. The collection so decides between sound files only.
 """
 
 from __future__ import annotations
@@ -20,6 +30,7 @@ import numpy as np
 from exphil_tf.melee import enums
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
+from exphil_tf.replays import quality
 
 _TRANSFORMS = {Character.ZELDA: Character.SHEIK, Character.SHEIK: Character.ZELDA}
 _KNOWN_CHARACTERS = frozenset(int(character) for character in Character)
@@ -27,7 +38,10 @@ _LEGAL_STAGES = frozenset(int(stage) for stage in enums.Stage)
 
 
 class Exclusion(StrEnum):
-    """Why a sound replay is left out. The values are stable: they are written to disk."""
+    """Why a sound replay is left out, in order of precedence.
+
+    The values are stable: they are written to disk.
+    """
 
     PLAYERS = "players"
     """Not exactly two occupied ports."""
@@ -35,19 +49,19 @@ class Exclusion(StrEnum):
     CPU = "cpu"
     """A computer player; `--include-cpus` admits games with one human."""
     CHARACTER = "character"
-    """A character outside the roster of 26."""
+    """A character outside the roster of 26, in the header or in any frame."""
     STAGE = "stage"
     """Not one of the six tournament stages."""
     OTHER_CHARACTERS = "other_characters"
-    """Nobody plays one of `--characters`."""
+    """Nobody plays one of `--characters` for most of the game."""
     OTHER_STAGE = "other_stage"
     """Not one of `--stages`."""
-    TOO_SHORT = "too_short"
-    TOO_LONG = "too_long"
     PORT = "port"
     """Nobody sits at `--player-port`."""
     TRAIN_CHARACTER = "train_character"
-    """Nobody plays `--train-character`."""
+    """Nobody plays `--train-character` for most of the game."""
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
     QUALITY = "quality"
     """Scores below `--min-quality`."""
     DUPLICATE = "duplicate"
@@ -59,11 +73,13 @@ class FilterConfig:
     """Which games and players count."""
 
     characters: tuple[str, ...] = ()
-    """Only games in which somebody plays one of these (mewtwo, fox, "ice climbers"…)."""
+    """Only games in which somebody plays one of these most of the time (mewtwo, fox, "ice
+    climbers"…)."""
     stages: tuple[str, ...] = ()
     """Only games on these stages (fd, battlefield…); empty: the six tournament stages."""
     train_character: str | None = None
-    """Learn from the players of this character only; both of them in a ditto."""
+    """Learn from the players who play this character most of the time; both of them in a ditto.
+    Zelda and Sheik are two: whoever is mostly Sheik is none of zelda's."""
     player_port: int | None = None
     """Learn from the player at this controller port only, 1 to 4."""
     dual_port: bool = True
@@ -103,21 +119,18 @@ class Selection(NamedTuple):
     Attributes:
       perspectives: bit mask; 0 if the game is excluded.
       exclusion: why it is, else None.
+      detail: of the exclusion, for a person.
     """
 
     perspectives: int
     exclusion: Exclusion | None = None
+    detail: str = ""
 
 
-def check(info: GameInfo, config: FilterConfig, num_frames: int | None = None) -> Exclusion | None:
+def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
     """Why a game is excluded, as far as its header tells; None if its frames must decide.
 
-    Args:
-      info: the header.
-      config: what is wanted.
-      num_frames: the most frames that the file can hold (`slp.estimate_frames`), if known. Games
-        that are sure to be too short are then found before splits are drawn: a split must not be
-        filled with a game that later turns out to be none.
+    What the file's metadata claims of the frames (their number) is no reason: the frames are there.
     """
     stages = {int(enums.stage_from_name(name)) for name in config.stages} or _LEGAL_STAGES
     tests = (
@@ -127,7 +140,6 @@ def check(info: GameInfo, config: FilterConfig, num_frames: int | None = None) -
         (all(p.character in _KNOWN_CHARACTERS for p in info.players), Exclusion.CHARACTER),
         (info.stage in _LEGAL_STAGES, Exclusion.STAGE),
         (info.stage in stages, Exclusion.OTHER_STAGE),
-        (num_frames is None or num_frames >= config.min_frames, Exclusion.TOO_SHORT),
     )
     for passes, exclusion in tests:
         if not passes:
@@ -140,19 +152,43 @@ def select(game: Game, config: FilterConfig) -> Selection:
     excluded = check(game.info, config)
     if excluded is not None:
         return Selection(0, excluded)
+    columns = [game.frames["p.character"][:, player] for player in (0, 1)]
+    if not all(_KNOWN_CHARACTERS.issuperset(characters_of(column)) for column in columns):
+        return Selection(0, Exclusion.CHARACTER)
+    played = [main_character(column) for column in columns]
+    selection = _select(game.info, [{character} for character in played], config)
+    if selection.exclusion is not None:
+        return selection
     if len(game.frames) < config.min_frames:
         return Selection(0, Exclusion.TOO_SHORT)
     if config.max_frames is not None and len(game.frames) > config.max_frames:
         return Selection(0, Exclusion.TOO_LONG)
-    played = [characters_of(game.frames["p.character"][:, player]) for player in (0, 1)]
-    if not _KNOWN_CHARACTERS.issuperset(played[0] | played[1]):
-        return Selection(0, Exclusion.CHARACTER)
-    return _select(game.info, played, config)
+    poor = _judge_quality(game, config)
+    return Selection(0, Exclusion.QUALITY, poor) if poor else selection
+
+
+def _judge_quality(game: Game, config: FilterConfig) -> str:
+    """Why a game's quality is too low; empty if it is not."""
+    if config.min_quality is None:
+        return ""
+    found = quality.assess(game)
+    if found.score >= config.min_quality:
+        return ""
+    return found.failure or f"score {found.score:.0f}, want at least {config.min_quality}"
 
 
 def characters_of(column: np.ndarray) -> set[int]:
     """Every character that a player was during a game; two for Zelda and Sheik."""
     return {int(character) for character in np.unique(column)}
+
+
+def main_character(column: np.ndarray) -> int:
+    """The character that a player was for most frames, the smaller id if there are two; 0 of none.
+
+    Args:
+      column: uint8 `[frames]`, internal ids.
+    """
+    return int(np.bincount(column).argmax()) if len(column) else 0
 
 
 def _possible(player: PlayerInfo) -> set[int]:

@@ -5,6 +5,12 @@ memory. Here each of these costs one item, never the job: workers have a memory 
 dumps, a time limit per item, an environment without secrets and an end after `max_tasks` items. The
 result of each item is the function's value or a `ReplayError`.
 
+A worker may also die, or seem to hang, through no fault of its item: the system was short of memory
+and killed it, somebody stopped it, the machine slept. So an item that ran into a limit or lost its
+worker is tried once more before that counts: alone, all other workers ended, in a fresh worker,
+with twice the time. Time is the worker's processor time; the wall clock only ends what waits
+without computing.
+
 Workers come from a fork server that has imported only the reader: a fresh worker costs
 milliseconds, and neither TensorFlow nor the caller's `__main__` is ever imported in one. Threads
 were dropped because peppi-py holds the GIL and takes the whole process with it; a process per file
@@ -13,23 +19,17 @@ because it costs more than parsing.
 
 from __future__ import annotations
 
-import contextlib
-import os
+import selectors
 import signal
-import threading
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing import current_process, popen_forkserver, spawn
-from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
-
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from typing import Any, TypeVar
 
 from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.worker import Outcome, Task, Worker
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -37,20 +37,16 @@ _Value = TypeVar("_Value")
 TIMEOUT_S = 10.0
 MEMORY_BYTES = 2 << 30
 MAX_TASKS = 1000
+_WALL_FACTOR = 3
+"""Wall-clock seconds that an item may take, per second of processor time."""
+_RETRY_FACTOR = 2
+"""How much longer the second attempt may take."""
 _BACKSTOP_S = 10
 """A worker ends itself this long after its parent should have ended it."""
-_PRELOAD = ["exphil_tf.replays.parse"]
-_KEPT_VARIABLES = {
-    "PATH",
-    "HOME",
-    "LANG",
-    "TMPDIR",
-    "TZ",
-    "PYTHONPATH",
-    "PYTHONHASHSEED",
-    "VIRTUAL_ENV",
-}
-"""Variables a parser may see; storage keys and tokens are none of its business."""
+_RETRIED = {Reason.TIMEOUT, Reason.CRASHED, Reason.MEMORY}
+"""Reasons that the machine may be to blame for."""
+_TIMERS = {-signal.SIGPROF, -signal.SIGALRM}
+"""Exit codes of workers that their own timers ended."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class Limits:
     """What one item may cost.
 
     Attributes:
-      timeout_s: wall-clock seconds per item.
+      timeout_s: seconds of processor time per item; three times as long by the wall clock.
       memory_bytes: address space of a worker; 0 for no limit.
       max_tasks: items after which a worker is replaced.
     """
@@ -73,112 +69,12 @@ class Limits:
             raise ValueError(f"limits: want positive limits. Received: {self}")
 
 
-@dataclass(frozen=True)
-class _Outcome(Generic[_Value]):
-    """What a worker sends back: a value, or a reason and detail as plain strings."""
+class _Job:
+    """An item on its way."""
 
-    value: _Value | None
-    reason: str = ""
-    detail: str = ""
-
-
-def _guarded(
-    function: Callable[[_Item], _Value], item: _Item, *, backstop_s: int
-) -> _Outcome[_Value]:
-    """Runs in the worker: nothing that cannot be sent between processes leaves this function.
-
-    Should the parent be killed while a parser hangs, the alarm ends the worker: SIGALRM's default
-    action needs neither the interpreter nor the parent.
-    """
-    signal.alarm(backstop_s)
-    try:
-        return _Outcome(function(item))
-    except ReplayError as error:
-        return _Outcome(None, error.reason, error.detail)
-    except MemoryError:
-        return _Outcome(None, Reason.MEMORY, "the worker's memory limit")
-    except BaseException as error:  # noqa: BLE001 - panics derive from BaseException
-        panic = type(error).__name__ == "PanicException"
-        reason = Reason.PARSER_PANIC if panic else Reason.INTERNAL
-        text = " ".join(str(error).split())[:200]
-        return _Outcome(None, reason, f"{type(error).__name__}: {text}")
-    finally:
-        signal.alarm(0)
-
-
-def _start_worker(memory_bytes: int) -> None:
-    """Runs first in every worker: limits, a scrubbed environment, a silent stderr (panics)."""
-    for name in set(os.environ) - _KEPT_VARIABLES:
-        del os.environ[name]
-    os.environ["RUST_BACKTRACE"] = "0"
-    with contextlib.suppress(ImportError, ValueError, OSError):  # no `resource` on Windows
-        import resource  # noqa: PLC0415
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if memory_bytes:
-            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    with open(os.devnull, "wb") as sink:  # noqa: PTH123
-        os.dup2(sink.fileno(), 2)
-
-
-_launch_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _without_main() -> Generator[None]:
-    """Within, new processes of this thread are not told to import `__main__` (it may be heavy)."""
-    mine = threading.get_ident()
-    with _launch_lock:
-        original = spawn.get_preparation_data
-
-        def prepared(name: str) -> dict[str, Any]:
-            data = original(name)
-            if threading.get_ident() == mine:
-                data = {
-                    key: value for key, value in data.items() if not key.startswith("init_main")
-                }
-            return data
-
-        spawn.get_preparation_data = prepared
-        try:
-            yield
-        finally:
-            spawn.get_preparation_data = original
-
-
-class _Popen(popen_forkserver.Popen):
-    def _launch(self, process_obj: Any) -> None:
-        with _without_main():
-            super()._launch(process_obj)  # type: ignore[misc] - private in typeshed
-
-
-class _WorkerProcess(ForkServerProcess):
-    """A process that is told nothing of the caller's `__main__`; pickled by this name."""
-
-    def start(self) -> None:
-        """Also from a daemonic process, such as a Dask worker: ours end with it anyway."""
-        own = cast(dict[str, Any], cast(Any, current_process())._config)  # private
-        daemonic = own.pop("daemon", None)
-        try:
-            super().start()
-        finally:
-            if daemonic is not None:
-                own["daemon"] = daemonic
-
-    @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's hook
-        return _Popen(process_obj)
-
-
-class _WorkerContext(ForkServerContext):
-    Process = _WorkerProcess  # type: ignore[assignment]
-
-
-def _context(module: str) -> Any:
-    """Start processes from a fork server that has imported the reader and a function's module."""
-    context = _WorkerContext()
-    context.set_forkserver_preload([*_PRELOAD, *({module} - {"__main__", *_PRELOAD})])
-    return context
+    def __init__(self, function: Callable[[Any], Any], item: Any) -> None:
+        self.function, self.item = function, item
+        self.outcome: Outcome | None = None
 
 
 class IsolatedPool:
@@ -190,7 +86,7 @@ class IsolatedPool:
     Args:
       workers: number of processes.
       limits: see `Limits`.
-      in_flight: items handed out ahead of the one awaited; 0 picks twice the workers.
+      in_flight: items taken ahead of the one awaited; 0 picks twice the workers.
     """
 
     def __init__(
@@ -201,7 +97,8 @@ class IsolatedPool:
         self._workers = workers
         self._limits = limits or Limits()
         self._in_flight = in_flight or 2 * workers
-        self._pool: ProcessPool | None = None
+        self._idle: list[Worker] = []
+        self._busy: dict[Worker, _Job] = {}
 
     def __enter__(self) -> IsolatedPool:
         return self
@@ -216,10 +113,11 @@ class IsolatedPool:
 
     def close(self) -> None:
         """Stops the workers at once; results not yet taken are lost. Used again, it starts anew."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
+        workers = [*self._idle, *self._busy]
+        self._idle.clear()
+        self._busy.clear()
+        for worker in workers:
+            worker.end()
 
     def call(self, function: Callable[[_Item], _Value], item: _Item) -> _Value | ReplayError:
         """The function's value for one item, or why there is none."""
@@ -227,64 +125,110 @@ class IsolatedPool:
 
     def map_ordered(
         self, function: Callable[[_Item], _Value], items: Iterable[_Item]
-    ) -> Iterator[_Value | ReplayError]:
+    ) -> Generator[_Value | ReplayError]:
         """The function's value for each item, or a `ReplayError`, in the items' order.
 
         At most `in_flight` items are taken from `items` ahead of the result that is waited for, so
         memory is bounded however long the input. Abandoning the iterator leaves the pool usable.
         """
-        pending: deque[tuple[_Item, ProcessFuture[Any]]] = deque()
+        jobs: deque[_Job] = deque()
+        waiting: deque[_Job] = deque()
         try:
             for item in items:
-                pending.append((item, self._schedule(function, item)))
-                if len(pending) >= self._in_flight:
-                    yield self._take(function, pending)
-            while pending:
-                yield self._take(function, pending)
+                job = _Job(function, item)
+                jobs.append(job)
+                waiting.append(job)
+                self._hand_out(waiting)
+                if len(jobs) >= self._in_flight:
+                    yield self._first(jobs, waiting)
+            while jobs:
+                yield self._first(jobs, waiting)
         finally:
-            for _, future in pending:
-                future.cancel()
+            for worker in list(self._busy):
+                del self._busy[worker]
+                worker.end()
 
-    def _schedule(self, function: Callable[[_Item], _Value], item: _Item) -> ProcessFuture[Any]:
-        if self._pool is None:
-            self._pool = ProcessPool(
-                max_workers=self._workers,
-                max_tasks=self._limits.max_tasks,
-                initializer=_start_worker,
-                initargs=(self._limits.memory_bytes,),
-                context=_context(function.__module__),
-            )
-        timeout_s = self._limits.timeout_s
-        extra = {"backstop_s": int(timeout_s) + _BACKSTOP_S}
-        return self._pool.schedule(_guarded, (function, item), extra, timeout=timeout_s)
+    def _first(self, jobs: deque[_Job], waiting: deque[_Job]) -> Any:
+        """The oldest job's result; the others go on meanwhile."""
+        job = jobs[0]
+        while job.outcome is None:
+            self._hand_out(waiting)
+            self._watch()
+        if job.outcome.reason in _RETRIED:
+            self._retry(job)
+        self._hand_out(waiting)
+        jobs.popleft()
+        value, reason, detail = job.outcome
+        return ReplayError(Reason(reason), detail) if reason else value
 
-    def _take(
-        self, function: Callable[[_Item], _Value], pending: deque[tuple[_Item, ProcessFuture[Any]]]
-    ) -> _Value | ReplayError:
-        """The oldest result. A broken pool is replaced once, and its items handed out again."""
-        item, future = pending.popleft()
+    def _hand_out(self, waiting: deque[_Job]) -> None:
+        while waiting and len(self._busy) < self._workers:
+            self._start(waiting.popleft())
+
+    def _retry(self, job: _Job) -> None:
+        """Once more, with the machine to itself as far as it is ours."""
+        while self._busy:
+            self._watch()
+        self.close()
+        job.outcome = None
+        self._start(job, patience=_RETRY_FACTOR)
+        while job.outcome is None:
+            self._watch()
+
+    def _start(self, job: _Job, *, patience: int = 1) -> None:
+        worker = (
+            self._idle.pop()
+            if self._idle
+            else Worker(memory_bytes=self._limits.memory_bytes, module=job.function.__module__)
+        )
+        cpu_s = self._limits.timeout_s * patience
+        wall_s = cpu_s * _WALL_FACTOR
+        task = Task(job.function, job.item, cpu_s, int(wall_s) + _BACKSTOP_S)
+        self._busy[worker] = job
+        worker.ask(task, deadline_s=time.monotonic() + wall_s)
+
+    def _watch(self) -> None:
+        """Waits until something happens to a busy worker, and takes note of it.
+
+        Whoever was heard of is not late: the caller may have been away for long, with the answer
+        waiting in the pipe.
+        """
+        heard: set[Worker] = set()
+        with selectors.DefaultSelector() as selector:
+            for worker in self._busy:
+                events = selectors.EVENT_READ | (worker.is_sending and selectors.EVENT_WRITE)
+                selector.register(worker.channel, events, worker)
+            first_s = min(worker.deadline_s for worker in self._busy)
+            for key, events in selector.select(max(0.0, first_s - time.monotonic())):
+                heard.add(key.data)
+                if events & selectors.EVENT_WRITE:
+                    key.data.send()
+                if events & selectors.EVENT_READ:
+                    self._receive(key.data)
+        now_s = time.monotonic()
+        late = [one for one in self._busy if one.deadline_s <= now_s and one not in heard]
+        for worker in late:
+            self._lose(worker, Outcome(None, Reason.TIMEOUT, "took longer than the time limit"))
+
+    def _receive(self, worker: Worker) -> None:
         try:
-            return _settle(future)
-        except BrokenProcessPool:
-            self.close()
-        retry = self._schedule(function, item)
-        waiting = [waited for waited, _ in pending]
-        pending.clear()
-        pending.extend((waited, self._schedule(function, waited)) for waited in waiting)
-        try:
-            return _settle(retry)
-        except BrokenProcessPool:
-            self.close()
-            return ReplayError(Reason.CRASHED, "the worker pool broke twice on this file")
+            outcome = worker.receive()
+        except EOFError:
+            self._lose(worker, None)
+            return
+        if outcome is None:
+            return
+        self._busy.pop(worker).outcome = outcome
+        if worker.tasks < self._limits.max_tasks and outcome.reason != Reason.MEMORY:
+            self._idle.append(worker)
+        else:
+            worker.end()
 
-
-def _settle(future: ProcessFuture[Any]) -> Any:
-    try:
-        outcome: _Outcome[Any] = future.result()
-    except FutureTimeoutError:
-        return ReplayError(Reason.TIMEOUT, "took longer than the time limit")
-    except ProcessExpired as error:
-        return ReplayError(Reason.CRASHED, f"the parsing process ended with code {error.exitcode}")
-    if outcome.reason:
-        return ReplayError(Reason(outcome.reason), outcome.detail)
-    return outcome.value
+    def _lose(self, worker: Worker, outcome: Outcome | None) -> None:
+        """Ends a worker; without an outcome, its exit code tells what became of it."""
+        job = self._busy.pop(worker)
+        code = worker.end()
+        if outcome is None and code in _TIMERS:
+            outcome = Outcome(None, Reason.TIMEOUT, "took longer than the time limit")
+        detail = f"the parsing process ended with code {code}"
+        job.outcome = outcome or Outcome(None, Reason.CRASHED, detail)

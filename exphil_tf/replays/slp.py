@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
-from exphil_tf.melee.types import FIRST_FRAME, GameInfo, PlayerInfo
+from exphil_tf.melee.types import GameInfo, PlayerInfo
 from exphil_tf.replays import events
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.files import errno_name, open_regular
@@ -258,15 +258,3 @@ def game_end(data: bytes, container: Container) -> tuple[int | None, int | None]
         return None, None
     quitter = data[start + 2] if size > 2 else 0xFF  # noqa: PLR2004 - payload of 2: method and quitter
     return data[start + 1], quitter + 1 if quitter < _MAX_PORTS else None
-
-
-def estimate_frames(data: bytes, container: Container | None = None) -> int:
-    """Number of frames: exact from a finished recording's metadata, else reckoned from bytes."""
-    found = container or scan(data)
-    last = found.metadata.get("lastFrame")
-    if isinstance(last, int) and last >= FIRST_FRAME:
-        return last - FIRST_FRAME + 1
-    sizes = found.sizes
-    marks = sizes.get(events.FRAME_START, 0) + sizes.get(events.FRAME_END, 0)
-    per_frame = marks + 2 * (sizes[events.PRE] + sizes[events.POST])
-    return max(0, found.stop - found.start - sizes[events.GAME_START]) // per_frame

@@ -28,7 +28,7 @@ def test_graph_is_one_line(kind: str, found: Found | None, tmp_path: Path) -> No
     """No branch, no tag, no side input: what Dask would get wrong without saying so."""
     config = small_config(tmp_path, tmp_path / "data")
     job = (
-        BuildDataset(config, processes=1, spill_folder=None, found=found)
+        BuildDataset(config, processes=1, spill_folder="spill", found=found)
         if kind == "build"
         else InspectGames(inspect_game, config, processes=1, found=found)
     )

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -29,10 +29,10 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def start(replays: Path, output: Path, **options) -> subprocess.Popen:
+def start(replays: Path, output: Path, more: Sequence[str] = (), **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "exphil_tf.preprocess", f"--replays={replays}"]
     return subprocess.Popen(
-        [*command, f"--output={output}", *OPTIONS],
+        [*command, f"--output={output}", *OPTIONS, *more],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -120,6 +120,26 @@ def test_workers_end_with_the_job(collection: Collection, tmp_path: Path) -> Non
         process.kill()
     assert not alive
     assert gone
+
+
+@pytest.mark.parametrize("deed", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_killed_parser_costs_no_game(
+    deed: signal.Signals, collection: Collection, dataset: Path, tmp_path: Path
+) -> None:
+    """Nor does a stopped one, or a killed fork server."""
+    output = tmp_path / "data"
+    job = start(collection[0], output, more=["--parse-timeout-s=1"])
+    while job.poll() is None and not list(output.glob(f"{TEMPORARY}*/*.part")):
+        time.sleep(0.005)
+    for child in psutil.Process(job.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if child.ppid() != job.pid:
+                child.send_signal(deed)  # a parser
+            elif child.children():
+                child.kill()  # the fork server
+    log, _ = job.communicate()
+    assert job.returncode == 0, log
+    assert folder_bytes(output) == folder_bytes(dataset)
 
 
 class Failing:

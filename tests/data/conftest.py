@@ -67,6 +67,9 @@ def make_game(game: int, length: int) -> Frames:
     spelled = np.stack([row % 160 - 80, row // 160 - 80], 1) / np.float32(80)
     for axis, name in enumerate(("c.main_x", "c.main_y")):
         columns[name] = np.repeat(spelled[:, axis : axis + 1], 2, 1).astype(np.float32)
+    # Players who change their character now and then, as Zelda does.
+    changes = row[:, None] // 37 % np.array([2, 3]) == 0
+    columns["p.character"] = np.where(changes, FOX, FALCO).astype(np.uint8)
     columns["c.shoulder"] = np.tile(np.float32([0, 1]), (length, 1))
     return Frames(columns)
 

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from exphil_tf.melee.types import GameInfo, PlayerInfo
-from exphil_tf.replays.duplicates import identity, preference
+from exphil_tf.replays.duplicates import Copy, identity
 
 ONE = PlayerInfo(1, 1, code="ABCD#123", name="Ann")
 TWO = PlayerInfo(2, 22, code="EFGH#456", name="Bob")
@@ -55,16 +55,16 @@ def test_identities_hold_no_names():
 
 
 def test_the_kept_file_does_not_depend_on_order():
-    cut = MATCH
-    whole = dataclasses.replace(MATCH, end_method=2)
     files = [
-        preference(cut, num_frames=9000, content_sha256="1"),
-        preference(whole, num_frames=5000, content_sha256="2"),
-        preference(whole, num_frames=5001, content_sha256="9"),
-        preference(whole, num_frames=5001, content_sha256="8"),
+        Copy(0, False, -5001, 0, "8"),
+        Copy(0, False, -5001, 0, "9"),
+        Copy(0, False, -5001, 1, "1"),
+        Copy(0, False, -5000, 0, "2"),
+        Copy(0, True, -9000, 0, "1"),
+        Copy(1, False, -9000, 0, "0"),
     ]
-    assert {min(order) for order in itertools.permutations(files)} == {files[3]}
-    assert sorted(files) == [files[3], files[2], files[1], files[0]]
+    assert {min(order) for order in itertools.permutations(files)} == {files[0]}
+    assert sorted(reversed(files)) == files
 
 
 def test_real_replays_are_all_different(replays_dir):

@@ -8,7 +8,14 @@ import pytest
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays.filters import Exclusion, FilterConfig, Selection, check, select
+from exphil_tf.replays.filters import (
+    Exclusion,
+    FilterConfig,
+    Selection,
+    check,
+    main_character,
+    select,
+)
 
 FOX, FALCO, SHEIK, ZELDA = Character.FOX, Character.FALCO, Character.SHEIK, Character.ZELDA
 
@@ -60,13 +67,6 @@ def test_what_the_header_shows_is_found_without_frames():
     assert check(game(FOX, FALCO).info, FilterConfig()) is None
 
 
-def test_a_file_too_small_for_a_game_is_found_without_frames():
-    info = game(FOX, FALCO).info
-    assert check(info, FilterConfig(min_frames=100), 99) is Exclusion.TOO_SHORT
-    assert check(info, FilterConfig(min_frames=100), 100) is None
-    assert check(info, FilterConfig(min_frames=100, max_frames=200), 300) is None
-
-
 def test_computer_players_can_be_admitted():
     """They are opponents only: their sticks lie on a grid that no human's does."""
     admit = FilterConfig(include_cpus=True)
@@ -114,12 +114,25 @@ def test_dittos_give_both_players():
     assert select(game(FOX, FOX), FilterConfig(train_character="fox")) == Selection(3)
 
 
-def test_a_player_who_transforms_is_either_character():
+@pytest.mark.parametrize("as_zelda", [0, 3, 399, 401, 800])
+def test_a_player_who_transforms_is_whom_he_plays_most(as_zelda):
     one = game(ZELDA, FOX)
-    one.frames["p.character"][300:, 0] = SHEIK
-    for name in ("zelda", "sheik"):
-        assert select(one, FilterConfig(train_character=name)) == Selection(1)
-        assert select(one, FilterConfig(characters=(name,))) == Selection(3)
+    one.frames["p.character"][as_zelda:, 0] = SHEIK
+    names = {True: "zelda", False: "sheik"}
+    mostly, other = names[as_zelda > 400], names[as_zelda < 400]
+    assert check(one.info, FilterConfig(train_character=other)) is None, "the header cannot tell"
+    assert select(one, FilterConfig(train_character=mostly)) == Selection(1)
+    assert select(one, FilterConfig(characters=(mostly,))) == Selection(3)
+    missing = select(one, FilterConfig(train_character=other))
+    assert missing == Selection(0, Exclusion.TRAIN_CHARACTER)
+    missing = select(one, FilterConfig(characters=(other,)))
+    assert missing == Selection(0, Exclusion.OTHER_CHARACTERS)
+
+
+def test_an_unknown_character_in_any_frame_excludes():
+    one = game(FOX, FALCO)
+    one.frames["p.character"][5, 1] = 32
+    assert select(one, FilterConfig()) == Selection(0, Exclusion.CHARACTER)
 
 
 def test_a_zelda_who_never_transforms_is_no_sheik():
@@ -148,6 +161,24 @@ def test_a_zelda_who_never_transforms_is_no_sheik():
 def test_impossible_configurations_are_refused(facts, message):
     with pytest.raises(ValueError, match=message):
         FilterConfig(**facts)
+
+
+def test_the_first_exclusion_counts_whoever_finds_it():
+    """What the header cannot tell, and frames must, has the same place among the others."""
+    wrong = {"train_character": "sheik", "min_frames": 1000, "min_quality": 100}
+    for one in (game(FOX, FALCO), game(ZELDA, FALCO)):  # only the first is clear from the header
+        for config in (wrong, wrong | {"max_frames": 1000}):
+            assert select(one, FilterConfig(**config)).exclusion is Exclusion.TRAIN_CHARACTER
+    short = select(game(FOX, FALCO), FilterConfig(min_frames=1000, min_quality=100))
+    assert short.exclusion is Exclusion.TOO_SHORT
+    poor = select(game(FOX, FALCO), FilterConfig(min_quality=100))
+    assert (poor.exclusion, poor.detail) == (Exclusion.QUALITY, "short")
+
+
+def test_main_characters_are_counted():
+    assert main_character(np.array([1, 22, 22], np.uint8)) == 22
+    assert main_character(np.array([22, 1], np.uint8)) == 1
+    assert main_character(np.array([], np.uint8)) == 0
 
 
 def test_exclusions_and_reasons_count_alike():
