@@ -15,7 +15,8 @@ from exphil_tf.checkpoints.provenance import git_commit, package_versions
 from exphil_tf.deploy.lowering import Lowered, Precision, activations_of
 from exphil_tf.deploy.trace import describe_columns
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle, BundleConfig
+from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle
+from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.session import MODEL
 from models.policy import Policy
 

@@ -20,7 +20,7 @@ def show(console: Console, evaluation: Evaluation) -> None:
 
 
 def _table(evaluation: Evaluation) -> Table:
-    """Policy against baselines, a row per head; the lowest NLL of a row in bold; 79 columns wide."""
+    """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
     names = ["policy", *evaluation.baselines]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
