@@ -103,8 +103,9 @@ def _apply(node: GraphNode, inputs: Inputs, limit: int) -> list[Value]:
         raise OnnxFileError(f"{node.operator}: {reason:.120}") from error
     if len(node.outputs) > len(results):
         raise OnnxFileError(f"{node.operator}: want {len(results)} outputs")
-    if any(value.array.size > limit or value.array.ndim > MAX_RANK for value in results):
-        raise OnnxFileError(f"{node.operator}: a result larger than a policy's")
+    # Nothing comes of nothing: a size of 0, should it be wrong, would hide what is made of it.
+    if any(not 0 < v.array.size <= limit or v.array.ndim > MAX_RANK for v in results):
+        raise OnnxFileError(f"{node.operator}: a result empty or larger than a policy's")
     return results
 
 

@@ -2,7 +2,7 @@
 
 An array whose numbers are not known is a view of a single zero with the right strides, which takes
 no memory and lets numpy cut, turn and split it. Small integers are followed by value, as shapes are
-computed from them; nothing is ever added or multiplied here.
+computed from them; no rule adds or multiplies such a number, so that none can grow.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ MAX_ELEMENTS = 1 << 25
 """Numbers in all results together; a row of a step has some ten thousand, a window millions."""
 MANY_ROWS = 1009
 """A batch that no other size of a graph is likely to equal."""
+_SHAPE_TYPES = (6, 7)
+"""ONNX's numbers of int32 and int64."""
 _SMALL = 1024
 """Numbers of the largest array that is followed by value."""
 
@@ -60,9 +62,15 @@ def _given(inputs: Inputs, place: int) -> Value:
 def _numbers(inputs: Inputs, place: int) -> list[int]:
     """Integers that a shape depends on, which must be known."""
     value = _given(inputs, place)
-    if not value.is_known or value.array.dtype.kind not in "iu" or value.array.size > _SMALL:
+    if not _is_followed(value):
         raise ValueError(f"want constant integers as input {place}")
     return value.array.reshape(-1).tolist()
+
+
+def _is_followed(value: Value) -> bool:
+    """Whether its numbers may decide shapes."""
+    dtype = value.array.dtype
+    return value.is_known and dtype in (np.int32, np.int64) and value.array.size <= _SMALL
 
 
 def _optional(inputs: Inputs, place: int) -> list[int] | None:
@@ -86,14 +94,25 @@ def _same(_: GraphNode, inputs: Inputs) -> list[Value]:
     return [unknown(_given(inputs, 0).shape)]
 
 
-def _cast(_: GraphNode, inputs: Inputs) -> list[Value]:
+def _cast(node: GraphNode, inputs: Inputs) -> list[Value]:
+    """Of numbers that matter, only between types that hold them: a byte would cut them off."""
     value = _given(inputs, 0)
-    is_followed = value.is_known and value.array.dtype.kind in "iu" and value.array.size <= _SMALL
-    return [value if is_followed else unknown(value.shape)]
+    if _is_followed(value) and node.attributes.get("to") in _SHAPE_TYPES:
+        if np.abs(value.array).max(initial=0) < 1 << 31:
+            return [value]
+    return [unknown(value.shape)]
 
 
 def _broadcast(_: GraphNode, inputs: Inputs) -> list[Value]:
     return [unknown(np.broadcast_shapes(*(_given(inputs, i).shape for i in range(len(inputs)))))]
+
+
+def _maximum(node: GraphNode, inputs: Inputs) -> list[Value]:
+    """Followed by value, unlike sums and products: it makes no number that was not there."""
+    values = [_given(inputs, i) for i in range(len(inputs))]
+    if all(_is_followed(v) and v.array.size == 1 for v in values):
+        return [_follow(lambda *arrays: np.max(np.broadcast_arrays(*arrays), axis=0), *values)]
+    return _broadcast(node, inputs)
 
 
 def _quantize_dynamically(_: GraphNode, inputs: Inputs) -> list[Value]:
@@ -128,7 +147,7 @@ def _concat(node: GraphNode, inputs: Inputs) -> list[Value]:
     if len(rests) != 1:
         raise ValueError(f"want equal shapes. Received: {sorted(rests)!r:.80}")
     size = sum(v.shape[axis] for v in values)
-    if all(v.is_known and v.array.size <= _SMALL for v in values) and len(values) <= _SMALL:
+    if all(map(_is_followed, values)) and len(values) <= _SMALL:
         return [_follow(lambda *arrays: np.concatenate(arrays, axis), *values)]
     return [unknown((*values[0].shape[:axis], size, *values[0].shape[axis + 1 :]))]
 
@@ -140,9 +159,23 @@ def _expand(_: GraphNode, inputs: Inputs) -> list[Value]:
 def _gather(node: GraphNode, inputs: Inputs) -> list[Value]:
     value, index = _given(inputs, 0), _given(inputs, 1)
     axis = _axis(node, value, 0)
-    if value.is_known and index.is_known and value.array.size * max(index.array.size, 1) <= _SMALL:
+    if (
+        _is_followed(value)
+        and _is_followed(index)
+        and value.array.size * index.array.size <= _SMALL
+    ):
         return [_follow(lambda a, i: np.take(a, i, axis), value, index)]
     return [unknown((*value.shape[:axis], *index.shape, *value.shape[axis + 1 :]))]
+
+
+def _gather_nd(node: GraphNode, inputs: Inputs) -> list[Value]:
+    value, index = _given(inputs, 0).shape, _given(inputs, 1).shape
+    shared = node.attributes.get("batch_dims", 0)
+    if not 0 <= shared < min(len(index), len(value)) or value[:shared] != index[:shared]:
+        raise ValueError(f"want {shared} equal axes. Received: {list(value)}, {list(index)}")
+    if not 1 <= index[-1] <= len(value) - shared:
+        raise ValueError(f"want places of {list(value)}. Received: {list(index)}")
+    return [unknown((*index[:-1], *value[shared + index[-1] :]))]
 
 
 def _matmul(_: GraphNode, inputs: Inputs) -> list[Value]:
@@ -151,6 +184,16 @@ def _matmul(_: GraphNode, inputs: Inputs) -> list[Value]:
         raise ValueError(f"want matrices that fit. Received: {left} and {right}")
     lead = np.broadcast_shapes(left[:-2], right[:-2])
     return [unknown((*lead, left[-2], right[-1]))]
+
+
+def _matmul_integer(node: GraphNode, inputs: Inputs) -> list[Value]:
+    """A, B, their zero points (one; one or one a column)."""
+    (result,) = _matmul(node, inputs)
+    for place, wanted in ((2, (1,)), (3, (1, result.shape[-1]))):
+        extra = inputs[place] if place < len(inputs) else None
+        if extra is not None and extra.array.size not in wanted:
+            raise ValueError(f"want {wanted[-1]} numbers. Received: {extra.array.size}")
+    return [result]
 
 
 def _matmul_to_float(node: GraphNode, inputs: Inputs) -> list[Value]:
@@ -196,6 +239,16 @@ def _skip_norm(_: GraphNode, inputs: Inputs) -> list[Value]:
     return [unknown(value.shape)] * 4
 
 
+def _norm(node: GraphNode, inputs: Inputs) -> list[Value]:
+    """Along the last axis, with a scale and a shift of its size."""
+    value = _given(inputs, 0)
+    if _axis(node, value) != value.array.ndim - 1 or any(
+        extra is not None and extra.shape != value.shape[-1:] for extra in inputs[1:]
+    ):
+        raise ValueError("want the last axis and one number a column")
+    return [unknown(value.shape)]
+
+
 def _one_hot(node: GraphNode, inputs: Inputs) -> list[Value]:
     index = _given(inputs, 0).shape
     (depth,) = _numbers(inputs, 1)
@@ -222,7 +275,7 @@ def _reshape(node: GraphNode, inputs: Inputs) -> list[Value]:
         wanted[wanted.index(-1)] = value.array.size // rest
     if min(wanted, default=0) < 0 or math.prod(wanted) != value.array.size:
         raise ValueError(f"want {value.array.size:,} numbers. Received: {sizes!r:.80}")
-    if value.is_known and value.array.size <= _SMALL:
+    if _is_followed(value):
         return [_follow(lambda a: a.reshape(wanted), value)]
     return [unknown(wanted)]
 
@@ -236,12 +289,11 @@ def _shape(node: GraphNode, inputs: Inputs) -> list[Value]:
 def _slice(_: GraphNode, inputs: Inputs) -> list[Value]:
     value, starts, stops = _given(inputs, 0), _numbers(inputs, 1), _numbers(inputs, 2)
     axes = _optional(inputs, 3) or list(range(len(starts)))
-    steps = _optional(inputs, 4) or [1] * len(starts)
+    if any(step != 1 for step in _optional(inputs, 4) or ()):
+        raise ValueError("want steps of 1")
     index = [slice(None)] * value.array.ndim
-    for start, stop, axis, step in zip(starts, stops, axes, steps, strict=True):
-        # Backwards, the greatest negative number stands for "up to and with the first".
-        through = step < 0 and stop < -value.shape[axis]
-        index[_within(axis, value.array.ndim)] = slice(start, None if through else stop, step)
+    for start, stop, axis in zip(starts, stops, axes, strict=True):
+        index[_within(axis, value.array.ndim)] = slice(start, stop)
     return [_follow(lambda a: a[tuple(index)], value)]
 
 
@@ -282,11 +334,8 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
     return [_follow(lambda a: np.transpose(a, order), _given(inputs, 0))]
 
 
-_ELEMENTWISE = (
-    "Abs Clip CumSum DequantizeLinear Erf Exp LayerNormalization Log QuantizeLinear "
-    "RMSNormalization Relu Sigmoid Softmax Sqrt Tanh com.microsoft.QuickGelu"
-)
-_PAIRED = "Add Div Equal Greater LessOrEqual Max Min Mod Mul Sub Where"
+_ELEMENTWISE = "Abs Clip CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh com.microsoft.QuickGelu"
+_PAIRED = "Add And Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _same),
     **dict.fromkeys(_PAIRED.split(), _broadcast),
@@ -296,10 +345,14 @@ RULES: Mapping[str, Rule] = {
     "DynamicQuantizeLinear": _quantize_dynamically,
     "Expand": _expand,
     "Gather": _gather,
+    "GatherND": _gather_nd,
+    "LayerNormalization": _norm,
     "MatMul": _matmul,
-    "MatMulInteger": _matmul,
+    "MatMulInteger": _matmul_integer,
+    "Max": _maximum,
     "OneHot": _one_hot,
     "Pad": _pad,
+    "RMSNormalization": _norm,
     "ReduceSum": _reduce,
     "Reshape": _reshape,
     "Shape": _shape,

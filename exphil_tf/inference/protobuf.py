@@ -83,7 +83,7 @@ class Reader:
     ) -> None:
         where = f"{message.name}.{slot.name}"
         if slot.kind in ("ints", "floats") and wire == _LENGTH:
-            values[slot.name] += self._packed(slot.kind, payload)
+            values[slot.name] += self._packed(payload, is_float=slot.kind == "floats")
             return
         if wire != (_WIRE.get(slot.kind, _LENGTH) if isinstance(slot.kind, str) else _LENGTH):
             raise WireError(f"{where}: wire type {wire}")
@@ -107,8 +107,8 @@ class Reader:
             return struct.unpack("<f", payload)[0]
         return payload
 
-    def _packed(self, kind: Kind, payload: memoryview) -> list[Any]:
-        if kind == "floats":
+    def _packed(self, payload: memoryview, *, is_float: bool) -> list[Any]:
+        if is_float:
             if len(payload) % 4:
                 raise WireError("packed floats cut short")
             self._spend(len(payload) // 4)
