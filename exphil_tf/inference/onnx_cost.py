@@ -103,9 +103,8 @@ def _apply(node: GraphNode, inputs: Inputs, limit: int) -> list[Value]:
         raise OnnxFileError(f"{node.operator}: {reason:.120}") from error
     if len(node.outputs) > len(results):
         raise OnnxFileError(f"{node.operator}: want {len(results)} outputs")
-    # Nothing comes of nothing: a size of 0, should it be wrong, would hide what is made of it.
-    if any(not 0 < v.array.size <= limit or v.array.ndim > MAX_RANK for v in results):
-        raise OnnxFileError(f"{node.operator}: a result empty or larger than a policy's")
+    if any(v.array.size > limit or v.array.ndim > MAX_RANK for v in results):
+        raise OnnxFileError(f"{node.operator}: a result larger than a policy's")
     return results
 
 

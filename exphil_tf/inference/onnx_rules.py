@@ -97,14 +97,18 @@ def _same(_: GraphNode, inputs: Inputs) -> list[Value]:
 def _cast(node: GraphNode, inputs: Inputs) -> list[Value]:
     """Of numbers that matter, only between types that hold them: a byte would cut them off."""
     value = _given(inputs, 0)
-    if _is_followed(value) and node.attributes.get("to") in _SHAPE_TYPES:
-        if np.abs(value.array).max(initial=0) < 1 << 31:
-            return [value]
+    is_wide = node.attributes.get("to") in _SHAPE_TYPES
+    if is_wide and _is_followed(value) and _fits_int32(value.array):
+        return [value]
     return [unknown(value.shape)]
 
 
 def _broadcast(_: GraphNode, inputs: Inputs) -> list[Value]:
     return [unknown(np.broadcast_shapes(*(_given(inputs, i).shape for i in range(len(inputs)))))]
+
+
+def _fits_int32(array: np.ndarray) -> bool:
+    return array.min(initial=0) >= -(1 << 31) and array.max(initial=0) < 1 << 31
 
 
 def _maximum(node: GraphNode, inputs: Inputs) -> list[Value]:
@@ -334,7 +338,10 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
     return [_follow(lambda a: np.transpose(a, order), _given(inputs, 0))]
 
 
-_ELEMENTWISE = "Abs Clip CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh com.microsoft.QuickGelu"
+_ELEMENTWISE = (
+    "Abs Clip CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh "
+    "com.microsoft.QuickGelu"
+)
 _PAIRED = "Add And Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _same),
