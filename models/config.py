@@ -255,6 +255,8 @@ class PolicyConfig:
 
 
 def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
@@ -268,8 +270,6 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
 def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per type
     """Turns a JSON value into the annotated type, refusing a value of another type."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{path}: want an object. Received: {value!r:.80}")
         return _build(hint, value, path=path)
     origin = typing.get_origin(hint)
     if origin is tuple:

@@ -36,6 +36,8 @@ class Cost(NamedTuple):
     """Numbers in all inputs and results."""
     work: int
     """Numbers read and written, and products."""
+    shapes: Mapping[str, Shape]
+    """Of every value, by name."""
 
 
 def check_cost(file: OnnxFile, batch: int | None) -> None:
@@ -87,7 +89,7 @@ def cost(file: OnnxFile, rows: int, *, limit: int) -> Cost:
             raise OnnxFileError(
                 f"output {port.name!r:.40}: want {list(port.shape)!r:.80}. Received: {found}"
             )
-    return Cost(elements, work)
+    return Cost(elements, work, {name: value.shape for name, value in known.items()})
 
 
 def _apply(node: GraphNode, inputs: Inputs, limit: int) -> list[Value]:
