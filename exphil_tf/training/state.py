@@ -134,8 +134,10 @@ class TrainState:
             )
         except NonFiniteError as error:
             raise ValueError(f"{folder}: {error}") from error
-        except (AssertionError, ValueError, tf.errors.OpError, zstandard.ZstdError) as error:
-            reason = str(error).splitlines()[0]
+        except OSError:
+            raise
+        except Exception as error:  # TensorFlow's reader meets damage with errors of any kind
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder}: was written by another configuration: {reason}") from error
 
     def sha256(self, prefix: str = "") -> str:
