@@ -1,4 +1,4 @@
-"""Measures a trained policy on games it has not seen, against three baselines.
+"""Measures a trained policy on games it has not seen, against four baselines.
 
     python -m exphil_tf.evaluate RUN --data DATASET
 
@@ -35,7 +35,7 @@ PROG = "python -m exphil_tf.evaluate"
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measures a trained policy against three baselines on the same frames."""
+    """Measures a trained policy against four baselines on the same frames."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, or of a policy bundle (a run's policy/)."""

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import functools
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -27,17 +28,24 @@ BackboneName = Literal["mlp", "lstm", "mamba", "sliding_window"]
 HeadName = Literal["autoregressive", "independent"]
 Rounding = Literal["dynamic", "moving_average"]
 
+LARGEST = 65_536
+"""Of any width, table or window: far beyond what can be trained, and small enough to be counted."""
+MOST_LAYERS = 1024
+MOST_BUCKETS = 1025
+
 _T = TypeVar("_T")
 
 
 def _check_choice(path: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise ValueError(f"{path}: want one of {', '.join(choices)}. Received: {value!r}")
+        raise ValueError(f"{path}: want one of {', '.join(choices)}. Received: {value!r:.80}")
 
 
-def _check_at_least(path: str, value: int, low: int) -> None:
+def _check_at_least(path: str, value: int, low: int, *, most: int = LARGEST) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{path}: want an integer >= {low}. Received: {value!r}")
+        raise ValueError(f"{path}: want an integer >= {low}. Received: {value!r:.80}")
+    if value > most:
+        raise ValueError(f"{path}: want at most {most:,}. Received: {value!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,11 @@ class BackboneConfig:
         _check_choice("backbone.backbone", self.backbone, typing.get_args(BackboneName))
         if not self.hidden:
             raise ValueError("backbone.hidden: want at least one width. Received: ()")
+        _check_at_least("len(backbone.hidden)", len(self.hidden), 1, most=MOST_LAYERS)
         for width in self.hidden:
             _check_at_least("backbone.hidden", width, 1)
-        sizes = ("num_layers", "state_size", "expand_factor", "conv_size", "num_heads")
+        _check_at_least("backbone.num_layers", self.num_layers, 1, most=MOST_LAYERS)
+        sizes = ("state_size", "expand_factor", "conv_size", "num_heads")
         for name in (*sizes, "window_size", "chunk_size"):
             _check_at_least(f"backbone.{name}", getattr(self, name), 1)
         if not 0.0 <= self.dropout < 1.0:
@@ -167,8 +177,11 @@ class HeadConfig:
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
         _check_choice("head.head", self.head, typing.get_args(HeadName))
-        _check_at_least("head.axis_buckets", self.axis_buckets, 3)
-        _check_at_least("head.shoulder_buckets", self.shoulder_buckets, 2)
+        _check_at_least("head.axis_buckets", self.axis_buckets, 3, most=MOST_BUCKETS)
+        _check_at_least("head.shoulder_buckets", self.shoulder_buckets, 2, most=MOST_BUCKETS)
+        _check_at_least("len(head.axis_centres)", len(self.axis_centres), 0, most=MOST_BUCKETS)
+        if not all(map(math.isfinite, self.axis_centres)):
+            raise ValueError("head.axis_centres: want finite numbers. Received: NaN or infinity")
         _check_at_least("head.head_hidden", self.head_hidden, 1)
         _ = self.codec  # Raises for buckets that are not symmetric or cannot be told apart.
 
@@ -242,12 +255,14 @@ class PolicyConfig:
 
 
 def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            raise ValueError(f"{path}: unknown key{hint}. Received: {key!r}")
+            raise ValueError(f"{path}: unknown key{hint}. Received: {key!r:.80}")
     known = {key: _coerce(hints[key], value, f"{path}.{key}") for key, value in values.items()}
     return cls(**known)
 
@@ -255,13 +270,11 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
 def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per type
     """Turns a JSON value into the annotated type, refusing a value of another type."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{path}: want an object. Received: {value!r}")
         return _build(hint, value, path=path)
     origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{path}: want a list. Received: {value!r}")
+            raise ValueError(f"{path}: want a list. Received: {value!r:.80}")
         return tuple(_coerce(typing.get_args(hint)[0], item, path) for item in value)
     if origin is types.UnionType:
         options = typing.get_args(hint)
@@ -272,5 +285,6 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one lin
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f"{path}: want {getattr(hint, '__name__', hint)}. Received: {value!r}")
+        wanted = getattr(hint, "__name__", hint)
+        raise ValueError(f"{path}: want {wanted}. Received: {value!r:.80}")
     return value

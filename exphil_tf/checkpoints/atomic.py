@@ -12,17 +12,20 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
 
 from exphil_tf.durable import TEMPORARY, fsync, write_file
 
 CHECKSUMS = "checksums.json"
 REPLACED = ".old-"
+MAX_JSON = 16 << 20
+"""Bytes of the largest JSON file that is read."""
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _AT_FDCWD = -100  # fcntl.h
 
@@ -35,6 +38,33 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes plain values as indented JSON, atomically; NaN and infinity are refused."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Plain values of a JSON file that somebody else may have written.
+
+    Raises:
+      OSError: if it cannot be read.
+      ValueError: if it is no regular file, too large, nested too deeply, or no JSON; NaN, infinite
+        numbers and halves of characters are none.
+    """
+    if not path.is_file() or path.stat().st_size > MAX_JSON:
+        raise ValueError(f"{path.name}: want a file of at most {MAX_JSON:,} bytes")
+    try:
+        text = path.read_bytes().decode()
+        values = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+        json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError(f"{path.name}: nested too deeply") from error
+    return values
+
+
+def _refuse_number(text: str) -> NoReturn:
+    raise ValueError(f"want finite numbers. Received: {text}")
+
+
+def _finite(text: str) -> float:
+    return value if math.isfinite(value := float(text)) else _refuse_number(text[:40])
 
 
 @contextlib.contextmanager
@@ -63,14 +93,16 @@ def publish(target: Path) -> Iterator[Path]:
 def problems(directory: Path) -> list[str]:
     """What is wrong with a published folder, one sentence each; empty if nothing changed."""
     try:
-        listed = json.loads((directory / CHECKSUMS).read_bytes())["files"]
+        listed = read_json(directory / CHECKSUMS)["files"]
         wanted = {name: (entry["sha256"], entry["bytes"]) for name, entry in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"{CHECKSUMS}: not readable ({type(error).__name__})"]
     found = []
     for name, (digest, size) in wanted.items():
         path = directory / name
-        if not path.is_file():
+        if not _is_inside(name):
+            found.append(f"{CHECKSUMS}: {name!r:.80} is no file of this folder")
+        elif not os.path.isfile(path):  # noqa: PTH113 - false for names that no system can hold
             found.append(f"{name}: missing")
         elif path.stat().st_size != size:
             found.append(f"{name}: want {size} bytes. Received: {path.stat().st_size}")
@@ -78,6 +110,12 @@ def problems(directory: Path) -> list[str]:
             found.append(f"{name}: its bytes changed since it was written (sha256 differs)")
     extra = {path.name for path in _files(directory)} - set(wanted) - {CHECKSUMS}
     return found + [f"{name}: not in {CHECKSUMS}" for name in sorted(extra)]
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a listed name stays in its folder, so that nothing else is opened for it."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and name.isprintable()
 
 
 def sha256(path: Path) -> str:

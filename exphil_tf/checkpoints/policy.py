@@ -6,40 +6,37 @@ where training averaged); `checksums.json` a sha256 of each. Model code is built
 """
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 
 from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints.store import require_finite
+from exphil_tf.checkpoints.expected_weights import WrongWeights, only_weights_of
+from exphil_tf.checkpoints.store import NonFiniteError, require_finite
+from exphil_tf.data.delay import Delay
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
-from models.config import PolicyConfig, QuantizationConfig
+from models.config import LARGEST, PolicyConfig, QuantizationConfig
 from models.policy import Policy
 
 CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 FORMAT = "exphil-tf policy"
 FORMAT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class Delay:
-    """Frames between a state and the input that answers it, beyond the 1 that the game takes."""
-
-    frames: int = 0
-    """The delay to play with."""
-    trained_min: int = 0
-    """Least delay seen in training."""
-    trained_max: int = 0
-    """Greatest delay seen in training."""
+_KEYS = {
+    "format", "format_version", "policy", "codec", "schema", "delay", "weights", "window_size",
+    "provenance",
+}  # fmt: skip
+_DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "BOOL": "bool"}
+_MAX_WEIGHTS = 4 << 30
+"""Bytes; a policy has some megabytes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,17 @@ class PolicyInfo:
     """Frames of context that training unrolled."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where it came from (`checkpoints.provenance`), plain values."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming what makes no sense."""
+        if self.weights not in ("raw", "ema"):
+            raise ValueError(f"weights: want raw or ema. Received: {self.weights!r:.40}")
+        if type(self.window_size) is not int or not 1 <= self.window_size <= LARGEST:
+            raise ValueError(
+                f"window_size: want 1 to {LARGEST:,}. Received: {self.window_size!r:.40}"
+            )
+        if not isinstance(self.provenance, Mapping):
+            raise ValueError(f"provenance: want an object. Received: {self.provenance!r:.40}")
 
 
 def save_policy(folder: Path, policy: Policy, info: PolicyInfo) -> None:
@@ -80,17 +88,39 @@ def load_policy(folder: Path) -> tuple[Policy, PolicyInfo]:
       another schema, whose differing fields are listed (78).
     """
     info = read_info(folder)
-    policy = Policy(info.config, name="policy")
-    weights = _read_weights(folder)
+    try:
+        with safetensors.safe_open(folder / WEIGHTS, framework="numpy") as stored:
+            return _rebuild(info.config, stored), info
+    except NonFiniteError as error:
+        raise _damaged(folder, f"{WEIGHTS}: {error}") from error
+    except WrongWeights as error:
+        raise _damaged(folder, f"{WEIGHTS} does not fit its {CONFIG}: {error}") from error
+    except safetensors.SafetensorError as error:
+        raise _damaged(folder, f"{WEIGHTS}: {error!s:.200}") from error
+
+
+def _rebuild(config: PolicyConfig, stored: Any) -> Policy:
+    """A policy with the weights of an opened file, of which each is looked at before it is made.
+
+    Raises: WrongWeights: if they are another network's; NonFiniteError: naming the weight.
+    """
+    slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118 - no dict
+    shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+    with only_weights_of(shapes.values()):
+        policy = Policy(config, name="policy")
     expected = named_weights(policy)
-    wrong = sorted(set(expected) ^ set(weights)) or [
-        name for name, v in expected.items() if tuple(v.shape) != weights[name].shape
+    wrong = sorted(set(expected) ^ set(shapes)) or [
+        f"{name} (want {v.dtype} {list(v.shape)})"
+        for name, v in expected.items()
+        if tuple(v.shape) != shapes[name] or _DTYPES.get(slices[name].get_dtype()) != v.dtype
     ]
     if wrong:
-        raise _damaged(folder, f"{WEIGHTS} does not fit its {CONFIG}: {', '.join(wrong[:4])}")
+        raise WrongWeights(", ".join(f"{name:.80}" for name in wrong[:4]))
     for name, variable in expected.items():
-        variable.assign(weights[name])
-    return policy, info
+        array = stored.get_tensor(name)
+        require_finite([(name, array)])
+        variable.assign(array)
+    return policy
 
 
 def start_from(policy: Policy, folder: Path) -> PolicyInfo:
@@ -154,13 +184,16 @@ def read_info(folder: Path) -> PolicyInfo:
             "Give the policy/ folder of a run, or train one: python -m exphil_tf.train.",
             exit_code=EXIT_NO_INPUT,
         )
+    weights = folder / WEIGHTS
+    if not weights.is_file() or weights.stat().st_size > _MAX_WEIGHTS:
+        raise _damaged(folder, f"{WEIGHTS}: want a file of at most {_MAX_WEIGHTS:,} bytes")
     found = atomic.problems(folder)
     if found:
         raise _damaged(folder, found[0])
     try:
-        values = json.loads((folder / CONFIG).read_bytes())
+        values = atomic.read_json(folder / CONFIG)
     except ValueError as error:
-        raise _damaged(folder, f"{CONFIG}: {error}") from error
+        raise _damaged(folder, f"{CONFIG}: {error!s:.200}") from error
     return _from_json(folder, values)
 
 
@@ -209,6 +242,9 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
             exit_code=EXIT_INCOMPATIBLE,
         )
     try:
+        unknown = sorted(values.keys() - _KEYS)
+        if unknown:
+            raise ValueError(f"unknown keys {unknown!r:.120}")
         _check_schema(folder, values["schema"])
         config = PolicyConfig.from_dict(values["policy"])
         if values["codec"] != codec_values(config.head.codec):
@@ -220,21 +256,15 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
             window_size=values["window_size"],
             provenance=values["provenance"],
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(folder, f"{CONFIG}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else f"{error!s:.300}"
+        raise _damaged(folder, f"{CONFIG}: {reason}") from error
 
 
 def _check_schema(folder: Path, schema: Mapping[str, Any]) -> None:
     if schema["fingerprint"] == SCHEMA.fingerprint() and schema["row_bytes"] == ROW_BYTES:
         return
     raise _incompatible(folder, SCHEMA.mismatch(schema["fingerprint"], schema["digests"]))
-
-
-def _read_weights(folder: Path) -> dict[str, np.ndarray]:
-    try:
-        return safetensors.numpy.load((folder / WEIGHTS).read_bytes())
-    except safetensors.SafetensorError as error:
-        raise _damaged(folder, f"{WEIGHTS}: {error}") from error
 
 
 def _incompatible(folder: Path, reason: str) -> UserError:

@@ -5,7 +5,6 @@ One checkpoint is one folder `step-00001234/`: the files that the caller's `writ
 (`training.state`).
 """
 
-import json
 import logging
 import os
 import re
@@ -144,13 +143,13 @@ def require_finite(arrays: Iterable[tuple[str, np.ndarray]]) -> None:
 
 
 def _ranked(checkpoints: list[Checkpoint]) -> list[Checkpoint]:
-    scored = [c for c in checkpoints if isinstance(c.meta.get("metric"), (int, float))]
+    scored = [c for c in checkpoints if type(c.meta.get("metric")) in (int, float)]
     return sorted(scored, key=lambda c: (c.meta["metric"], c.step))
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads((path / META).read_bytes())
+        meta = atomic.read_json(path / META)
     except (OSError, ValueError):
         return {}
     return meta if isinstance(meta, dict) else {}

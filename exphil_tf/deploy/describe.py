@@ -11,7 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.inference.bundle import PARITY, Bundle, Port
+from exphil_tf.inference.bundle import PARITY, Bundle
+from exphil_tf.inference.bundle_config import Port
 from exphil_tf.inference.session import MODEL
 
 RUN_IT = """\

@@ -15,7 +15,10 @@ from exphil_tf.checkpoints.provenance import git_commit, package_versions
 from exphil_tf.deploy.lowering import Lowered, Precision, activations_of
 from exphil_tf.deploy.trace import describe_columns
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle, BundleConfig
+from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle
+from exphil_tf.inference.bundle_config import BundleConfig
+from exphil_tf.inference.onnx_cost import check_cost
+from exphil_tf.inference.onnx_file import read_onnx
 from exphil_tf.inference.session import MODEL
 from models.policy import Policy
 
@@ -43,6 +46,8 @@ def assemble(
       precision: of the graph.
       batch_size: rows that it is fixed to, None for any.
       provenance: `describe_source`.
+
+    Raises: OnnxFileError: if the graph holds what `open_bundle` would refuse: a defect.
     """
     config = BundleConfig(
         precision=precision,
@@ -62,7 +67,10 @@ def assemble(
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     onnx.helper.set_model_props(model, _metadata(config))
-    return Bundle(folder, config, model.SerializeToString(deterministic=True))
+    data = model.SerializeToString(deterministic=True)
+    # Whoever opens it would refuse what is not on the list of what exports hold.
+    check_cost(read_onnx(data), batch_size)
+    return Bundle(folder, config, data)
 
 
 def _form(lowered: Lowered) -> str:

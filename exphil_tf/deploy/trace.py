@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.inference.bundle import Port
+from exphil_tf.inference.bundle_config import Port
 from models.layers.quantized import ranges
 from models.layers.time_scan import written_out
 

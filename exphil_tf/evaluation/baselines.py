@@ -1,8 +1,10 @@
-"""Three policies without a network, which a trained one must beat on the same frames.
+"""Four policies without a network, which a trained one must beat on the same frames.
 
 * `neutral`: the untouched controller.
 * `repeat`: the previous action once more, which is right on most frames of Melee.
 * `marginal`: how often each bucket occurs, whatever the state.
+* `markov`: how often each bucket follows the one before it, per head and per button: all that the
+  previous action alone can say of the next one, head by head. The strongest of the four.
 
 The first two name one bucket, and a miss would cost infinitely many nats. So each is given its most
 favourable honest form: probability 1 - ε on the bucket it names, ε shared evenly by the others, and
@@ -11,11 +13,19 @@ own maximum. Counts are add-one smoothed, (misses + 1) / (frames + 2), so a miss
 in training stays finite; ε ends where all buckets are alike, so that the one named stays likeliest.
 `marginal` is (count + 1) / (frames + buckets), likewise per head.
 
+`markov` is a table per head. Rows that training saw seldom lean on what is known without them: stay
+with the share that `repeat` is right, else draw from `marginal` (MacKay & Peto 1995). How many
+frames that opinion counts for is chosen per head where each training frame is best predicted by all
+others. One more frame, shared evenly by all buckets, keeps everything finite. As every baseline
+reads the human's previous action, which at any delay is that of the frame before the target, its
+table is that of neighbouring frames of one game, whatever the delay.
+
 One ε fixed at 0.01 was dropped: any policy beats a baseline that is set up to lose.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +33,9 @@ from exphil_tf.evaluation.metrics import Sample
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
 
-NAMES = ("neutral", "repeat", "marginal")
+NAMES = ("neutral", "repeat", "marginal", "markov")
+STRENGTHS = (0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
+"""Frames that the opinion without a row's own counts may weigh."""
 
 Buckets = Mapping[str, np.ndarray]
 
@@ -35,12 +47,13 @@ class Baseline:
     Args:
       name: one of `NAMES`.
       logits_fn: logits `[frames, buckets]` per head for a sample.
-      rates: what was fitted: per head ε, or the frequency of each bucket.
+      rates: what was fitted: per head ε, the frequency of each bucket, or those after each bucket
+        (`[previous][bucket]`; of buttons p(pressed), `[button][previous]`).
     """
 
     name: str
     logits_fn: Callable[[Sample], dict[str, np.ndarray]]
-    rates: dict[str, list[float]]
+    rates: dict[str, list[Any]]
 
 
 def neutral_buckets(sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -50,7 +63,7 @@ def neutral_buckets(sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
 
 
 class BaselineFit:
-    """Counts actions of the train split and gives the three baselines.
+    """Counts actions of the train split and gives the baselines.
 
     Args:
       sizes: logits per head, as `ControllerCodec.sizes`.
@@ -62,10 +75,9 @@ class BaselineFit:
         self._weight = 0.0
         self.frames = 0
         """Frames counted so far."""
-        self._counts = {
-            name: np.zeros((len(BUTTONS), 2) if name == "buttons" else sizes[name])
-            for name in COMPONENTS
-        }
+        # Of [previous bucket, bucket]; buttons are eight heads of two buckets.
+        self._pairs = {name: np.zeros((sizes[name],) * 2) for name in COMPONENTS[1:]}
+        self._pairs["buttons"] = np.zeros((len(BUTTONS), 2, 2))
         misses = {name: np.zeros(len(BUTTONS) if name == "buttons" else 1) for name in COMPONENTS}
         self._misses = {"neutral": misses, "repeat": {n: m.copy() for n, m in misses.items()}}
 
@@ -74,17 +86,16 @@ class BaselineFit:
         self.frames += len(sample)
         self._weight += float(sample.weights.sum())
         for name, target in sample.targets.items():
-            self._count(name, target, sample.weights)
+            self._count(name, target, sample)
             named = {"neutral": self._neutral[name], "repeat": sample.previous[name]}
             for baseline, buckets in named.items():
                 self._misses[baseline][name] += sample.weights @ (target != buckets)
 
-    def _count(self, name: str, target: np.ndarray, weights: np.ndarray) -> None:
-        if name == "buttons":
-            pressed = weights @ target
-            self._counts[name] += np.stack([weights.sum() - pressed, pressed], -1)
-        else:
-            self._counts[name] += np.bincount(target, weights, self._sizes[name])
+    def _count(self, name: str, target: np.ndarray, sample: Sample) -> None:
+        pairs = self._pairs[name]
+        places = (sample.previous[name] * pairs.shape[-1] + target).reshape(len(sample), -1)
+        counts = [np.bincount(p, sample.weights, pairs.shape[-1] ** 2) for p in places.T]
+        pairs += np.reshape(counts, pairs.shape)
 
     def baselines(self) -> dict[str, Baseline]:
         """The fitted baselines by name.
@@ -98,6 +109,7 @@ class BaselineFit:
             "neutral": self._deterministic("neutral", lambda _: self._neutral),
             "repeat": self._deterministic("repeat", lambda sample: sample.previous),
             "marginal": self._marginal(),
+            "markov": self._markov(),
         }
 
     def _deterministic(self, name: str, buckets_fn: Callable[[Sample], Buckets]) -> Baseline:
@@ -117,13 +129,50 @@ class BaselineFit:
         return Baseline(name, logits_fn, {head: rate.tolist() for head, rate in epsilon.items()})
 
     def _marginal(self) -> Baseline:
-        smoothed = {head: counts + 1 for head, counts in self._counts.items()}
+        smoothed = {head: pairs.sum(-2) + 1 for head, pairs in self._pairs.items()}
         rates = {head: counts / counts.sum(-1, keepdims=True) for head, counts in smoothed.items()}
         logits = {head: np.log(rate) for head, rate in rates.items()}
         logits["buttons"] = logits["buttons"][:, 1] - logits["buttons"][:, 0]
         rates["buttons"] = rates["buttons"][:, 1]
         listed = {head: rate.tolist() for head, rate in rates.items()}
         return Baseline("marginal", lambda sample: _per_frame(logits, sample), listed)
+
+    def _markov(self) -> Baseline:
+        rates = {head: transition_rates(self._pairs[head]) for head in COMPONENTS[1:]}
+        log_rates = {head: np.log(table) for head, table in rates.items()}
+        of_buttons = np.stack([transition_rates(pairs) for pairs in self._pairs["buttons"]])
+        log_odds = np.log(of_buttons[..., 1]) - np.log(of_buttons[..., 0])
+
+        def logits_fn(sample: Sample) -> dict[str, np.ndarray]:
+            logits = {"buttons": log_odds[np.arange(len(BUTTONS)), sample.previous["buttons"]]}
+            return logits | {h: table[sample.previous[h]] for h, table in log_rates.items()}
+
+        listed = {"buttons": of_buttons[..., 1].tolist()}
+        return Baseline("markov", logits_fn, listed | {h: t.tolist() for h, t in rates.items()})
+
+
+def transition_rates(pairs: np.ndarray) -> np.ndarray:
+    """p(bucket | previous bucket), smoothed as the module says; rows sum to 1.
+
+    Args:
+      pairs: float64 `[previous, bucket]`, weight of the frames with this pair.
+    """
+    buckets, frames = len(pairs), pairs.sum()
+    stay = (np.trace(pairs) + 1) / (frames + 2)
+    marginal = (pairs.sum(0) + 1) / (frames + buckets)
+    opinion = stay * np.eye(buckets) + (1 - stay) * marginal
+    rows = pairs.sum(-1, keepdims=True)
+
+    def prior(strength: float) -> np.ndarray:
+        return strength * opinion + 1 / buckets
+
+    def left_one_out(strength: float) -> float:
+        """Log-likelihood of every frame by the counts of all others."""
+        hits, seen = np.maximum(pairs - 1, 0), np.maximum(rows - 1, 0)
+        return float((pairs * np.log((hits + prior(strength)) / (seen + strength + 1))).sum())
+
+    strength = max(STRENGTHS, key=left_one_out)
+    return (pairs + prior(strength)) / (rows + strength + 1)
 
 
 def _largest(head: str, sizes: Mapping[str, int]) -> float:

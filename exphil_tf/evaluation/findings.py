@@ -51,7 +51,7 @@ def _against_baselines(evaluation: Evaluation) -> Iterator[Finding]:
         best = evaluation.best_baseline()
         yield Finding(
             "good",
-            "Beats all three baselines on every head; the whole action costs "
+            "Beats every baseline on every head; the whole action costs "
             f"{evaluation.gain():.0%} fewer nats than the best of them ({best}).",
         )
     by_baseline: dict[str, list[str]] = {}

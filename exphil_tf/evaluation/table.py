@@ -24,7 +24,7 @@ def _table(evaluation: Evaluation) -> Table:
     names = ["policy", *evaluation.baselines]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
-    for name in (*names, "vs best", "acc%", "best's", "ECE%"):
+    for name in (*names, "vs best", "acc%", "best's"):
         table.add_column(name, justify="right", no_wrap=True)
     for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
         values = {name: evaluation.nll(name, head) for name in names}
@@ -38,6 +38,5 @@ def _table(evaluation: Evaluation) -> Table:
 
 
 def _shares(evaluation: Evaluation, head: str) -> list[str]:
-    row = evaluation.policy.heads[head]
-    values = (row.accuracy, evaluation.best_accuracy(head), row.ece)
+    values = (evaluation.policy.heads[head].accuracy, evaluation.best_accuracy(head))
     return [f"{100 * value:.1f}" for value in values]

@@ -2,15 +2,15 @@
 
 `policy.onnx` is the graph of one frame (or of a window), `config.json` says what goes into it and
 comes out of it, which frames it was made from and where it came from, `parity.json` how it was
-checked, `checksums.json` holds a sha256 of each. Nothing in a bundle is executed but the graph, and
-of that only ONNX's and ONNX Runtime's own operators, with the weights in the file itself.
+checked, `checksums.json` holds a sha256 of each. Nothing in a bundle is executed but the graph, of
+the operators that exports hold, with the weights in the file itself, and only once it is known what
+that takes (`onnx_file`, `onnx_cost`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,85 +19,17 @@ import onnxruntime as ort
 from exphil_tf.checkpoints import atomic
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.inference.onnx_file import OnnxFile, OnnxFileError, read_onnx
-from exphil_tf.inference.session import MODEL, session_options
+from exphil_tf.inference.bundle_config import FORMAT, FORMAT_VERSION, BundleConfig
+from exphil_tf.inference.onnx_cost import check_cost
+from exphil_tf.inference.onnx_file import MAX_BYTES, OnnxFile, OnnxFileError, read_onnx
+from exphil_tf.inference.session import MODEL, open_session
 
 CONFIG = "config.json"
 PARITY = "parity.json"
-FORMAT = "exphil-tf onnx"
-FORMAT_VERSION = 1
 METADATA_PREFIX = "exphil_tf."
 """Of the graph's own metadata: `exphil_tf.schema_fingerprint`, `exphil_tf.config`."""
 
 _FILES = {MODEL, CONFIG, PARITY}
-_MAX_JSON = 16 << 20
-_MAX_MODEL = 1 << 30
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of the graph."""
-
-    name: str
-    dtype: str
-    """numpy's name."""
-    shape: tuple[str | int, ...]
-    """Sizes, `batch` where any number of rows will do."""
-    doc: str = ""
-
-
-@dataclass(frozen=True)
-class BundleConfig:
-    """`config.json`."""
-
-    precision: str
-    """`float32`, `int8-qat`, `int8-dynamic` or `int8-static`."""
-    activations: str
-    """How inputs of integer products are rounded: `static` by trained ranges, `dynamic` by what is
-    there, or `float`."""
-    form: str
-    """`step`: one frame with memory going in and out. `window`: some frames from a game's start."""
-    batch_size: int | None
-    """Rows of a call, None for any number."""
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    columns: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    """`numbers` and `ids`: schema column → its place (`start`, `stop`), dtype, unit and meaning."""
-    codec: Mapping[str, list[float]]
-    """Values of the buckets: `axis_centres`, `shoulder_centres`."""
-    delay: Mapping[str, int]
-    """Frames between a state and the input that answers it: `frames`, trained range."""
-    window_size: int
-    """Frames of context that training unrolled."""
-    schema: Mapping[str, Any]
-    """Fingerprint and digests of the columns."""
-    policy: Mapping[str, Any] = field(default_factory=dict)
-    """The network's configuration."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """The weights' sha256, versions, commit, and how they were trained."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as `config.json` holds them."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> BundleConfig:
-        """Builds it from `to_dict`'s values.
-
-        Raises: ValueError, TypeError, KeyError: if they are of another shape.
-        """
-        own: dict[str, Any] = dict(values)
-        for name in ("format", "format_version"):
-            own.pop(name, None)
-        for name in ("inputs", "outputs"):
-            own[name] = tuple(_port(port) for port in own[name])
-        config = cls(**own)
-        for name in ("precision", "activations", "form"):
-            if not isinstance(getattr(config, name), str):
-                raise ValueError(f"{name}: want a word")
-        for name in ("numbers", "ids"):
-            _check_columns(config, name)
-        return config
 
 
 @dataclass(frozen=True)
@@ -121,18 +53,10 @@ class Bundle:
 
         Raises: UserError: if ONNX Runtime refuses the graph (65).
         """
-        options = session_options(threads=threads, batch_size=batch_size)
-        # Processors without VNNI add pairs of products of u8 and s8 in 16 bits, which overflow.
-        # There, ONNX Runtime turns such products into u8 x u8 ones.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        if profile is not None:
-            options.enable_profiling = True
-            options.profile_file_prefix = str(profile)
         try:
-            return ort.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+            return open_session(self.model, threads=threads, batch_size=batch_size, profile=profile)
         except Exception as error:  # ONNX Runtime's errors share no other base
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise _damaged(self.folder, f"{MODEL}: ONNX Runtime refuses it: {first}") from error
+            raise refused(self.folder, error) from error
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -156,14 +80,21 @@ def open_bundle(folder: Path) -> Bundle:
         check_schema(folder, values["schema"])
         config = BundleConfig.from_dict(values)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _damaged(folder, f"{CONFIG}: {type(error).__name__}: {error}") from error
+        raise _damaged(folder, f"{CONFIG}: {type(error).__name__}: {error!s:.300}") from error
     model = (folder / MODEL).read_bytes()
     try:
         declared = read_onnx(model)
+        check_cost(declared, config.batch_size)
     except OnnxFileError as error:
         raise _damaged(folder, f"{MODEL}: {error}") from error
     _check_agreement(folder, config, declared)
     return Bundle(folder, config, model)
+
+
+def refused(folder: Path, error: Exception) -> UserError:
+    """What ONNX Runtime says of a graph that it cannot load or run, as a sentence (65)."""
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _damaged(folder, f"{MODEL}: ONNX Runtime refuses it: {first:.200}")
 
 
 def check_schema(folder: Path, schema: Mapping[str, Any]) -> None:
@@ -188,9 +119,8 @@ def _check_files(folder: Path) -> None:
             "Export one: python -m exphil_tf.export RUN --output BUNDLE.",
             exit_code=EXIT_NO_INPUT,
         )
-    limits = {atomic.CHECKSUMS: _MAX_JSON, CONFIG: _MAX_JSON, PARITY: _MAX_JSON, MODEL: _MAX_MODEL}
-    for name, limit in limits.items():
-        path = folder / name
+    for name in (atomic.CHECKSUMS, *sorted(_FILES)):
+        path, limit = folder / name, MAX_BYTES if name == MODEL else atomic.MAX_JSON
         if path.exists() and (not path.is_file() or path.stat().st_size > limit):
             raise _damaged(folder, f"{name}: want a file of at most {limit:,} bytes")
     listed = _listed(folder)
@@ -204,37 +134,17 @@ def _check_files(folder: Path) -> None:
 def _listed(folder: Path) -> set[str]:
     """Names in the list of checksums, before any is used as a path."""
     try:
-        return set(json.loads((folder / atomic.CHECKSUMS).read_bytes())["files"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return set(atomic.read_json(folder / atomic.CHECKSUMS)["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{atomic.CHECKSUMS}: not readable ({type(error).__name__})"
         raise _damaged(folder, reason) from error
 
 
 def _read_json(folder: Path) -> Any:
     try:
-        return json.loads((folder / CONFIG).read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise _damaged(folder, f"{CONFIG}: {type(error).__name__}: {error}") from error
-
-
-def _port(values: Mapping[str, Any]) -> Port:
-    port = Port(**values)
-    shape = tuple(port.shape)
-    if not isinstance(port.name, str) or not all(isinstance(s, str | int) for s in shape):
-        raise ValueError(f"ports: want a name and sizes. Received: {port.name!r:.40}")
-    return Port(port.name, str(port.dtype), shape, str(port.doc))
-
-
-def _check_columns(config: BundleConfig, name: str) -> None:
-    """Columns must tile their input: no gap, no overlap, nothing outside."""
-    width = next(port.shape[-1] for port in config.inputs if port.name == name)
-    stop = 0
-    for column, place in sorted(config.columns[name].items(), key=lambda item: item[1]["start"]):
-        if place["start"] != stop or not isinstance(place["stop"], int) or place["stop"] <= stop:
-            raise ValueError(f"columns.{name}.{column!s:.40}: want to start at {stop}")
-        stop = place["stop"]
-    if stop != width:
-        raise ValueError(f"columns.{name}: want {width} numbers in all. Received: {stop}")
+        return atomic.read_json(folder / CONFIG)
+    except ValueError as error:
+        raise _damaged(folder, f"{CONFIG}: {error!s:.200}") from error
 
 
 def _check_agreement(folder: Path, config: BundleConfig, declared: OnnxFile) -> None:

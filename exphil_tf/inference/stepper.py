@@ -12,15 +12,13 @@ Only numpy and ONNX Runtime are needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 
 from exphil_tf.features.schema import SCHEMA
-
-if TYPE_CHECKING:
-    from exphil_tf.inference.bundle import Bundle
+from exphil_tf.inference.bundle import Bundle, refused
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -68,7 +66,7 @@ class Stepper:
             raise ValueError(f"stepper: want the form step. Received: {bundle.config.form}")
         session = session or bundle.session(threads=threads, batch_size=batch_size)
         self.batch_size = batch_size
-        self._session = session
+        self._session, self._folder = session, bundle.folder
         self._rng = np.random.default_rng(seed)
         inputs = {port.name: _buffer(port, batch_size) for port in session.get_inputs()}
         outputs = {port.name: _buffer(port, batch_size) for port in session.get_outputs()}
@@ -153,9 +151,15 @@ class Stepper:
         return self._answer(uniforms, temperature)
 
     def advance(self) -> Answer:
-        """Runs the graph on what the buffers hold and hands its memory to the next frame."""
+        """Runs the graph on what the buffers hold and hands its memory to the next frame.
+
+        Raises: UserError: if ONNX Runtime gives up, which no sound bundle lets it (65).
+        """
         side = self._sides[self._turn]
-        self._session.run_with_iobinding(side.binding)
+        try:
+            self._session.run_with_iobinding(side.binding)
+        except Exception as error:  # ONNX Runtime's errors share no other base
+            raise refused(self._folder, error) from error
         self._turn = 1 - self._turn
         return side.answer
 

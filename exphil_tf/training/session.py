@@ -301,8 +301,11 @@ def _restore(target: Target, store: CheckpointStore, state: TrainState) -> Posit
     if checkpoint is None:
         return Position()
     try:
+        position = Position.from_dict(checkpoint.meta["position"])
+        if position.step != checkpoint.step:
+            raise ValueError(f"want position.step {checkpoint.step}. Received: {position.step}")
         state.read(checkpoint.path)
-        return Position.from_dict(checkpoint.meta["position"])
+        return position
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{checkpoint.path}: cannot be resumed: {error}",

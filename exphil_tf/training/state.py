@@ -10,6 +10,7 @@ They compress tenfold, so files are stored compressed.
 
 import dataclasses
 import hashlib
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,12 +21,15 @@ import numpy as np
 import tensorflow as tf
 import zstandard
 
-from exphil_tf.checkpoints.store import require_finite
+from exphil_tf.checkpoints.store import NonFiniteError, require_finite
 from exphil_tf.durable import TEMPORARY
 from exphil_tf.training.early_stopping import Progress
 
 _PREFIX = "state"
 _SUFFIX = ".zst"
+_LEARNT = ("policy/", "updater/")
+_EXPANSION, _ALWAYS = 200, 1 << 30
+"""A state may unpack to so many times its size, or to so many bytes; ten times is usual."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,28 @@ class Position:
     def from_dict(cls, values: Mapping[str, Any]) -> "Position":
         """The inverse of `to_dict`.
 
-        Raises: TypeError: if the values are of another version.
+        Raises: TypeError, ValueError: if the values are of another version or make no sense.
         """
-        plain = {**values, "progress": Progress(**values["progress"])}
-        return cls(**plain)
+        position = cls(**{**values, "progress": Progress(**values["progress"])})
+        for name, value in {**values, **dataclasses.asdict(position.progress)}.items():
+            if name != "progress" and not _is_count(name, value):
+                raise ValueError(
+                    f"position.{name}: want a finite number, and no step < 0. "
+                    f"Received: {value!r:.40}"
+                )
+        return position
+
+
+_FRACTIONS = ("frames", "epoch_frames", "epoch_nll", "best", "reference")
+
+
+def _is_count(name: str, value: Any) -> bool:
+    """Whether a value of a position could have been written there."""
+    if value is None:
+        return name in ("best", "best_step", "reference")
+    if type(value) is float:
+        return name in _FRACTIONS and math.isfinite(value)
+    return type(value) is int and value >= 0
 
 
 class TrainState:
@@ -72,7 +94,7 @@ class TrainState:
     def __init__(self, variables: Mapping[str, tf.Variable], iterator: Any = None):
         self.variables = dict(variables)
         trackables = {"variables": self.variables}
-        learnt = {k: v for k, v in self.variables.items() if k.startswith(("policy/", "updater/"))}
+        learnt = {k: v for k, v in self.variables.items() if k.startswith(_LEARNT)}
         self._learnt = tf.train.Checkpoint(variables=learnt)
         self._all = tf.train.Checkpoint(
             **trackables, **({} if iterator is None else {"iterator": iterator})
@@ -104,8 +126,18 @@ class TrainState:
                     _decompress(path, Path(temporary) / path.name.removesuffix(_SUFFIX))
                 status = checkpoint.read(str(Path(temporary) / _PREFIX))
                 status.assert_existing_objects_matched().expect_partial()
-        except (AssertionError, ValueError, tf.errors.OpError, zstandard.ZstdError) as error:
-            reason = str(error).splitlines()[0]
+            # Nothing that `write` wrote is NaN, so what is there now may be trusted to be a state.
+            require_finite(
+                (name, v.numpy())
+                for name, v in self.variables.items()
+                if with_data or name.startswith(_LEARNT)
+            )
+        except NonFiniteError as error:
+            raise ValueError(f"{folder}: {error}") from error
+        except OSError:
+            raise
+        except Exception as error:  # TensorFlow's reader meets damage with errors of any kind
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder}: was written by another configuration: {reason}") from error
 
     def sha256(self, prefix: str = "") -> str:
@@ -128,5 +160,11 @@ def _compress(path: Path) -> None:
 
 
 def _decompress(path: Path, target: Path) -> None:
+    """Raises ValueError rather than fill the disk with what no state unpacks to."""
+    left = max(_ALWAYS, _EXPANSION * path.stat().st_size)
     with path.open("rb") as source, target.open("wb") as file:
-        zstandard.ZstdDecompressor().copy_stream(source, file)
+        for block in zstandard.ZstdDecompressor().read_to_iter(source):
+            left -= len(block)
+            if left < 0:
+                raise ValueError(f"{path.name}: unpacks to more than a state")
+            file.write(block)

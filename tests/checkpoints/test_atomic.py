@@ -142,3 +142,50 @@ def test_json_refuses_nan_and_keeps_the_old_file(tmp_path):
         atomic.write_json(tmp_path / "x.json", {"a": float("nan")})
     assert "1.5" in (tmp_path / "x.json").read_text()
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+# -- Lists and values from elsewhere ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\nb", "x\x1b[31m", "\0"])
+def test_names_that_lead_out_of_the_folder_are_not_followed(tmp_path, name):
+    (tmp_path / "x").write_bytes(b"x")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    listed = {name: {"sha256": atomic.sha256(tmp_path / "x"), "bytes": 1}}
+    atomic.write_json(folder / atomic.CHECKSUMS, {"files": listed})
+    (found,) = atomic.problems(folder)
+    assert "is no file of this folder" in found
+    assert found.isprintable()
+
+
+def test_a_name_too_long_for_any_system_is_missing(tmp_path):
+    listed = {"a" * 100_000: {"sha256": "0", "bytes": 1}}
+    atomic.write_json(tmp_path / atomic.CHECKSUMS, {"files": listed})
+    assert atomic.problems(tmp_path)[0].endswith(": missing")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / atomic.CHECKSUMS)
+    assert "not readable" in atomic.problems(tmp_path)[0]
+    with pytest.raises(ValueError, match="want a file"):
+        atomic.read_json(tmp_path / atomic.CHECKSUMS)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "NaN", "[-Infinity]", "1e999", "[" * 100_000, "9" * 5000, '"\\ud800"', "\xff"]
+)
+def test_json_that_is_no_plain_value(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError):
+        atomic.read_json(path)
+
+
+def test_json_that_is_too_large(tmp_path):
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(atomic.MAX_JSON + 1)
+    with pytest.raises(ValueError, match="at most"):
+        atomic.read_json(path)

@@ -1,8 +1,10 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from exphil_tf.checkpoints import atomic
 from exphil_tf.checkpoints.policy import (
@@ -105,6 +107,140 @@ def test_foreign_bundle_is_refused(bundle, change, code):
     with pytest.raises(UserError) as caught:
         load_policy(bundle)
     assert caught.value.exit_code == code
+
+
+def refused(bundle):
+    with pytest.raises(UserError) as caught:
+        load_policy(bundle)
+    assert caught.value.exit_code == 65
+    assert len(str(caught.value)) < 600
+    return str(caught.value)
+
+
+def reweigh(bundle, change):
+    """Changes the weights and renews the checksums."""
+    weights = {n: np.array(v) for n, v in safetensors.numpy.load_file(bundle / WEIGHTS).items()}
+    change(weights)
+    config = (bundle / CONFIG).read_bytes()
+    with atomic.publish(bundle) as folder:
+        (folder / CONFIG).write_bytes(config)
+        (folder / WEIGHTS).write_bytes(safetensors.numpy.save(weights))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_named(bundle, value):
+    reweigh(bundle, lambda w: w["head/output_bias"].__setitem__(3, value))
+    assert "head/output_bias: want finite numbers" in refused(bundle)
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f2", "i4", "u1"])
+def test_weights_of_another_type_are_named(bundle, dtype):
+    def change(weights):
+        weights["head/output_bias"] = weights["head/output_bias"].astype(dtype)
+
+    reweigh(bundle, change)
+    assert "head/output_bias (want float32" in refused(bundle)
+
+
+def test_weights_more_less_or_of_another_shape(bundle):
+    reweigh(bundle, lambda w: w.update(surplus=np.zeros(2, np.float32)))
+    assert "surplus" in refused(bundle)
+    reweigh(bundle, lambda w: (w.pop("surplus"), w.pop("head/output_bias")))
+    assert "no weight of shape" in refused(bundle)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("frames", -1), ("frames", 61), ("frames", 10**9), ("trained_min", 19), ("frames", True),
+     ("trained_max", 1.5), ("trained_max", None), ("frames", "2"), ("frames", [1])],
+)  # fmt: skip
+def test_delays_that_no_policy_has(bundle, name, value):
+    rewrite(bundle, lambda v: v["delay"].update({name: value}))
+    assert "delay." in refused(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda v: v.update(surplus=1), "unknown keys ['surplus']"),
+        (lambda v: v["policy"].update(surplus={}), "unknown key. Received: 'surplus'"),
+        (lambda v: v["policy"]["head"].update(hed="x"), "did you mean head?"),
+        (lambda v: v["delay"].update(surplus=1), "surplus"),
+        (lambda v: v.update(window_size=-1), "window_size: want 1"),
+        (lambda v: v.update(window_size=10**9), "window_size: want 1"),
+        (lambda v: v.update(weights="mean"), "weights: want raw or ema"),
+        (lambda v: v.update(weights=[]), "weights: want raw or ema"),
+        (lambda v: v.update(provenance=3), "provenance: want an object"),
+        (lambda v: v.pop("provenance"), "no 'provenance'"),
+        (lambda v: v.update(policy=[]), "policy: want an object"),
+        (lambda v: v.update(schema=3), CONFIG),
+        (lambda v: v["codec"].update(axis_centres=None), "codec"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(bundle, change, words):
+    rewrite(bundle, change)
+    with pytest.raises(UserError) as caught:
+        load_policy(bundle)
+    assert caught.value.exit_code in (65, 78)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("backbone", "hidden", [10**9]),
+        ("backbone", "hidden", [60_000]),
+        ("backbone", "hidden", [1] * 100_000),
+        ("backbone", "num_layers", 10**9),
+        ("backbone", "num_layers", 1000),
+        ("backbone", "state_size", 10**12),
+        ("backbone", "window_size", 10**12),
+        ("embedding", "action_dim", 60_000),
+        ("embedding", "num_player_names", 10**9),
+        ("embedding", "item_type_dim", 10**400),
+        ("head", "axis_buckets", 10**9 + 1),
+        ("head", "shoulder_buckets", 10**9),
+        ("head", "head_hidden", 60_000),
+        ("head", "axis_centres", [0.0] * 100_001),
+    ],
+)
+@pytest.mark.parametrize("backbone", ["lstm", "mamba", "mlp", "sliding_window"])
+def test_networks_larger_than_their_weights_are_not_built(
+    bundle, monkeypatch, backbone, part, name, value
+):
+    """Not one weight is made that is not in the file."""
+    made = []
+    make = keras.layers.Layer.add_weight
+
+    def watched(layer, shape=None, *args, **kwargs):
+        made.append(int(np.prod(shape or 1)))
+        return make(layer, shape, *args, **kwargs)
+
+    monkeypatch.setattr(keras.layers.Layer, "add_weight", watched)
+    rewrite(
+        bundle,
+        lambda v: (
+            v["policy"]["backbone"].update(backbone=backbone),
+            v["policy"][part].update({name: value}),
+        ),
+    )
+    with pytest.raises(UserError):
+        load_policy(bundle)
+    stored = safetensors.numpy.load_file(bundle / WEIGHTS)
+    assert sum(made) <= sum(array.size for array in stored.values())
+    assert keras.layers.Layer.add_weight is watched
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "null", "[" * 100_000, "1" * 10_000, '{"a": NaN}', '{"a": 1e999}', '"\\ud800"'],
+)
+def test_configurations_that_are_no_plain_values(bundle, text):
+    weights = (bundle / WEIGHTS).read_bytes()
+    with atomic.publish(bundle) as folder:
+        (folder / CONFIG).write_text(text)
+        (folder / WEIGHTS).write_bytes(weights)
+    assert CONFIG in refused(bundle)
 
 
 def test_missing_bundle(tmp_path):

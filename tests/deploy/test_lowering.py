@@ -13,7 +13,12 @@ from exphil_tf.deploy.lowering import lower_model, lower_policy
 from exphil_tf.deploy.onnx_clean import clean, with_shapes
 from exphil_tf.deploy.proof import INTEGER_PRODUCTS
 from exphil_tf.deploy.trace import signature
+from exphil_tf.inference.onnx_cost import check_cost, cost
+from exphil_tf.inference.onnx_file import read_onnx
+from exphil_tf.inference.onnx_rules import RULES
 from exphil_tf.inference.session import open_session
+from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy import Policy
 
 FRAMES = 6
 
@@ -200,8 +205,7 @@ def test_a_window_equals_the_steps_through_it(backbone):
 @pytest.mark.slow
 @pytest.mark.parametrize("rounding", ["moving_average", "dynamic"])
 def test_production_policy_takes_under_a_third(rounding):
-    from models.config import BackboneConfig, PolicyConfig, QuantizationConfig
-    from models.policy import Policy
+    from models.config import QuantizationConfig
 
     sizes = {}
     for qat in (False, True):
@@ -213,3 +217,71 @@ def test_production_policy_takes_under_a_third(rounding):
         lowered = lower_policy(Policy(config), precision)
         sizes[qat] = lowered.model.ByteSize()
     assert sizes[True] <= 0.30 * sizes[False]
+
+
+# -- What a reader lets through --------------------------------------------------------------------
+
+EXPORTS = [
+    ("float32", "dynamic"),
+    ("int8-qat", "dynamic"),
+    ("int8-qat", "static"),
+    ("int8-static", "static"),
+    ("int8-dynamic", "dynamic"),
+]
+
+
+@functools.cache
+def other_export(precision):
+    """Every optional part of the embedding, heads on their own, a fixed batch."""
+    config = PolicyConfig(
+        EmbeddingConfig(
+            stage_mode="learned", action_mode="one_hot", character_mode="one_hot",
+            nana_mode="full", jumps_normalized=False, learn_player_styles=True, with_items=True,
+            item_type_dim=0,
+        ),
+        BackboneConfig("mlp", (16, 24), layer_norm=True, residual=True),
+        HeadConfig("independent", head_hidden=8),
+    )  # fmt: skip
+    return lower_policy(Policy(config, seed=1, name="policy"), precision, batch_size=3)
+
+
+def exports():
+    for backbone in policies.BACKBONES:
+        for precision, activations in EXPORTS:
+            yield policies.lowered(backbone, precision, activations)
+    for backbone in ("sliding_window", "mamba", "lstm"):
+        yield policies.lowered(backbone, "float32", frames=policies.WINDOW)
+        yield policies.lowered(backbone, "int8-qat", "static", frames=policies.WINDOW)
+    yield from map(other_export, ("float32", "int8-dynamic"))
+
+
+def test_the_operators_a_file_may_use_are_those_that_exports_hold():
+    used = set()
+    for lowered in exports():
+        file = read_onnx(lowered.model.SerializeToString())
+        used |= {node.operator for node in file.nodes}
+        check_cost(file, None if lowered.signature.inputs[0].shape[0] == "batch" else 3)
+    assert used == set(RULES)
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_shapes_are_those_that_onnx_runtime_makes(rows):
+    """Every value of every kind of export, looked at while it runs."""
+    for lowered in exports():
+        model = onnx.ModelProto()
+        model.CopyFrom(lowered.model)
+        fixed = lowered.signature.inputs[0].shape[0]
+        batch = rows if fixed == "batch" else fixed
+        wanted = cost(read_onnx(model.SerializeToString()), batch, limit=10**9).shapes
+        names = [name for node in model.graph.node for name in node.output if name]
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        session = open_session(model.SerializeToString())
+        feeds = {
+            port.name: np.zeros(
+                [batch if isinstance(size, str) else size for size in port.shape], port.dtype
+            )
+            for port in lowered.signature.inputs
+        }
+        for name, found in zip(names, session.run(names, feeds), strict=True):
+            assert found.shape == wanted[name], name

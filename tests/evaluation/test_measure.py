@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from exphil_tf.data import input as data_input
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.evaluation.baselines import transition_rates
 from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.packing import action_order, pack
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
+from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import batches as training_batches
 from exphil_tf.training import losses
 from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy import Policy
+from tests.data.conftest import write_games
 
 BATCH, TIME = 3, 16
 
@@ -148,6 +153,29 @@ def test_baselines_are_fitted_on_what_counts():
     pressed = codec.encode(batch["actions"][:, 1:])["buttons"][batch["weight"] > 0]
     rates = fit.baselines()["marginal"].rates["buttons"]
     assert rates == pytest.approx((pressed.sum(0) + 1) / (len(pressed) + 2))
+
+
+@pytest.mark.parametrize("delay", [0, 5, 18])
+def test_the_table_is_of_neighbouring_frames_of_one_game_at_any_delay(delay, tmp_path):
+    """Counted by a loop over whole games: no pair across games, each frame that counts once."""
+    games = write_games(tmp_path, (200, 110, 317), perspectives=[3, 2, 3])
+    codec = tiny_policy().config.head.codec
+    inputs = InputConfig(window_size=20, burn_in=4, frame_delay=delay)
+    batches = data_input.build(
+        load_manifest(tmp_path), inputs, folder=tmp_path, split="train", batch_size=2, seed=0,
+        training=False,
+    )  # fmt: skip
+    pairs = np.zeros((17, 17))
+    for game, frames in enumerate(games.frames):
+        for player in (0, 1):
+            if games.perspectives[game] >> player & 1:
+                held = np.asarray(frames["c.main_x"])[:, player]
+                buckets = (np.sign(held) * np.floor(np.abs(held) * 8 + 0.5)).astype(int) + 8
+                first = max(84, delay + 1)  # "GO!", and the first frame that has a state to answer
+                np.add.at(pairs, (buckets[first - 1 : -1], buckets[first:]), 1)
+    got = fit_baselines(batches, codec).baselines()["markov"].rates["main_x"]
+    assert pairs.sum() > 500
+    np.testing.assert_allclose(got, transition_rates(pairs))
 
 
 def test_reading_stops_at_the_limit():

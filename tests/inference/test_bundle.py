@@ -11,13 +11,14 @@ import numpy as np
 import onnx
 import pytest
 import traced_policies as policies
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from exphil_tf.checkpoints import atomic
 from exphil_tf.deploy.publishing import publish
 from exphil_tf.errors import UserError
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.inference.bundle import CONFIG, PARITY, BundleConfig, open_bundle
+from exphil_tf.inference.bundle import CONFIG, PARITY, open_bundle
+from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.onnx_file import OnnxFileError, read_onnx
 from exphil_tf.inference.session import MODEL
 from exphil_tf.inference.stepper import Stepper
@@ -188,7 +189,7 @@ def test_hostile_configurations(copy, text):
         ({"columns": {"numbers": {}, "ids": {}}}, "columns.numbers: want"),
         (
             {"columns": {"numbers": {"x": {"start": -5, "stop": 85}}, "ids": {}}},
-            "want to start at 0",
+            "columns.numbers.'x': want a column of the schema",
         ),
         (
             {"columns": {"numbers": {"x": {"start": 0, "stop": 10**9}}, "ids": {}}},
@@ -221,8 +222,10 @@ def test_graph_and_configuration_must_agree(copy, published):
     inputs = [dict(port) for port in values["inputs"]]
     inputs[2]["shape"] = ["batch", 14]
     assert "inputs of the graph: want ('prev_action'" in refused(copy(config=edited(inputs=inputs)))
-    outputs = values["outputs"][:-1]
+    outputs = [dict(port) for port in values["outputs"]]
+    outputs[2]["shape"] = ["batch", 9]
     assert "outputs of the graph" in refused(copy(config=edited(outputs=outputs)))
+    assert "ports: want" in refused(copy(config=edited(outputs=outputs[:-1])))
 
 
 def test_a_graph_of_another_schema(copy):
@@ -275,8 +278,8 @@ def function(model):
     ("edit", "words"),
     [
         (outside, "weights in another file"),
-        (outside_in_a_constant, "weights in another file"),
-        (outside_in_a_branch, "weights in another file"),
+        (outside_in_a_constant, "weights in"),
+        (outside_in_a_branch, "graphs within a graph"),
         (foreign_operator, "an operator of another library ('evil')"),
         (foreign_library, "operators of another library ('evil.ops')"),
         (function, "functions or training graphs"),
@@ -327,16 +330,36 @@ def test_the_reader_agrees_with_onnx(published):
         for v in model.graph.output
     ]
     assert read.metadata == {e.key: e.value for e in model.metadata_props}
-    assert sum(read.operators.values()) == len(model.graph.node)
+    assert [(n.operator.split(".")[-1], list(n.outputs)) for n in read.nodes] == [
+        (node.op_type, list(node.output)) for node in model.graph.node
+    ]
+    for tensor in model.graph.initializer:
+        np.testing.assert_array_equal(read.constants[tensor.name], numpy_helper.to_array(tensor))
 
 
 def test_a_graph_that_onnx_runtime_refuses(copy):
     def edit(model):
-        model.graph.node[-1].op_type = "NoSuchOperator"
+        next(n for n in model.graph.node if n.op_type == "MatMul").op_type = "MatMulInteger"
 
     bundle = open_bundle(copy(model=remodelled(edit)))
     with pytest.raises(UserError, match="ONNX Runtime refuses it"):
         bundle.session()
+
+
+def test_a_graph_that_fails_at_play(copy):
+    """Indices out of a table are seen only when they come."""
+
+    def edit(model):
+        gather = next(n for n in model.graph.node if n.op_type == "Gather" and n.input[0] in names)
+        table = next(t for t in model.graph.initializer if t.name == gather.input[0])
+        kept = numpy_helper.to_array(table)[:0]
+        table.CopyFrom(numpy_helper.from_array(kept, table.name))
+
+    model = onnx.load_from_string(policies.bundle(Path(), "mlp").model)
+    names = {tensor.name for tensor in model.graph.initializer}
+    stepper = Stepper(open_bundle(copy(model=remodelled(edit))))
+    with pytest.raises(UserError, match="ONNX Runtime refuses it"):
+        stepper.step(SCHEMA.empty(1))
 
 
 def test_it_opens_and_plays_without_tensorflow(published):
