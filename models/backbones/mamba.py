@@ -23,13 +23,13 @@ class MambaBackbone(Backbone):
                 state_size=config.state_size,
                 expand_factor=config.expand_factor,
                 conv_size=config.conv_size,
+                dropout=config.dropout,
                 seed=derive_seed(seed, f"block_{i}"),
                 quantize=quantize,
                 name=f"block_{i}",
             )
             for i in range(config.num_layers)
         ]
-        self.dropouts = [self._dropout(f"dropout_{i}") for i in range(config.num_layers)]
         self.norm = layers.RMSNormalization(epsilon=1e-6, name="norm")
 
     def build(self, input_shape: tuple) -> None:
@@ -61,8 +61,7 @@ class MambaBackbone(Backbone):
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
         x, after = self.stem(x), []
-        for block, dropout, part in zip(self.blocks, self.dropouts, state, strict=True):
-            x, new_part = block.unroll(x, part, is_resetting)
-            x = dropout(x, training=training)
+        for block, part in zip(self.blocks, state, strict=True):
+            x, new_part = block.unroll(x, part, is_resetting, training=training)
             after.append(new_part)
         return self.norm(x), tuple(after)

@@ -13,6 +13,7 @@ import numpy as np
 from models.config import Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
+from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
 from models.layers.temporal import State, TemporalLayer, Tensor, kept
@@ -32,7 +33,8 @@ class MambaBlock(TemporalLayer):
       state_size: states per inner channel.
       expand_factor: inner channels as a multiple of `width`.
       conv_size: frames under the convolution.
-      seed: initial weights are a function of it.
+      dropout: share of the branch's outputs that is zeroed while training.
+      seed: initial weights and dropout are functions of it.
       quantize: how operands of the four projections are rounded to 8 bits; None for not at all.
         Convolution and scan stay float: no matrix products, and 3 % of the weights.
     """
@@ -44,6 +46,7 @@ class MambaBlock(TemporalLayer):
         state_size: int = 16,
         expand_factor: int = 2,
         conv_size: int = 4,
+        dropout: float = 0.0,
         seed: int = 0,
         quantize: Rounding | None = None,
         **kwargs,
@@ -65,6 +68,7 @@ class MambaBlock(TemporalLayer):
             self.inner, "delta_proj", bias_initializer=self._initial_delta_bias, **options
         )
         self.out_proj = dense(width, "out_proj", use_bias=False, **options)
+        self.dropout = Dropout(dropout, seed=derive_seed(seed, "dropout"), name="dropout")
 
     def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""
@@ -129,18 +133,17 @@ class MambaBlock(TemporalLayer):
         y, hidden = selective_scan_step(
             ops.cast(u, "float32"), self._selection(u), hidden, is_resetting=is_resetting
         )
-        return self._output(x, y, z), (history[:, 1:], hidden)
+        return x + self._branch(y, z), (history[:, 1:], hidden)
 
     def unroll(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
     ) -> tuple[Tensor, State]:
         """See `TemporalLayer.unroll`."""
-        del training  # No dropout inside the block.
         history, hidden = state
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
         u, history = self._convolve(u, history, is_resetting)
         y, hidden = selective_scan(u, self._selection(u), hidden, is_resetting=is_resetting)
-        return self._output(x, y, z), (history, hidden)
+        return x + self.dropout(self._branch(y, z), training=training), (history, hidden)
 
     def _selection(self, u: Tensor) -> Selection:
         """Returns the scan's parameters, chosen by the input, in float32."""
@@ -151,8 +154,9 @@ class MambaBlock(TemporalLayer):
         skip = ops.convert_to_tensor(self.skip)
         return Selection(delta, a, ops.cast(b, "float32"), ops.cast(c, "float32"), skip)
 
-    def _output(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-        return x + self.out_proj(ops.cast(y, z.dtype) * ops.silu(z))
+    def _branch(self, y: Tensor, z: Tensor) -> Tensor:
+        """Returns what the block adds to the residual stream."""
+        return self.out_proj(ops.cast(y, z.dtype) * ops.silu(z))
 
     def _convolve(self, u: Tensor, history: Tensor, is_resetting: Tensor) -> tuple[Tensor, Tensor]:
         """Causal depthwise convolution over time that never looks across a reset.
