@@ -157,10 +157,7 @@ class Replaced:
 def mirror(planes: np.ndarray) -> Replaced:
     """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`."""
     backend = Backend(
-        take=planes.__getitem__,
-        join=np.concatenate,
-        look_up=lambda table, index: table[index],
-        cast=lambda values, dtype: values.astype(dtype),
+        take=planes.__getitem__, join=np.concatenate, look_up=np.take, cast=np.asarray
     )
     moved = REFLECTION.moved
     return Replaced(
