@@ -55,7 +55,7 @@ class EmbeddingConfig:
     stage_mode: StageMode = "compact"
     """Stage as 7-way one-hot of the legal stages (compact), 64-way one-hot (full) or learned."""
     action_mode: IdMode = "learned"
-    """Action state of each player: a learned table, or a 399-way one-hot."""
+    """Action state of each player: a learned table, or a 544-way one-hot."""
     character_mode: IdMode = "learned"
     """Character of each player: a learned table, or a 33-way one-hot."""
     nana_mode: NanaMode = "compact"
@@ -166,7 +166,7 @@ class HeadConfig:
     head: HeadName = "autoregressive"
     """Condition each component on those before it, or sample all independently."""
     axis_buckets: int = 17
-    """Buckets per stick axis, odd; with 33, no value moves across the dead zone."""
+    """Buckets per stick axis, odd; evenly over what a stick can say, 0 and ±23…80 of 80."""
     shoulder_buckets: int = 5
     """Buckets of the analog shoulder."""
     axis_centres: tuple[float, ...] = ()

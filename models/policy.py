@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS
 from models.backbones import BACKBONES
 from models.config import PolicyConfig
@@ -180,13 +180,11 @@ class Policy(keras.Model):
 
     def join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
         """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""
-        codec = self.config.head.codec
         axes = ops.concatenate([buckets[name] for name in COMPONENTS[1:]], axis=-1)
+        others = ops.concatenate([buckets[name] for name in _OTHER_AXES], axis=-1)
         buttons = buckets["buttons"][:, 0]
-        # One table for all: the axes share centres, the shoulder's come after them.
-        centres = np.concatenate([codec.centres, codec.shoulder_centres]).astype(np.float32)
-        offset = np.array([0, 0, 0, 0, len(codec.centres)], np.int32)
-        values = take_rows(centres, axes + offset)
+        table, own, other, start = _value_table(self.config.head.codec)
+        values = take_rows(table, axes * own + others * other + start)
         return (
             ops.concatenate([ops.cast(buttons, "float32"), values], axis=-1),
             ops.concatenate([buttons, axes], axis=-1),
@@ -261,6 +259,25 @@ class Policy(keras.Model):
         if isinstance(config, PolicyConfig):
             return cls(config)
         return cls(PolicyConfig.from_dict(config["policy"]), seed=config["seed"])
+
+
+_OTHER_AXES = ("main_y", "main_x", "c_y", "c_x", "shoulder")
+"""The other axis of the same stick, for each component after the buttons."""
+
+
+def _value_table(codec: ControllerCodec) -> tuple[np.ndarray, ...]:
+    """What buckets decode to, as one table for one look-up.
+
+    An axis is read at both buckets of its stick: x of every pair, then y, then the shoulder.
+
+    Returns: float32 values `[…]`; int32 `[5]` each: the weight of the own bucket in the index, that
+      of the other axis's, and where the component's values begin.
+    """
+    num, pairs = codec.num_axis, codec.num_axis**2
+    x, y = np.moveaxis(codec.sticks.reshape(pairs, 2), -1, 0)
+    numbers = ([num, 1, num, 1, 1], [1, num, 1, num, 0], [0, pairs, 0, pairs, 2 * pairs])
+    own, other, start = (np.array(row, np.int32) for row in numbers)
+    return np.concatenate([x, y, codec.shoulder_centres]), own, other, start
 
 
 def _with_previous(hidden: Tensor, controller: Tensor | None) -> Tensor:

@@ -27,14 +27,19 @@ def frames(
 
 
 def make_frames(*, seed: int, num_frames: int, extremes: float, on_grid: bool) -> Frames:
-    """The frames that a seed stands for; `extremes`: share of limits and zeros."""
+    """The frames that a seed stands for; `extremes`: share of limits and zeros.
+
+    What is absent is zero.
+    """
     rng = np.random.default_rng(seed)
-    return Frames(
-        {
-            field.name: _column(rng, field, (num_frames, *field.shape), extremes, on_grid)
-            for field in SCHEMA.fields
-        }
-    )
+    columns = {
+        field.name: _column(rng, field, (num_frames, *field.shape), extremes, on_grid)
+        for field in SCHEMA.fields
+    }
+    for field in SCHEMA.fields:
+        if field.present:
+            columns[field.name][columns[field.present] == 0] = 0
+    return Frames(columns)
 
 
 def _column(

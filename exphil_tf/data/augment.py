@@ -1,6 +1,6 @@
 """Mirror and noise inside the input graph, on a block of records.
 
-Both follow the tables of `exphil_tf.features.packing`, so what a mirrored view shows equals a
+Both follow the rules of `exphil_tf.features.packing`, so what a mirrored view shows equals a
 mirrored shard bit for bit. A coin decides for a *view*, one player's sight of one record, in one
 epoch: unrolls never flip half-way, a batch holds unrolls of many views, and a byte is touched once
 however many windows overlap it. On batches the same work costs 5 to 60 times more.
@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from exphil_tf.features import packing
+from exphil_tf.features.reflection import Backend
 
 
 class ViewOrders(NamedTuple):
@@ -24,34 +25,30 @@ class ViewOrders(NamedTuple):
     """int64 `[4, ACTION_BYTES]`: the own controller."""
 
 
-@functools.cache
-def _changed() -> np.ndarray:
-    """Byte positions whose value, not only place, a reflection changes: about a tenth."""
-    table = packing.mirror_table()
-    return np.flatnonzero(table.xor | table.add)
-
-
 def with_reflections(planes: tf.Tensor) -> tf.Tensor:
     """Byte planes with the reflected ones behind them: uint8 `[records, bytes, columns]`.
 
     A mirrored view is then a choice of planes, like the perspective, and as cheap.
     """
-    table, changed = packing.mirror_table(), _changed()
-    values = tf.gather(planes, changed, axis=1)
-    reflected = tf.bitwise.bitwise_xor(values, table.xor[changed, None]) + table.add[changed, None]
-    return tf.concat([planes, reflected], 1)
+    backend = Backend(
+        take=lambda index: tf.gather(planes, index, axis=1),
+        join=lambda parts: tf.concat(parts, 1),
+        look_up=tf.gather,
+        cast=tf.cast,
+    )
+    return tf.concat([planes, packing.REFLECTION.values(backend)], 1)
 
 
 @functools.cache
 def view_orders() -> ViewOrders:
     """Which planes to read; see `ViewOrders`."""
-    table, changed = packing.mirror_table(), _changed()
+    order, changed = packing.REFLECTION.order, packing.REFLECTION.changed
     reflected = np.arange(packing.ROW_BYTES)
     reflected[changed] = packing.ROW_BYTES + np.arange(len(changed))
     plain = [packing.perspective_order(player) for player in range(2)]
     own = [packing.action_order(player) for player in range(2)]
-    state = [*plain, *(reflected[order[table.order]] for order in plain)]
-    actions = [*own, *(reflected[order] for order in own)]
+    state = [*plain, *(reflected[view[order]] for view in plain)]
+    actions = [*own, *(reflected[view] for view in own)]
     return ViewOrders(np.stack(state).astype(np.int64), np.stack(actions).astype(np.int64))
 
 

@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.features.packing import (
-    CONTROLLER_FIELDS,
-    LAYOUT,
-    ROW_BYTES,
-    STORED_DTYPES,
-    Slot,
-    from_stored,
-)
+from exphil_tf.features.layout import STORED_DTYPES, Slot
+from exphil_tf.features.packing import CONTROLLER_FIELDS, LAYOUT, ROW_BYTES, from_stored
 from exphil_tf.features.schema import Field, Store
 
 

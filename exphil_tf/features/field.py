@@ -35,10 +35,17 @@ class Mirror(StrEnum):
 
     KEEP = "keep"
     NEGATE = "negate"
+    """The other sign; a zero has no side and stays as it is, down to its bits."""
     FLIP = "flip"
-    """0 ↔ 1."""
+    """0 ↔ 1, where the thing is there (`present`)."""
     SWAP = "swap"
     """Exchange with the field named in `mirror_with`."""
+    SIDES = "sides"
+    """Action ids: those that name a side are exchanged (`enums.mirrored_actions`), by the character
+    in the field named in `mirror_with`."""
+    COUNT = "count"
+    """Shifted by 1 where the action named in `mirror_with` and its mirror image are counted from
+    different numbers (`enums.zero_index_table`)."""
 
 
 class Store(StrEnum):
@@ -98,7 +105,9 @@ class Field:
       embed: embedding rule.
       doc: one line.
       mirror: reflection rule.
-      mirror_with: the partner of SWAP.
+      mirror_with: the partner of SWAP, the character of SIDES, the action of COUNT.
+      present: the flag column, of the same shape, that says whether the thing is there; empty if it
+        always is. What is absent is all zeros, mirrored or not, and is never noised.
       noise: Gaussian noise σ in multiples of the user's `noise_scale`; 0 = never noised.
       peppi: where peppi has the value.
       libmelee: where libmelee has it.
@@ -115,6 +124,7 @@ class Field:
     doc: str
     mirror: Mirror = Mirror.KEEP
     mirror_with: str = ""
+    present: str = ""
     noise: float = 0.0
     peppi: str = ""
     libmelee: str = ""

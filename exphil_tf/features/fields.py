@@ -114,13 +114,15 @@ _PLAYER: tuple[Field, ...] = (
     ),
     Field(
         name="p.action", group=Group.PLAYER, dtype="uint16", store=Store.U16,
-        unit="id", low=0, high=511, embed=_category(ACTION_COUNT),
+        unit="id", low=0, high=ACTION_COUNT - 1, embed=_category(ACTION_COUNT),
+        mirror=Mirror.SIDES, mirror_with="p.character",
         peppi="post.state", libmelee="action.value",
-        doc="Action state id.",
+        doc="Action state id; Kirby's copied abilities reach to the end.",
     ),
     Field(
         name="p.action_frame", group=Group.PLAYER, dtype="int16", store=Store.I16,
         unit="frames", low=-1000, high=32767, embed=_scale(1 / 60, -2, 2),
+        mirror=Mirror.COUNT, mirror_with="p.action",
         peppi="post.state_age", libmelee="action_frame",
         doc=(
             "Frame of the action, counted from 1: int(state_age), plus 1 for (character, action) "
@@ -184,14 +186,18 @@ _PLAYER: tuple[Field, ...] = (
 
 def _nana(field: Field) -> Field:
     """The same field of the second Ice Climber: zero while she is absent, never noised."""
-    doc = f"Nana: {field.doc}"
+    doc, mirror = f"Nana: {field.doc}", field.mirror
     if field.name == "p.action_frame":
         doc = "Nana: int(state_age), never shifted (as libmelee does)."
+        mirror = Mirror.KEEP
     return replace(
         field,
         name=f"n.{field.name[2:]}",
         group=Group.NANA,
         noise=0.0,
+        present="n.exists",
+        mirror=mirror,
+        mirror_with="" if mirror is Mirror.KEEP else field.mirror_with.replace("p.", "n."),
         doc=doc,
         peppi=f"follower.{field.peppi}",
         libmelee=f"nana.{field.libmelee}",
@@ -247,12 +253,14 @@ _ITEM: tuple[Field, ...] = (
         name="i.x", group=Group.ITEM, dtype="float32", store=Store.F32,
         unit="game units", low=-2000, high=2000, embed=_POSITION,
         mirror=Mirror.NEGATE,
+        present="i.exists",
         peppi="item.position.x", libmelee="projectiles[].position.x",
         doc="Position of the item or projectile.",
     ),
     Field(
         name="i.y", group=Group.ITEM, dtype="float32", store=Store.F32,
         unit="game units", low=-2000, high=2000, embed=_POSITION,
+        present="i.exists",
         peppi="item.position.y", libmelee="projectiles[].position.y",
         doc="Height.",
     ),
@@ -260,24 +268,28 @@ _ITEM: tuple[Field, ...] = (
         name="i.speed_x", group=Group.ITEM, dtype="float32", store=Store.F32,
         unit="game units/frame", low=-100, high=100, embed=_SPEED,
         mirror=Mirror.NEGATE,
+        present="i.exists",
         peppi="item.velocity.x", libmelee="projectiles[].speed.x",
         doc="Horizontal speed.",
     ),
     Field(
         name="i.speed_y", group=Group.ITEM, dtype="float32", store=Store.F32,
         unit="game units/frame", low=-100, high=100, embed=_SPEED,
+        present="i.exists",
         peppi="item.velocity.y", libmelee="projectiles[].speed.y",
         doc="Vertical speed.",
     ),
     Field(
         name="i.type", group=Group.ITEM, dtype="uint16", store=Store.U16,
         unit="id", low=0, high=65535, embed=_scale(0.01),
+        present="i.exists",
         peppi="item.type", libmelee="projectiles[].type",
         doc="Item id (libmelee ProjectileType).",
     ),
     Field(
         name="i.timer", group=Group.ITEM, dtype="int16", store=Store.I16,
         unit="frames", low=-1, high=32767, embed=_scale(1 / 180, 0, 1),
+        present="i.exists",
         peppi="item.timer", libmelee="projectiles[].expiration_frames",
         doc="Frames until it expires.",
     ),
@@ -290,6 +302,7 @@ _ITEM: tuple[Field, ...] = (
     Field(
         name="i.state", group=Group.ITEM, dtype="uint8", store=Store.U8,
         unit="id", low=0, high=255, embed=_NONE,
+        present="i.exists",
         peppi="item.state", libmelee="projectiles[].subtype",
         doc="Item state.",
     ),
@@ -337,8 +350,9 @@ _STAGE: tuple[Field, ...] = (
         unit="id", low=0, high=9, embed=_NONE,
         peppi="stadium_transformation.type", libmelee="stadium_transformation.type",
         doc=(
-            "Pokémon Stadium: transformation (3 fire, 4 grass, 5 normal, 6 rock, 9 water); 0 "
-            "elsewhere."
+            "Pokémon Stadium: the transformation on the ground (3 fire, 4 grass, 5 normal, 6 rock, "
+            "9 water), from the frame on which it rises, not from its announcement eight seconds "
+            "before; 0 elsewhere."
         ),
     ),
     Field(

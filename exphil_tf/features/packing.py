@@ -7,8 +7,7 @@ by side. Because of that
 
 * unpacking is one reinterpretation per dtype, not one per field;
 * taking the other player's perspective is a permutation of bytes (`perspective_order`);
-* a left-right reflection is `(row[order] ^ xor) + add` on bytes (`mirror_table`): a float negates
-  by its sign bit, a flag by `^ 1`, a small integer by two's complement.
+* a left-right reflection is arithmetic on single bytes (`exphil_tf.features.reflection`).
 
 The same tables serve numpy (preprocessing, live play) and graphs (training). A typed record per
 frame was dropped: three gathers per batch cost 2.5 times one gather of bytes (docs/architecture.md,
@@ -16,102 +15,25 @@ frame was dropped: three gathers per batch cost 2.5 times one gather of bytes (d
 """
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.features.schema import PLAYERS, SCHEMA, SHAPES, Field, Group, Mirror, Schema, Store
+from exphil_tf.features.layout import STORED_DTYPES, lay_out
+from exphil_tf.features.reflection import Backend, Reflection
+from exphil_tf.features.schema import PLAYERS, SCHEMA, SHAPES, Field, Group, Store
 from exphil_tf.melee.types import Frames
 
 STICK_STEPS = 80
 """A stick axis reads -80…80 over 80 in game."""
 TRIGGER_STEPS = 140
 """A trigger reads 0…140 over 140 in game."""
-STORED_DTYPES: dict[Store, str] = {
-    Store.F32: "<f4", Store.I32: "<i4", Store.U16: "<u2", Store.I16: "<i2",
-    Store.U8: "u1", Store.I8: "i1", Store.STICK: "i1", Store.TRIGGER: "u1",
-}  # fmt: skip
-_WIDTH_ORDER = (
-    Store.F32,
-    Store.I32,
-    Store.U16,
-    Store.I16,
-    Store.U8,
-    Store.I8,
-    Store.STICK,
-    Store.TRIGGER,
-)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where a field lies in a row."""
-
-    offset: int
-    field: Field
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Stored dtype, little-endian."""
-        return np.dtype(STORED_DTYPES[self.field.store])
-
-    @property
-    def count(self) -> int:
-        """Values per frame: 1, players or item slots."""
-        return math.prod(self.field.shape)
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes per frame."""
-        return self.dtype.itemsize * self.count
-
-    @property
-    def stop(self) -> int:
-        """Offset behind the field."""
-        return self.offset + self.num_bytes
-
-
-class MirrorTable(NamedTuple):
-    """Reflection of packed rows: `(row[..., order] ^ xor) + add`, modulo 256."""
-
-    order: np.ndarray
-    """int32 `[ROW_BYTES]`."""
-    xor: np.ndarray
-    """uint8 `[ROW_BYTES]`."""
-    add: np.ndarray
-    """uint8 `[ROW_BYTES]`."""
-
-
-def _packing_rank(field: Field) -> tuple[int, int]:
-    return (0 if field.noise else 1, _WIDTH_ORDER.index(field.store))
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Byte layout of a schema's row."""
-
-    slots: dict[str, Slot]
-    row_bytes: int
-    noise_bytes: int
-    """The first `noise_bytes` of a row are the noised float32 values."""
-
-
-def _build_layout(schema: Schema) -> Layout:
-    slots: dict[str, Slot] = {}
-    offset = 0
-    for field in sorted(schema.fields, key=_packing_rank):
-        slots[field.name] = Slot(offset, field)
-        offset = slots[field.name].stop
-    noise = max((slot.stop for slot in slots.values() if slot.field.noise), default=0)
-    return Layout(slots, offset, noise)
-
-
-LAYOUT = _build_layout(SCHEMA)
+LAYOUT = lay_out(SCHEMA)
 ROW_BYTES = LAYOUT.row_bytes
 NOISE_BYTES = LAYOUT.noise_bytes
+REFLECTION = Reflection(LAYOUT)
+"""The left-right reflection of a row."""
 CONTROLLER_FIELDS = SCHEMA.group(Group.CONTROLLER)
 ACTION_BYTES = len(CONTROLLER_FIELDS)
 """Bytes of one player's controller: one per controller field, in schema order."""
@@ -155,41 +77,6 @@ def perspective_order(own: int) -> np.ndarray:
 def action_order(player: int) -> np.ndarray:
     """int32 `[ACTION_BYTES]`: byte positions of `player`'s controller in a row."""
     return np.array([LAYOUT.slots[f.name].offset + player for f in CONTROLLER_FIELDS], np.int32)
-
-
-def _mirror_bytes(slot: Slot, xor: np.ndarray, add: np.ndarray) -> None:
-    span = slice(slot.offset, slot.stop)
-    if slot.field.mirror is Mirror.FLIP:
-        xor[span] = 1
-    elif slot.dtype.kind == "f":
-        xor[span] = np.tile(np.array([0, 0, 0, 0x80], np.uint8), slot.count)
-    elif slot.dtype == np.dtype("i1"):
-        xor[span], add[span] = 0xFF, 1
-    else:
-        raise ValueError(f"schema.{slot.field.name}: {slot.dtype} cannot be negated bytewise")
-
-
-@functools.cache
-def mirror_table() -> MirrorTable:
-    """The reflection of packed rows; see the module's docstring."""
-    order = np.arange(ROW_BYTES, dtype=np.int32)
-    xor, add = np.zeros(ROW_BYTES, np.uint8), np.zeros(ROW_BYTES, np.uint8)
-    for slot in LAYOUT.slots.values():
-        if slot.field.mirror is Mirror.SWAP:
-            partner = LAYOUT.slots[slot.field.mirror_with]
-            order[slot.offset : slot.stop] = np.arange(partner.offset, partner.stop)
-        elif slot.field.mirror is not Mirror.KEEP:
-            _mirror_bytes(slot, xor, add)
-    return MirrorTable(order, xor, add)
-
-
-@functools.cache
-def action_mirror_table() -> MirrorTable:
-    """The reflection of one player's controller bytes `[…, ACTION_BYTES]`."""
-    table, bytes_ = mirror_table(), action_order(0)
-    return MirrorTable(
-        np.arange(ACTION_BYTES, dtype=np.int32), table.xor[bytes_], table.add[bytes_]
-    )
 
 
 def _to_stored(column: np.ndarray, field: Field) -> np.ndarray:
@@ -256,7 +143,7 @@ class Replaced:
     """What a variant changes of a game's planes; the rest it shares with the original."""
 
     index: np.ndarray
-    """int `[planes]`: which planes, ascending."""
+    """int `[planes]`: which planes."""
     planes: np.ndarray
     """uint8 `[planes, time]`: what stands there instead."""
 
@@ -267,18 +154,16 @@ class Replaced:
         return changed
 
 
-@functools.cache
-def _mirrored_index() -> np.ndarray:
-    """Planes that a reflection changes, a tenth of a row: int `[planes]`."""
-    order, xor, add = mirror_table()
-    return np.flatnonzero((order != np.arange(ROW_BYTES)) | (xor != 0) | (add != 0))
-
-
 def mirror(planes: np.ndarray) -> Replaced:
     """Left-right reflection of byte planes uint8 `[ROW_BYTES, time]`."""
-    order, xor, add = mirror_table()
-    index = _mirrored_index()
-    return Replaced(index, (planes[order[index]] ^ xor[index, None]) + add[index, None])
+    backend = Backend(
+        take=planes.__getitem__, join=np.concatenate, look_up=np.take, cast=np.asarray
+    )
+    moved = REFLECTION.moved
+    return Replaced(
+        np.concatenate([REFLECTION.changed, moved]),
+        np.concatenate([REFLECTION.values(backend), planes[REFLECTION.order[moved]]]),
+    )
 
 
 def mirror_planes(planes: np.ndarray) -> np.ndarray:

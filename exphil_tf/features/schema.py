@@ -41,7 +41,7 @@ __all__ = [
     "Store",
 ]
 
-CONVENTIONS = 1
+CONVENTIONS = 2
 """Raised when a field keeps its name but changes its meaning, so that old data stops matching."""
 
 
@@ -52,19 +52,37 @@ class Schema:
     fields: tuple[Field, ...]
 
     def __post_init__(self) -> None:
-        """Refuses duplicate names and broken mirror partners."""
+        """Refuses duplicate names, broken mirror partners and presence that cannot hold."""
         names = [field.name for field in self.fields]
         if len(set(names)) != len(names):
             raise ValueError(f"schema: want unique names. Received: {sorted(names)}")
         for field in self.fields:
-            if (
-                field.mirror is Mirror.SWAP
-                and self.field(field.mirror_with).mirror_with != field.name
-            ):
-                raise ValueError(
-                    f"schema.{field.name}: its mirror partner {field.mirror_with!r} "
-                    "must name it back"
-                )
+            self._check_mirror(field)
+            self._check_presence(field)
+
+    def _check_mirror(self, field: Field) -> None:
+        if field.mirror is Mirror.SWAP and self.field(field.mirror_with).mirror_with != field.name:
+            raise ValueError(
+                f"schema.{field.name}: its mirror partner {field.mirror_with!r} must name it back"
+            )
+        if field.mirror in (Mirror.SIDES, Mirror.COUNT) and (
+            self.field(field.mirror_with).shape != field.shape
+        ):
+            raise ValueError(
+                f"schema.{field.name}: want a value for each in its {field.mirror_with!r}"
+            )
+
+    def _check_presence(self, field: Field) -> None:
+        if not field.present:
+            return
+        flag = self.field(field.present)
+        if (flag.shape, flag.low, flag.high, flag.present) != (field.shape, 0, 1, ""):
+            raise ValueError(
+                f"schema.{field.name}: want a flag of its shape that says if it is there. "
+                f"Received: {field.present!r}"
+            )
+        if field.noise:
+            raise ValueError(f"schema.{field.name}: noise would fall on what is absent")
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:

@@ -97,9 +97,27 @@ HITSTUN_ACTIONS = (75, 91)
 """First and last damage action (DAMAGE_HIGH_1…DAMAGE_FLY_ROLL); outside, the hitstun register holds
 other things."""
 
-ACTION_COUNT = 399
-"""Action state ids lie in [0, 399): libmelee's highest named id is 0x18D; Kirby's copies reach
-beyond."""
+ACTION_COUNT = 544
+"""Action state ids lie in [0, 544). 341 are common to all, each character's own follow; Kirby's
+abilities, copied from everybody else, reach farthest: 399 (Mario's hat) to 543 (Ganondorf's)."""
+
+_SIDED_COMMON = ((1, 2), (264, 265))
+"""Dead at the left and right blast zone; taunting to the right and left."""
+_SIDED_SPACE_TAUNT = ((370, 371), (372, 373), (374, 375))
+_SIDED: dict[Character, tuple[tuple[int, int], ...]] = {
+    Character.FOX: _SIDED_SPACE_TAUNT,
+    Character.FALCO: _SIDED_SPACE_TAUNT,
+    # Rollout on the ground and in the air, Sing, Rest.
+    Character.JIGGLYPUFF: (
+        (346, 347), (352, 353), (354, 355), (360, 361), (365, 367), (366, 368), (369, 371),
+        (370, 372),
+    ),
+    # Rollout with Jigglypuff's hat.
+    Character.KIRBY: ((475, 476), (481, 482), (483, 484), (489, 490)),
+}  # fmt: skip
+"""Pairs of ids of one move to the right and to the left, by who has them, besides the common ones.
+From the game's tables (doldecomp/melee, names that end in R and L); every other move is the same
+id both ways, with the facing beside it."""
 
 _ALIASES = {
     "gnw": "GAMEANDWATCH", "gw": "GAMEANDWATCH", "gandw": "GAMEANDWATCH",
@@ -156,12 +174,12 @@ def stage_from_name(text: str) -> Stage:
 
 @functools.cache
 def zero_index_table() -> np.ndarray:
-    """Actions whose animation counts from 0 in memory: bool `[256, 512]`.
+    """Actions whose animation counts from 0 in memory: bool `[256, ACTION_COUNT]`.
 
     Indexed by (internal character, action); to these libmelee adds 1. Read from libmelee's own
     `actiondata.csv` (1,156 pairs), without importing libmelee.
     """
-    table = np.zeros((256, 512), bool)
+    table = np.zeros((256, ACTION_COUNT), bool)
     spec = importlib.util.find_spec("melee")
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
@@ -172,6 +190,22 @@ def zero_index_table() -> np.ndarray:
         for row in csv.DictReader(file):
             if row["zeroindex"] == "True":
                 table[int(row["character"]), int(row["action"])] = True
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def mirrored_actions() -> np.ndarray:
+    """int32 `[256, ACTION_COUNT]`: the action that an action is in a mirror.
+
+    Indexed by (internal character, action).
+    """
+    table = np.tile(np.arange(ACTION_COUNT, dtype=np.int32), (256, 1))
+    for right, left in _SIDED_COMMON:
+        table[:, [right, left]] = left, right
+    for character, pairs in _SIDED.items():
+        for right, left in pairs:
+            table[character, [right, left]] = left, right
     table.setflags(write=False)
     return table
 
@@ -197,13 +231,13 @@ _CATEGORY_RANGES: tuple[tuple[int, int, str], ...] = (
     (0x13A, 0x141, "idle"), (0x142, 0x144, "entry"), (0x145, 0x146, "damage"),
     (0x147, 0x154, "grabbed"), (0x155, 0x15C, "neutral_b"), (0x15D, 0x167, "side_b"),
     (0x168, 0x16E, "down_b"), (0x16F, 0x170, "up_b"), (0x171, 0x177, "down_b"),
-    (0x178, 0x17E, "grabbed"), (0x17F, 0x18E, "neutral_b"),
+    (0x178, 0x17E, "grabbed"), (0x17F, 0x21F, "neutral_b"),
 )  # fmt: skip
 
 
 @functools.cache
 def action_category_table() -> np.ndarray:
-    """int32 `[399]`: index into `ACTION_CATEGORIES` per action id.
+    """int32 `[ACTION_COUNT]`: index into `ACTION_CATEGORIES` per action id.
 
     Common actions (below 0x155) follow libmelee's `Action` names. Special moves share ids across
     characters, so the four special categories are the commonest use of an id, an approximation that

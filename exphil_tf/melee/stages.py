@@ -39,6 +39,11 @@ FOD_START_HEIGHTS = (20.0, 28.0)
 `FoDPlatforms`)."""
 STADIUM_NORMAL = 5
 """Pokémon Stadium's untransformed state (libmelee `StadiumTransformationType.NORMAL`)."""
+STADIUM_STANDING = (0, 5, 6)
+"""Phases in which the transformation that an event names stands on the ground: finished, rising,
+final. In the others (1 loading, 2 initialize, 3 on the monitor, 4 the old one recedes) the one
+before does: the game removes it when the new one starts to rise. libmelee's
+`StadiumTransformationEvent` names the phases."""
 RANDALL_PERIOD_FRAMES = 1200
 
 

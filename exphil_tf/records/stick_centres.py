@@ -3,7 +3,9 @@
 Exact weighted k-means in one dimension by dynamic programming over the 80 positive readings: the
 best centres there are, whatever the order of games, without a seed. Left and right are folded
 together and 0 stays a centre, since mirrored labels must be labels of mirrored games and a resting
-stick must rest. Centres lie on the game's own grid of 1/80.
+stick must rest. The outermost centres are ±1, as a full stick must be full: it is by far the
+commonest reading besides 0, and the mean of those about it is 79/80. Centres lie on the game's own
+grid of 1/80.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class StickCentres(NamedTuple):
 
 
 def fit(histogram: np.ndarray, num_buckets: int) -> StickCentres:
-    """The centres with the least squared error.
+    """The centres with the least squared error, of those that hold 0 and both ends.
 
     Args:
       histogram: int `[161]`, how often a stick read -80/80 … 80/80.
@@ -45,11 +47,11 @@ def fit(histogram: np.ndarray, num_buckets: int) -> StickCentres:
     right, left = histogram[STICK_STEPS:], histogram[STICK_STEPS::-1]
     weights = (right + left).astype(np.float64)  # weights[v]: both directions, v = 0…80
     half = num_buckets // 2
-    distinct = int((weights[1:] > 0).sum())
-    if distinct < half:
+    distinct = int((weights[1:STICK_STEPS] > 0).sum())
+    if distinct < half - 1:
         raise ValueError(
-            f"kmeans: want at most {2 * distinct + 1} buckets, as only {distinct} stick positions "
-            f"besides 0 occur. Received: {num_buckets}"
+            f"kmeans: want at most {2 * distinct + 3} buckets, as only {distinct} stick positions "
+            f"besides 0 and full occur. Received: {num_buckets}"
         )
     positive = _cluster(weights, half)
     centres = np.concatenate([-positive[::-1], [0.0], positive])
@@ -60,25 +62,27 @@ def fit(histogram: np.ndarray, num_buckets: int) -> StickCentres:
 
 
 def _cluster(weights: np.ndarray, num_clusters: int) -> np.ndarray:
-    """float64 `[num_clusters]`: ascending centres of readings 1…80, with a further one fixed at 0.
+    """float64 `[num_clusters]`: ascending centres of readings 1…80; the last is 80.
 
-    `best[k, j]` is the least error of readings 0…j in the zero cluster and k others; the cluster
-    that ends at j begins behind `cut[k, j]`.
+    A further cluster is fixed at 0. `best[k, j]` is the least error of readings 0…j in the zero
+    cluster and k others; the cluster that ends at j begins behind `cut[k, j]`.
     """
     size = len(weights)
     cost, mean = _interval_costs(weights)
-    zero = np.cumsum(weights * np.arange(size) ** 2)
-    best = np.full((num_clusters + 1, size), np.inf)
-    cut = np.zeros((num_clusters + 1, size), int)
-    best[0] = zero
-    for k in range(1, num_clusters + 1):
+    best = np.full((num_clusters, size), np.inf)
+    cut = np.zeros((num_clusters, size), int)
+    readings = np.arange(size)
+    best[0] = np.cumsum(weights * readings**2)
+    for k in range(1, num_clusters):
         for j in range(k, size):
             totals = best[k - 1, :j] + cost[1 : j + 1, j]
             cut[k, j] = int(np.argmin(totals))
             best[k, j] = totals[cut[k, j]]
-    centres: list[float] = []
-    stop = size - 1
-    for k in range(num_clusters, 0, -1):
+    # The last cluster holds at least 80, from which its error counts.
+    to_end = np.cumsum((weights * (size - 1 - readings) ** 2)[::-1])[::-1]
+    stop = int(np.argmin(best[-1, :-1] + to_end[1:]))
+    centres = [float(size - 1)]
+    for k in range(num_clusters - 1, 0, -1):
         start = int(cut[k, stop])
         centres.append(float(np.rint(mean[start + 1, stop])))
         stop = start

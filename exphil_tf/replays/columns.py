@@ -182,6 +182,43 @@ def stage_columns(
     return columns
 
 
+def carry(
+    told: np.ndarray, values: np.ndarray, frame_id: np.ndarray, *, start: float
+) -> np.ndarray:
+    """float64 `[frames]`: what the events say of each frame.
+
+    An event holds from its own frame on. A rollback takes the game back to before an event, and the
+    frames that are played again up to it hold what was before; whether the file repeats the event
+    is then the same.
+
+    Args:
+      told: int `[events]`, frame ids in the file's order.
+      values: `[events]`.
+      frame_id: int32 `[frames]`, ascending.
+      start: what holds before the first event.
+    """
+    order = np.argsort(told, kind="stable")
+    newest = np.maximum.accumulate(order)  # of the events up to each frame, the last in the file
+    last = np.searchsorted(told[order], frame_id, side="right")
+    held = np.concatenate([[start], values[newest]])
+    return held[last]
+
+
+def stadium(
+    told: np.ndarray, phase: np.ndarray, frame_id: np.ndarray, *, kind: np.ndarray
+) -> np.ndarray:
+    """float64 `[frames]`: the transformation on the ground; see `carry`.
+
+    Args:
+      told: int `[events]`, frame ids in the file's order.
+      phase: `[events]`.
+      frame_id: int32 `[frames]`, ascending.
+      kind: `[events]`, the transformation each is about.
+    """
+    stands = np.isin(phase, stages.STADIUM_STANDING)
+    return carry(told[stands], kind[stands], frame_id, start=stages.STADIUM_NORMAL)
+
+
 def whispy(direction: np.ndarray) -> np.ndarray:
     """int8 wind, -1 left, 0 none, 1 right, from the event's 1, 0, 2."""
     return np.array([0, -1, 1], np.int8)[np.minimum(direction, 2)]

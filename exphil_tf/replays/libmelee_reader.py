@@ -65,9 +65,20 @@ def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last
 _State = dict[str, Any]
 
 
+class _Console(melee.Console):
+    """libmelee's reader, which takes the high byte of Pokémon Stadium's phase for the phase."""
+
+    # Overrides a private method of libmelee's `Console` by its mangled name.
+    def _Console__stadium_transformation(self, gamestate: Any, event_bytes: Any) -> None:  # noqa: N802
+        read: Any = super()
+        read._Console__stadium_transformation(gamestate, event_bytes)
+        seen: Any = self._stadium_transformation
+        seen.event = int(np.ndarray((1,), ">H", event_bytes, 0x5)[0])
+
+
 def _states(path: Path, info: GameInfo) -> Iterator[_State]:
     """One dict of plain values per frame update, every rollback version included."""
-    console = melee.Console(path=str(path), is_dolphin=False, skip_rollback_frames=False)
+    console = _Console(path=str(path), is_dolphin=False, skip_rollback_frames=False)
     console.connect()
     while (state := console.step()) is not None:
         players = [state.players[player.port] for player in info.players]
@@ -133,7 +144,9 @@ def _stage(state: Any) -> dict[str, float]:
     if state.whispy is not None:
         return {"s.whispy": int(columns.whispy(np.array(int(state.whispy.value))))}
     if state.stadium_transformation is not None:
-        return {"s.stadium": int(state.stadium_transformation.type.value)}
+        seen = state.stadium_transformation
+        phase = getattr(seen.event, "value", seen.event)
+        return {"phase": int(phase), "s.stadium": int(seen.type.value)}
     return {}
 
 
@@ -150,13 +163,34 @@ def _frames(states: list[_State], info: GameInfo, version: columns.Version) -> F
         result[f"c.{name}"] = unit_to_stick(result[f"c.{name}"])
     ports = [player.port - 1 for player in info.players]
     result |= item_columns(_items(kept), len(kept), ports)
-    moving: dict[str, np.ndarray] = {
-        name: np.array([state["stage"][name] for state in kept]) for name in kept[0]["stage"]
-    }
     known = info.stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
-    return columns.check(
-        result | columns.stage_columns(info.stage, result["frame"], moving if known else None)
-    )
+    moving = _moving(ids, [state["stage"] for state in states], result["frame"]) if known else None
+    return columns.check(result | columns.stage_columns(info.stage, result["frame"], moving))
+
+
+def _moving(
+    ids: np.ndarray, seen: list[dict[str, float]], frame_id: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns of the moving parts from what each update showed, rolled-back ones included."""
+    shown = {name: np.array([stage[name] for stage in seen]) for name in seen[0]}
+    if "phase" in shown:
+        told = _changes(shown["phase"], shown["s.stadium"])
+        phase, kind = shown["phase"][told], shown["s.stadium"][told]
+        return {"s.stadium": columns.stadium(ids[told], phase, frame_id, kind=kind)}
+    moving: dict[str, np.ndarray] = {}
+    for name, values in shown.items():
+        told = _changes(values)
+        moving[name] = columns.carry(ids[told], values[told], frame_id, start=values[0])
+    return moving
+
+
+def _changes(*shown: np.ndarray) -> np.ndarray:
+    """Indices of the updates that tell something new.
+
+    What lasts is no event: told anew, it would undo what a rollback took back.
+    """
+    new = [np.append(True, values[1:] != values[:-1]) for values in shown]
+    return np.flatnonzero(np.logical_or.reduce(new))
 
 
 def _fill(

@@ -128,7 +128,9 @@ def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "la
         _put_leader(result, player, seat, rows=rows)
         _put_nana(result, player, seat, rows=rows)
     result |= item_columns(_items(table, rows, len(table)), len(frame_id), ports)
-    result |= columns.stage_columns(info.stage, frame_id, _stage_events(table, info.stage, rows))
+    result |= columns.stage_columns(
+        info.stage, frame_id, _stage_events(table, info.stage, frame_id)
+    )
     return columns.check(result)
 
 
@@ -235,36 +237,30 @@ def _items(table: Any, rows: _Rows, num_rows: int) -> Items:
     )
 
 
-def _stage_events(table: Any, stage: int, rows: _Rows) -> dict[str, np.ndarray]:
-    """State set by the stage events (3.18 and later), carried forward until the next event."""
-    if stage == Stage.FOUNTAIN_OF_DREAMS and (found := _ragged(table, "fod_platform")):
-        offsets, flat = found
+def _stage_events(table: Any, stage: int, frame_id: np.ndarray) -> dict[str, np.ndarray]:
+    """State set by the stage events (3.18 and later); see `columns.carry`."""
+    if stage == Stage.FOUNTAIN_OF_DREAMS and (found := _told(table, "fod_platform")):
+        told, flat = found
         platform, height = (_array(flat, (name,)) for name in ("platform", "height"))
-        left = _carry(offsets, height, rows, chosen=platform == 1)
-        right = _carry(offsets, height, rows, chosen=platform == 0)
-        start = stages.FOD_START_HEIGHTS
-        return {"s.fod_left": _fill(left, start[0]), "s.fod_right": _fill(right, start[1])}
-    if stage == Stage.DREAMLAND and (found := _ragged(table, "dreamland_whispy")):
+        starts = zip(("s.fod_right", "s.fod_left"), reversed(stages.FOD_START_HEIGHTS), strict=True)
+        return {
+            name: columns.carry(told[platform == at], height[platform == at], frame_id, start=start)
+            for at, (name, start) in enumerate(starts)
+        }
+    if stage == Stage.DREAMLAND and (found := _told(table, "dreamland_whispy")):
         wind = columns.whispy(_array(found[1], ("direction",)))
-        return {"s.whispy": _fill(_carry(found[0], wind, rows), 0)}
-    if stage == Stage.POKEMON_STADIUM and (found := _ragged(table, "stadium_transformation")):
-        kind = _carry(found[0], _array(found[1], ("type",)), rows)
-        return {"s.stadium": _fill(kind, stages.STADIUM_NORMAL)}
+        return {"s.whispy": columns.carry(found[0], wind, frame_id, start=0)}
+    if stage == Stage.POKEMON_STADIUM and (found := _told(table, "stadium_transformation")):
+        told, flat = found
+        phase, kind = (_array(flat, (name,)) for name in ("event", "type"))
+        return {"s.stadium": columns.stadium(told, phase, frame_id, kind=kind)}
     return {}
 
 
-def _carry(
-    offsets: np.ndarray, values: np.ndarray, rows: _Rows, *, chosen: np.ndarray | None = None
-) -> np.ndarray:
-    """float64 value of the last event up to each kept row, in file order; NaN before the first."""
-    row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    if chosen is not None:
-        row, values = row[chosen], values[chosen]
-    last = np.searchsorted(row, np.arange(len(offsets) - 1)[rows], side="right") - 1
-    if not len(row):
-        return np.full(len(last), np.nan)
-    return np.where(last >= 0, values[last].astype(np.float64), np.nan)
-
-
-def _fill(values: np.ndarray, start: float) -> np.ndarray:
-    return np.where(np.isnan(values), start, values)
+def _told(table: Any, name: str) -> tuple[np.ndarray, Any] | None:
+    """Frame ids int32 `[events]` and flat structs of a kind of event, in the file's order."""
+    found = _ragged(table, name)
+    if found is None:
+        return None
+    offsets, flat = found
+    return np.repeat(_array(table, ("id",)), np.diff(offsets)), flat

@@ -202,9 +202,12 @@ def _flag(block: bytes, offset: int) -> bool:
 
 
 def _text(block: bytes, offset: int, length: int) -> str:
-    """NUL-terminated Shift-JIS text, NFKC-normalised; empty where the version has no such field."""
+    """NUL-terminated text, NFKC-normalised; empty where the version has no such field.
+
+    It is Shift-JIS with the signs that Windows adds (①, ～, ㈱).
+    """
     raw = block[offset : offset + length].split(b"\0")[0]
-    return unicodedata.normalize("NFKC", raw.decode("shift_jis", "ignore"))
+    return unicodedata.normalize("NFKC", raw.decode("cp932", "ignore"))
 
 
 def _players(block: bytes, metadata: dict[str, Any]) -> list[PlayerInfo]:

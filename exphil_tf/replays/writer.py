@@ -33,7 +33,7 @@ _EMPTY_PORT = 3
 _NOBODY = 6
 """`last_hit_by` of a character that was not hit."""
 _STICK_STEPS = 80
-_STADIUM_INITIALIZE = 2
+_STADIUM_RISING = 5
 _FLOATS = (
     "percent", "x", "y", "shield", "speed_air_x_self", "speed_ground_x_self", "speed_y_self",
     "speed_x_attack",
@@ -137,10 +137,10 @@ def _put_player(block: bytearray, player: PlayerInfo) -> None:
 
 
 def _put_text(block: bytearray, offset: int, length: int, text: str) -> None:  # noqa: PLR0917
-    """Shift-JIS text, cut to whole characters that leave room for the final NUL."""
+    """Shift-JIS text as Windows has it, cut to whole characters before the final NUL."""
     encoded = b""
     for character in text:
-        piece = character.encode("shift_jis", "replace")
+        piece = character.encode("cp932", "replace")
         if len(encoded) + len(piece) >= length:
             break
         encoded += piece
@@ -288,7 +288,7 @@ def _stage_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
             )
         ]
         records, row = parts[0]
-        records["event"], records["type"] = _STADIUM_INITIALIZE, frames["s.stadium"][row]
+        records["event"], records["type"] = _STADIUM_RISING, frames["s.stadium"][row]
     else:
         parts = []
     return [_block(records, row) for records, row in parts if len(row)]

@@ -3,7 +3,7 @@
 Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287
 by default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about.
 The *dense* width is what the trunk really reads: learned vectors instead of ids, names only where
-styles are learned, plus columns that the original lacked (hitlag, moving stage parts).
+styles are learned, plus what the original lacked (hitlag, moving stage parts, Kirby's copies).
 """
 
 import functools
@@ -27,6 +27,9 @@ STAGE_COUNT = 64
 ITEM_TYPE_COUNT = 256
 JUMPS_COUNT = 7
 OWNER_MASKS = 2**ITEM_SLOTS
+RAW_ACTION_COUNT = 399
+"""Actions of a one-hot as the documents count, which end at libmelee's names: without the abilities
+that Kirby copies."""
 ALIGNMENT = 8
 """The dense vector is padded with zeros to a multiple of this, which GPU kernels like."""
 OTHER_STAGE_EDGE = 85.0
@@ -270,7 +273,7 @@ def raw_width(config: EmbeddingConfig) -> int:
 def _raw_block(config: EmbeddingConfig, *, ledge: bool) -> int:
     numbers = len(_BASE) + len(_SPEEDS) + len(_TIMES) + ledge
     numbers += 0 if config.jumps_normalized else JUMPS_COUNT - 1
-    numbers += ACTION_COUNT if config.action_mode == "one_hot" else 0
+    numbers += RAW_ACTION_COUNT if config.action_mode == "one_hot" else 0
     return numbers + (CHARACTER_COUNT if config.character_mode == "one_hot" else 0)
 
 

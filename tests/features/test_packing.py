@@ -6,8 +6,10 @@ from hypothesis import given, settings
 
 from exphil_tf.features import packing
 from exphil_tf.features.schema import SCHEMA, Group
+from exphil_tf.melee.enums import zero_index_table
 from exphil_tf.melee.types import Frames
 from tests import strategies
+from tests.raw_mirror import other_side
 
 # What a reflection means, written down by hand: the schema must agree, not the other way round.
 PER_CHARACTER_NEGATED = ("x", "speed_air_x_self", "speed_ground_x_self", "speed_x_attack")
@@ -15,7 +17,6 @@ NEGATED = {
     *(f"{group}.{name}" for group in "pn" for name in PER_CHARACTER_NEGATED),
     "c.main_x", "c.c_x", "i.x", "i.speed_x", "s.randall_x", "s.whispy",
 }  # fmt: skip
-FLIPPED = {"p.facing", "n.facing"}
 SWAPPED = {"s.fod_left": "s.fod_right", "s.fod_right": "s.fod_left"}
 
 
@@ -26,10 +27,21 @@ def reflected(frames: Frames) -> Frames:
         column = frames[SWAPPED.get(name, name)]
         if name in NEGATED:
             column = -column
-        elif name in FLIPPED:
+        elif name == "p.facing":
             column = 1 - column
+        elif name == "n.facing":
+            column = np.where(frames["n.exists"] == 1, 1 - column, 0).astype(np.uint8)
+        elif name in ("p.action", "n.action"):
+            column = other_side(column, frames[f"{name[0]}.character"])
         columns[name] = column
+    shift = zero_index(frames["p.character"], columns["p.action"])
+    shift = shift - zero_index(frames["p.character"], frames["p.action"])
+    columns["p.action_frame"] = (frames["p.action_frame"] + shift).astype(np.int16)
     return Frames(columns)
+
+
+def zero_index(character: np.ndarray, action: np.ndarray) -> np.ndarray:
+    return zero_index_table()[character, action].astype(int)
 
 
 def assert_same(actual: Frames, wanted: Frames) -> None:
@@ -95,20 +107,6 @@ def test_reflection_twice_is_the_identity_bit_for_bit(frames):
 
 
 @given(strategies.frames())
-@settings(deadline=None, max_examples=30)
-def test_row_table_action_table_and_planes_reflect_alike(frames):
-    rows = packing.pack(frames)
-    table = packing.mirror_table()
-    by_rows = (rows[:, table.order] ^ table.xor) + table.add
-    assert (by_rows == packing.mirror_planes(packing.pack_planes(frames)).T).all()
-    action = packing.action_mirror_table()
-    for player in (0, 1):
-        own = rows[:, packing.action_order(player)]
-        mirrored = (own[:, action.order] ^ action.xor) + action.add
-        assert (mirrored == by_rows[:, packing.action_order(player)]).all()
-
-
-@given(strategies.frames())
 @settings(deadline=None, max_examples=20)
 def test_reflection_and_perspective_commute(frames):
     planes = packing.pack_planes(frames)
@@ -121,6 +119,32 @@ def test_reflection_and_perspective_commute(frames):
 def test_reflected_frames_are_sound(frames):
     planes = packing.mirror_planes(packing.pack_planes(frames))
     assert not SCHEMA.check(packing.unpack(np.ascontiguousarray(planes.T)))
+
+
+@given(strategies.frames(min_frames=8))
+@settings(deadline=None, max_examples=60)
+def test_what_is_absent_keeps_its_bytes(frames):
+    planes = packing.pack_planes(frames)
+    mirrored = packing.mirror_planes(planes)
+    noisy = packing.noisy_planes(mirrored, 1.0, np.random.default_rng(0))
+    checked = 0
+    for field in SCHEMA.fields:
+        slot = packing.LAYOUT.slots[field.name]
+        for after in (mirrored, noisy) if field.present else ():
+            bytes_ = after[slot.offset : slot.stop].reshape(slot.count, -1, len(frames))
+            absent = frames[field.present].T == 0
+            assert not bytes_.transpose(0, 2, 1)[absent].any(), field.name
+            checked += 1
+    assert checked > 40
+
+
+def test_a_column_of_zeros_keeps_its_bytes():
+    """As of a version or a stage that lacks it: a zero has no side."""
+    planes = packing.pack_planes(Frames(SCHEMA.empty(5)))
+    slots = packing.LAYOUT.slots
+    changed = np.flatnonzero((packing.mirror_planes(planes) != planes).any(axis=1))
+    facing = slots["p.facing"]
+    assert set(changed) == set(range(facing.offset, facing.stop))
 
 
 def test_layout_covers_the_row_once():

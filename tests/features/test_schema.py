@@ -82,13 +82,28 @@ def test_duplicate_names_and_one_sided_swaps_are_refused():
         changed("s.fod_left", mirror_with="s.randall_x")
 
 
+def test_presence_is_declared_and_can_hold():
+    for field in SCHEMA.fields:
+        owner = {Group.NANA: "n.exists", Group.ITEM: "i.exists"}.get(field.group, "")
+        assert field.present == ("" if field.name == owner else owner), field.name
+    for wrong in ("p.percent", "i.exists", "n.x"):
+        with pytest.raises(ValueError, match="want a flag of its shape"):
+            changed("n.facing", present=wrong)
+    with pytest.raises(ValueError, match="noise would fall on what is absent"):
+        changed("n.x", noise=1.0)
+    with pytest.raises(ValueError, match="want a value for each"):
+        changed("p.action", mirror_with="s.stage")
+
+
 def test_nana_mirrors_the_leader():
     leader = [f.name[2:] for f in SCHEMA.group(Group.PLAYER) if f.name != "p.items_owned"]
     follower = [f.name[2:] for f in SCHEMA.group(Group.NANA) if f.name != "n.exists"]
     assert leader == follower
     for name in leader:
         own, nana = SCHEMA.field(f"p.{name}"), SCHEMA.field(f"n.{name}")
-        assert (own.dtype, own.store, own.mirror) == (nana.dtype, nana.store, nana.mirror)
+        # Her action frames are never shifted, so a mirror need not shift them either.
+        mirror = Mirror.KEEP if name == "action_frame" else own.mirror
+        assert (own.dtype, own.store, mirror) == (nana.dtype, nana.store, nana.mirror)
 
 
 def test_every_field_says_what_it_is():

@@ -7,9 +7,11 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
+from replay_games import make_game
 
+from exphil_tf.features import packing
 from exphil_tf.features.schema import SCHEMA, EmbedKind
-from exphil_tf.melee.enums import ACTION_CATEGORIES, Character, Stage
+from exphil_tf.melee.enums import ACTION_CATEGORIES, ACTION_COUNT, Character, Stage
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
 from models.layers.frame_embedding import FrameEmbedding
@@ -151,7 +153,7 @@ def test_learned_ids_are_rows_of_tables():
     vector = embed(layer, columns)[0]
     action = np.asarray(layer.action_table)
     np.testing.assert_array_equal(
-        vector[layout["p.action"]], np.concatenate([action[14], action[399]])
+        vector[layout["p.action"]], np.concatenate([action[14], action[511]])
     )
     character = np.asarray(layer.character_table)
     np.testing.assert_array_equal(
@@ -175,11 +177,49 @@ def test_learned_tables_learn(nana_mode):
         assert 1 < rows.sum() <= len(rows), weight.path
 
 
+@pytest.mark.parametrize("ids", [{}, ONE_HOT], ids=["learned", "one_hot"])
+def test_every_action_of_the_game_looks_different(ids):
+    layer = make(**ids)
+    columns = frame()
+    columns = {name: np.repeat(column, ACTION_COUNT, 0) for name, column in columns.items()}
+    columns["p.action"][:, 0] = np.arange(ACTION_COUNT)
+    vector = embed(layer, columns)[:, tables.layout(layer.config)["p.action"]]
+    assert len(np.unique(vector, axis=0)) == ACTION_COUNT
+
+
+def test_ids_beyond_the_game_share_a_row():
+    layer = make()
+    vector = embed(layer, frame(p_action=[544, 60000]))[0]
+    last = np.asarray(layer.action_table)[544]
+    place = tables.layout(layer.config)["p.action"]
+    np.testing.assert_array_equal(vector[place], np.concatenate([last, last]))
+
+
+def test_mirrored_frames_show_nothing_of_what_is_absent():
+    """No value on them that does not occur in play: as if a mirrored game were played."""
+    game = make_game(5, length=200, picked=(Character.POPO, Character.FOX)).frames
+    planes = packing.mirror_planes(packing.pack_planes(game))
+    mirrored = packing.unpack(np.ascontiguousarray(planes.T)).columns
+    layer = make(with_items=True)
+    layout, name = tables.layout(layer.config), {"name": np.zeros(200, np.int32)}
+    live, seen = (embed(layer, {**columns, **name}) for columns in (game.columns, mirrored))
+    assert 0.1 < game["n.exists"][:, 0].mean() < 0.9 and not game["n.exists"][:, 1].any()
+    for flag, parts in (("n.exists", ("n.", "nana")), ("i.exists", ("i.", "item"))):
+        for part, span in layout.items():
+            if part.startswith(parts) and part != "item_held":
+                shape = (200, game[flag].shape[1], -1)
+                absent = game[flag] == 0
+                before, after = (x[:, span].reshape(shape) for x in (live, seen))
+                np.testing.assert_array_equal(after[absent], before[absent], err_msg=part)
+    turned = seen[:, layout["n.facing"]][:, 0]
+    np.testing.assert_array_equal(turned, -live[:, layout["n.facing"]][:, 0])
+
+
 def test_one_hot_ids_beyond_the_range_are_zeros():
     layer = make(**ONE_HOT, jumps_normalized=False)
     layout = tables.layout(layer.config)
-    vector = embed(layer, frame(p_action=[5, 450], p_character=[32, 0], p_jumps_left=[0, 6]))[0]
-    np.testing.assert_array_equal(vector[layout["p.action"]], np.eye(798)[5])
+    vector = embed(layer, frame(p_action=[5, 600], p_character=[32, 0], p_jumps_left=[0, 6]))[0]
+    np.testing.assert_array_equal(vector[layout["p.action"]], np.eye(2 * ACTION_COUNT)[5])
     np.testing.assert_array_equal(vector[layout["p.character"]], np.eye(66)[32] + np.eye(66)[33])
     np.testing.assert_array_equal(vector[layout["p.jumps_left"]], np.eye(14)[0] + np.eye(14)[13])
 

@@ -107,6 +107,25 @@ def test_weights_are_a_function_of_configuration_and_seed(tmp_path):
         np.testing.assert_array_equal(want[name], restored[name])
 
 
+@pytest.mark.parametrize("centres", [(), (-1.0, -0.9, -0.6, 0.0, 0.6, 0.9, 1.0)])
+def test_an_exports_controller_is_what_training_decodes(centres):
+    """Every pair of buckets of both sticks, those beyond the circle, too."""
+    policy = Policy(config("mlp", axis_centres=centres))
+    codec = policy.config.head.codec
+    x, y = (v.ravel() for v in np.meshgrid(*[np.arange(codec.num_axis)] * 2, indexing="ij"))
+    buckets = {"main_x": x, "main_y": y, "c_x": y[::-1].copy(), "c_y": x}
+    buckets |= {"shoulder": x % codec.shoulder_buckets}
+    buckets |= {"buttons": np.stack([(x + bit) % 2 for bit in range(8)], -1)}
+    framed = {n: tf.constant(v[:, None].astype(np.int32)) for n, v in buckets.items()}
+    logits = {n: tf.zeros((len(x), 1, size)) for n, size in codec.sizes.items()}
+    controller, joined, _ = policy.join_outputs(framed, logits)
+    want = codec.decode(buckets)
+    rest = np.stack([want[name] for name in COMPONENTS[1:]], -1)
+    np.testing.assert_array_equal(controller, np.concatenate([want["buttons"], rest], -1))
+    np.testing.assert_array_equal(joined[:, 8:], np.stack([buckets[n] for n in COMPONENTS[1:]], -1))
+    assert np.hypot(controller[:, 8], controller[:, 9]).max() <= 1 + 1e-6
+
+
 def test_rebuilds_from_its_configuration():
     policy = Policy(config("lstm", axis_buckets=33), seed=3)
     twin = Policy.from_config(policy.get_config())

@@ -2,8 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.features.controller import NEUTRAL_VALUES, ControllerCodec, to_bytes
 from exphil_tf.records.stick_centres import fit
 
 
@@ -19,21 +21,34 @@ def error_of(histogram: np.ndarray, centres: np.ndarray) -> float:
     return float((histogram * np.abs(readings[:, None] - centres * 80).min(1) ** 2).sum())
 
 
-def test_best_of_all_symmetric_centres() -> None:
+@pytest.mark.parametrize("support", [(5, 23, 40, 41, 60, 79, 80), (30, 50, 70, 76), (30, 80)])
+def test_best_of_all_symmetric_centres_that_reach_the_ends(support: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    support = [5, 23, 40, 41, 60, 79, 80]
-    for _ in range(1):
-        histogram = histogram_of(
-            {s * v: int(rng.integers(1, 100)) for v in support for s in (-1, 1)} | {0: 1000}
-        )
-        got = fit(histogram, 7)
-        best = min(
-            error_of(histogram, np.array([-c, -b, -a, 0, a, b, c]) / 80)
-            for a, b, c in itertools.combinations(range(1, 81), 3)
-        )
-        # Means are rounded to the game's grid, which moves the error by less than this.
-        assert error_of(histogram, np.array(got.axis_centres)) <= best + 0.25 * histogram.sum()
-        assert error_of(histogram, np.array(got.axis_centres)) == pytest.approx(best, rel=0.05)
+    histogram = histogram_of(
+        {s * v: int(rng.integers(1, 100)) for v in support for s in (-1, 1)} | {0: 1000}
+    )
+    buckets = min(7, 2 * len([v for v in support if v < 80]) + 3)
+    got = fit(histogram, buckets)
+    best = min(
+        error_of(histogram, np.array([-80, *(-v for v in inner[::-1]), 0, *inner, 80]) / 80)
+        for inner in itertools.combinations(range(1, 80), buckets // 2 - 1)
+    )
+    # Means are rounded to the game's grid, which moves the error by less than this.
+    error = error_of(histogram, np.array(got.axis_centres))
+    assert best <= error + 1e-9 and error <= best + 0.25 * histogram.sum()
+    assert error == pytest.approx(best, rel=0.05)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=161, max_size=161), st.sampled_from([3, 5, 17, 21]))
+@settings(max_examples=50)
+def test_a_full_stick_is_full(counts: list[int], buckets: int) -> None:
+    histogram = np.array(counts)
+    assume((histogram[81:160] + histogram[79:0:-1] > 0).sum() >= buckets // 2 - 1)
+    centres = fit(histogram, buckets).axis_centres
+    assert (centres[0], centres[-1], len(centres)) == (-1.0, 1.0, buckets)
+    codec = ControllerCodec(axis_centres=centres)
+    values = codec.decode(codec.encode(to_bytes(NEUTRAL_VALUES | {"main_x": np.float32(1)})))
+    assert values["main_x"] == 1
 
 
 def test_left_and_right_are_one() -> None:
@@ -64,5 +79,6 @@ def test_exact_when_there_are_enough() -> None:
 def test_too_many_buckets() -> None:
     with pytest.raises(ValueError, match="at most 5 buckets"):
         fit(histogram_of({80: 1, -40: 1}), 7)
+    assert fit(histogram_of({80: 1, -40: 1}), 5).axis_centres == (-1, -0.5, 0, 0.5, 1)
     with pytest.raises(ValueError, match="odd number"):
         fit(np.ones(161, int), 4)

@@ -3,6 +3,7 @@ itself."""
 
 import dataclasses
 import time
+import unicodedata
 
 import melee
 import numpy as np
@@ -129,6 +130,33 @@ def test_libmelee_sees_consistent_pads_and_names(tmp_path) -> None:
     assert console.step() is None
     assert state.players[1].connectCode == "TEST#1"
     assert (state.players[1].cpu_level, state.players[2].cpu_level) == (0, 7)
+
+
+# A vendor's sign each of rows 13 and 115, a wave dash, half-width kana, and plain kanji.
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("①番", "1番"), ("㈱", "(株)"), ("～", "~"), ("ﾏﾙｽ", "マルス"), ("狐", "狐"), ("髙", "髙")],
+)
+def test_names_are_what_windows_calls_shift_jis(name: str, read: str) -> None:
+    game = make_game(1, length=5)
+    players = tuple(dataclasses.replace(p, name=name, tag=name[:3]) for p in game.info.players)
+    data = write_slp(Game(dataclasses.replace(game.info, players=players), game.frames))
+    for player in slp.read_header(data).players:
+        assert (player.name, player.tag) == (read, read)
+
+
+def test_every_sign_of_cp932_survives() -> None:
+    """Bytes of every two-byte sign, in the name's place: decoded as Windows does, NFKC."""
+    game = make_game(1, length=5)
+    data = bytearray(write_slp(game))
+    start = data.index("Näme 1".encode("cp932", "replace"))
+    for lead in (0x81, 0x82, 0x87, 0x88, 0x9F, 0xE0, 0xED, 0xEE, 0xFA, 0xFC):
+        pairs = [bytes([lead, trail]) for trail in (*range(0x40, 0x7F), *range(0x80, 0xFD))]
+        for pair in pairs:
+            data[start : start + 3] = pair + b"\0"
+            want = unicodedata.normalize("NFKC", pair.decode("cp932", "ignore"))
+            if want:  # not a sign
+                assert slp.read_header(bytes(data)).players[0].name == want
 
 
 def test_button_masks_are_distinct_bits() -> None:
