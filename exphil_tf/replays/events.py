@@ -29,6 +29,23 @@ SIZES_3_16 = {
 }
 """Payload bytes after the command byte, as version 3.16.0 declares them."""
 SIZES_3_18 = {**SIZES_3_16, PRE: 66, FOD_PLATFORM: 9, WHISPY: 5, STADIUM: 8}
+LEAST_SIZES = {
+    GAME_START: 0x141, PRE: 59, POST: 34, GAME_END: 2, FRAME_START: 9, ITEM: 38, FRAME_END: 5,
+    FOD_PLATFORM: 10, WHISPY: 6, STADIUM: 9,
+}  # fmt: skip
+"""Bytes, command byte included, of the first version of each event; nothing may be smaller."""
+LAYOUTS: tuple[tuple[int, int, tuple[int, int, int]], ...] = (
+    (POST, 38, (0, 1, 0)),  # state age
+    (POST, 52, (1, 7, 1)),  # state flags, hitstun, airborne, jumps
+    (POST, 53, (2, 0, 1)),  # hurtbox
+    (ITEM, 38, (2, 2, 0)),
+    (POST, 73, (3, 4, 0)),  # velocities
+    (ITEM, 43, (3, 5, 0)),  # owner
+    (POST, 77, (3, 7, 0)),  # hitlag
+    (FOD_PLATFORM, 10, (3, 17, 0)),
+)
+"""Event, its size, and the last version whose events are smaller. Columns that a version added are
+in a file only if its payload table reaches that far."""
 FRAME_EVENTS = (PRE, POST, FRAME_START, ITEM, FRAME_END, FOD_PLATFORM, WHISPY, STADIUM)
 """Events that carry their frame id as an int32 right after the command byte."""
 
@@ -109,6 +126,12 @@ def assemble(blocks: list[Block]) -> np.ndarray:
             windows[starts[first : first + count]] = block.records
         first += count
     return stream
+
+
+def layout_version(sizes: dict[int, int]) -> tuple[int, int, int]:
+    """The latest version that a payload table (sizes with the command byte) can hold."""
+    short = [below for code, size, below in LAYOUTS if sizes.get(code, 0) < size]
+    return min(short, default=(255, 255, 255))
 
 
 def payload_table(sizes: dict[int, int]) -> bytes:

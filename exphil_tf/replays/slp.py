@@ -139,6 +139,12 @@ def _payload_table(data: bytes) -> tuple[dict[int, int], int]:
         raise ReplayError(
             Reason.BAD_HEADER, f"the payload table lacks events {[hex(code) for code in missing]}"
         )
+    for code, size in sizes.items():
+        if size < events.LEAST_SIZES.get(code, 0):
+            raise ReplayError(
+                Reason.BAD_HEADER,
+                f"event {code:#x}: want at least {events.LEAST_SIZES[code]} bytes, declared {size}",
+            )
     return sizes, start + 1 + length
 
 
@@ -172,6 +178,8 @@ def _read_object(data: bytes, position: int) -> tuple[dict[str, Any], int | None
 def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     """Everything the file says about the game apart from its frames.
 
+    The version is the claimed one, or the latest that the payload table has room for.
+
     Args:
       data: the whole file (a memory map will do), or at least its events up to the Game Start.
       container: `scan(data)`, if already at hand.
@@ -182,7 +190,7 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     found = container or scan(data)
     size = found.sizes[events.GAME_START]
     block = bytes(data[found.start : found.start + size])
-    if len(block) < size or size < _FIELDS_END or block[0] != events.GAME_START:
+    if len(block) < size or block[0] != events.GAME_START:
         raise ReplayError(Reason.BAD_HEADER, "no whole Game Start event after the payload table")
     method, lras = game_end(data, found)
     match_id = _text(block, 0x2BE, 51) if size > 0x2F8 else ""
@@ -190,7 +198,7 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     return GameInfo(
         stage=_unpack(">H", block, 0x13),
         players=tuple(_players(block, found.metadata)),
-        version=(block[1], block[2], block[3]),
+        version=min((block[1], block[2], block[3]), events.layout_version(found.sizes)),
         match_id=match_id,
         game_index=game_index,
         tiebreak=tiebreak,
@@ -203,10 +211,6 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
         end_method=method,
         lras=lras,
     )
-
-
-_FIELDS_END = 0x141
-"""End of the fields that every version has (the random seed)."""
 
 
 def _unpack(code: str, block: bytes, offset: int) -> int:
