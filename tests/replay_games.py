@@ -25,6 +25,7 @@ def make_game(
     frame = np.arange(length, dtype=np.int32) - 123
     result = {field.name: _uniform(rng, field, length) for field in SCHEMA.fields}
     result["frame"] = frame
+    result["absent"][:] = 0
     result["p.action"] = rng.integers(0, ACTION_COUNT, (length, 2)).astype(np.uint16)
     result["n.action"] = rng.integers(0, ACTION_COUNT, (length, 2)).astype(np.uint16)
     for group in ("p", "n"):

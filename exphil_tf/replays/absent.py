@@ -1,7 +1,7 @@
 """What a replay's version did not record: marked in `absent`, and derived as far as that goes.
 
-Since which version a field is recorded stands in the schema (`Field.since`). A group of columns
-that a file lacks has its bit set in `absent` on every row, also where values could be derived:
+Since which version a field is recorded stands in the schema (`Field.since`), and what that means for
+a payload table in `events.RECORDED`. A group of columns that a file lacks has its bit set in `absent` on every row, also where values could be derived:
 derived is not recorded, and the policy may weigh it otherwise. Moving stage parts count as lacking
 only where the stage has some.
 
@@ -22,11 +22,14 @@ Not derived: hitstun (before 2.0), invulnerability (before 2.1), items (before 3
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from exphil_tf.features.schema import PLAYERS, SCHEMA, Group
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Character, Stage
 from exphil_tf.melee.types import GameInfo
+from exphil_tf.replays import events
 
 _MOVING_STAGES = (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
 _LONGEST_STEP = 20.0
@@ -45,12 +48,18 @@ _CLIFF_ACTIONS = (252, 263)
 _SIX_JUMPS = (Character.KIRBY, Character.JIGGLYPUFF)
 
 
-def bits(info: GameInfo) -> int:
-    """The bits of `absent` that hold for every row of a game."""
+def bits(info: GameInfo, sizes: Mapping[int, int]) -> int:
+    """The bits of `absent` that hold for every row of a game.
+
+    Args:
+      info: its stage tells which parts move.
+      sizes: payload table, sizes with the command byte.
+    """
     lacking = 0
     for field in SCHEMA.fields:
-        if info.version[:2] < field.since and not _rests(field.group, info):
-            lacking |= SCHEMA.absent_bit(field)
+        if field.since in events.RECORDED and not _rests(field.group, info):
+            code, size = events.RECORDED[field.since]
+            lacking |= SCHEMA.absent_bit(field) if sizes.get(code, 0) < size else 0
     return lacking
 
 
@@ -88,7 +97,9 @@ def derive(columns: dict[str, np.ndarray], lacking: int) -> dict[str, np.ndarray
       lacking: from `bits`.
     """
     marked = fields(lacking)
-    result = columns | {name: np.zeros_like(columns[name]) for name in marked if _is_underived(name)}
+    result = columns | {
+        name: np.zeros_like(columns[name]) for name in marked if _is_underived(name)
+    }
     for letter in ("p", "n"):
         for player in range(PLAYERS):
             body = {n[2:]: result[n][:, player] for n in result if n[:2] == f"{letter}."}

@@ -140,13 +140,11 @@ def finish(columns: Mapping[str, np.ndarray], info: GameInfo, filled: np.ndarray
 
     Args:
       columns: every column of the schema.
-      info: the file's header; its version says what the file lacks.
+      info: the file's header; it says what the file lacks.
       filled: bool `[frames]`: rows that are not in the file.
 
     Raises:
       ReplayError: out_of_range, with the first offending column, if too many rows are spoiled.
     """
     result = {name: columns[name] for name in SCHEMA.names}
-    lacking = absent.bits(info)
-    result = absent.derive(rows.mask(result, filled), lacking)
-    return Frames(result)
+    return Frames(absent.derive(rows.mask(result, filled), info.absent))

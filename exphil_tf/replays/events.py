@@ -34,18 +34,19 @@ LEAST_SIZES = {
     FOD_PLATFORM: 10, WHISPY: 6, STADIUM: 9,
 }  # fmt: skip
 """Bytes, command byte included, of the first version of each event; nothing may be smaller."""
-LAYOUTS: tuple[tuple[int, int, tuple[int, int, int]], ...] = (
-    (POST, 38, (0, 1, 0)),  # state age
-    (POST, 52, (1, 7, 1)),  # state flags, hitstun, airborne, jumps
-    (POST, 53, (2, 0, 1)),  # hurtbox
-    (ITEM, 38, (2, 2, 0)),
-    (POST, 73, (3, 4, 0)),  # velocities
-    (ITEM, 43, (3, 5, 0)),  # owner
-    (POST, 77, (3, 7, 0)),  # hitlag
-    (FOD_PLATFORM, 10, (3, 17, 0)),
-)
-"""Event, its size, and the last version whose events are smaller. Columns that a version added are
-in a file only if its payload table reaches that far."""
+RECORDED: dict[tuple[int, int], tuple[int, int]] = {
+    (2, 0): (POST, 52),  # state flags, hitstun, airborne, jumps
+    (2, 1): (POST, 53),  # hurtbox
+    (3, 0): (ITEM, 38),
+    (3, 5): (POST, 73),  # velocities
+    (3, 6): (ITEM, 43),  # owner
+    (3, 8): (POST, 77),  # hitlag
+    (3, 18): (FOD_PLATFORM, 10),
+}
+"""Version that added columns → the event that holds them and the size that it has since. The payload
+table counts, not the version that a file claims: development builds mislabel themselves."""
+STATE_AGE_SIZE = 38
+"""Bytes of a post-frame that tells how far its action has come (0.2 and later)."""
 FRAME_EVENTS = (PRE, POST, FRAME_START, ITEM, FRAME_END, FOD_PLATFORM, WHISPY, STADIUM)
 """Events that carry their frame id as an int32 right after the command byte."""
 
@@ -126,12 +127,6 @@ def assemble(blocks: list[Block]) -> np.ndarray:
             windows[starts[first : first + count]] = block.records
         first += count
     return stream
-
-
-def layout_version(sizes: dict[int, int]) -> tuple[int, int, int]:
-    """The latest version that a payload table (sizes with the command byte) can hold."""
-    short = [below for code, size, below in LAYOUTS if sizes.get(code, 0) < size]
-    return min(short, default=(255, 255, 255))
 
 
 def payload_table(sizes: dict[int, int]) -> bytes:

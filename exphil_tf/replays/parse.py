@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_tf.melee.types import Frames, Game, GameInfo
-from exphil_tf.replays import absent, peppi, slp
+from exphil_tf.replays import absent, events, peppi, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.repair import repair
 from exphil_tf.replays.rows import Version
@@ -74,8 +74,8 @@ def read_replay(source: bytes | Path | str, *, version: Version = "last") -> Rep
     data = source if isinstance(source, bytes) else slp.read_bytes(source)
     container = slp.scan(data)
     info = slp.read_header(data, container)
-    _require_readable(info)
-    lacking = absent.fields(absent.bits(info))
+    _require_readable(info, container)
+    lacking = absent.fields(info.absent)
     failure = ReplayError(Reason.PARSER_ERROR, "the recording is unfinished")
     if container.complete and info.version >= _REPAIRED_BELOW and info.end_method is not None:
         try:
@@ -91,8 +91,8 @@ def read_replay(source: bytes | Path | str, *, version: Version = "last") -> Rep
     return Replay(Game(info, frames), route, note, lacking)
 
 
-def _require_readable(info: GameInfo) -> None:
-    if info.version < MIN_VERSION:
+def _require_readable(info: GameInfo, container: slp.Container) -> None:
+    if info.version < MIN_VERSION or container.sizes[events.POST] < events.STATE_AGE_SIZE:
         raise ReplayError(
             Reason.OLD_VERSION, f"version {'.'.join(map(str, info.version))}, want 0.2.0 or later"
         )

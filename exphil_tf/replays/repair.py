@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.melee.types import FIRST_FRAME
 from exphil_tf.replays import absent, events, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.rows import MAX_HOLE_FRAMES, sound_prefix
@@ -170,7 +169,7 @@ def _kept_rows(kinds: dict[int, _Events], ports: list[int], *, ended: bool) -> n
     sound, frame = _sound_rows(kinds, ports, ended=ended)
     confirmed = _confirmed(kinds, frame)
     kept = np.flatnonzero(sound)
-    kept = kept[_in_sequence(frame[kept], confirmed[kept])]
+    kept = kept[_in_sequence(frame[kept])]
     count = sound_prefix(frame[kept])
     ended, kept = ended and count == len(kept), kept[:count]
     if ended or not count:
@@ -220,21 +219,16 @@ def _confirmed(kinds: dict[int, _Events], frame: np.ndarray) -> np.ndarray:
     return latest
 
 
-def _in_sequence(frame: np.ndarray, confirmed: np.ndarray) -> np.ndarray:
-    """Whether each frame id can follow those before it, bool `[frames]`.
+def _in_sequence(frame: np.ndarray) -> np.ndarray:
+    """Whether each frame id is near those before it, bool `[frames]`: rollbacks and holes are short.
 
-    An id may go back as far as frames are unconfirmed, and forward past a short hole.
+    What is farther off is a damaged number, or would leave a hole too long to go on after.
     """
     result = np.ones(len(frame), bool)
-    if not len(frame):
-        return result
-    low = min(int(frame[0]), FIRST_FRAME) if frame[0] <= FIRST_FRAME + MAX_HOLE_FRAMES else frame[0]
-    highest, done = int(frame[0]), low - 1
-    for row, (now, latest) in enumerate(zip(frame.tolist(), confirmed.tolist(), strict=True)):
-        if done < now <= highest + 1 + MAX_HOLE_FRAMES:
-            highest, done = max(highest, now), max(done, latest)
-        else:
-            result[row] = False
+    highest = int(frame[0]) if len(frame) else 0
+    for row, now in enumerate(frame.tolist()):
+        result[row] = highest - MAX_HOLE_FRAMES <= now <= highest + 1 + MAX_HOLE_FRAMES
+        highest = max(highest, now) if result[row] else highest
     return result
 
 

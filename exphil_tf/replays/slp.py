@@ -19,13 +19,13 @@ import os
 import stat
 import struct
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
 from exphil_tf.melee.types import FIRST_FRAME, GameInfo, PlayerInfo
-from exphil_tf.replays import events
+from exphil_tf.replays import absent, events
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.ubjson import NestingError, UbjsonError, read_object
 
@@ -178,8 +178,6 @@ def _read_object(data: bytes, position: int) -> tuple[dict[str, Any], int | None
 def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     """Everything the file says about the game apart from its frames.
 
-    The version is the claimed one, or the latest that the payload table has room for.
-
     Args:
       data: the whole file (a memory map will do), or at least its events up to the Game Start.
       container: `scan(data)`, if already at hand.
@@ -195,10 +193,10 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     method, lras = game_end(data, found)
     match_id = _text(block, 0x2BE, 51) if size > 0x2F8 else ""
     game_index, tiebreak = struct.unpack_from(">II", block, 0x2F1) if size > 0x2F8 else (0, 0)
-    return GameInfo(
+    info = GameInfo(
         stage=_unpack(">H", block, 0x13),
         players=tuple(_players(block, found.metadata)),
-        version=min((block[1], block[2], block[3]), events.layout_version(found.sizes)),
+        version=(block[1], block[2], block[3]),
         match_id=match_id,
         game_index=game_index,
         tiebreak=tiebreak,
@@ -211,6 +209,7 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
         end_method=method,
         lras=lras,
     )
+    return replace(info, absent=absent.bits(info, found.sizes))
 
 
 def _unpack(code: str, block: bytes, offset: int) -> int:
