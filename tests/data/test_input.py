@@ -79,9 +79,7 @@ def check_unroll(unroll: dict, games: Games, labels: Counter) -> None:
     labels.update((game, player, int(r)) for r in row[labelled])
 
 
-def valid_rows(
-    games: Games, delay: int, *, spoiled: bool = False
-) -> set[tuple[int, int, int]]:
+def valid_rows(games: Games, delay: int, *, spoiled: bool = False) -> set[tuple[int, int, int]]:
     """Rows that give a label; those of spoiled states or targets only if asked for."""
     return {
         (game, player, row)

@@ -238,7 +238,13 @@ def test_every_file_is_parsed_or_rejected_with_its_reason(replays_dir: Path) -> 
             outcomes[name] = error.reason
     parsed = {name for name in outcomes if outcomes[name] in set(Route)}
     assert parsed == {*SHORT, *LONG, *OLD, UNWITNESSED}
-    repaired = {"libmelee/test_game_1.slp", "peppi/items.slp", "peppi/netplay.slp", UNWITNESSED, *OLD}
+    repaired = {
+        "libmelee/test_game_1.slp",
+        "peppi/items.slp",
+        "peppi/netplay.slp",
+        UNWITNESSED,
+        *OLD,
+    }
     assert {name for name in parsed if outcomes[name] is not Route.STRICT} == repaired
     rejected = {name: reason for name, reason in outcomes.items() if name not in parsed}
     assert rejected == REJECTED

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import peppi_py
 import pytest
-from replay_games import make_game
+from replay_games import event_positions, make_game, rebuild
 
 from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import Character, Stage
@@ -24,38 +24,6 @@ DATA = write_slp(WHOLE)
 def assert_prefix(got: Frames, whole: Frames, *, at_least: int) -> None:
     assert at_least <= len(got) <= len(whole)
     assert [name for name in whole if not np.array_equal(got[name], whole[name][: len(got)])] == []
-
-
-def event_positions(data: bytes) -> list[tuple[int, int]]:
-    """(code, position) of every event, by an independent walk."""
-    found = slp.scan(data)
-    position, result = found.start, []
-    while position < found.stop:
-        result.append((data[position], position))
-        position += found.sizes[data[position]]
-    return result
-
-
-def rebuild(
-    data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b""
-) -> bytes:
-    """The file with only the events for which `keep(code, frame)` holds, optionally of an older
-    layout."""
-    found = slp.scan(data)
-    table = dict(events.SIZES_3_16) if sizes is None else sizes
-    raw = bytearray(events.payload_table(table))
-    for code, position in event_positions(data):
-        frame = (
-            struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
-        )
-        if keep(code, frame):
-            event = data[position : position + found.sizes[code]][: table[code] + 1]
-            raw += (
-                event[:1] + version + event[1 + len(version) :]
-                if code == events.GAME_START
-                else event
-            )
-    return events.container(bytes(raw), b"{}")
 
 
 def test_truncations_at_every_kind_of_place() -> None:
