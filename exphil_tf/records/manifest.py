@@ -165,8 +165,7 @@ class Manifest(_Strict):
         ]
 
     def unrecorded(self, split: str = "train") -> int:
-        """Bits of the column `absent` for columns that games of a split lack, all that could have
-        them."""
+        """Bits of `absent` for columns that every game of a split lacks which could have them."""
         found = self.stats.get(split, SplitStats())
         return sum(
             bit

@@ -1,9 +1,9 @@
 """What a replay's version did not record: marked in `absent`, and derived as far as that goes.
 
-Since which version a field is recorded stands in the schema (`Field.since`), and what that means for
-a payload table in `events.RECORDED`. A group of columns that a file lacks has its bit set in `absent` on every row, also where values could be derived:
-derived is not recorded, and the policy may weigh it otherwise. Moving stage parts count as lacking
-only where the stage has some.
+Since which version a field is recorded stands in the schema (`Field.since`), and what that means
+for a payload table in `events.RECORDED`. A group of columns that a file lacks has its bit set in
+`absent` on every row, also where values could be derived: derived is not recorded, and the policy
+may weigh it otherwise. Moving stage parts count as lacking only where the stage has some.
 
 Derived, with the share of values that are right on games of 3.8 and later taken as old ones
 (`tests/replays/test_absent.py` measures it):

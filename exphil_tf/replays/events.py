@@ -43,8 +43,8 @@ RECORDED: dict[tuple[int, int], tuple[int, int]] = {
     (3, 8): (POST, 77),  # hitlag
     (3, 18): (FOD_PLATFORM, 10),
 }
-"""Version that added columns → the event that holds them and the size that it has since. The payload
-table counts, not the version that a file claims: development builds mislabel themselves."""
+"""Version that added columns → the event that holds them and the size that it has since. The
+payload table counts, not the version that a file claims: development builds mislabel themselves."""
 STATE_AGE_SIZE = 38
 """Bytes of a post-frame that tells how far its action has come (0.2 and later)."""
 FRAME_EVENTS = (PRE, POST, FRAME_START, ITEM, FRAME_END, FOD_PLATFORM, WHISPY, STADIUM)

@@ -220,9 +220,10 @@ def _confirmed(kinds: dict[int, _Events], frame: np.ndarray) -> np.ndarray:
 
 
 def _in_sequence(frame: np.ndarray) -> np.ndarray:
-    """Whether each frame id is near those before it, bool `[frames]`: rollbacks and holes are short.
+    """Whether each frame id is near those before it, bool `[frames]`.
 
-    What is farther off is a damaged number, or would leave a hole too long to go on after.
+    Rollbacks and holes are short. What is farther off is a damaged number, or would leave a hole
+    too long to go on after.
     """
     result = np.ones(len(frame), bool)
     highest = int(frame[0]) if len(frame) else 0

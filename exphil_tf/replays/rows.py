@@ -3,9 +3,10 @@
 A game is one row per frame id, without gaps. Of a frame that was played again after a rollback one
 version counts; frames behind the last row are predictions that a rollback had undone when the file
 ended, so they are left out. A *hole*, some frame ids without a row, is filled with the row before
-it (at a game's start, which is the same for all, with the first one). A value that the game cannot produce is *masked* by the value of the row before it. Rows that
-were filled or masked are *spoiled*: they carry memory over, but give no label. A game of more than
-`MAX_SPOILED` such rows is refused: damage so dense says that the rest is not sound either.
+it (at a game's start, which is the same for all, with the first one). A value that the game cannot
+produce is *masked* by the value of the row before it. Rows that were filled or masked are
+*spoiled*: they carry memory over, but give no label. A game of more than `MAX_SPOILED` such rows is
+refused: damage so dense says that the rest is not sound either.
 """
 
 from __future__ import annotations

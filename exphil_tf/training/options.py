@@ -113,7 +113,9 @@ class TrainConfig:
             centres = read_centres(Path(self.model.kmeans_centers))
             head |= {"axis_centres": centres, "axis_buckets": len(centres)}
         trunk_config, head_config = BackboneConfig(**trunk), HeadConfig(**head)
-        embedding = EmbeddingConfig(**_plain(self.embedding) | {"unrecorded": unrecorded})
+        columns: dict[str, Any] = _plain(self.embedding)
+        columns["unrecorded"] = unrecorded
+        embedding = EmbeddingConfig(**columns)
         return PolicyConfig(embedding, trunk_config, head_config, self.quantization)
 
 

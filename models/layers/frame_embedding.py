@@ -32,8 +32,8 @@ class FrameEmbedding(keras.layers.Layer):
 
     Leading axes are `[batch]` (a step) or `[batch, time]` (an unroll). Columns are those of the
     feature schema, player axis 0 = own and 1 = opponent: `p.*` and `n.*` `[…, 2]`, `i.*` `[…, 5]`,
-    `s.*`, `frame` and `absent` `[…]`, of any number dtype. `name` (int32 registry id, 0 = nobody) has the
-    leading axes or just `[batch]`, and is read only with `learn_player_styles`.
+    `s.*`, `frame` and `absent` `[…]`, of any number dtype. `name` (int32 registry id, 0 = nobody)
+    has the leading axes or just `[batch]`, and is read only with `learn_player_styles`.
 
     Args:
       config: modes and table widths.

@@ -328,7 +328,7 @@ def test_every_schema_column_is_used_or_known_to_be_unused():
 
 
 def test_absent_columns_are_flagged_and_the_width_is_that_of_the_documents():
-    """Nested by version; spoiled rows show nothing, as play has none; a current game shows zeros."""
+    """Nested by version; spoiled rows show nothing, as play has none."""
     layer = make()
     assert layer.width == 384
     span = tables.layout(layer.config)["absent"]

@@ -1,4 +1,4 @@
-"""What old versions lack: marked, derived as well as the module says, and neutral where it is not."""
+"""What old versions lack: marked, and derived as well as the module says or left zero."""
 
 import zipfile
 from pathlib import Path

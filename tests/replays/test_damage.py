@@ -178,7 +178,7 @@ def test_every_cut_of_the_first_two_kilobytes() -> None:
 
 
 def _declaring(data: bytes, sizes: dict[int, int]) -> bytes:
-    """The file with other sizes (after the command byte) in its payload table, events as they are."""
+    """The file with other sizes (after the command byte) declared; events as they are."""
     found = slp.scan(data)
     table = {code: size - 1 for code, size in found.sizes.items()} | sizes
     return events.container(events.payload_table(table) + data[found.start : found.stop], b"{}")
