@@ -5,7 +5,7 @@ first batch of the next (a `scan`), so batches are always full, at the cost of o
 block. `Dataset.rebatch` would copy every batch, and dropping the rest would lose frames.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -92,7 +92,7 @@ class BatchCutter:
         return tf.data.Dataset.range(number).map(batch)
 
 
-def _is_spoiled(absent: tf.Tensor) -> tf.Tensor:
+def _is_spoiled(absent: tf.Tensor) -> Any:
     return tf.bitwise.bitwise_and(absent, SPOILED) > 0
 
 
@@ -120,7 +120,8 @@ class BatchFinisher:
         index = Index(*tf.unstack(rows, axis=1))
         time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
-        labelled &= ~(_is_spoiled(state[..., _ABSENT]) | _is_spoiled(actions[:, 1:, ACTION_BYTES]))
+        spoiled = _is_spoiled(state[..., _ABSENT]) | _is_spoiled(actions[:, 1:, ACTION_BYTES])
+        labelled = tf.logical_and(labelled, tf.logical_not(spoiled))
         weight = tf.gather(self._character_weights, index.character)[:, None]
         return {
             "state": state,
@@ -132,7 +133,7 @@ class BatchFinisher:
             "delay": index.delay,
         }
 
-    def _pad(self, part: tf.Tensor) -> tf.Tensor:
+    def _pad(self, part: tf.Tensor) -> Any:
         """Zeros behind `part` up to a batch; full batches are not copied."""
         missing = self._batch_size - tf.shape(part)[0]
         shape = [self._batch_size, *part.shape[1:]]

@@ -32,12 +32,12 @@ class Rows(NamedTuple):
     """A game's rows.
 
     Attributes:
-      index: which rows of the file, int64 `[frames]`, or a slice that takes all.
+      source: which rows of the file, int64 `[frames]`, or a slice that takes all.
       frame: int32 `[frames]`, ascending by one.
       filled: bool `[frames]`: not in the file; the row before stands there instead.
     """
 
-    index: np.ndarray | slice
+    source: np.ndarray | slice
     frame: np.ndarray
     filled: np.ndarray
 
