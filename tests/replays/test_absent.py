@@ -178,6 +178,10 @@ def test_speeds_from_steps_are_those_of_newer_games(recent) -> None:
         assert step_matches(truth, derived, "y").mean() > 0.9
         grounded = truth["p.on_ground"] == 1
         assert not derived["p.speed_y_self"][grounded].any()
+        hit = (truth["p.action"] >= 75) & (truth["p.action"] <= 91) & ~grounded
+        for name in ("p.speed_y_self", "p.speed_y_attack"):
+            right = np.abs(truth[name] - derived[name]) < 1e-3
+            assert right[hit & (truth["p.hitlag"] == 0)].mean() > 0.95
 
 
 def test_ground_and_jumps_from_actions_are_those_of_newer_games(recent) -> None:
