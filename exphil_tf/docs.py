@@ -90,6 +90,7 @@ def _cells(field: Field) -> list[str]:
         Mirror.COUNT: "as its action is counted",
     }
     sources = [f"`{source}`" for source in (field.peppi, field.libmelee) if source]
+    since = ["from {}.{}".format(*field.since)] if any(field.since) else []
     return [
         f"`{field.name}`",
         field.doc,
@@ -99,7 +100,7 @@ def _cells(field: Field) -> list[str]:
         mirror.get(field.mirror, field.mirror.value),
         f"{field.noise:g}" if field.noise else "",
         _network(field),
-        "<br>".join(sources) or "frame id",
+        "<br>".join(sources + since) or "the file",
     ]
 
 

@@ -82,6 +82,9 @@ class EmbeddingConfig:
     """Width of the learned stage vector (stage_mode learned)."""
     item_type_dim: int = 8
     """Width of a learned item-type vector; 0 feeds the type as one number, type / 100."""
+    unrecorded: int = 0
+    """Bits of the column `absent`: what no replay of the training set recorded. It is fed as zeros,
+    in play too, which otherwise would show what training never did. The trainer sets it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -91,7 +94,8 @@ class EmbeddingConfig:
         _check_choice("embedding.nana_mode", self.nana_mode, typing.get_args(NanaMode))
         for name in ("num_player_names", "action_dim", "character_dim", "stage_dim"):
             _check_at_least(f"embedding.{name}", getattr(self, name), 1)
-        _check_at_least("embedding.item_type_dim", self.item_type_dim, 0)
+        for name in ("item_type_dim", "unrecorded"):
+            _check_at_least(f"embedding.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True)

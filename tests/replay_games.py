@@ -1,12 +1,14 @@
 """Random games that are legal for the schema, for round trips: no physics, every column in
 range."""
 
+import struct
+
 import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT, HITSTUN_ACTIONS, Character, Stage
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays import columns
+from exphil_tf.replays import columns, events, slp
 from exphil_tf.replays.items import Items, item_columns
 
 
@@ -25,6 +27,7 @@ def make_game(
     frame = np.arange(length, dtype=np.int32) - 123
     result = {field.name: _uniform(rng, field, length) for field in SCHEMA.fields}
     result["frame"] = frame
+    result["absent"][:] = 0
     result["p.action"] = rng.integers(0, ACTION_COUNT, (length, 2)).astype(np.uint16)
     result["n.action"] = rng.integers(0, ACTION_COUNT, (length, 2)).astype(np.uint16)
     for group in ("p", "n"):
@@ -106,3 +109,54 @@ def _random_stage(
     if stage == Stage.POKEMON_STADIUM:
         return {"s.stadium": np.repeat(rng.choice([3, 4, 5, 6, 9], length // 30 + 1), 30)[:length]}
     return None
+
+
+def event_positions(data: bytes) -> list[tuple[int, int]]:
+    """(code, position) of every event, by an independent walk."""
+    found = slp.scan(data)
+    position, result = found.start, []
+    while position < found.stop:
+        result.append((data[position], position))
+        position += found.sizes[data[position]]
+    return result
+
+
+def rebuild(
+    data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b""
+) -> bytes:
+    """The file with only the events for which `keep(code, frame)` holds, optionally of an older
+    layout."""
+    found = slp.scan(data)
+    table = dict(events.SIZES_3_16) if sizes is None else sizes
+    raw = bytearray(events.payload_table(table))
+    for code, position in event_positions(data):
+        frame = (
+            struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
+        )
+        if keep(code, frame):
+            event = data[position : position + found.sizes[code]][: table[code] + 1]
+            raw += (
+                event[:1] + version + event[1 + len(version) :]
+                if code == events.GAME_START
+                else event
+            )
+    return events.container(bytes(raw), b"{}")
+
+
+OLD_LAYOUTS: dict[tuple[int, int, int], dict[int, int]] = {
+    (1, 2, 0): {0x36: 352, 0x37: 59, 0x38: 37, 0x39: 1},
+    (1, 7, 1): {0x36: 417, 0x37: 63, 0x38: 37, 0x39: 1},
+    (2, 0, 1): {0x36: 418, 0x37: 63, 0x38: 51, 0x39: 2},
+    (2, 2, 0): {0x36: 418, 0x37: 63, 0x38: 52, 0x39: 2, 0x3A: 8},
+    (3, 0, 0): {0x36: 418, 0x37: 63, 0x38: 52, 0x39: 2, 0x3A: 8, 0x3B: 37, 0x3C: 4},
+    (3, 5, 0): {0x36: 418, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 41, 0x3C: 4},
+    (3, 7, 0): {0x36: 420, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
+    (3, 9, 0): {0x36: 584, 0x37: 63, 0x38: 76, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
+}
+"""Payload tables of old versions, as files of them declare."""
+
+
+def as_old(data: bytes, version: tuple[int, int, int]) -> bytes:
+    """A replay with only what an older version recorded of it."""
+    sizes = OLD_LAYOUTS[version]
+    return rebuild(data, lambda code, _: code in sizes, sizes=sizes, version=bytes(version))

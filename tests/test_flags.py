@@ -153,7 +153,8 @@ def folder(config):
 
 def initial_weights(config):
     """First weights."""
-    made = Session(config, manifest=None, data_dir=Path()).policy  # type: ignore[arg-type]
+    manifest = SimpleNamespace(unrecorded=lambda: 0)
+    made = Session(config, manifest=manifest, data_dir=Path()).policy  # type: ignore[arg-type]
     return [float(np.sum(v.numpy())) for v in made.trainable_variables]
 
 

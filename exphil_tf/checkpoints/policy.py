@@ -160,6 +160,7 @@ def _network_differences(one: PolicyConfig, other: PolicyConfig) -> list[str]:
         for c in (one, other)
     ]
     ignored = {f"backbone.{name}" for name in (*_FREE, "memory_efficient_attention")}
+    ignored |= {"embedding.unrecorded"}
     return [
         f"{name} ({flat[1].get(name)!r} there, {value!r} here)"
         for name, value in flat[0].items()

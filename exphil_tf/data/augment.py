@@ -22,7 +22,7 @@ class ViewOrders(NamedTuple):
     state: np.ndarray
     """int64 `[4, ROW_BYTES]`."""
     actions: np.ndarray
-    """int64 `[4, ACTION_BYTES]`: the own controller."""
+    """int64 `[4, ACTION_BYTES + 1]`: the own controller, and `absent`."""
 
 
 def with_reflections(planes: tf.Tensor) -> tf.Tensor:
@@ -46,7 +46,8 @@ def view_orders() -> ViewOrders:
     reflected = np.arange(packing.ROW_BYTES)
     reflected[changed] = packing.ROW_BYTES + np.arange(len(changed))
     plain = [packing.perspective_order(player) for player in range(2)]
-    own = [packing.action_order(player) for player in range(2)]
+    marks = packing.LAYOUT.slots["absent"].offset
+    own = [np.append(packing.action_order(player), marks) for player in range(2)]
     state = [*plain, *(reflected[view[order]] for view in plain)]
     actions = [*own, *(reflected[view] for view in own)]
     return ViewOrders(np.stack(state).astype(np.int64), np.stack(actions).astype(np.int64))
@@ -59,6 +60,7 @@ def add_noise(state: Any, coin: tf.Tensor, *, scale: float, seed: tf.Tensor) -> 
       state: uint8 `[views, time, ROW_BYTES]`.
       coin: bool `[views]`.
       scale: σ in game units; each field multiplies it by its own `noise` rule, percent stays ≥ 0.
+        Columns that the replay did not record stay as they are.
       seed: int `[2]`.
     """
     views = tf.where(coin)[:, 0]
@@ -67,7 +69,10 @@ def add_noise(state: Any, coin: tf.Tensor, *, scale: float, seed: tf.Tensor) -> 
     values = tf.bitcast(tf.reshape(as_bytes, tf.concat([shape, [4]], 0)), tf.float32)
     draws = tf.random.stateless_normal(shape, seed, alg="philox")
     noised = values + draws * (packing.noise_scales() * np.float32(scale))
-    noised = tf.bitcast(tf.maximum(noised, packing.noise_floors()), tf.uint8)
+    place = packing.LAYOUT.slots["absent"].offset
+    absent = tf.gather(state[..., place : place + 1], views) & packing.noise_bits()
+    noised = tf.where(absent > 0, values, tf.maximum(noised, packing.noise_floors()))
+    noised = tf.bitcast(noised, tf.uint8)
     noised = tf.reshape(noised, tf.shape(as_bytes))
     rest = tf.gather(state[..., packing.NOISE_BYTES :], views)
     # The whole view is written back: rows are long, and a scatter of short spans is slow.

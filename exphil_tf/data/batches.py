@@ -5,7 +5,7 @@ first batch of the next (a `scan`), so batches are always full, at the cost of o
 block. `Dataset.rebatch` would copy every batch, and dropping the rest would lose frames.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -15,9 +15,12 @@ from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source
 from exphil_tf.data.unrolls import Grid
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
+from exphil_tf.features.schema import SPOILED
 
 _OWN_CHARACTER = LAYOUT.slots["p.character"].offset
 """Byte of a row, as its player sees it."""
+_ABSENT = LAYOUT.slots["absent"].offset
+"""Byte of a row that tells whether it is spoiled."""
 
 
 class Copied(NamedTuple):
@@ -26,7 +29,7 @@ class Copied(NamedTuple):
     state: tf.Tensor
     """uint8 `[unrolls, time, ROW_BYTES]`."""
     actions: tf.Tensor
-    """uint8 `[unrolls, time + 1, ACTION_BYTES]`."""
+    """uint8 `[unrolls, time + 1, ACTION_BYTES + 1]`: controllers, and `absent` of their rows."""
     rows: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
@@ -38,7 +41,7 @@ def _copy(block: Block, index: tf.Tensor, grid: Grid) -> Copied:
     time = tf.range(grid.window + 1)[None]
     state = tf.gather(block.state, tf.minimum(start + time[:, :-1], stop))
     words = tf.gather(block.actions, tf.minimum(start + of.delay[:, None] + time, stop))
-    return Copied(state, tf.bitcast(words, tf.uint8)[..., :ACTION_BYTES], index)
+    return Copied(state, tf.bitcast(words, tf.uint8)[..., : ACTION_BYTES + 1], index)
 
 
 def _join(one: Copied, two: Copied) -> Copied:
@@ -61,7 +64,7 @@ class BatchCutter:
         window = self._grid.window
         return Copied(
             tf.zeros([0, window, ROW_BYTES], tf.uint8),
-            tf.zeros([0, window + 1, ACTION_BYTES], tf.uint8),
+            tf.zeros([0, window + 1, ACTION_BYTES + 1], tf.uint8),
             tf.zeros([0, len(Index._fields)], tf.int32),
         )
 
@@ -91,6 +94,10 @@ class BatchCutter:
         return tf.data.Dataset.range(number).map(batch)
 
 
+def _is_spoiled(absent: tf.Tensor) -> Any:
+    return tf.bitwise.bitwise_and(absent, SPOILED) > 0
+
+
 class BatchFinisher:
     """Pads and weights batches.
 
@@ -107,16 +114,21 @@ class BatchFinisher:
         self._character_weights = sampling.character_weights(source.characters if balanced else {})
 
     def finish(self, copied: Copied) -> dict[str, tf.Tensor]:
-        """A batch of up to `batch_size` unrolls; missing unrolls are zeros of weight 0."""
+        """A batch of up to `batch_size` unrolls; missing unrolls are zeros of weight 0.
+
+        So have frames whose state or target lies in a spoiled row.
+        """
         state, actions, rows = (self._pad(part) for part in copied)
         index = Index(*tf.unstack(rows, axis=1))
         time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
+        spoiled = _is_spoiled(state[..., _ABSENT]) | _is_spoiled(actions[:, 1:, ACTION_BYTES])
+        labelled = tf.logical_and(labelled, tf.logical_not(spoiled))
         # Frame by frame: Zelda and Sheik change into each other.
         weight = tf.gather(self._character_weights, tf.cast(state[..., _OWN_CHARACTER], tf.int32))
         return {
             "state": state,
-            "actions": actions,
+            "actions": actions[..., :ACTION_BYTES],
             "weight": tf.where(labelled, weight, 0.0),
             "is_resetting": tf.repeat(time == 0, self._batch_size, axis=0),
             "name": index.name,
@@ -124,7 +136,7 @@ class BatchFinisher:
             "delay": index.delay,
         }
 
-    def _pad(self, part: tf.Tensor) -> tf.Tensor:
+    def _pad(self, part: tf.Tensor) -> Any:
         """Zeros behind `part` up to a batch; full batches are not copied."""
         missing = self._batch_size - tf.shape(part)[0]
         shape = [self._batch_size, *part.shape[1:]]

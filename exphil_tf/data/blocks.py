@@ -48,7 +48,8 @@ class Block(NamedTuple):
     state: tf.Tensor
     """uint8 `[rows, ROW_BYTES]`, record after record, for each player."""
     actions: tf.Tensor
-    """int64 `[rows]`: controller bytes of the same rows, as the low bytes of an integer."""
+    """int64 `[rows]`: controller bytes of the same rows and `absent`, as the low bytes of an
+    integer."""
     unrolls: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
@@ -107,7 +108,9 @@ class BlockDecoder:
             coin = self._coin(self._noise_prob, views, self._pair(sampling.NOISE, counter))
             seed = self._pair(sampling.NOISE_VALUES, counter)
             state = augment.add_noise(state, coin, scale=self._noise_scale, seed=seed)
-        words = tf.bitcast(tf.pad(actions, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES]]), tf.int64)
+        words = tf.bitcast(
+            tf.pad(actions, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES - 1]]), tf.int64
+        )
         return Block(
             tf.reshape(state, [-1, ROW_BYTES]),
             tf.reshape(words, [-1]),

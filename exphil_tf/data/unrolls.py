@@ -14,7 +14,8 @@ labelled exactly once an epoch.
 Which frames are valid. The target must exist in the game, and must be an input the game listens to:
 players act from frame -39 ("GO!"), so targets before row 84 have weight 0. The first `burn_in`
 states of an unroll only warm the memory up, unless the unroll starts with the game, where a live
-policy starts with empty memory too.
+policy starts with empty memory too. Spoiled rows (`exphil_tf.replays.rows`), as state or as target,
+have weight 0 as well (`exphil_tf.data.batches`); lengths of epochs do not subtract these few.
 """
 
 from typing import NamedTuple

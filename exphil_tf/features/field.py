@@ -111,6 +111,7 @@ class Field:
       noise: Gaussian noise σ in multiples of the user's `noise_scale`; 0 = never noised.
       peppi: where peppi has the value.
       libmelee: where libmelee has it.
+      since: first replay version that records it; earlier ones are marked in `absent`.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Field:
     noise: float = 0.0
     peppi: str = ""
     libmelee: str = ""
+    since: tuple[int, int] = (0, 0)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -37,6 +37,15 @@ _OTHER: tuple[Field, ...] = (
         doc="Frame id; the game starts at -123, players act from -39.",
     ),
     Field(
+        name="absent", group=Group.FRAME, dtype="uint8", store=Store.U8,
+        unit="bitmask", low=0, high=255, embed=_NONE,
+        doc=(
+            "What the replay did not record: one bit per version that added columns (2.0, 2.1, "
+            "3.0, 3.5, 3.6, 3.8, 3.18 from the lowest on; 0 in play), and 128 for a frame that is "
+            "not to be learnt from: filled in, or with a value masked."
+        ),
+    ),
+    Field(
         name="n.exists", group=Group.NANA, dtype="uint8", store=Store.U8,
         unit="bool", low=0, high=1, embed=_FLAG,
         peppi="follower", libmelee="nana",
@@ -47,6 +56,7 @@ _OTHER: tuple[Field, ...] = (
         unit="bitmask", low=0, high=31, embed=_NONE,
         peppi="item.owner", libmelee="projectiles[].owner",
         doc="Bit i: this player owns the item in slot i.",
+        since=(3, 6),
     ),
 )  # fmt: skip
 
@@ -78,6 +88,7 @@ _PLAYER: tuple[Field, ...] = (
         mirror=Mirror.NEGATE, noise=1,
         peppi="post.velocities.self_x_air", libmelee="speed_air_x_self",
         doc="Own horizontal speed in the air.",
+        since=(3, 5),
     ),
     Field(
         name="p.speed_ground_x_self", group=Group.PLAYER, dtype="float32", store=Store.F32,
@@ -85,6 +96,7 @@ _PLAYER: tuple[Field, ...] = (
         mirror=Mirror.NEGATE, noise=1,
         peppi="post.velocities.self_x_ground", libmelee="speed_ground_x_self",
         doc="Own horizontal speed on the ground.",
+        since=(3, 5),
     ),
     Field(
         name="p.speed_y_self", group=Group.PLAYER, dtype="float32", store=Store.F32,
@@ -92,6 +104,7 @@ _PLAYER: tuple[Field, ...] = (
         noise=1,
         peppi="post.velocities.self_y", libmelee="speed_y_self",
         doc="Own vertical speed.",
+        since=(3, 5),
     ),
     Field(
         name="p.speed_x_attack", group=Group.PLAYER, dtype="float32", store=Store.F32,
@@ -99,12 +112,14 @@ _PLAYER: tuple[Field, ...] = (
         mirror=Mirror.NEGATE,
         peppi="post.velocities.knockback_x", libmelee="speed_x_attack",
         doc="Horizontal knockback speed.",
+        since=(3, 5),
     ),
     Field(
         name="p.speed_y_attack", group=Group.PLAYER, dtype="float32", store=Store.F32,
         unit="game units/frame", low=-100, high=100, embed=_SPEED,
         peppi="post.velocities.knockback_y", libmelee="speed_y_attack",
         doc="Vertical knockback speed.",
+        since=(3, 5),
     ),
     Field(
         name="p.shield", group=Group.PLAYER, dtype="float32", store=Store.F32,
@@ -137,12 +152,14 @@ _PLAYER: tuple[Field, ...] = (
             "Hitstun left; 0 unless the action is a damage action (75 to 91), where the register "
             "means something else."
         ),
+        since=(2, 0),
     ),
     Field(
         name="p.hitlag", group=Group.PLAYER, dtype="uint8", store=Store.U8,
         unit="frames", low=0, high=255, embed=_scale(1 / 20, 0, 1),
         peppi="post.hitlag", libmelee="hitlag_left",
         doc="Hitlag left.",
+        since=(3, 8),
     ),
     Field(
         name="p.character", group=Group.PLAYER, dtype="uint8", store=Store.U8,
@@ -162,18 +179,21 @@ _PLAYER: tuple[Field, ...] = (
         unit="count", low=0, high=6, embed=_scale(1 / 6, 0, 1),
         peppi="post.jumps", libmelee="jumps_left",
         doc="Jumps left.",
+        since=(2, 0),
     ),
     Field(
         name="p.on_ground", group=Group.PLAYER, dtype="uint8", store=Store.U8,
         unit="bool", low=0, high=1, embed=_FLAG,
         peppi="post.airborne == 0", libmelee="on_ground",
         doc="Standing on something.",
+        since=(2, 0),
     ),
     Field(
         name="p.invulnerable", group=Group.PLAYER, dtype="uint8", store=Store.U8,
         unit="bool", low=0, high=1, embed=_FLAG,
         peppi="post.hurtbox_state != 0", libmelee="invulnerable",
         doc="Cannot be hit.",
+        since=(2, 1),
     ),
     Field(
         name="p.stock", group=Group.PLAYER, dtype="uint8", store=Store.U8,
@@ -256,6 +276,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.position.x", libmelee="projectiles[].position.x",
         doc="Position of the item or projectile.",
+        since=(3, 0),
     ),
     Field(
         name="i.y", group=Group.ITEM, dtype="float32", store=Store.F32,
@@ -263,6 +284,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.position.y", libmelee="projectiles[].position.y",
         doc="Height.",
+        since=(3, 0),
     ),
     Field(
         name="i.speed_x", group=Group.ITEM, dtype="float32", store=Store.F32,
@@ -271,6 +293,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.velocity.x", libmelee="projectiles[].speed.x",
         doc="Horizontal speed.",
+        since=(3, 0),
     ),
     Field(
         name="i.speed_y", group=Group.ITEM, dtype="float32", store=Store.F32,
@@ -278,6 +301,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.velocity.y", libmelee="projectiles[].speed.y",
         doc="Vertical speed.",
+        since=(3, 0),
     ),
     Field(
         name="i.type", group=Group.ITEM, dtype="uint16", store=Store.U16,
@@ -285,6 +309,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.type", libmelee="projectiles[].type",
         doc="Item id (libmelee ProjectileType).",
+        since=(3, 0),
     ),
     Field(
         name="i.timer", group=Group.ITEM, dtype="int16", store=Store.I16,
@@ -292,12 +317,14 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.timer", libmelee="projectiles[].expiration_frames",
         doc="Frames until it expires.",
+        since=(3, 0),
     ),
     Field(
         name="i.exists", group=Group.ITEM, dtype="uint8", store=Store.U8,
         unit="bool", low=0, high=1, embed=_FLAG,
         peppi="item", libmelee="projectiles",
         doc="The slot holds an item; a slot keeps one item for its whole life.",
+        since=(3, 0),
     ),
     Field(
         name="i.state", group=Group.ITEM, dtype="uint8", store=Store.U8,
@@ -305,6 +332,7 @@ _ITEM: tuple[Field, ...] = (
         present="i.exists",
         peppi="item.state", libmelee="projectiles[].subtype",
         doc="Item state.",
+        since=(3, 0),
     ),
 )  # fmt: skip
 
@@ -318,6 +346,7 @@ _STAGE: tuple[Field, ...] = (
             "Fountain of Dreams: height of the left platform (20 until the replay says otherwise; "
             "0 elsewhere)."
         ),
+        since=(3, 18),
     ),
     Field(
         name="s.fod_right", group=Group.STAGE, dtype="float32", store=Store.F32,
@@ -325,6 +354,7 @@ _STAGE: tuple[Field, ...] = (
         mirror=Mirror.SWAP, mirror_with="s.fod_left",
         peppi="fod_platform[platform=0].height", libmelee="fod_platforms.right",
         doc="Fountain of Dreams: height of the right platform (28 at the start).",
+        since=(3, 18),
     ),
     Field(
         name="s.randall_x", group=Group.STAGE, dtype="float32", store=Store.F32,
@@ -354,6 +384,7 @@ _STAGE: tuple[Field, ...] = (
             "9 water), from the frame on which it rises, not from its announcement eight seconds "
             "before; 0 elsewhere."
         ),
+        since=(3, 18),
     ),
     Field(
         name="s.whispy", group=Group.STAGE, dtype="int8", store=Store.I8,
@@ -361,6 +392,7 @@ _STAGE: tuple[Field, ...] = (
         mirror=Mirror.NEGATE,
         peppi="dreamland_whispy.direction", libmelee="whispy",
         doc="Dream Land: wind to the left, none, right.",
+        since=(3, 18),
     ),
 )  # fmt: skip
 

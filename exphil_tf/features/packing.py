@@ -61,6 +61,12 @@ def noise_floors() -> np.ndarray:
 
 
 @functools.cache
+def noise_bits() -> np.ndarray:
+    """uint8 `[NOISE_BYTES / 4]`: the bit of `absent` under which each value is not noised."""
+    return _per_noised_value(SCHEMA.absent_bit).astype(np.uint8)
+
+
+@functools.cache
 def perspective_order(own: int) -> np.ndarray:
     """int32 `[ROW_BYTES]`: `row[..., order]` puts player `own` first in every per-player field."""
     order = np.arange(ROW_BYTES, dtype=np.int32)
@@ -174,13 +180,14 @@ def mirror_planes(planes: np.ndarray) -> np.ndarray:
 def noise(planes: np.ndarray, noise_scale: float, rng: np.random.Generator) -> Replaced:
     """Gaussian noise on byte planes uint8 `[ROW_BYTES, time]`.
 
-    σ = `noise_scale` × the field's rule.
+    σ = `noise_scale` × the field's rule; columns that the replay did not record stay as they are.
     """
     values = np.ascontiguousarray(planes[:NOISE_BYTES].T).view("<f4")
-    values = values + rng.standard_normal(values.shape, np.float32) * (
+    noised = values + rng.standard_normal(values.shape, np.float32) * (
         noise_scales() * np.float32(noise_scale)
     )
-    values = np.maximum(values, noise_floors()).astype("<f4")
+    absent = planes[LAYOUT.slots["absent"].offset][:, None] & noise_bits()
+    values = np.where(absent, values, np.maximum(noised, noise_floors())).astype("<f4")
     return Replaced(np.arange(NOISE_BYTES), values.view(np.uint8).T)
 
 

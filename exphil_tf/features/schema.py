@@ -32,6 +32,7 @@ __all__ = [
     "PLAYERS",
     "SCHEMA",
     "SHAPES",
+    "SPOILED",
     "Embed",
     "EmbedKind",
     "Field",
@@ -39,10 +40,13 @@ __all__ = [
     "Mirror",
     "Schema",
     "Store",
+    "column_problems",
 ]
 
 CONVENTIONS = 2
 """Raised when a field keeps its name but changes its meaning, so that old data stops matching."""
+SPOILED = 0x80
+"""Bit of `absent`: the row is filled in or a value of it was masked; it gives no label."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,12 @@ class Schema:
     fields: tuple[Field, ...]
 
     def __post_init__(self) -> None:
-        """Refuses duplicate names, broken mirror partners and presence that cannot hold."""
+        """Refuses what cannot hold: names, mirror partners, presence, versions for a byte."""
         names = [field.name for field in self.fields]
         if len(set(names)) != len(names):
             raise ValueError(f"schema: want unique names. Received: {sorted(names)}")
+        if max(self.absent_bits.values(), default=0) >= SPOILED:
+            raise ValueError(f"schema: want 7 versions at most. Received: {[*self.absent_bits]}")
         for field in self.fields:
             self._check_mirror(field)
             self._check_presence(field)
@@ -95,6 +101,16 @@ class Schema:
             if field.name == name:
                 return field
         raise KeyError(name)
+
+    @functools.cached_property
+    def absent_bits(self) -> dict[tuple[int, int], int]:
+        """Version that added columns → its bit in `absent`, lowest first; `SPOILED` is above."""
+        versions = sorted({field.since for field in self.fields} - {(0, 0)})
+        return {version: 1 << bit for bit, version in enumerate(versions)}
+
+    def absent_bit(self, field: Field) -> int:
+        """The bit of `absent` that marks a field; 0 for one that every version records."""
+        return self.absent_bits.get(field.since, 0)
 
     def group(self, group: Group) -> tuple[Field, ...]:
         """Fields of one group, in order."""
@@ -147,7 +163,7 @@ class Schema:
             if field.name not in frames.columns:
                 problems.append(f"{field.name}: missing")
             else:
-                problems.extend(_column_problems(field, frames[field.name], len(frames)))
+                problems.extend(column_problems(field, frames[field.name], len(frames)))
         return problems
 
 
@@ -157,7 +173,8 @@ def _fingerprint(fields: tuple[Field, ...]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def _column_problems(field: Field, column: np.ndarray, length: int) -> list[str]:
+def column_problems(field: Field, column: np.ndarray, length: int) -> list[str]:
+    """What is wrong with a field's column of `length` frames, in one line; empty if nothing is."""
     want = (length, *field.shape)
     if column.dtype != np.dtype(field.dtype) or column.shape != want:
         return [

@@ -96,6 +96,8 @@ class GameInfo:
     """The game's random seed."""
     start_at: str = ""
     """ISO-8601 start time of the file's metadata; empty when unknown."""
+    absent: int = 0
+    """What the replay did not record: bits of the schema's `absent`, the same in every row."""
     is_teams: bool = False
     is_pal: bool = False
     is_frozen_ps: bool = False

@@ -77,6 +77,12 @@ class SplitStats(_Strict):
     """Games by stage (lower case)."""
     routes: dict[str, int] = Field(default_factory=dict)
     """Games by how they were read: strict, repaired, libmelee."""
+    spoiled_frames: int = 0
+    """Frames that give no label: filled in, or with a value masked (`exphil_tf.replays.rows`)."""
+    absent: dict[str, int] = Field(default_factory=dict)
+    """Games that lack columns, by the replay version that added these (`3.8`)."""
+    recorded: dict[str, int] = Field(default_factory=dict)
+    """Games that have them; moving stage parts count only where the stage has some."""
     buttons_down: dict[str, int] = Field(default_factory=dict)
     """Perspective-frames on which a button is held."""
     buttons_pressed: dict[str, int] = Field(default_factory=dict)
@@ -157,6 +163,15 @@ class Manifest(_Strict):
             for shards in variants.values()
             for entry in shards
         ]
+
+    def unrecorded(self, split: str = "train") -> int:
+        """Bits of `absent` for columns that every game of a split lacks which could have them."""
+        found = self.stats.get(split, SplitStats())
+        return sum(
+            bit
+            for (major, minor), bit in SCHEMA.absent_bits.items()
+            if (name := f"{major}.{minor}") in found.absent and not found.recorded.get(name)
+        )
 
     def frames(self, split: str, variant: str = "original") -> int:
         """Game frames of a split; 0 if it is not there."""

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from exphil_tf.features.packing import LAYOUT
+from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import BUTTONS, Character, Stage
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import AXES, STICK_VALUES
@@ -37,11 +38,25 @@ def tally_game(
         "perspective_frames": len(frames) * perspectives.bit_count(),
         "stages": {_stage_name(stage): 1},
         "routes": {route: 1},
-    }
+        "spoiled_frames": int((frames["absent"] & SPOILED != 0).sum()),
+    } | _tally_versions(int(frames["absent"][0]), stage)
     for player in (0, 1):
         if perspectives >> player & 1:
             tally = add(tally, _tally_player(frames, planes, player))
     return tally
+
+
+def _tally_versions(absent: int, stage: int) -> Tally:
+    """Which groups of columns a game lacks, and which it has."""
+    moves = stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.POKEMON_STADIUM, Stage.DREAMLAND)
+    counts: Tally = {"absent": {}, "recorded": {}}
+    for version, bit in SCHEMA.absent_bits.items():
+        name = "{}.{}".format(*version)
+        if absent & bit:
+            counts["absent"][name] = 1
+        elif moves or version != SCHEMA.field("s.whispy").since:
+            counts["recorded"][name] = 1
+    return counts
 
 
 def _stage_name(stage: int) -> str:

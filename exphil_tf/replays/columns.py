@@ -13,43 +13,22 @@ peppi-py and libmelee agree bit for bit on version 3 replays once these hold (ch
   physical ones.
 - the character is the post-frame's, which follows Zelda and Sheik.
 - an item's owner is a port counted from 0, -1 for nobody.
-- of a frame that was played again after a rollback, the last version counts: that is the game both
-  players saw.
 
-Columns that a version did not record yet hold the defaults of `ABSENT_SINCE`: zeros, which mean
-"not hitlagged", "vulnerable" and "not moving"; an item without an owner belongs to nobody.
+Rows and spoiled ones: `exphil_tf.replays.rows`. Columns that a version did not record yet:
+`exphil_tf.replays.absent`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, Stage, zero_index_table
-from exphil_tf.melee.types import Frames
-from exphil_tf.replays.errors import Reason, ReplayError
-
-Version = Literal["last", "first"]
-"""Which version of a rolled-back frame to keep; training wants "last", libmelee gives "first"."""
-
-ABSENT_SINCE: Mapping[str, tuple[int, int]] = {
-    "speed_air_x_self": (3, 5), "speed_ground_x_self": (3, 5), "speed_y_self": (3, 5),
-    "speed_x_attack": (3, 5), "speed_y_attack": (3, 5), "hitlag": (3, 8), "invulnerable": (2, 1),
-    "on_ground": (2, 0), "jumps_left": (2, 0), "hitstun": (2, 0), "items_owned": (3, 6),
-    "fod_left": (3, 18), "fod_right": (3, 18), "stadium": (3, 18), "whispy": (3, 18),
-    "exists": (3, 0),
-}  # fmt: skip
-"""Field without its group letter ("exists": all items) → version that first recorded it."""
-
-
-def absent_columns(version: tuple[int, int, int]) -> tuple[str, ...]:
-    """Fields that a replay of `version` does not hold and that are therefore defaults."""
-    return tuple(name for name, since in ABSENT_SINCE.items() if version[:2] < since)
-
+from exphil_tf.melee.types import Frames, GameInfo
+from exphil_tf.replays import absent, rows
 
 COPIED = {
     "percent": ("percent",),
@@ -115,37 +94,6 @@ _BUTTON_TABLE = _button_table()
 def buttons(physical: np.ndarray) -> np.ndarray:
     """uint8 bitmask of the eight policy buttons from the 16-bit physical button word."""
     return _BUTTON_TABLE[physical]
-
-
-def select_rows(frame_id: np.ndarray, version: Version) -> np.ndarray | slice:
-    """Rows to keep so that each frame occurs once, ascending.
-
-    Args:
-      frame_id: int32 `[rows]`, with repeats where the game rolled back.
-      version: which of the repeats.
-
-    Raises:
-      ReplayError: no_frames, frame_gap.
-    """
-    if not len(frame_id):
-        raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
-    first = int(frame_id[0])
-    if int(frame_id[-1]) - first + 1 == len(frame_id) and (np.diff(frame_id) == 1).all():
-        return slice(None)
-    low, high = int(frame_id.min()), int(frame_id.max())
-    if high - low >= len(frame_id):
-        raise ReplayError(Reason.FRAME_GAP, f"{len(frame_id)} frames numbered {low} to {high}")
-    rows = np.full(high - low + 1, -1)
-    index = np.arange(len(frame_id))
-    if version == "first":
-        frame_id, index = frame_id[::-1], index[::-1]
-    rows[frame_id - low] = index
-    missing = np.flatnonzero(rows < 0)
-    if len(missing):
-        raise ReplayError(
-            Reason.FRAME_GAP, f"frame {low + int(missing[0])} of {low} to {high} is missing"
-        )
-    return rows
 
 
 def stage_columns(
@@ -224,21 +172,16 @@ def whispy(direction: np.ndarray) -> np.ndarray:
     return np.array([0, -1, 1], np.int8)[np.minimum(direction, 2)]
 
 
-def check(columns: Mapping[str, np.ndarray], *, stocks_fall: bool = True) -> Frames:
-    """The columns as `Frames`, in schema order, if the game could have produced them.
+def finish(columns: Mapping[str, np.ndarray], info: GameInfo, filled: np.ndarray) -> Frames:
+    """The columns as `Frames`, in schema order: implausible values masked, lacking ones derived.
 
     Args:
       columns: every column of the schema.
-      stocks_fall: no player may gain a stock (true of every game of two).
+      info: the file's header; it says what the file lacks.
+      filled: bool `[frames]`: rows that are not in the file.
 
     Raises:
-      ReplayError: out_of_range, with the first offending column.
+      ReplayError: out_of_range, with the first offending column, if too many rows are spoiled.
     """
-    frames = Frames({name: columns[name] for name in SCHEMA.names})
-    problems = SCHEMA.check(frames)
-    if problems:
-        raise ReplayError(Reason.OUT_OF_RANGE, problems[0])
-    stock = frames["p.stock"]
-    if stocks_fall and (stock[1:] > stock[:-1]).any():
-        raise ReplayError(Reason.OUT_OF_RANGE, "p.stock: a player gained a stock")
-    return frames
+    result = {name: columns[name] for name in SCHEMA.names}
+    return Frames(absent.derive(rows.mask(result, filled), info.absent))

@@ -29,6 +29,24 @@ SIZES_3_16 = {
 }
 """Payload bytes after the command byte, as version 3.16.0 declares them."""
 SIZES_3_18 = {**SIZES_3_16, PRE: 66, FOD_PLATFORM: 9, WHISPY: 5, STADIUM: 8}
+LEAST_SIZES = {
+    GAME_START: 0x141, PRE: 59, POST: 34, GAME_END: 2, FRAME_START: 9, ITEM: 38, FRAME_END: 5,
+    FOD_PLATFORM: 10, WHISPY: 6, STADIUM: 9,
+}  # fmt: skip
+"""Bytes, command byte included, of the first version of each event; nothing may be smaller."""
+RECORDED: dict[tuple[int, int], tuple[int, int]] = {
+    (2, 0): (POST, 52),  # state flags, hitstun, airborne, jumps
+    (2, 1): (POST, 53),  # hurtbox
+    (3, 0): (ITEM, 38),
+    (3, 5): (POST, 73),  # velocities
+    (3, 6): (ITEM, 43),  # owner
+    (3, 8): (POST, 77),  # hitlag
+    (3, 18): (FOD_PLATFORM, 10),
+}
+"""Version that added columns → the event that holds them and the size that it has since. The
+payload table counts, not the version that a file claims: development builds mislabel themselves."""
+STATE_AGE_SIZE = 38
+"""Bytes of a post-frame that tells how far its action has come (0.2 and later)."""
 FRAME_EVENTS = (PRE, POST, FRAME_START, ITEM, FRAME_END, FOD_PLATFORM, WHISPY, STADIUM)
 """Events that carry their frame id as an int32 right after the command byte."""
 

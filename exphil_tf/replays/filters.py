@@ -43,6 +43,8 @@ class Exclusion(StrEnum):
     The values are stable: they are written to disk.
     """
 
+    OLD_VERSION = "old_version"
+    """Recorded by a version below `--min-version`."""
     PLAYERS = "players"
     """Not exactly two occupied ports."""
     TEAMS = "teams"
@@ -91,6 +93,8 @@ class FilterConfig:
     """Shortest game, in frames of 1/60 s from the first one on."""
     max_frames: int | None = None
     """Longest game, in frames; none: no limit."""
+    min_version: str = "0.2"
+    """Oldest replay version, such as 3.0 or 3.8.0; what older ones did not record is marked so."""
     min_quality: int | None = None
     """Lowest quality score (0 to 100) of a game; none: any."""
     skip_duplicates: bool = True
@@ -109,8 +113,21 @@ class FilterConfig:
                 "want 1 ≤ min_frames ≤ max_frames. "
                 f"Received: min_frames={self.min_frames}, max_frames={self.max_frames}"
             )
+        _ = self.oldest
         if self.min_quality is not None and not 0 <= self.min_quality <= 100:
             raise ValueError(f"min_quality: want 0 to 100. Received: {self.min_quality}")
+
+    @property
+    def oldest(self) -> tuple[int, ...]:
+        """`min_version` as numbers.
+
+        Raises:
+          ValueError: if it is none.
+        """
+        parts = self.min_version.split(".")
+        if not (1 <= len(parts) <= 3 and all(part.isascii() and part.isdigit() for part in parts)):
+            raise ValueError(f"min_version: want such as 3.0. Received: {self.min_version!r}")
+        return tuple(map(int, parts))
 
 
 class Selection(NamedTuple):
@@ -134,6 +151,7 @@ def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
     """
     stages = {int(enums.stage_from_name(name)) for name in config.stages} or _LEGAL_STAGES
     tests = (
+        (info.version >= config.oldest, Exclusion.OLD_VERSION),
         (len(info.players) == 2, Exclusion.PLAYERS),
         (not info.is_teams, Exclusion.TEAMS),
         (config.include_cpus or not any(p.is_cpu for p in info.players), Exclusion.CPU),

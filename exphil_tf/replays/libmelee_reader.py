@@ -24,6 +24,7 @@ from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.items import Items, item_columns
+from exphil_tf.replays.rows import Version, select_rows
 
 _STICK_GRIDS = (127, 128, 80)
 """Steps from centre to rim: CPU players use the first two, human pads the last."""
@@ -38,7 +39,7 @@ _PLAIN = (
 """PlayerState attributes that carry the schema's name and meaning."""
 
 
-def read_frames(data: bytes, info: GameInfo, *, version: columns.Version = "last") -> Frames:
+def read_frames(data: bytes, info: GameInfo, *, version: Version = "last") -> Frames:
     """Frames of a replay of two players, by libmelee.
 
     Args:
@@ -150,11 +151,11 @@ def _stage(state: Any) -> dict[str, float]:
     return {}
 
 
-def _frames(states: list[_State], info: GameInfo, version: columns.Version) -> Frames:
+def _frames(states: list[_State], info: GameInfo, version: Version) -> Frames:
     ids = np.array([state["frame"] for state in states], np.int32)
-    rows = columns.select_rows(ids, version)
+    rows, frame_id, filled = select_rows(ids, version)
     kept: list[_State] = [states[int(row)] for row in np.arange(len(states))[rows]]
-    result = SCHEMA.empty(len(kept)) | {"frame": ids[rows]}
+    result = SCHEMA.empty(len(kept)) | {"frame": frame_id}
     for player in range(PLAYERS):
         for group in ("p", "n", "c"):
             _fill(result, [state[group][player] for state in kept], group=group, player=player)
@@ -164,8 +165,9 @@ def _frames(states: list[_State], info: GameInfo, version: columns.Version) -> F
     ports = [player.port - 1 for player in info.players]
     result |= item_columns(_items(kept), len(kept), ports)
     known = info.stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
-    moving = _moving(ids, [state["stage"] for state in states], result["frame"]) if known else None
-    return columns.check(result | columns.stage_columns(info.stage, result["frame"], moving))
+    moving = _moving(ids, [state["stage"] for state in states], frame_id) if known else None
+    result |= columns.stage_columns(info.stage, frame_id, moving)
+    return columns.finish(result, info, filled)
 
 
 def _moving(

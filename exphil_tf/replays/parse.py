@@ -3,13 +3,13 @@
 Routes, recorded with the result:
 
 - `strict`: peppi-py reads the file as it is.
-- `repaired`: peppi-py reads the prefix that `repair` could save. Versions 3.0 to 3.6 always go this
-  way, since peppi-py 0.8.6 panics on each of them, and so do files whose container is visibly
-  unfinished.
+- `repaired`: peppi-py reads the prefix that `repair` could save. Versions before 3.8 always go this
+  way (peppi-py 0.8.6 panics on those from 3.0 to 3.6, and hitlag is derived on it), and so do files
+  whose container is visibly unfinished or that no Game End closes.
 - `libmelee`: the pure-Python reader, about a hundred times slower, on the repaired bytes.
 
-Versions before 3.0 are refused: they know neither items nor frame bookends, those before 2.0 not
-even whether a character stands on the ground. Parse untrusted files through
+Older versions recorded fewer columns: see `exphil_tf.replays.absent`. Versions before 0.2 are
+refused: they do not know how far an action has come. Parse untrusted files through
 `exphil_tf.replays.isolation`.
 """
 
@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_tf.melee.types import Frames, Game, GameInfo
-from exphil_tf.replays import columns, peppi, slp
+from exphil_tf.replays import absent, events, peppi, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.repair import repair
+from exphil_tf.replays.rows import Version
 
-MIN_VERSION = (3, 0, 0)
-_PEPPI_PANICS_BELOW = (3, 7, 0)
+MIN_VERSION = (0, 2, 0)
+_REPAIRED_BELOW = (3, 8, 0)
 _NUM_PLAYERS = 2
 _MAX_STAGE = 63
 
@@ -46,7 +47,7 @@ class Replay:
       game: the game.
       route: which reader succeeded.
       note: what was repaired; empty on the strict route.
-      absent: fields that the file's version does not hold (see `columns.ABSENT_SINCE`).
+      absent: fields that the file does not hold (see `exphil_tf.replays.absent`).
     """
 
     game: Game
@@ -55,12 +56,12 @@ class Replay:
     absent: tuple[str, ...] = ()
 
 
-def parse(source: bytes | Path | str, *, version: columns.Version = "last") -> Game:
+def parse(source: bytes | Path | str, *, version: Version = "last") -> Game:
     """The game of a replay; see `read_replay`."""
     return read_replay(source, version=version).game
 
 
-def read_replay(source: bytes | Path | str, *, version: columns.Version = "last") -> Replay:
+def read_replay(source: bytes | Path | str, *, version: Version = "last") -> Replay:
     """Reads a replay by the first route that works.
 
     Args:
@@ -73,27 +74,27 @@ def read_replay(source: bytes | Path | str, *, version: columns.Version = "last"
     data = source if isinstance(source, bytes) else slp.read_bytes(source)
     container = slp.scan(data)
     info = slp.read_header(data, container)
-    _require_readable(info)
-    absent = columns.absent_columns(info.version)
+    _require_readable(info, container)
+    lacking = absent.fields(info.absent)
     failure = ReplayError(Reason.PARSER_ERROR, "the recording is unfinished")
-    if container.complete and info.version >= _PEPPI_PANICS_BELOW:
+    if container.complete and info.version >= _REPAIRED_BELOW and info.end_method is not None:
         try:
             frames = peppi.read_frames(
                 source if isinstance(source, bytes) else str(source), info, version=version
             )
-            return Replay(Game(info, frames), Route.STRICT, absent=absent)
+            return Replay(Game(info, frames), Route.STRICT, absent=lacking)
         except ReplayError as error:
             if error.reason is Reason.OUT_OF_RANGE:
                 raise
             failure = error
     frames, route, note = _salvage(data, info, version=version, failure=failure)
-    return Replay(Game(info, frames), route, note, absent)
+    return Replay(Game(info, frames), route, note, lacking)
 
 
-def _require_readable(info: GameInfo) -> None:
-    if info.version < MIN_VERSION:
+def _require_readable(info: GameInfo, container: slp.Container) -> None:
+    if info.version < MIN_VERSION or container.sizes[events.POST] < events.STATE_AGE_SIZE:
         raise ReplayError(
-            Reason.OLD_VERSION, f"version {'.'.join(map(str, info.version))}, want 3.0.0 or later"
+            Reason.OLD_VERSION, f"version {'.'.join(map(str, info.version))}, want 0.2.0 or later"
         )
     if len(info.players) != _NUM_PLAYERS:
         raise ReplayError(
@@ -104,7 +105,7 @@ def _require_readable(info: GameInfo) -> None:
 
 
 def _salvage(
-    data: bytes, info: GameInfo, *, version: columns.Version, failure: ReplayError
+    data: bytes, info: GameInfo, *, version: Version, failure: ReplayError
 ) -> tuple[Frames, Route, str]:
     repaired = repair(data)
     try:

@@ -30,13 +30,14 @@ from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.items import Items, item_columns
+from exphil_tf.replays.rows import Version, select_rows
 
 _Rows = np.ndarray | slice
 _ARROW_FLOATS = {"float": "float32", "double": "float64"}
 """Arrow's names of types that numpy calls otherwise."""
 
 
-def read_frames(data: bytes | str, info: GameInfo, *, version: columns.Version = "last") -> Frames:
+def read_frames(data: bytes | str, info: GameInfo, *, version: Version = "last") -> Frames:
     """Frames of a replay of two players.
 
     Args:
@@ -108,15 +109,13 @@ def _scratch() -> int:
     return _kept.descriptor
 
 
-def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "last") -> Frames:
+def frames_from_arrow(table: Any, info: GameInfo, version: Version = "last") -> Frames:
     """The schema's columns from peppi's frame table (a pyarrow StructArray).
 
     Raises:
       ReplayError: no_frames, frame_gap or out_of_range.
     """
-    frame_id = _array(table, ("id",))
-    rows = columns.select_rows(frame_id, version)
-    frame_id = np.ascontiguousarray(frame_id[rows])
+    rows, frame_id, filled = select_rows(_array(table, ("id",)), version)
     ports = [player.port - 1 for player in info.players]
     seats = [_child(table, ("ports", f"P{port + 1}")) for port in ports]
     if len(seats) != 2 or any(seat is None for seat in seats):  # noqa: PLR2004 - two players
@@ -131,7 +130,7 @@ def frames_from_arrow(table: Any, info: GameInfo, version: columns.Version = "la
     result |= columns.stage_columns(
         info.stage, frame_id, _stage_events(table, info.stage, frame_id)
     )
-    return columns.check(result)
+    return columns.finish(result, info, filled)
 
 
 def _child(node: Any, path: Sequence[str]) -> Any:

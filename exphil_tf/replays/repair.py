@@ -1,16 +1,20 @@
 """Turns what is left of a damaged, unfinished or old replay into one that every reader accepts.
 
 The event stream is walked with the file's own payload table as far as it makes sense, grouped into
-frames, cut before the first frame that is not whole, and written anew: frame starts and bookends
-where they are missing, pre before post, unknown events dropped, one Game End, payloads padded with
-zeros to the 3.16 layout (3.18 where the file has stage events) with the version number to match. A
-file so repaired is a prefix of the original game, bit for bit in every field it had. peppi-py 0.8.6
-needs this for each file of 3.0 to 3.6, for Game End methods it does not know and for unfinished
-recordings; libmelee for unknown events. The original header (`slp.read_header`) stays the source of
-the game's description: only frames are to be taken from the repaired bytes.
+frames and written anew: frame starts and bookends where they are missing, pre before post, unknown
+events dropped, one Game End, payloads padded with zeros to the 3.16 layout (3.18 where the file has
+stage events) with the version number to match. Frames that are not whole are left out; what follows
+them is kept as long as the holes stay as small as `exphil_tf.replays.rows` fills them. Apart from
+such holes a file so repaired is a prefix of the original game, bit for bit in every field it had.
+Hitlag, which payloads before 3.8 lack, is derived from their state flags (`absent.hitlag_left`).
+peppi-py 0.8.6 needs the rewriting for each file before 3.7, for Game End methods it does not know
+and for unfinished recordings; libmelee for unknown events. The original header (`slp.read_header`)
+stays the source of the game's description: only frames are to be taken from the repaired bytes.
 
-Resuming after damage in the middle was dropped: frames would be missing, and nothing says which
-bytes to trust.
+Where the recording stops without a Game End, frames that the netcode had not confirmed are left
+out: they were simulated with guessed inputs, and no later version corrects them any more.
+
+Resuming after bytes that are no event was dropped: nothing says which bytes to trust.
 """
 
 from __future__ import annotations
@@ -19,14 +23,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.replays import events, slp
+from exphil_tf.replays import absent, events, slp
 from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.rows import MAX_HOLE_FRAMES, sound_prefix
 
 _LAYOUT_3_16 = bytes([3, 16, 0, 0])
 _LAYOUT_3_18 = bytes([3, 18, 0, 0])
 _OWNER_BYTE = 42
 """Position of an item's owner (3.6 and later); -1 means nobody, so it cannot be padded with
 zero."""
+_FINALIZED = slice(5, 9)
+_HITLAG = slice(0x49, 0x4D)
+_HITLAG_FLAG, _IN_HITLAG = 0x27, 0x20
+"""Byte of the post-frame (2.0 and later) and bit in it."""
 _PEPPI_END_METHODS = (0, 1, 2, 3, 7)
 _HEADER_KEPT = 0x141
 """Game Start bytes before the UCF settings. What follows (names, language, match) is not needed for
@@ -78,18 +87,21 @@ def repair(data: bytes) -> Repair:
     kinds = _gather(data, found, codes=codes, offsets=offsets) if events.PRE in codes else {}
     if events.PRE not in kinds or events.POST not in kinds:
         raise ReplayError(Reason.NO_FRAMES, "no frame was recorded")
-    num_rows = _sound_rows(kinds, _expected_ports(data, found), ended=events.GAME_END in codes)
+    kept = _kept_rows(kinds, _expected_ports(data, found), ended=events.GAME_END in codes)
+    num_rows = len(kept)
     if not num_rows:
         raise ReplayError(Reason.NO_FRAMES, "not one whole frame")
+    missing = int(kept[-1]) + 1 - num_rows
     ends = offsets[codes == events.GAME_END]
     end = data[ends[0] : ends[0] + found.sizes[events.GAME_END]] if len(ends) else b""
     rewritten = _rewrite(
         data[found.start : found.start + found.sizes[events.GAME_START]],
-        kinds,
-        num_rows=num_rows,
+        {code: _pick(kind, kept) for code, kind in kinds.items()},
         end=end,
     )
     note = [f"kept {num_rows} frames"]
+    if missing:
+        note.append(f"left out {missing} that are not whole")
     if stop < found.stop:
         note.append(f"dropped {found.stop - stop} bytes")
     if not end:
@@ -141,7 +153,7 @@ def _gather(
     kinds: dict[int, _Events] = {}
     for code in events.FRAME_EVENTS:
         chosen = (codes == code) & (row >= 0)
-        if chosen.any() and found.sizes[code] >= 5:  # noqa: PLR2004 - command byte and frame id
+        if chosen.any():
             windows = np.lib.stride_tricks.sliding_window_view(view, found.sizes[code])
             records = windows[offsets[chosen]]
             kinds[code] = _Events(code, records, row[chosen])
@@ -152,15 +164,34 @@ def _expected_ports(data: bytes, found: slp.Container) -> list[int]:
     return [player.port - 1 for player in slp.read_header(data, found).players]
 
 
-def _sound_rows(kinds: dict[int, _Events], ports: list[int], *, ended: bool) -> int:
-    """Number of leading frames in which everything fits together."""
+def _kept_rows(kinds: dict[int, _Events], ports: list[int], *, ended: bool) -> np.ndarray:
+    """Ranks of the frames to keep, int64 ascending."""
+    sound, frame = _sound_rows(kinds, ports, ended=ended)
+    confirmed = _confirmed(kinds, frame)
+    kept = np.flatnonzero(sound)
+    kept = kept[_in_sequence(frame[kept])]
+    count = sound_prefix(frame[kept])
+    ended, kept = ended and count == len(kept), kept[:count]
+    if ended or not count:
+        return kept
+    last = frame[kept[-1]]
+    latest = confirmed[kept].max()
+    if latest >= last - MAX_HOLE_FRAMES:  # else the field is not what it should be
+        last = min(last, latest)
+    return kept[frame[kept] <= last]
+
+
+def _sound_rows(
+    kinds: dict[int, _Events], ports: list[int], *, ended: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether everything in a frame fits together, bool `[frames]`, and its id, int64."""
     pre, post = kinds[events.PRE], kinds[events.POST]
     total = int(max(kind.row[-1] for kind in kinds.values())) + 1
-    first = np.full(total, np.iinfo(np.int64).min)
-    first[pre.row[::-1]] = pre.frame()[::-1]
-    sound = first > np.iinfo(np.int32).min
+    frame = np.full(total, np.iinfo(np.int64).min)
+    frame[pre.row[::-1]] = pre.frame()[::-1]
+    sound = frame > np.iinfo(np.int32).min
     for kind in kinds.values():
-        np.logical_and.at(sound, kind.row, kind.frame() == first[kind.row])
+        np.logical_and.at(sound, kind.row, kind.frame() == frame[kind.row])
     pre_seen, post_seen = _presence(pre, total), _presence(post, total)
     sound &= (pre_seen == post_seen).all(axis=1) & (pre_seen <= 1).all(axis=1)
     leaders = np.zeros(8, bool)
@@ -174,8 +205,39 @@ def _sound_rows(kinds: dict[int, _Events], ports: list[int], *, ended: bool) -> 
             sound &= np.bincount(kinds[code].row, minlength=total) == 1
     if events.FRAME_END not in kinds and not ended:
         sound[-1] = False  # nothing tells whether the last frame is whole
-    sound &= _contiguous(first)
-    return total if sound.all() else int(np.argmin(sound))
+    return sound, frame
+
+
+def _confirmed(kinds: dict[int, _Events], frame: np.ndarray) -> np.ndarray:
+    """int64 `[frames]`: the latest frame that the netcode had confirmed, where bookends tell."""
+    latest = np.full(len(frame), np.iinfo(np.int64).min)
+    ends = kinds.get(events.FRAME_END)
+    if ends is not None and ends.records.shape[1] >= _FINALIZED.stop:
+        told = ends.records[:, _FINALIZED].copy().view(">i4")[:, 0].astype(np.int64)
+        told[told > frame[ends.row]] = np.iinfo(np.int64).min  # nobody confirms what is to come
+        latest[ends.row] = told
+    return latest
+
+
+def _in_sequence(frame: np.ndarray) -> np.ndarray:
+    """Whether each frame id is near those before it, bool `[frames]`.
+
+    Rollbacks and holes are short. What is farther off is a damaged number, or would leave a hole
+    too long to go on after.
+    """
+    result = np.ones(len(frame), bool)
+    highest = int(frame[0]) if len(frame) else 0
+    for row, now in enumerate(frame.tolist()):
+        result[row] = highest - MAX_HOLE_FRAMES <= now <= highest + 1 + MAX_HOLE_FRAMES
+        highest = max(highest, now) if result[row] else highest
+    return result
+
+
+def _pick(kind: _Events, kept: np.ndarray) -> _Events:
+    """The events of the frames that are kept, which are numbered anew."""
+    rank = np.searchsorted(kept, kind.row)
+    there = kept[np.minimum(rank, len(kept) - 1)] == kind.row
+    return _Events(kind.code, kind.records[there], rank[there])
 
 
 def _presence(kind: _Events, total: int) -> np.ndarray:
@@ -188,33 +250,17 @@ def _presence(kind: _Events, total: int) -> np.ndarray:
     return counts
 
 
-def _contiguous(first: np.ndarray) -> np.ndarray:
-    """Whether each frame id `[frames]` is at most one above the highest before it."""
-    highest = np.maximum.accumulate(first)
-    sound = np.ones(len(first), bool)
-    sound[1:] = first[1:] <= highest[:-1] + 1
-    sound &= first >= first[0]
-    return sound
-
-
-def _rewrite(start: bytes, kinds: dict[int, _Events], *, num_rows: int, end: bytes) -> bytes:
+def _rewrite(start: bytes, kinds: dict[int, _Events], *, end: bytes) -> bytes:
     dynamic = any(code in kinds for code in (events.FOD_PLATFORM, events.WHISPY, events.STADIUM))
     sizes = events.SIZES_3_18 if dynamic else events.SIZES_3_16
-    blocks: list[events.Block] = []
-    for kind in kinds.values():
-        if kind.code in sizes:
-            keep = kind.row < num_rows
-            blocks.append(
-                events.Block(
-                    _resize(kind, sizes[kind.code] + 1)[keep],
-                    kind.row[keep],
-                    events.RANKS[kind.code],
-                )
-            )
+    blocks = [
+        events.Block(_resize(kind, sizes[kind.code] + 1), kind.row, events.RANKS[kind.code])
+        for kind in kinds.values()
+        if kind.code in sizes
+    ]
     pre = kinds[events.PRE]
-    frame = np.zeros(num_rows, np.int32)
-    keep = pre.row < num_rows
-    frame[pre.row[keep]] = pre.frame()[keep]
+    frame = np.zeros(int(pre.row[-1]) + 1, np.int32)
+    frame[pre.row] = pre.frame()
     for code, dtype in (
         (events.FRAME_START, events.FRAME_START_DTYPE),
         (events.FRAME_END, events.FRAME_END_DTYPE),
@@ -228,7 +274,7 @@ def _rewrite(start: bytes, kinds: dict[int, _Events], *, num_rows: int, end: byt
 
 
 def _resize(kind: _Events, size: int) -> np.ndarray:
-    """Records cut or zero-padded to `size` bytes; an item's owner is padded with "nobody"."""
+    """Records cut or zero-padded to `size` bytes; what zero would not mean absent is set."""
     count, have = kind.records.shape
     if have >= size:
         return kind.records[:, :size]
@@ -236,12 +282,27 @@ def _resize(kind: _Events, size: int) -> np.ndarray:
     records[:, :have] = kind.records
     if kind.code == events.ITEM and have <= _OWNER_BYTE:
         records[:, _OWNER_BYTE] = 0xFF
+    if kind.code == events.POST and _HITLAG_FLAG < have < _HITLAG.stop:
+        records[:, _HITLAG] = _hitlag(kind).astype(">f4").view(np.uint8).reshape(count, 4)
     return records
+
+
+def _hitlag(post: _Events) -> np.ndarray:
+    """float32 `[events]`: frames of hitlag left, from the state flags."""
+    frame, flag = post.frame(), post.records[:, _HITLAG_FLAG] & _IN_HITLAG != 0
+    left = np.zeros(len(frame), np.float32)
+    seat = post.records[:, 5].astype(np.int64) * 2 + post.records[:, 6]
+    for one in np.unique(seat):
+        mine = seat == one
+        left[mine] = absent.hitlag_left(frame[mine], flag[mine])
+    return left
 
 
 def _marks(code: int, dtype: np.dtype, frame: np.ndarray) -> events.Block:
     records = np.zeros(len(frame), dtype)
     records["command"], records["frame"] = code, frame
+    if code == events.FRAME_END:
+        records["finalized"] = frame
     return events.Block(
         events.as_bytes(records, dtype.itemsize), np.arange(len(frame)), events.RANKS[code]
     )

@@ -17,13 +17,13 @@ from __future__ import annotations
 import os
 import struct
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
 from exphil_tf.melee.types import GameInfo, PlayerInfo
-from exphil_tf.replays import events
+from exphil_tf.replays import absent, events
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.files import errno_name, open_regular
 from exphil_tf.replays.ubjson import NestingError, UbjsonError, read_object
@@ -123,6 +123,12 @@ def _payload_table(data: bytes) -> tuple[dict[int, int], int]:
         raise ReplayError(
             Reason.BAD_HEADER, f"the payload table lacks events {[hex(code) for code in missing]}"
         )
+    for code, size in sizes.items():
+        if size < events.LEAST_SIZES.get(code, 0):
+            raise ReplayError(
+                Reason.BAD_HEADER,
+                f"event {code:#x}: want at least {events.LEAST_SIZES[code]} bytes, declared {size}",
+            )
     return sizes, start + 1 + length
 
 
@@ -166,12 +172,12 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
     found = container or scan(data)
     size = found.sizes[events.GAME_START]
     block = bytes(data[found.start : found.start + size])
-    if len(block) < size or size < _FIELDS_END or block[0] != events.GAME_START:
+    if len(block) < size or block[0] != events.GAME_START:
         raise ReplayError(Reason.BAD_HEADER, "no whole Game Start event after the payload table")
     method, lras = game_end(data, found)
     match_id = _text(block, 0x2BE, 51) if size > 0x2F8 else ""
     game_index, tiebreak = struct.unpack_from(">II", block, 0x2F1) if size > 0x2F8 else (0, 0)
-    return GameInfo(
+    info = GameInfo(
         stage=_unpack(">H", block, 0x13),
         players=tuple(_players(block, found.metadata)),
         version=(block[1], block[2], block[3]),
@@ -187,10 +193,7 @@ def read_header(data: bytes, container: Container | None = None) -> GameInfo:
         end_method=method,
         lras=lras,
     )
-
-
-_FIELDS_END = 0x141
-"""End of the fields that every version has (the random seed)."""
+    return replace(info, absent=absent.bits(info, found.sizes))
 
 
 def _unpack(code: str, block: bytes, offset: int) -> int:

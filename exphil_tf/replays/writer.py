@@ -1,6 +1,6 @@
 """`Game` → a `.slp` file that peppi-py, libmelee and other readers take for a recording.
 
-Version 3.16.0, or 3.18.0 if the stage moves (platform heights, wind and transformations have no
+Version 3.16.0, or 3.18.0 where the stage moves (platform heights, wind and transformations have no
 earlier event). Frame starts, pre-frames, items, post-frames and bookends in that order, metadata,
 and a Game End if the game has a method of ending. Every schema column reads back exactly: action
 frames are stored as memory counts them, hitstun in the reused register, raw analog bytes are the
@@ -27,7 +27,7 @@ from exphil_tf.melee.enums import (
     zero_index_table,
 )
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays import columns, events, ubjson
+from exphil_tf.replays import absent, columns, events, ubjson
 
 _EMPTY_PORT = 3
 _NOBODY = 6
@@ -59,7 +59,7 @@ def write_slp(game: Game, path: Path | str | None = None) -> bytes:
     info, frames = game.info, game.frames
     stage_blocks = _stage_blocks(info, frames)
     version, sizes = (
-        ((3, 18, 0), events.SIZES_3_18) if stage_blocks else ((3, 16, 0), events.SIZES_3_16)
+        ((3, 18, 0), events.SIZES_3_18) if _tells_stage(info) else ((3, 16, 0), events.SIZES_3_16)
     )
     blocks = [*_mark_blocks(info, frames), *stage_blocks, *_item_blocks(info, frames)]
     for player in range(PLAYERS):
@@ -88,8 +88,20 @@ def _require_writable(game: Game) -> None:
             problems.append(f"s.stage: want the game's stage {info.stage}")
         if (np.diff(frames["frame"]) != 1).any():
             problems.append("frame: want ids ascending by 1")
+        if (frames["absent"] != info.absent & _untold(info)).any():
+            problems.append("absent: want every column in every row, but for moving stage parts")
     if problems:
         raise ValueError(f"write_slp: {'; '.join(problems)}")
+
+
+def _untold(info: GameInfo) -> int:
+    """Bits of `absent` for what 3.16 does not record of a game."""
+    return absent.bits(info, {code: size + 1 for code, size in events.SIZES_3_16.items()})
+
+
+def _tells_stage(info: GameInfo) -> bool:
+    """Whether the stage has moving parts, which are then to be recorded unless they are absent."""
+    return bool(_untold(info) & ~info.absent)
 
 
 def game_start(info: GameInfo, version: tuple[int, int, int]) -> bytes:

@@ -48,6 +48,13 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class ColumnsConfig(EmbeddingConfig):
+    """The embedding, without what follows from the dataset."""
+
+    unrecorded: int = field(default=0, init=False)
+
+
+@dataclass(frozen=True)
 class TrunkConfig(BackboneConfig):
     """The trunk, without what follows from other options."""
 
@@ -80,7 +87,7 @@ class TrainConfig:
     splits: SplitConfig = field(default_factory=SplitConfig)
     input: InputConfig = field(default_factory=InputConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    embedding: ColumnsConfig = field(default_factory=ColumnsConfig)
     backbone: TrunkConfig = field(default_factory=TrunkConfig)
     head: ControllerConfig = field(default_factory=ControllerConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
@@ -91,8 +98,11 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
-    def policy(self) -> PolicyConfig:
+    def policy(self, unrecorded: int = 0) -> PolicyConfig:
         """The network: its parts, with the unroll's length as attention window, and the centres.
+
+        Args:
+          unrecorded: `Manifest.unrecorded()`.
 
         Raises: UserError: if the file of stick centres is missing or not one.
         """
@@ -103,7 +113,10 @@ class TrainConfig:
             centres = read_centres(Path(self.model.kmeans_centers))
             head |= {"axis_centres": centres, "axis_buckets": len(centres)}
         trunk_config, head_config = BackboneConfig(**trunk), HeadConfig(**head)
-        return PolicyConfig(self.embedding, trunk_config, head_config, self.quantization)
+        columns: dict[str, Any] = _plain(self.embedding)
+        columns["unrecorded"] = unrecorded
+        embedding = EmbeddingConfig(**columns)
+        return PolicyConfig(embedding, trunk_config, head_config, self.quantization)
 
 
 Config = TypeVar("Config", bound=TrainConfig)

@@ -71,7 +71,8 @@ class Session:
     @cached_property
     def policy(self) -> Policy:
         """The network with its initial weights."""
-        return Policy(self.config.policy(), seed=_seed(self.config), name="policy")
+        config = self.config.policy(self.manifest.unrecorded())
+        return Policy(config, seed=_seed(self.config), name="policy")
 
     @cached_property
     def plan(self) -> Plan:

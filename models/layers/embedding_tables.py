@@ -3,7 +3,9 @@
 Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287
 by default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about.
 The *dense* width is what the trunk really reads: learned vectors instead of ids, names only where
-styles are learned, plus what the original lacked (hitlag, moving stage parts, Kirby's copies).
+styles are learned, plus what the original lacked (hitlag, moving stage parts, Kirby's copies, and
+flags of what an old replay did not record: six numbers that the default vector has room for in its
+padding).
 """
 
 import functools
@@ -35,6 +37,12 @@ ALIGNMENT = 8
 OTHER_STAGE_EDGE = 85.0
 """|x| of the ledge on stages that are not legal, as the original used everywhere."""
 LEGAL_STAGES = tuple(sorted(Stage))
+ABSENT_GROUPS: tuple[dict[tuple[int, int], float], ...] = (
+    {(2, 0): 1.0}, {(2, 1): 1.0}, {(3, 0): 1.0, (3, 6): 0.5}, {(3, 5): 1.0}, {(3, 8): 1.0},
+    {(3, 18): 1.0},
+)  # fmt: skip
+"""Flags of what a replay did not record: version that added it → value (items that are there but
+have no owner are half absent)."""
 STADIUM_TYPES = (3, 4, 5, 6, 9)
 """Pokémon Stadium: fire, grass, normal, rock, water."""
 CONTROLLER_NUMBERS = len(BUTTONS) + 5
@@ -92,8 +100,11 @@ def numeric_fields(config: EmbeddingConfig) -> tuple[Field, ...]:
     return tuple(SCHEMA.field(name) for name in names)
 
 
-def numeric_rules(fields: tuple[Field, ...]) -> tuple[np.ndarray, ...]:
-    """Returns scale, offset, low and high, float32 `[numbers]`: `clip(v * scale + offset)`."""
+def numeric_rules(fields: tuple[Field, ...], unrecorded: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns scale, offset, low and high, float32 `[numbers]`: `clip(v * scale + offset)`.
+
+    Fields whose bit of `absent` is in `unrecorded` become 0.
+    """
     rules = []
     for field in fields:
         embed = field.embed
@@ -103,6 +114,8 @@ def numeric_rules(fields: tuple[Field, ...]) -> tuple[np.ndarray, ...]:
             rule = (1.0, 0.0, 0.0, 1.0)
         else:
             rule = (embed.scale, embed.bias * embed.scale, embed.low, embed.high)
+        if SCHEMA.absent_bit(field) & unrecorded:
+            rule = (0.0, 0.0, *rule[2:])
         rules += [rule] * int(np.prod(field.shape, dtype=int))
     return tuple(np.array(column, np.float32) for column in zip(*rules, strict=True))
 
@@ -160,6 +173,20 @@ def stadium_table() -> np.ndarray:
     """float32 `[10, 5]`: one-hot of Pokémon Stadium's transformation; 0 elsewhere."""
     table = np.zeros((10, len(STADIUM_TYPES)), np.float32)
     table[list(STADIUM_TYPES), np.arange(len(STADIUM_TYPES))] = 1.0
+    return table
+
+
+def absent_table(unrecorded: int) -> np.ndarray:
+    """float32 `[256, 6]`: flags of each value of `absent`; those of `unrecorded` are always 0.
+
+    A spoiled row shows nothing: play has none.
+    """
+    table = np.zeros((256, len(ABSENT_GROUPS)), np.float32)
+    for flag, group in enumerate(ABSENT_GROUPS):
+        for version, value in group.items():
+            bit = SCHEMA.absent_bits[version] & ~unrecorded
+            is_set = np.arange(256) & bit != 0
+            table[is_set, flag] = np.maximum(table[is_set, flag], value)
     return table
 
 
@@ -236,7 +263,8 @@ def input_layout(config: EmbeddingConfig) -> InputLayout:
     """
     uses_items = config.with_projectiles or config.with_items
     gated = ["n.action", *(["i.type"] if uses_items else [])]
-    ids = [*gated, *(f"{name[0]}.exists" for name in gated), "p.action", "p.character", "s.stage"]
+    ids = [*gated, *(f"{name[0]}.exists" for name in gated)]
+    ids += ["p.action", "p.character", "s.stage", "absent"]
     if uses_items:
         ids.append("p.items_owned")
     if config.with_stage_state:
@@ -338,6 +366,7 @@ def _dense_parts(config: EmbeddingConfig) -> list[tuple[str, int]]:
         ]
     if config.learn_player_styles:
         parts.append(("name", config.num_player_names))
+    parts.append(("absent", len(ABSENT_GROUPS)))
     if config.with_prev_action:
         parts.append(("prev_action", CONTROLLER_NUMBERS))
     return parts

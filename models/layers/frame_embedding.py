@@ -15,6 +15,7 @@ import keras
 import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
@@ -31,8 +32,8 @@ class FrameEmbedding(keras.layers.Layer):
 
     Leading axes are `[batch]` (a step) or `[batch, time]` (an unroll). Columns are those of the
     feature schema, player axis 0 = own and 1 = opponent: `p.*` and `n.*` `[…, 2]`, `i.*` `[…, 5]`,
-    `s.*` and `frame` `[…]`, of any number dtype. `name` (int32 registry id, 0 = nobody) has the
-    leading axes or just `[batch]`, and is read only with `learn_player_styles`.
+    `s.*`, `frame` and `absent` `[…]`, of any number dtype. `name` (int32 registry id, 0 = nobody)
+    has the leading axes or just `[batch]`, and is read only with `learn_player_styles`.
 
     Args:
       config: modes and table widths.
@@ -50,8 +51,9 @@ class FrameEmbedding(keras.layers.Layer):
         self.inputs = tables.input_layout(config)
         self.width = tables.dense_width(config)
         self.fields = tables.numeric_fields(config)
-        self.rules = tables.numeric_rules(self.fields)
+        self.rules = tables.numeric_rules(self.fields, config.unrecorded)
         self.stage_rows = tables.stage_table(config)
+        self.absent_rows = tables.absent_table(config.unrecorded)
         self.uses_items = config.with_projectiles or config.with_items
         self.last_id, self.id_offset = _id_rules(config, self.inputs.ids)
 
@@ -113,6 +115,7 @@ class FrameEmbedding(keras.layers.Layer):
             *self._stage(ids),
             *self._items(numbers, ids),
             *self._name(ids),
+            _flatten(take_rows(self.absent_rows, ids["absent"])),
             *([] if controller is None else [controller]),
         ]
         x = ops.concatenate(parts, axis=-1)
@@ -253,7 +256,8 @@ class FrameEmbedding(keras.layers.Layer):
 def _id_rules(config: EmbeddingConfig, places: dict[str, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Greatest id and what is added to ids, int32 `[num_ids]` each.
 
-    One-hot ids are not clamped: what lies beyond is all zeros. In a gated column row 0 means that
+    One-hot ids are not clamped: what lies beyond is all zeros. What training never saw is 0. In a
+    gated column row 0 means that
     there is nothing, so its ids move up by one.
     """
     count = {
@@ -263,6 +267,7 @@ def _id_rules(config: EmbeddingConfig, places: dict[str, slice]) -> tuple[np.nda
         "s.stage": tables.STAGE_COUNT,
         "p.items_owned": tables.OWNER_MASKS,
         "s.stadium": len(tables.stadium_table()),
+        "absent": 256,
     }
     if config.character_mode == "learned":
         count |= {"p.character": tables.CHARACTER_COUNT, "n.character": tables.CHARACTER_COUNT}
@@ -271,6 +276,8 @@ def _id_rules(config: EmbeddingConfig, places: dict[str, slice]) -> tuple[np.nda
     for name, place in places.items():
         if name in count:
             last[place] = count[name] - 1
+        if name != "name" and SCHEMA.absent_bit(SCHEMA.field(name)) & config.unrecorded:
+            last[place] = 0
     offset[places["n.action"]] = 1
     if "i.type" in places:
         offset[places["i.type"]] = 1

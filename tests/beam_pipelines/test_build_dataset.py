@@ -22,6 +22,7 @@ from replay_collection import (
     small_config,
     write_collection,
 )
+from replay_games import as_old, rebuild
 
 from beam_pipelines.build_dataset import build_dataset, find_replays, finished
 from beam_pipelines.settings import RecordConfig
@@ -83,6 +84,32 @@ def test_manifest_counts(collection: Collection, dataset: Path) -> None:
     assert all(0 < rate < 1 for rate in manifest.stats["train"].press_rates().values())
     assert manifest.players
     assert {player.id for player in manifest.players} == set(range(1, len(manifest.players) + 1))
+
+
+def test_old_games_and_spoiled_frames_reach_the_records(tmp_path: Path) -> None:
+    """Read by default, left out by `min_version`; marked in the rows and counted."""
+    (tmp_path / "in").mkdir()
+    for index, version in enumerate([(1, 7, 1), (2, 2, 0), (3, 5, 0), (3, 9, 0)]):
+        data = as_old(write_slp(human_game(200 + index)), version)
+        (tmp_path / "in" / f"{index}.slp").write_bytes(data)
+    holey = rebuild(write_slp(human_game(7)), lambda _, frame: frame not in (-20, 5))
+    (tmp_path / "in" / "holey.slp").write_bytes(holey)
+    manifest = build_small(tmp_path / "in", tmp_path / "all")
+    assert manifest.totals.games == 5
+    assert sum(stats.spoiled_frames for stats in manifest.stats.values()) == 2
+    absent = Counter()
+    for stats in manifest.stats.values():
+        absent.update(stats.absent)
+    assert absent == {"2.0": 1, "2.1": 1, "3.0": 2, "3.5": 2, "3.6": 3, "3.8": 3}
+    marks = [
+        packing.unpack(join_rows(chunks))["absent"]
+        for chunks in read_games(tmp_path / "all", "original").values()
+    ]
+    assert sorted(int(mark[0]) for mark in marks) == [0, 0, 48, 60, 63]
+    assert sum((mark & 0x80 > 0).sum() for mark in marks) == 2
+    assert not verify(tmp_path / "all", deep=True).problems
+    newer = build_small(tmp_path / "in", tmp_path / "new", min_version="3.5")
+    assert newer.totals.games == 3 and newer.rejects == {"old_version": 2}
 
 
 def test_games_of_a_shard_lie_whole_and_in_order(dataset: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from exphil_tf.data.sampling import Source
 from exphil_tf.durable import write_file
-from exphil_tf.features.packing import mirror_planes, noisy_planes, pack_planes
-from exphil_tf.features.schema import SCHEMA
+from exphil_tf.features.packing import ROW_BYTES, mirror_planes, noisy_planes, pack_planes
+from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.example import ChunkMeta, encode_chunks
 from exphil_tf.records.manifest import (
@@ -64,6 +64,8 @@ def make_game(game: int, length: int) -> Frames:
     columns = dict(made.columns)
     row = np.arange(length)
     columns["frame"] = (row - 123).astype(np.int32)
+    spoiled = np.random.default_rng(game).random(length) < 0.05
+    columns["absent"] = (columns["absent"] & ~np.uint8(SPOILED)) | np.uint8(SPOILED) * spoiled
     spelled = np.stack([row % 160 - 80, row // 160 - 80], 1) / np.float32(80)
     for axis, name in enumerate(("c.main_x", "c.main_y")):
         columns[name] = np.repeat(spelled[:, axis : axis + 1], 2, 1).astype(np.float32)
@@ -121,7 +123,7 @@ def write_games(folder: Path, lengths: Sequence[int], *, perspectives: Sequence[
     stats = {"train": SplitStats(characters={"fox": 3, "falco": 1})}
     manifest = Manifest(
         format_version=FORMAT_VERSION, fingerprint=SCHEMA.fingerprint(), digests=SCHEMA.digests(),
-        row_bytes=345, chunk_frames=CHUNK, overlap_frames=OVERLAP, config={}, input_hash="",
+        row_bytes=ROW_BYTES, chunk_frames=CHUNK, overlap_frames=OVERLAP, config={}, input_hash="",
         splits=splits, stats=stats, rejects={}, players=[], totals=totals, files={}, libraries={},
     )  # fmt: skip
     write_file(folder / MANIFEST, [to_json(manifest)])

@@ -10,7 +10,7 @@ import tensorflow as tf
 from replay_games import make_game
 
 from exphil_tf.features import packing
-from exphil_tf.features.schema import SCHEMA, EmbedKind
+from exphil_tf.features.schema import SCHEMA, SPOILED, EmbedKind
 from exphil_tf.melee.enums import ACTION_CATEGORIES, ACTION_COUNT, Character, Stage
 from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
@@ -343,6 +343,7 @@ def test_every_option_changes_the_vector():
         "with_projectiles": False, "with_items": True, "with_prev_action": False,
         "with_stage_state": False, "action_dim": 48, "character_dim": 8, "item_type_dim": 0,
     }  # fmt: skip
+    assert (embed(make(unrecorded=8), columns, previous) != base).any()
     for name, value in changes.items():
         assert embed(make(**{name: value}), columns, previous).shape != base.shape, name
     learned = embed(make(stage_mode="learned"), columns, previous)
@@ -351,7 +352,7 @@ def test_every_option_changes_the_vector():
     styles = [make(learn_player_styles=True, num_player_names=n).width for n in (112, 12)]
     assert styles[0] != styles[1]
     names = {field.name for field in dataclasses.fields(EmbeddingConfig)}
-    assert names == set(changes) | {"stage_dim", "num_player_names"}
+    assert names == set(changes) | {"stage_dim", "num_player_names", "unrecorded"}
 
 
 def test_every_schema_column_is_used_or_known_to_be_unused():
@@ -364,3 +365,41 @@ def test_every_schema_column_is_used_or_known_to_be_unused():
             unused.add(field.name)
     own_inputs = {f.name for f in SCHEMA.fields if f.name.startswith("c.")}
     assert unused == own_inputs | {"i.state"}
+
+
+def test_absent_columns_are_flagged_and_the_width_is_that_of_the_documents():
+    """Nested by version; spoiled rows show nothing, as play has none."""
+    layer = make()
+    assert layer.width == 384
+    span = tables.layout(layer.config)["absent"]
+    want = {
+        0: [0, 0, 0, 0, 0, 0], 64: [0, 0, 0, 0, 0, 1], 96: [0, 0, 0, 0, 1, 1],
+        112: [0, 0, 0.5, 0, 1, 1], 124: [0, 0, 1, 1, 1, 1], 127: [1, 1, 1, 1, 1, 1],
+    }  # fmt: skip
+    for value, flags in want.items():
+        for spoiled in (0, SPOILED):
+            vector = embed(layer, frame(absent=value | spoiled))[0]
+            np.testing.assert_array_equal(vector[span], flags)
+            rest = np.delete(vector, np.r_[span])
+            np.testing.assert_array_equal(rest, np.delete(embed(layer, frame())[0], np.r_[span]))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, ONE_HOT, {"with_items": True, "nana_mode": "full"}], ids=str
+)
+@pytest.mark.parametrize("jumps_normalized", [True, False])
+def test_what_training_never_saw_is_fed_as_zeros(options, jumps_normalized):
+    """For every group: nothing that its columns hold, or their flag, reaches the network."""
+    for bit in SCHEMA.absent_bits.values():
+        layer = make(unrecorded=bit, jumps_normalized=jumps_normalized, **options)
+        columns = policy_inputs.columns(30)
+        other = policy_inputs.columns(30, seed=1)
+        changed = columns | {
+            field.name: other[field.name]
+            for field in SCHEMA.fields
+            if SCHEMA.absent_bit(field) & bit
+        }
+        changed["absent"] = columns["absent"] ^ np.uint8(bit)
+        np.testing.assert_array_equal(embed(layer, columns), embed(layer, changed))
+        everything = make(jumps_normalized=jumps_normalized, **options)
+        assert (embed(everything, columns) != embed(everything, changed)).any()

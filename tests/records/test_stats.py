@@ -3,7 +3,9 @@ import pytest
 from replay_collection import human_game
 
 from exphil_tf.features.packing import pack_planes
+from exphil_tf.features.schema import SPOILED
 from exphil_tf.melee.enums import BUTTONS, Character
+from exphil_tf.records.manifest import Manifest, SplitStats
 from exphil_tf.records.stats import add, tally_game
 
 
@@ -41,6 +43,40 @@ def test_both_players_add_up() -> None:
     assert both["perspective_frames"] == 200
     for name in ("buttons_down", "buttons_pressed", "sticks", "characters"):
         assert both[name] == add(one[name], two[name])
+
+
+def test_spoiled_frames_and_absent_columns_are_counted() -> None:
+    """Stage parts count only where the stage has some."""
+    game = human_game(4, length=100)
+    frames, planes = game.frames, pack_planes(game.frames)
+    frames["absent"][:] = 32
+    frames["absent"][[3, 50, 99]] |= SPOILED
+
+    def tally(stage: int) -> dict:
+        return tally_game(frames, planes, perspectives=3, stage=stage, route="strict")
+
+    assert tally(31)["spoiled_frames"] == 3
+    assert tally(31)["absent"] == {"3.8": 1}
+    others = {"2.0": 1, "2.1": 1, "3.0": 1, "3.5": 1, "3.6": 1}
+    assert tally(31)["recorded"] == others
+    assert tally(2)["recorded"] == others | {"3.18": 1}
+
+
+@pytest.mark.parametrize(
+    ("absent", "recorded", "want"),
+    [
+        ({}, {}, 0),
+        ({"3.8": 3}, {}, 32),
+        ({"3.8": 3}, {"3.8": 1}, 0),
+        ({"3.8": 3, "3.18": 2}, {"3.5": 1}, 96),
+        ({}, {"3.18": 5}, 0),
+    ],
+)
+def test_what_no_game_recorded(absent: dict, recorded: dict, want: int) -> None:
+    stats = SplitStats(games=4, absent=absent, recorded=recorded)
+    manifest = Manifest.model_construct(stats={"train": stats})
+    assert manifest.unrecorded() == want
+    assert manifest.unrecorded("validation") == 0
 
 
 def test_add_needs_equal_nests() -> None:

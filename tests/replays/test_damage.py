@@ -175,3 +175,44 @@ def test_every_cut_of_the_first_two_kilobytes() -> None:
             read_replay(data[:cut])
         except ReplayError as error:
             assert error.reason in (Reason.TOO_SMALL, Reason.BAD_HEADER, Reason.NO_FRAMES)
+
+
+def _declaring(data: bytes, sizes: dict[int, int]) -> bytes:
+    """The file with other sizes (after the command byte) declared; events as they are."""
+    found = slp.scan(data)
+    table = {code: size - 1 for code, size in found.sizes.items()} | sizes
+    return events.container(events.payload_table(table) + data[found.start : found.stop], b"{}")
+
+
+@pytest.mark.parametrize("code", events.LEAST_SIZES)
+def test_events_declared_too_short_are_a_bad_header(code: int) -> None:
+    data = write_slp(make_game(1, length=60, stage=Stage.DREAMLAND, moving_stage=True))
+    for size in range(11):
+        if size + 1 >= events.LEAST_SIZES[code]:
+            continue
+        with pytest.raises(ReplayError) as caught:
+            read_replay(_declaring(data, {code: size}))
+        assert caught.value.reason is Reason.BAD_HEADER
+
+
+def test_no_declared_size_of_any_event_is_a_defect() -> None:
+    """All codes, sizes 0 to 10 and around what the events need, one or two at a time."""
+    data = write_slp(make_game(1, length=60, stage=Stage.DREAMLAND, moving_stage=True))
+    rng = np.random.default_rng(5)
+    for code in range(256):
+        for size in {*range(11), events.LEAST_SIZES.get(code, 40) - 1}:
+            other = int(rng.choice([*events.LEAST_SIZES, code]))
+            for sizes in ({code: size}, {code: size, other: int(rng.integers(0, 100))}):
+                try:
+                    replay = read_replay(_declaring(data, sizes))
+                except ReplayError as error:
+                    assert error.reason is not Reason.INTERNAL
+                else:
+                    assert SCHEMA.check(replay.game.frames) == []
+
+
+def test_short_events_of_a_real_table(cases_dir: Path) -> None:
+    for path in sorted((cases_dir / "table-short-events").glob("*.slp")):
+        with pytest.raises(ReplayError) as caught:
+            read_replay(path)
+        assert caught.value.reason is Reason.BAD_HEADER

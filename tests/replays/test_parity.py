@@ -16,7 +16,7 @@ import pytest
 
 from exphil_tf.melee.enums import BUTTONS, STAGE_FROM_LIBMELEE
 from exphil_tf.melee.types import Game
-from exphil_tf.replays import libmelee_reader
+from exphil_tf.replays import absent, libmelee_reader
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, parse, read_replay
 from exphil_tf.replays.repair import repair
@@ -34,14 +34,25 @@ LONG = [
     "exphil/mewtwo_approach_fair.slp",
     "exphil/mewtwo_dtilt_uptilt_dense.slp", "exphil/mewtwo_ground_neutral_v2.slp",
 ]  # fmt: skip
+OLD = [
+    "libmelee/test_game_2.slp", "peppi/ics.slp", "peppi/transform.slp", "peppi/nintendont.slp",
+    "peppi/console_name.slp", "peppi/v2.0.slp", "peppi/game.slp",
+    *(f"peppi/{name}.slp" for name in (
+        "buttons_abxy", "buttons_lrzs", "cstick_udlr", "dash_back", "dpad_udlr", "joystick_udlr",
+        "shield_drop",
+    )),
+]  # fmt: skip
+"""1.0 to 2.0: Nana, Zelda and Sheik, consoles."""
+UNWITNESSED = "peppi/unknown_event.slp"
+"""Version 1.0 with an event of code 255, on which libmelee gives up."""
 REJECTED = {
     "libmelee/corrupt_game_1.slp": Reason.TOO_SMALL,
     "libmelee/corrupt_game_2.slp": Reason.BAD_MAGIC,
     "libmelee/corrupt_game_3.slp": Reason.BAD_HEADER,
     "peppi/corrupt.slp": Reason.NO_FRAMES,
     "peppi/crazy_name_tags.slp": Reason.PLAYERS,
+    "peppi/v0.1.slp": Reason.OLD_VERSION,
 }
-"""Every other file is older than 3.0."""
 
 SAME = (
     "percent", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack",
@@ -52,7 +63,7 @@ SAME = (
 
 def _witness(path: Path, game: Game) -> dict[str, np.ndarray]:
     """Columns straight from libmelee."""
-    console = melee.Console(path=str(path), is_dolphin=False)
+    console = melee.Console(path=str(path), is_dolphin=False, allow_old_version=True)
     console.connect()
     ports = [player.port for player in game.info.players]
     rows: list[dict[str, Any]] = []
@@ -104,7 +115,7 @@ def _pad(pad: Any) -> dict[str, float]:
 
 
 def _assert_parity(game: Game, seen: dict[str, Any]) -> None:
-    frames = game.frames
+    frames, derived = game.frames, absent.fields(game.info.absent)
     assert len(frames) > 100
     np.testing.assert_array_equal(frames["frame"], seen["frame"])
     np.testing.assert_array_equal(frames["s.stage"], seen["stage"])
@@ -116,7 +127,7 @@ def _assert_parity(game: Game, seen: dict[str, Any]) -> None:
         np.testing.assert_array_equal(frames["s.stadium"], seen["stadium"])
     for player in range(2):
         leaders, pads = ([row[player] for row in seen[group]] for group in "pc")
-        for name in leaders[0]:
+        for name in set(leaders[0]) - {name[2:] for name in derived}:
             np.testing.assert_array_equal(
                 frames[f"p.{name}"][:, player], [row[name] for row in leaders], err_msg=name
             )
@@ -132,7 +143,7 @@ def _assert_parity(game: Game, seen: dict[str, Any]) -> None:
         nanas = [row[player] for row in seen["n"]]
         exists = np.array([nana is not None for nana in nanas])
         np.testing.assert_array_equal(frames["n.exists"][:, player], exists)
-        for name in leaders[0]:
+        for name in set(leaders[0]) - {name[2:] for name in derived}:
             want = [0 if nana is None else nana[name] for nana in nanas]
             np.testing.assert_array_equal(
                 frames[f"n.{name}"][:, player], want, err_msg=f"nana {name}"
@@ -169,6 +180,13 @@ def test_equal_on_every_shared_field(replays_dir: Path, name: str) -> None:
     _assert_parity(game, _witness(replays_dir / name, game))
 
 
+@pytest.mark.parametrize("name", OLD)
+def test_equal_on_what_an_old_version_records(replays_dir: Path, name: str) -> None:
+    game = parse(replays_dir / name, version="first")
+    assert game.info.version < (3, 0, 0)
+    _assert_parity(game, _witness(replays_dir / name, game))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_equal_on_every_shared_field_of_long_games(replays_dir: Path, name: str) -> None:
@@ -176,7 +194,16 @@ def test_equal_on_every_shared_field_of_long_games(replays_dir: Path, name: str)
     _assert_parity(game, _witness(replays_dir / name, game))
 
 
-@pytest.mark.parametrize("name", ["peppi/v3.18.slp", "peppi/v3.16.slp", "libmelee/test_game_1.slp"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "peppi/v3.18.slp",
+        "peppi/v3.16.slp",
+        "libmelee/test_game_1.slp",
+        "peppi/v2.0.slp",
+        "peppi/ics.slp",
+    ],
+)
 def test_slow_path_gives_the_same_frames(replays_dir: Path, name: str) -> None:
     """The libmelee route, last versions included, on repaired bytes."""
     data = (replays_dir / name).read_bytes()
@@ -210,10 +237,14 @@ def test_every_file_is_parsed_or_rejected_with_its_reason(replays_dir: Path) -> 
         except ReplayError as error:
             outcomes[name] = error.reason
     parsed = {name for name in outcomes if outcomes[name] in set(Route)}
-    assert parsed == {*SHORT, *LONG}
-    assert {name for name in parsed if outcomes[name] is not Route.STRICT} == {
-        "libmelee/test_game_1.slp"
+    assert parsed == {*SHORT, *LONG, *OLD, UNWITNESSED}
+    repaired = {
+        "libmelee/test_game_1.slp",
+        "peppi/items.slp",
+        "peppi/netplay.slp",
+        UNWITNESSED,
+        *OLD,
     }
+    assert {name for name in parsed if outcomes[name] is not Route.STRICT} == repaired
     rejected = {name: reason for name, reason in outcomes.items() if name not in parsed}
-    assert rejected == {name: REJECTED.get(name, Reason.OLD_VERSION) for name in rejected}
-    assert len(rejected) == 21
+    assert rejected == REJECTED

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import peppi_py
 import pytest
-from replay_games import make_game
+from replay_games import event_positions, make_game, rebuild
 
+from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import Frames, Game
-from exphil_tf.replays import events, peppi, slp
+from exphil_tf.replays import events, libmelee_reader, peppi, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, read_replay
 from exphil_tf.replays.repair import repair
@@ -23,38 +24,6 @@ DATA = write_slp(WHOLE)
 def assert_prefix(got: Frames, whole: Frames, *, at_least: int) -> None:
     assert at_least <= len(got) <= len(whole)
     assert [name for name in whole if not np.array_equal(got[name], whole[name][: len(got)])] == []
-
-
-def event_positions(data: bytes) -> list[tuple[int, int]]:
-    """(code, position) of every event, by an independent walk."""
-    found = slp.scan(data)
-    position, result = found.start, []
-    while position < found.stop:
-        result.append((data[position], position))
-        position += found.sizes[data[position]]
-    return result
-
-
-def rebuild(
-    data: bytes, keep, *, sizes: dict[int, int] | None = None, version: bytes = b""
-) -> bytes:
-    """The file with only the events for which `keep(code, frame)` holds, optionally of an older
-    layout."""
-    found = slp.scan(data)
-    table = dict(events.SIZES_3_16) if sizes is None else sizes
-    raw = bytearray(events.payload_table(table))
-    for code, position in event_positions(data):
-        frame = (
-            struct.unpack_from(">i", data, position + 1)[0] if code in events.FRAME_EVENTS else None
-        )
-        if keep(code, frame):
-            event = data[position : position + found.sizes[code]][: table[code] + 1]
-            raw += (
-                event[:1] + version + event[1 + len(version) :]
-                if code == events.GAME_START
-                else event
-            )
-    return events.container(bytes(raw), b"{}")
 
 
 def test_truncations_at_every_kind_of_place() -> None:
@@ -86,7 +55,9 @@ def test_truncations_at_every_kind_of_place() -> None:
 )
 def test_truncations_of_real_files(replays_dir: Path, name: str) -> None:
     data = (replays_dir / name).read_bytes()
-    whole = read_replay(data, version="first").game.frames
+    replay = read_replay(data, version="first")
+    recorded = [name for name in replay.game.frames if name not in replay.absent]
+    whole = Frames({name: replay.game.frames[name] for name in recorded})
     rng = np.random.default_rng(1)
     for cut in rng.integers(len(data) // 3, len(data), 12).tolist():
         got = read_replay(data[:cut], version="first").game.frames
@@ -127,11 +98,113 @@ def test_the_slow_path_takes_over_when_peppi_gives_up(monkeypatch: pytest.Monkey
     assert_prefix(replay.game.frames, WHOLE.frames, at_least=len(WHOLE.frames))
 
 
-def test_a_hole_cuts_there() -> None:
-    got = read_replay(rebuild(DATA, lambda _, frame: frame != -60))
-    assert got.route is Route.REPAIRED
-    assert len(got.game.frames) == 63
-    assert_prefix(got.game.frames, WHOLE.frames, at_least=63)
+def spoiled_rows(frames: Frames) -> list[int]:
+    return np.flatnonzero(frames["absent"] & SPOILED).tolist()
+
+
+def assert_whole_but(got: Frames, whole: Frames, rows: list[int]) -> None:
+    """Equal everywhere but in `rows`, which are marked and hold what was there before them."""
+    assert spoiled_rows(got) == rows
+    others = np.setdiff1d(np.arange(len(whole)), rows)
+    assert len(got) == len(whole)
+    for name in whole:
+        np.testing.assert_array_equal(got[name][others], whole[name][others], err_msg=name)
+        if name not in ("frame", "absent", "s.randall_x", "s.randall_y"):
+            before = [max(others[others < row], default=others[0]) for row in rows]
+            np.testing.assert_array_equal(got[name][rows], got[name][before], err_msg=name)
+    np.testing.assert_array_equal(got["frame"], whole["frame"])
+
+
+@pytest.mark.parametrize("lost", [-60, -123, -122, -4])
+def test_a_frame_that_is_missing_is_filled(lost: int) -> None:
+    """By both readers; behind the last frame nothing is missing."""
+    data = rebuild(DATA, lambda _, frame: frame != lost)
+    rows = [lost + 123] if lost != -4 else []
+    whole = WHOLE.frames if rows else WHOLE.frames.slice(0, 119)
+    assert_whole_but(read_replay(data).game.frames, whole, rows)
+    slow = libmelee_reader.read_frames(repair(data).data, WHOLE.info)
+    assert_whole_but(slow, whole, rows)
+
+
+@pytest.mark.parametrize("code", [events.PRE, events.POST])
+@pytest.mark.parametrize("nth", [0, 1, 2])
+@pytest.mark.parametrize("row", [0, 1, 60, 118])
+def test_one_lost_event_spoils_one_frame(code: int, nth: int, row: int) -> None:
+    """Of either player or of Nana: the rest of the game stays."""
+    places = [p for c, p in event_positions(DATA) if c == code]
+    frame_of = {p: struct.unpack_from(">i", DATA, p + 1)[0] + 123 for p in places}
+    mine = [p for p in places if frame_of[p] == row]
+    place = mine[min(nth, len(mine) - 1)]
+    size = slp.scan(DATA).sizes[code]
+    raw = DATA[events.RAW_START : place] + DATA[place + size : slp.scan(DATA).stop]
+    got = read_replay(events.container(raw, b"{}"))
+    assert_whole_but(got.game.frames, WHOLE.frames, [row])
+
+
+def test_streams_without_marks_lose_two_frames_at_most() -> None:
+    """Before 2.2 nothing but the first port's pre-frame begins a frame."""
+    bare = rebuild(DATA, lambda code, _: code not in (events.FRAME_START, events.FRAME_END))
+    for code in (events.PRE, events.POST):
+        places = [p for c, p in event_positions(bare) if c == code]
+        for place in (places[100], places[101]):
+            size = slp.scan(bare).sizes[code]
+            raw = bare[events.RAW_START : place] + bare[place + size : slp.scan(bare).stop]
+            got = read_replay(events.container(raw, b"{}")).game.frames
+            assert len(got) == len(WHOLE.frames)
+            assert 1 <= len(spoiled_rows(got)) <= 2
+
+
+def test_a_long_hole_cuts_there() -> None:
+    game = make_game(3, length=2000)
+    data = write_slp(game)
+    for first, length, want in ((500, 31, 500), (500, 30, 2000), (0, 30, 2000)):
+        lost = range(first - 123, first - 123 + length)
+        got = read_replay(rebuild(data, lambda _, frame, lost=lost: frame not in lost)).game
+        assert len(got.frames) == want
+        assert len(spoiled_rows(got.frames)) == (length if want == 2000 else 0)
+
+
+def test_too_many_holes_cut_where_they_become_too_many() -> None:
+    game = make_game(3, length=1000)
+    data = write_slp(game)
+    got = read_replay(rebuild(data, lambda _, frame: (frame or 1) % 7 != 0 or frame < 300)).game
+    assert 423 <= len(got.frames) < 520
+    assert len(spoiled_rows(got.frames)) <= 1 + 0.02 * len(got.frames)
+
+
+def rolled_back(extra: list[int]) -> bytes:
+    """Frames -123 to 0, then `extra` frames again, unfinished; bookends confirm nothing new."""
+    game = make_game(3, length=140)
+    data = write_slp(game)
+    parts: dict[int, bytes] = {}
+    for code, position in event_positions(data):
+        if code in events.FRAME_EVENTS:
+            size = slp.scan(data).sizes[code]
+            event = data[position : position + size]
+            frame = struct.unpack_from(">i", event, 1)[0]
+            if code == events.FRAME_END:
+                event = event[:5] + struct.pack(">i", min(frame, -2))
+            parts[frame] = parts.get(frame, b"") + event
+    found = slp.scan(data)
+    start = data[events.RAW_START : found.start + found.sizes[events.GAME_START]]
+    raw = start + b"".join(parts[frame] for frame in [*range(-123, 1), *extra])
+    return events.MAGIC + bytes(4) + raw
+
+
+@pytest.mark.parametrize("extra", [[], [-1], [-1, 0], [-1, 0, 1]])
+def test_a_cut_inside_a_rollback_keeps_what_is_confirmed(extra: list[int]) -> None:
+    for tail in (b"", b"\x38\x00\x00"):
+        for version in ("last", "first"):
+            frames = read_replay(rolled_back(extra) + tail, version=version).game.frames
+            assert frames["frame"][-1] == -2
+
+
+@pytest.mark.parametrize(("extra", "last"), [([-2], -2), ([-2, -1], -1), ([-2, -1, 0], 0)])
+def test_a_cut_inside_a_rollback_before_bookends_told(extra: list[int], last: int) -> None:
+    """Before 3.7 only the order tells: frames behind the last one were undone."""
+    data = rebuild(rolled_back(extra), lambda *_: True, sizes=OLD_SIZES[3, 6, 1])
+    unfinished = data[: len(events.MAGIC)] + bytes(4) + data[events.RAW_START : -12]
+    assert read_replay(unfinished).game.frames["frame"][-1] == last
 
 
 @pytest.mark.parametrize("method", [6, 9, 77])
@@ -182,15 +255,15 @@ def test_versions_that_peppi_cannot_read(version: tuple[int, int, int]) -> None:
     replay = read_replay(data)
     assert replay.route is (Route.STRICT if version >= (3, 7, 0) else Route.REPAIRED)
     assert replay.game.info.version == version
-    absent = {name for name in replay.absent if not name.startswith(("fod", "stadium", "whispy"))}
     want = {"hitlag"} if version < (3, 8, 0) else set()
     want |= {"items_owned"} if version < (3, 6, 0) else set()
     want |= set(SPEEDS) if version < (3, 5, 0) else set()
-    assert absent == want
+    assert {name[2:] for name in replay.absent if name[0] != "s"} == want
     for name, column in replay.game.frames.columns.items():
-        if name[2:] in absent:
-            assert not column.any(), name
-        else:
+        if name == "absent":
+            bits = {SCHEMA.absent_bit(SCHEMA.field(lacking)) for lacking in replay.absent}
+            assert (column == sum(bits & {8, 16, 32})).all()
+        elif name not in replay.absent:
             np.testing.assert_array_equal(column, game.frames[name], err_msg=name)
 
 
@@ -261,9 +334,23 @@ def test_range_checks_catch_what_the_game_cannot_do() -> None:
     columns["p.stock"][:60], columns["p.stock"][60:] = 1, 2
     with pytest.raises(ReplayError, match="gained a stock"):
         read_replay(write_slp(Game(WHOLE.info, Frames(columns))))
-    pre = next(position for code, position in event_positions(DATA) if code == events.PRE)
+
+
+def test_one_value_that_the_game_cannot_produce_spoils_one_frame() -> None:
+    """Masked by what was there before, counted, and no label; a few are a game, many are not."""
+    pres = [position for code, position in event_positions(DATA) if code == events.PRE]
     for value in (float("nan"), float("inf"), 1.5):
-        data = DATA[: pre + 25] + struct.pack(">f", value) + DATA[pre + 29 :]
-        with pytest.raises(ReplayError) as caught:
-            read_replay(data)
-        assert caught.value.reason is Reason.OUT_OF_RANGE
+        bad = bytearray(DATA)
+        for count, place in enumerate(pres[40::6], 1):
+            bad[place + 25 : place + 29] = struct.pack(">f", value)
+            if count <= 3:
+                got = read_replay(bytes(bad)).game.frames
+                assert len(spoiled_rows(got)) == count
+                assert SCHEMA.check(got) == []
+                (row, *_), x = spoiled_rows(got), WHOLE.frames["c.main_x"]
+                assert (got["c.main_x"][row] == x[row - 1]).any()
+            else:
+                with pytest.raises(ReplayError) as caught:
+                    read_replay(bytes(bad))
+                assert caught.value.reason is Reason.OUT_OF_RANGE
+                break

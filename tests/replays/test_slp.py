@@ -202,7 +202,7 @@ def test_wrong_kinds_of_game(written: bytes) -> None:
     def changed(offset: int, value: bytes) -> bytes:
         return written[: start + offset] + value + written[start + offset + len(value) :]
 
-    assert reason_of(changed(1, bytes([2, 0, 1]))) is Reason.OLD_VERSION
+    assert reason_of(changed(1, bytes([0, 1, 9]))) is Reason.OLD_VERSION
     assert reason_of(changed(0x66 + 0x48, b"\0")) is Reason.PLAYERS
     assert reason_of(changed(0x66, b"\3")) is Reason.PLAYERS
     assert reason_of(changed(0x13, b"\x01\x1d")) is Reason.OUT_OF_RANGE
