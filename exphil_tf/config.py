@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, TypeVar
 import tyro
 import yaml
 
+from exphil_tf import flat_yaml
 from exphil_tf.errors import (
     EXIT_ABORTED,
     EXIT_CANNOT_CREATE,
@@ -91,6 +92,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "configs" / "presets"
 KNOWN_OPTIONS = ROOT / "configs" / "options.txt"
 
+_SENTENCE = 1_000
+"""Characters of a complaint that quotes a value at length."""
 _SECRET = re.compile(r"token|password|secret|credential|(api|app|access|private)_?key|key_id")
 
 
@@ -198,7 +201,7 @@ def _load(
         preset = arguments.presets[-1] if arguments.presets else default_preset
         settings += _read_preset(preset, presets, known) if preset else []
     for path in arguments.files:
-        settings += _named(_read_yaml(Path(path)), known, path)
+        settings += _named(flat_yaml.read(Path(path)), known, path)
     settings += _read_environment(environment, known)
     tokens = tokens_by_name(settings)
     lower = [t for name, group in tokens.items() if name not in arguments.names for t in group]
@@ -231,7 +234,7 @@ def _parse(
         raise UserError(_one_sentence(complaint.getvalue()), _see_help(prog)) from None
     config, rest = parsed
     if rest and not partial:
-        raise UserError(f"unexpected argument: {' '.join(rest)}", _see_help(prog))
+        raise UserError(f"unexpected argument: {' '.join(rest)[:_SENTENCE]}", _see_help(prog))
     return config, rest
 
 
@@ -275,7 +278,7 @@ def _one_sentence(box: str) -> str:
             break
         words.append(text)
     sentence = re.sub(r"^Error parsing (?=--)|^Error parsing \w+: ", "", " ".join(words))
-    return sentence or "invalid arguments"
+    return sentence[:_SENTENCE] or "invalid arguments"
 
 
 # -- Sources --------------------------------------------------------------------------------------
@@ -369,7 +372,7 @@ def _read_preset(name: str, presets: Path, known: Mapping[str, Option]) -> list[
         if current in chain:
             raise UserError(f"preset {name}: its bases go in a circle: {' > '.join(chain)}")
         chain.append(current)
-        values = _read_yaml(presets / f"{current}.yaml")
+        values = flat_yaml.read(presets / f"{current}.yaml")
         current = str(values.pop("base", ""))
         settings = _named(values, known, f"preset {chain[-1]}") + settings
     return settings
@@ -380,38 +383,6 @@ def _unknown_preset(name: str, presets: Path) -> UserError:
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     hint = f"Did you mean {close[0]}? " if close else ""
     return UserError(f"unknown preset {name!r}", f"{hint}Presets: {', '.join(names)}.")
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which moreover refuses a key given twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: {key} is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, object]:
-    """A file's flat mapping; an empty file is an empty mapping."""
-    try:
-        loader = _UniqueKeyLoader(path.read_text(encoding="utf-8"))
-        values: object = loader.get_single_data()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file", exit_code=EXIT_NO_INPUT) from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: want a YAML file, this is a folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: want `name: value` lines. Received: {type(values).__name__}")
-    return {str(key): value for key, value in typing.cast(dict[object, object], values).items()}
 
 
 def _named(values: Mapping[str, object], known: Mapping[str, Option], source: str) -> list[Setting]:

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-from exphil_tf.errors import UserError
+from exphil_tf.errors import UserError, shown
 
 ENV_PREFIX = "EXPHIL_"
 RESERVED = ("config", "preset", "default_preset", "help")
@@ -259,11 +259,12 @@ def switch_token(setting: Setting) -> str:
 
 
 def _wrong(setting: Setting, hint: str = "") -> UserError:
-    later = PLANNED.get((setting.option.name, str(setting.value)))
+    word = setting.value if isinstance(setting.value, str) else ""
+    later = PLANNED.get((setting.option.name, word))
     if later is not None:
-        return UserError(f"{setting.origin}: {setting.value} {later}")
+        return UserError(f"{setting.origin}: {word} {later}")
     want = _describe(setting.option.annotation)
-    return UserError(f"{setting.origin}: want {want}{hint}. Received: {setting.value!r}")
+    return UserError(f"{setting.origin}: want {want}{hint}. Received: {shown(setting.value)}")
 
 
 def is_scalar(annotation: Any) -> bool:

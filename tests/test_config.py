@@ -313,7 +313,7 @@ def test_flags_refused(argv, words):
         ("backbone: jamba", ["jamba comes in a later release"]),
         ("[1, 2]", ["want `name: value` lines"]),
         ("a: b: c", ["not valid YAML"]),
-        ("x: !!python/object/apply:os.system [ls]", ["not valid YAML"]),
+        ("x: !!python/object/apply:os.system [ls]", ["not plain YAML", ":1:"]),
         ("cache_dir: x", ["cache_dir", "--data"]),
         ("base: production", ["base", "unknown"]),
     ],
