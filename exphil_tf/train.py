@@ -23,26 +23,13 @@ from rich.console import Console
 
 from exphil_tf.checkpoints import atomic, lock, provenance
 from exphil_tf.config import PRESETS, dump_yaml, load, to_dict
-from exphil_tf.errors import (
-    EXIT_DATA,
-    EXIT_INCOMPATIBLE,
-    EXIT_INTERRUPTED,
-    EXIT_NO_INPUT,
-    UserError,
-    run,
-)
+from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_INTERRUPTED, UserError, run
 from exphil_tf.options import options
 from exphil_tf.quiet import quiet_import
-from exphil_tf.records.manifest import (
-    MANIFEST,
-    REJECTED,
-    IncompatibleDataset,
-    Manifest,
-    ManifestError,
-    load_manifest,
-)
+from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
 from exphil_tf.training import run_folder
 from exphil_tf.training.config import MAX_SEED
+from exphil_tf.training.dataset import load_checked
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.options import Config, TrainConfig, check_dataset, resolve
 from exphil_tf.training.run_folder import Target
@@ -198,18 +185,23 @@ def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest 
     if config.data.data is None:
         return _preprocess(config, console)
     folder = Path(config.data.data)
-    try:
-        return folder, load_manifest(folder)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--data: {folder}: no such folder",
-            "Make a dataset: python -m exphil_tf.preprocess --replays DIR --output DIR.",
-            exit_code=EXIT_NO_INPUT,
-        ) from error
-    except IncompatibleDataset as error:
-        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
-    except ManifestError as error:
-        raise UserError(str(error), exit_code=EXIT_NO_INPUT) from error
+    return folder, _checked(config, folder, console)
+
+
+def _checked(config: TrainConfig, folder: Path, console: Console) -> Manifest:
+    """The manifest of a dataset whose shards were compared with it.
+
+    Raises: ManifestError: names the file that is missing or another.
+    """
+    asked = config.input
+    use_variants = asked.augment and asked.augment_from == "variants"
+    return load_checked(
+        folder,
+        console,
+        splits=("train", "validation"),
+        variants=None if use_variants else ("original",),
+        mode=config.data.verify_data,
+    )
 
 
 def train(
@@ -308,7 +300,7 @@ def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest |
     folder = Path(config.data.datasets_dir) / f"replays-{digest}"
     if (folder / MANIFEST).is_file():
         console.print(f"dataset: {folder} (made of these replays and options before)")
-        return folder, load_manifest(folder)
+        return folder, _checked(config, folder, console)
     if config.run.dry_run:
         console.print(
             f"dry run: {len(found.sources)} replays would first be preprocessed into {folder}; "

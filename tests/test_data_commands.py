@@ -22,7 +22,7 @@ from exphil_tf.errors import (
     run,
 )
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.records.manifest import MANIFEST, load_manifest
+from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
 
 SHORT = ["--min-frames", "100", "--num-shards", "2", "--workers", "2"]
 SENTENCE = 200
@@ -166,7 +166,7 @@ def test_verify_finds_damage(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert shard.name in out
     assert "problems" in err
     values = json.loads((copy / MANIFEST).read_bytes()) | {"fingerprint": "other"}
-    (copy / MANIFEST).write_text(json.dumps(values))
+    (copy / MANIFEST).write_bytes(seal(values))
     assert refused(verify.main, [copy], capsys)[0] == EXIT_INCOMPATIBLE
 
 
@@ -210,7 +210,7 @@ def test_kmeans_from_replays_and_from_a_dataset(
     [
         ([], EXIT_USAGE, "either --replays or --data"),
         (["--data", "nowhere"], EXIT_NO_INPUT, "no such folder"),
-        (["--data", "."], EXIT_DATA, "not a finished dataset"),
+        (["--data", "."], EXIT_NO_INPUT, "not a finished dataset"),
         (["--data", "x", "--buckets", "20"], EXIT_USAGE, "odd number"),
         (["--data", "x", "--axes", "main_z"], EXIT_USAGE, "main_z"),
     ],

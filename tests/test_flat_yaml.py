@@ -94,8 +94,8 @@ def mutated(draw: random.Random, text: bytes) -> bytes:
     """A file with one to six of: a flipped bit, a cut, a doubled part, a piece of YAML's syntax."""
     pieces = (
         "&a ", "*a", "!!set ", "- ", ": ", "\n", "\t", "[", "{", "}", "? ", "---\n", "%YAML 9\n",
-        "<<: ", "|\n", ">-\n", "'", '"', "\\", "#", "\0", "\x85", "\ufeff", "0x_", "2020-99-99", "1:9",
-        ".inf", "9" * 5000, "[" * 2000, "\ud7ff", "@", "`", "!python/name:os.system ",
+        "<<: ", "|\n", ">-\n", "'", '"', "\\", "#", "\0", "\x85", "\ufeff", "0x_", "2020-99-99",
+        "1:9", ".inf", "9" * 5000, "[" * 2000, "\ud7ff", "@", "`", "!python/name:os.system ",
     )  # fmt: skip
     data = bytearray(text)
     for _ in range(draw.randint(1, 6)):

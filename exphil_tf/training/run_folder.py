@@ -42,6 +42,7 @@ FREE_TO_CHANGE = frozenset(
         *RUN_CONTROL, "name", "run_dir", "replays", "data", "datasets_dir", "keep_last",
         "keep_best", "save_every", "save_every_steps", "save_every_minutes", "verbosity",
         "log_interval", "wandb", "wandb_project", "teacher", "soft_labels", "compare",
+        "verify_data",
     }
 )  # fmt: skip
 """Options that may differ when a run goes on: they change no weight. Data and teachers are folders

@@ -25,7 +25,7 @@ from replay_collection import (
 
 from beam_pipelines.build_dataset import build_dataset, find_replays, finished
 from beam_pipelines.settings import RecordConfig
-from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
+from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_DATA, EXIT_NO_INPUT, UserError
 from exphil_tf.features import packing
 from exphil_tf.melee.types import Game
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
@@ -255,7 +255,7 @@ def test_damaged_manifest_is_not_overwritten_silently(
     (copy / MANIFEST).write_bytes(b"{")
     with pytest.raises(UserError, match="--overwrite") as caught:
         build_small(collection[0], copy)
-    assert caught.value.exit_code == EXIT_INCOMPATIBLE
+    assert caught.value.exit_code == EXIT_DATA
     build_dataset(dataclasses.replace(small_config(collection[0], copy), overwrite=True))
     assert folder_bytes(copy) == folder_bytes(dataset)
 

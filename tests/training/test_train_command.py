@@ -9,7 +9,7 @@ import yaml
 from exphil_tf import samples
 from exphil_tf.checkpoints import atomic
 from exphil_tf.checkpoints.policy import read_info
-from exphil_tf.records.manifest import load_manifest
+from exphil_tf.records.manifest import load_manifest, seal
 
 FLAGS = (
     "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--batch-size", "4",
@@ -76,7 +76,7 @@ def refused(tmp_path, trainer):
     ("flags", "code", "part"),
     [
         ((), 2, "Received: neither"),
-        (("--data", "none"), 66, "--data: none: no such folder"),
+        (("--data", "none"), 66, "none: no such folder"),
         (("--replays", "none"), 66, "--replays: none"),
         (("--data", "empty"), 66, "not a finished dataset"),
         (("--replays", "empty"), 66, "exphil_tf.samples"),
@@ -110,7 +110,7 @@ def test_dataset_of_another_schema(tmp_path, dataset, refused):
     values = json.loads(path.read_text())
     values["fingerprint"] = "0" * len(values["fingerprint"])
     values["digests"]["p.percent"] = "different"
-    path.write_text(json.dumps(values))
+    path.write_bytes(seal(values))
     code, text = refused("--data", "other", *FLAGS)
     assert (code, "p.percent" in text) == (78, True)
 
