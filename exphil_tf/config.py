@@ -5,10 +5,13 @@ fills it from five sources, lowest rank first::
 
     defaults < --preset NAME < --config FILE.yaml < EXPHIL_* environment < flags
 
-A value of a lower source is dropped once a higher one names the option. Unknown names are refused
-with the nearest known one; an `EXPHIL_*` variable only if no command knows it. The terms option,
-setting and token are those of `exphil_tf.options`; `UserError`, `run` and the exit codes come from
-`exphil_tf.errors` and may be imported from here.
+The options of a run that goes on (`Saved`) stand between files and environment.
+
+A value of a lower source is dropped once a higher one names the option, or chooses an alternative
+of it (`options.EXCLUSIVE`). Unknown names are refused with the nearest known one; an `EXPHIL_*`
+variable only if no command knows it. The terms option, setting and token are those of
+`exphil_tf.options`; `UserError`, `run` and the exit codes come from `exphil_tf.errors` and may be
+imported from here.
 
 Alternatives that lost: jsonargparse (its `--config` outranks the environment), pydantic-settings
 (0.8 s of import, no frozen dataclasses), hydra (its own syntax and directories).
@@ -48,6 +51,7 @@ from exphil_tf.errors import (
 from exphil_tf.options import (
     ALIASES,
     ENV_PREFIX,
+    EXCLUSIVE,
     RESERVED,
     SHORTHANDS,
     SWITCH_WORDS,
@@ -75,6 +79,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USAGE",
     "PRESETS",
+    "Saved",
     "UserError",
     "dump_yaml",
     "from_dict",
@@ -87,6 +92,21 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+
+class Saved(NamedTuple):
+    """The options of a run that goes on, or of one that another starts from.
+
+    They rank as those of a file do, but for `firm` ones, which the environment does not change.
+    """
+
+    values: Mapping[str, object]
+    """By name, as YAML gives them."""
+    origin: str
+    """What an error calls them."""
+    firm: frozenset[str] = frozenset()
+    """Options that only a flag may change."""
+
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "configs" / "presets"
@@ -136,6 +156,7 @@ def load(
     env: Mapping[str, str] | None = None,
     prog: str | None = None,
     presets: Path | None = None,
+    saved: Saved | None = None,
 ) -> T:
     """Builds a command's configuration from every source.
 
@@ -145,10 +166,11 @@ def load(
       env: the environment; `os.environ` if None.
       prog: how help names the command, such as `python -m exphil_tf.train`.
       presets: folder of `<name>.yaml` for a command that has `--preset`; None for one without.
+      saved: options of an earlier run, which rank above files.
 
     Raises: UserError: if any source is wrong (exit code 2, or 66 for a missing file).
     """
-    return _load(cls, argv, env=env, prog=prog, presets=presets, partial=False)[0]
+    return _load(cls, argv, env=env, prog=prog, presets=presets, saved=saved)[0]
 
 
 def load_partial(
@@ -159,7 +181,7 @@ def load_partial(
     prog: str | None = None,
 ) -> tuple[T, list[str]]:
     """As `load`, but hands back the arguments it doesn't know, for another parser (Beam's)."""
-    return _load(cls, argv, env=env, prog=prog, presets=None, partial=True)
+    return _load(cls, argv, env=env, prog=prog, partial=True)
 
 
 def from_dict(cls: type[T], values: Mapping[str, object], *, origin: str = "values") -> T:
@@ -178,7 +200,8 @@ class _Arguments(NamedTuple):
     """argv taken apart: our own two flags out, aliases replaced, names that it sets noted."""
 
     tokens: list[str]
-    names: set[str]
+    values: dict[str, str]
+    """Names that they set, and the first word of each value."""
     presets: list[str]
     files: list[str]
 
@@ -189,8 +212,9 @@ def _load(
     *,
     env: Mapping[str, str] | None,
     prog: str | None,
-    presets: Path | None,
-    partial: bool,
+    presets: Path | None = None,
+    saved: Saved | None = None,
+    partial: bool = False,
 ) -> tuple[T, list[str]]:
     environment = os.environ if env is None else env
     known = options(cls)
@@ -202,11 +226,55 @@ def _load(
         settings += _read_preset(preset, presets, known) if preset else []
     for path in arguments.files:
         settings += _named(flat_yaml.read(Path(path)), known, path)
-    settings += _read_environment(environment, known)
-    tokens = tokens_by_name(settings)
-    lower = [t for name, group in tokens.items() if name not in arguments.names for t in group]
+    old = [] if saved is None else _named(saved.values, known, saved.origin)
+    firm = frozenset[str]() if saved is None else saved.firm
+    variables = [s for s in _read_environment(environment, known) if s.option.name not in firm]
+    tokens = tokens_by_name(_sources(settings, variables, saved=old, arguments=arguments.values))
+    lower = [t for name, group in tokens.items() if name not in arguments.values for t in group]
     # Arguments first: a list flag of a lower source can't swallow a positional argument.
     return _parse(cls, arguments.tokens + lower, prog=prog, partial=partial, presets=presets)
+
+
+def _sources(
+    files: list[Setting],
+    variables: list[Setting],
+    *,
+    saved: list[Setting],
+    arguments: Mapping[str, object],
+) -> list[Setting]:
+    """Settings from below the arguments, lowest rank first, without what a choice above drops."""
+    variables = _not_dropped("variables", variables, _values(saved), arguments)
+    above = _values(variables), arguments
+    kept = _not_dropped("saved", saved, *above)
+    return [*_not_dropped("files", files, _values(kept), *above), *kept, *variables]
+
+
+def _values(settings: Iterable[Setting]) -> dict[str, object]:
+    return {setting.option.name: setting.value for setting in settings}
+
+
+def _not_dropped(
+    source: str, settings: list[Setting], *above: Mapping[str, object]
+) -> list[Setting]:
+    """A source's settings but for those whose alternative a source above has chosen."""
+    chosen = {
+        (group, name)
+        for group in EXCLUSIVE
+        if source in group.of
+        for values in above
+        for name in group.names
+        if group.is_choice(values.get(name))
+    }
+    return [
+        setting
+        for setting in settings
+        if not any(
+            setting.option.name in group.names
+            and setting.option.name != name
+            and group.is_choice(setting.value)
+            for group, name in chosen
+        )
+    ]
 
 
 def _parse(
@@ -287,7 +355,7 @@ def _one_sentence(box: str) -> str:
 def _read_arguments(
     argv: Sequence[str], known: Mapping[str, Option], *, takes_preset: bool, partial: bool
 ) -> _Arguments:
-    result = _Arguments([], set(), [], [])
+    result = _Arguments([], {}, [], [])
     ours = {"config": result.files} | ({"preset": result.presets} if takes_preset else {})
     rest = _parted(argv, known)
     while rest:
@@ -309,13 +377,23 @@ def _read_arguments(
                 token = f"{flag}={rest.pop(0)}"
             elif has_value and _takes_one_word(option) and name not in SHORTHANDS:
                 tokens_of(Setting(flag, option, value if equals else rest[0]))
-            result.names.add(option.name)
-            result.tokens.append(_rewritten(token, option))
+            rewritten = _rewritten(token, option)
+            following = rest[0] if rest and not rest[0].startswith("--") else ""
+            result.values[option.name] = _word_of(rewritten, option, following)
+            result.tokens.append(rewritten)
         elif partial:
             result.tokens.append(token)
         else:
             raise unknown(name, [*known, *ours], origin=flag)
     return result
+
+
+def _word_of(token: str, option: Option, following: str) -> str:
+    """The value of a flag's token, or the first word of several."""
+    flag, equals, value = token.partition("=")
+    if equals:
+        return value
+    return str(flag == option.flag) if option.is_switch else following
 
 
 def _parted(argv: Sequence[str], known: Mapping[str, Option]) -> list[str]:

@@ -88,6 +88,26 @@ PLANNED: dict[tuple[str, str], str] = {
 }
 
 
+class Exclusive(NamedTuple):
+    """Options of which one makes another pointless: what ranks higher drops the others below it.
+
+    A variable set for every command (`EXPHIL_REPLAYS_DIR`) is a default, not a choice: it must not
+    contradict the flag that chooses the alternative. Two of one rank still do.
+    """
+
+    names: tuple[str, ...]
+    neutral: tuple[str, ...] = ()
+    """Values that go together with the others."""
+    of: tuple[str, ...] = ("files", "saved", "variables")
+    """Sources whose choice yields; in others, two alternatives are for the command to refuse."""
+
+    def is_choice(self, value: object) -> bool:
+        """Whether a value chooses this alternative; none and empty ones choose nothing."""
+        if value is None or value in ("", [], ()):
+            return False
+        return str(value).strip().lower() not in (*_NONE, *self.neutral)
+
+
 _IN_WORDS: dict[Any, str] = {
     bool: "true or false",
     float: "a number",
@@ -98,6 +118,12 @@ _IN_WORDS: dict[Any, str] = {
 }
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NONE = ("none", "null")
+EXCLUSIVE = (
+    Exclusive(("replays", "data")),
+    Exclusive(("resume", "name", "run_dir"), neutral=("auto",), of=("files", "variables")),
+    Exclusive(("resume", "overwrite"), neutral=_FALSE, of=("files", "variables")),
+    Exclusive(("backbone", "temporal"), of=("variables",)),
+)
 SWITCH_WORDS = ("true", "yes", "on", "false", "no", "off", "none")
 
 

@@ -13,7 +13,6 @@ import json
 import logging
 import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exphil_tf.checkpoints import atomic, lock, provenance
-from exphil_tf.config import PRESETS, dump_yaml, load, to_dict
+from exphil_tf.config import PRESETS, Saved, dump_yaml, load, to_dict
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_INTERRUPTED, UserError, run
 from exphil_tf.options import options
 from exphil_tf.quiet import quiet_import
@@ -93,31 +92,27 @@ def main(argv: Sequence[str]) -> int:
 
 def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
     """The options, and the run's folder; see `find_run`."""
-    return find_run(argv, lambda words: load(TrainConfig, words, prog=PROG, presets=PRESETS))
+    return find_run(lambda saved: load(TrainConfig, argv, prog=PROG, presets=PRESETS, saved=saved))
 
 
-def find_run(
-    argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
-) -> tuple[Config, Target]:
+def find_run(parse: Callable[[Saved | None], Config]) -> tuple[Config, Target]:
     """The options, and the run's folder.
 
     A run that goes on takes the options it was started with, under those of the arguments.
 
     Args:
-      argv: the command's arguments.
-      parse: makes a configuration of them.
+      parse: makes a configuration of the command's arguments and of the options of an earlier run.
 
     Raises: UserError: if any option is wrong.
     """
-    config = parse(argv)
+    config = parse(None)
     prefix = config.backbone.backbone
     if config.filters.train_character is not None:
         prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
     target = run_folder.find_target(config.run, prefix=prefix)
     if target.saved_yaml is not None:
-        config, foreign = _with_saved(
-            target.saved_yaml, config, lambda words: parse([*words, *argv])
-        )
+        saved, foreign = run_folder.saved_options(target.run_dir, known=options(type(config)))
+        config = parse(saved)
         if foreign:
             raise UserError(
                 f"--resume: {target.run_dir} was started by another command or release (options: "
@@ -126,24 +121,8 @@ def find_run(
                 exit_code=EXIT_INCOMPATIBLE,
             )
     elif config.fine_tune.init_from is not None:
-        config = _inherited(config, argv, parse)
+        config = _inherited(config, parse)
     return config, target
-
-
-def _with_saved(
-    saved: Path, config: Config, parse: Callable[[Sequence[str]], Config]
-) -> tuple[Config, list[str]]:
-    """The options of a run under those of the arguments, and names that this command doesn't know.
-
-    Args:
-      saved: the run's `config.yaml`.
-      config: of the command.
-      parse: makes a configuration of words before the command's arguments.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / saved.name
-        foreign = run_folder.save_options_of(saved, path, known=options(type(config)))
-        return parse(["--config", str(path)]), foreign
 
 
 OWN_RUN = ("epochs", "max_steps", "seed", "name", "run_dir", *run_folder.RUN_CONTROL)
@@ -151,18 +130,16 @@ OWN_SCHEDULE = ("lr", "warmup_steps", "decay_steps")
 """Options that a run does not take over from the one whose weights it starts from."""
 
 
-def _inherited(
-    config: Config, argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
-) -> Config:
+def _inherited(config: Config, parse: Callable[[Saved | None], Config]) -> Config:
     """The options of the run that `init_from` names, under those of the arguments.
 
     Raises: UserError: if there is no policy in it.
     """
     bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
-    saved = bundle.parent / run_folder.CONFIG_YAML
-    if not saved.is_file():
+    if not (bundle.parent / run_folder.CONFIG_YAML).is_file():
         return config  # a bundle alone: its network must be given, and is checked
-    base, _ = _with_saved(saved, config, lambda words: parse([*words, *argv]))
+    saved, _ = run_folder.saved_options(bundle.parent, known=options(type(config)))
+    base = parse(saved._replace(firm=frozenset()))  # this run is another: all may be changed
     own = {name: getattr(config.run, name) for name in OWN_RUN}
     schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
     has_data = config.data.data is not None or config.data.replays
@@ -224,18 +201,13 @@ def train(
         manifest=manifest,
         data_dir=data_dir,
         prog=recipe.prog,
-    ) | dict(recipe.sources)
+    ) | {**recipe.sources, "sources": sorted(recipe.sources)}
     with Interrupts() as interrupts, lock.hold(target.run_dir):
         run_folder.claim(target, overwrite=config.run.overwrite)
         if target.is_resuming:
-            digest = facts["data"]["manifest_sha256"]
-            run_folder.check_same(
-                target.run_dir,
-                config=facts["config"],
-                manifest_sha256=digest,
-                sources=recipe.sources,
-            )
-            saved = run_folder.read_json(target.run_dir / run_folder.CONFIG_JSON)
+            saved = run_folder.saved_facts(target.run_dir)
+            if saved:
+                run_folder.check_same(target.run_dir, saved, facts)
             facts["created"] = saved.get("created", facts["created"])
         session = recipe.make_session(config, manifest, data_dir)
         _ = session.schedule  # refuses a warm-up beyond the run before anything is written
