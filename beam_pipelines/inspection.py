@@ -30,7 +30,7 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
     replay = read_game(item)
     game = replay.game
     found = quality.assess(game)
-    secret = item.records.pseudonym_secret
+    key = item.records.pseudonym_key
     exclusion = filters.select(game, filters.FilterConfig()).exclusion  # by default options
     return {
         "frames": len(game.frames),
@@ -43,7 +43,7 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
         "players": [
             {
                 "character": character_name(player.character),
-                "player": players.pseudonym(players.identity(player), secret),
+                "player": players.pseudonym(players.identity(player), key),
                 "cpu": player.is_cpu,
             }
             for player in game.info.players

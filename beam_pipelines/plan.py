@@ -110,7 +110,7 @@ def _admit(
     if exclusion is not None:
         rejects.append(reject(label, scanned.sha256, exclusion))
         return
-    identity = duplicates.identity(scanned.info, scanned.sha256)
+    identity = duplicates.identity(scanned.info, scanned.sha256, key=config.records.pseudonym_key)
     candidates.append(Candidate(scanned, scanned.info, identity, identity))
 
 
@@ -161,8 +161,8 @@ def _limit(
 
 
 def _pseudonyms(info: GameInfo, config: DatasetConfig) -> list[str]:
-    secret = config.records.pseudonym_secret
-    return [players.pseudonym(players.identity(player), secret) for player in info.players]
+    key = config.records.pseudonym_key
+    return [players.pseudonym(players.identity(player), key) for player in info.players]
 
 
 def _tasks(

@@ -53,6 +53,7 @@ from exphil_tf.options import (
     ENV_PREFIX,
     EXCLUSIVE,
     RESERVED,
+    RETIRED,
     SHORTHANDS,
     SWITCH_WORDS,
     Option,
@@ -381,7 +382,7 @@ def _read_arguments(
             following = rest[0] if rest and not rest[0].startswith("--") else ""
             result.values[option.name] = _word_of(rewritten, option, following)
             result.tokens.append(rewritten)
-        elif partial:
+        elif partial and name not in RETIRED:
             result.tokens.append(token)
         else:
             raise unknown(name, [*known, *ours], origin=flag)

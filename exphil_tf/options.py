@@ -28,7 +28,8 @@ import tyro
 from exphil_tf.errors import UserError, shown
 
 ENV_PREFIX = "EXPHIL_"
-RESERVED = ("config", "preset", "default_preset", "help")
+RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret")
+"""Names of no option; those of variables that are read elsewhere."""
 
 # Names that users of the original trainer know (its code and its guides differ) -> ours.
 ALIASES: dict[str, str] = {
@@ -71,6 +72,8 @@ RETIRED: dict[str, str] = {
     "mmap_path": _EMBEDDED,
     "precompute": _EMBEDDED,
     "prefetch": "input is always prefetched, so drop it",
+    "pseudonym_secret": "set it in the environment, as EXPHIL_PSEUDONYM_SECRET: command lines and "
+    "files are seen by others",
     "prefetch_buffer": "tf.data chooses the buffer, so drop it",
     "stream_chunk_size": _STREAMED,
     "val_concurrency": "validation runs in the same compiled step as training, so drop it",
@@ -190,6 +193,8 @@ def _leaves(cls: type, path: tuple[str, ...]) -> Iterable[Option]:
         annotation, positional = hints[field.name], False
         if typing.get_origin(annotation) is typing.Annotated:
             annotation, *markers = typing.get_args(annotation)
+            if tyro.conf.Fixed in markers:
+                continue  # set by the command itself
             positional = any("Positional" in repr(marker) for marker in markers)
         here = (*path, field.name)
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_INTERRUPTED, Use
 from exphil_tf.options import options
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
+from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 from exphil_tf.training import run_folder
 from exphil_tf.training.config import MAX_SEED
 from exphil_tf.training.dataset import load_checked
@@ -262,10 +264,10 @@ def dry_run(session: Session, console: Console) -> int:
 def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
     """The dataset of the replays and options, in a folder named by the content of both."""
     from beam_pipelines import build_dataset as job
-    from beam_pipelines.settings import content_config
+    from beam_pipelines.settings import content_config, keyed
     from exphil_tf.preprocess import summary
 
-    dataset = _dataset_config(config, output="unnamed")
+    dataset = keyed(_dataset_config(config, output="unnamed"), os.environ)
     found = job.find_replays(dataset.replays)
     key = {"options": content_config(dataset), "input": job.content_hash(found)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
@@ -279,6 +281,8 @@ def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest |
             "preprocess them to see frames, updates and memory",
         )
         return folder, None
+    if dataset.records.pseudonym_key == PUBLIC_KEY:
+        console.print(f"note: {PUBLIC_KEY_NOTE}", markup=False)
     console.print(f"preprocessing {len(found.sources)} replays into {folder}")
     manifest = job.build_dataset(dataclasses.replace(dataset, output=str(folder)), found=found)
     console.print(summary(manifest))

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import random
 from collections import Counter
 
@@ -7,10 +8,13 @@ from replay_collection import human_game
 
 from beam_pipelines.game_records import Scanned
 from beam_pipelines.plan import input_hash, plan
-from beam_pipelines.settings import DatasetConfig, RecordConfig, content_config
+from beam_pipelines.settings import DatasetConfig, RecordConfig, content_config, keyed
+from exphil_tf.config import to_dict
 from exphil_tf.melee.types import GameInfo
+from exphil_tf.options import options
 from exphil_tf.replays.errors import Reason
 from exphil_tf.replays.filters import FilterConfig
+from exphil_tf.replays.players import SECRET_VARIABLE
 from exphil_tf.replays.sources import Refused, Source
 from exphil_tf.replays.splits import SplitConfig
 
@@ -102,12 +106,35 @@ def test_players_have_ids_by_games() -> None:
     assert not any("#" in name for name in decided.registry.players), "names stay out"
 
 
+SECRET = "a long and winding road"
+
+
 def test_secret_changes_pseudonyms_but_is_not_kept() -> None:
-    config = config_of(records=RecordConfig(pseudonym_secret="hush"))
-    assert "hush" not in str(content_config(config))
+    config = keyed(config_of(), {SECRET_VARIABLE: SECRET})
+    key = config.records.pseudonym_key
+    for text in (repr(config), str(content_config(config)), str(to_dict(config))):
+        assert SECRET not in text
+        assert key not in text
+        assert hashlib.sha256(SECRET.encode()).hexdigest()[:8] not in text
     assert content_config(config) != content_config(config_of())
+    assert content_config(config_of())["pseudonyms"] == "public"
     names = set(plan(GAMES, [], config).registry.players)
     assert not names & set(plan(GAMES, [], config_of()).registry.players)
+    assert "pseudonym_key" not in options(DatasetConfig)
+
+
+def test_older_netplay_games_are_keyed_by_the_secret_alike_everywhere() -> None:
+    """Nobody without it can tell which codes a record's key was made of."""
+    old = [
+        scanned(f"{i}.slp", dataclasses.replace(info_of(i), seed=9 + i, match_id="", game_index=0))
+        for i in range(9)
+    ]
+    public, one, two = (
+        plan(old, [], keyed(config_of(), env))
+        for env in ({}, {SECRET_VARIABLE: SECRET}, {SECRET_VARIABLE: SECRET})
+    )
+    assert one == two
+    assert not {task.key for task in public.tasks} & {task.key for task in one.tasks}
 
 
 @pytest.mark.parametrize(
