@@ -466,16 +466,18 @@ def _unknown_preset(name: str, presets: Path) -> UserError:
 
 def _named(values: Mapping[str, object], known: Mapping[str, Option], source: str) -> list[Setting]:
     settings: dict[str, Setting] = {}
+    lines = values.lines if isinstance(values, flat_yaml.Values) else {}
     for key, value in values.items():
         name = key.replace("-", "_")
+        origin = f"{source}:{lines[key]}: {key}" if key in lines else f"{source}: {key}"
         option = find(name, known)
         if option is None:
-            raise unknown(name, known, origin=f"{source}: {key}")
+            raise unknown(name, known, origin=origin)
         if option.is_positional:
-            raise UserError(f"{source}: {key}: give it on the command line, it is an argument")
+            raise UserError(f"{origin}: give it on the command line, it is an argument")
         if option.name in settings:
-            raise UserError(f"{source}: {key}: {option.name} is given twice")
-        settings[option.name] = Setting(f"{source}: {key}", option, value)
+            raise UserError(f"{origin}: {option.name} is given twice")
+        settings[option.name] = Setting(origin, option, value)
     return list(settings.values())
 
 

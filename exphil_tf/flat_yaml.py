@@ -51,7 +51,15 @@ class Nested(dict[str, Any]):
         return "{…}"
 
 
-def read(path: Path, *, exit_code: int = EXIT_USAGE) -> dict[str, object]:
+class Values(dict[str, object]):
+    """Values by name, and the line of each name, from 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+
+
+def read(path: Path, *, exit_code: int = EXIT_USAGE) -> Values:
     """A file's names and values; an empty file has none.
 
     Args:
@@ -72,7 +80,7 @@ def read(path: Path, *, exit_code: int = EXIT_USAGE) -> dict[str, object]:
     return parse(data, origin=str(path), exit_code=exit_code)
 
 
-def parse(data: bytes, *, origin: str, exit_code: int = EXIT_USAGE) -> dict[str, object]:
+def parse(data: bytes, *, origin: str, exit_code: int = EXIT_USAGE) -> Values:
     """As `read`, of bytes; `origin` is what an error calls them."""
     return _File(origin, exit_code).values(data)
 
@@ -84,10 +92,10 @@ class _File:
         self._origin, self._exit_code = origin, exit_code
         self._resolver, self._constructor = Resolver(), SafeConstructor()
 
-    def values(self, data: bytes) -> dict[str, object]:
+    def values(self, data: bytes) -> Values:
         """Names and values."""
         text = self._text(data)
-        found: dict[str, object] = {}
+        found = Values()
         try:
             events = iter(yaml.parse(text, Loader=yaml.SafeLoader))
             for event in events:
@@ -127,7 +135,7 @@ class _File:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._refuse(event.start_mark, "want one document. Received: a second `---`")
 
-    def _mapping(self, events: Iterator[yaml.Event], found: dict[str, object]) -> None:
+    def _mapping(self, events: Iterator[yaml.Event], found: Values) -> None:
         for event in events:
             if isinstance(event, yaml.MappingEndEvent):
                 return
@@ -136,6 +144,7 @@ class _File:
                 self._refuse(event.start_mark, f"{name} is given twice")
             if len(found) == MAX_NAMES:
                 self._refuse(event.start_mark, f"want at most {MAX_NAMES} names")
+            found.lines[name] = event.start_mark.line + 1
             found[name] = self._value(next(events), events, name)
 
     def _name(self, event: yaml.Event) -> str:

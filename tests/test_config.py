@@ -370,7 +370,7 @@ def test_flags_refused(argv, words):
     [
         ("batch-sise: 3", ["batch-sise", "Did you mean batch-size?"]),
         ("batch_sise: 3", ["batch_sise", "Did you mean batch_size?"]),
-        ("lr: fast", ["lr: want a number", "'fast'"]),
+        ("\nlr: fast", [":2: lr: want a number", "'fast'"]),
         ("hidden: [1, b]", ["hidden: want a list of int"]),
         ("name: no", ["name: want a word or none", "quotes"]),
         ("batch-size: [1, 2]", ["batch-size: want an integer"]),

@@ -191,9 +191,11 @@ def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list
     """
     path = run_dir / CONFIG_YAML
     values = flat_yaml.read(path, exit_code=EXIT_DATA)
-    kept = {name: value for name, value in values.items() if name.replace("-", "_") in known}
-    firm = frozenset(name.replace("-", "_") for name in kept) - FREE_TO_CHANGE
-    return Saved(kept, str(path), firm), [name for name in values if name not in kept]
+    foreign = [name for name in values if name.replace("-", "_") not in known]
+    for name in foreign:
+        del values[name]
+    firm = frozenset(name.replace("-", "_") for name in values) - FREE_TO_CHANGE
+    return Saved(values, str(path), firm), foreign
 
 
 def saved_facts(run_dir: Path) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_key_comes_from_the_environment_by_a_slow_function():
 
 
 @pytest.mark.parametrize(
-    "secret", ["", " ", "hush!?", "z" * 99, "zwzwzwzwzwzwzwzw", "0123456789abcde", " " * 40]
+    "secret", ["", " ", "hush!?", "z" * 99, "zw" * 8, "0123456789abcde", " " * 40]
 )
 def test_weak_secrets_are_refused_without_being_repeated(secret):
     with pytest.raises(UserError, match="EXPHIL_PSEUDONYM_SECRET: want at least 16") as caught:
