@@ -260,6 +260,19 @@ def test_damaged_manifest_is_not_overwritten_silently(
     assert folder_bytes(copy) == folder_bytes(dataset)
 
 
+def test_a_finished_dataset_that_lost_something_is_not_taken_for_finished(
+    collection: Collection, dataset: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    shard = next(copy.glob("train-original-*"))
+    shard.write_bytes(b"")
+    with pytest.raises(UserError, match=shard.name) as caught:
+        build_small(collection[0], copy)
+    assert caught.value.exit_code == EXIT_DATA
+    build_dataset(dataclasses.replace(small_config(collection[0], copy), overwrite=True))
+    assert folder_bytes(copy) == folder_bytes(dataset)
+
+
 def test_one_writer_at_a_time(collection: Collection, tmp_path: Path) -> None:
     import fcntl
 
