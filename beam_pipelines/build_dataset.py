@@ -31,6 +31,7 @@ from beam_pipelines.spill import SPILL
 from beam_pipelines.transforms import BuildDataset, scan
 from exphil_tf import errors
 from exphil_tf.errors import UserError
+from exphil_tf.records import integrity
 from exphil_tf.records import manifest as manifests
 from exphil_tf.records.manifest import Manifest, load_manifest
 from exphil_tf.records.shards import ShardName, sweep
@@ -76,10 +77,11 @@ def finished(config: DatasetConfig, found: Found) -> Manifest | None:
         return None
     try:
         manifest = load_manifest(folder)
-    except manifests.ManifestError as error:
+        integrity.check(folder, manifest, mode="sizes")
+    except manifests.ManifestError:
         if config.overwrite:
             return None
-        raise UserError(str(error), exit_code=errors.EXIT_INCOMPATIBLE) from error
+        raise
     difference = _difference(manifest, config, found)
     if not difference:
         return manifest

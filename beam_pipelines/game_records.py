@@ -18,6 +18,7 @@ import numpy as np
 from beam_pipelines import parts
 from beam_pipelines.settings import RecordConfig
 from exphil_tf.features import packing
+from exphil_tf.features.schema import SPOILED
 from exphil_tf.melee.types import Frames
 from exphil_tf.records import stats
 from exphil_tf.records.example import pack_variants
@@ -55,7 +56,11 @@ class Scanned(NamedTuple):
 
 
 def scan_source(
-    source: Source, data: bytes | None = None, *, config: FilterConfig | None = None
+    source: Source,
+    data: bytes | None = None,
+    *,
+    config: FilterConfig | None = None,
+    key: str = players.PUBLIC_KEY,
 ) -> Scanned:
     """Hashes a file and judges its header: pure Python and bounded, hence safe in any process.
 
@@ -63,6 +68,7 @@ def scan_source(
       source: the file.
       data: its bytes, if somebody else has read them.
       config: which games are wanted; None: all.
+      key: of the pseudonyms; the codes of players are part of some identities.
     """
     _keep_memory()
     sha256 = ""
@@ -75,7 +81,7 @@ def scan_source(
     exclusion = None if config is None else filters.check(info, config)
     if exclusion is not None:
         return Scanned(source, sha256, reason=str(exclusion))
-    return Scanned(source, sha256, duplicates.identity(info, sha256))
+    return Scanned(source, sha256, duplicates.identity(info, sha256, key=key))
 
 
 class GameTask(NamedTuple):
@@ -171,9 +177,8 @@ def rank_copy(replay: Replay, sha256: str) -> Copy:
 
 
 def spoiled_frames(frames: Frames) -> int:
-    """Frames whose values are not all from the file; this schema has no mark for them."""
-    del frames
-    return 0
+    """Frames that are filled in or hold a masked value."""
+    return int((frames["absent"] & SPOILED != 0).sum())
 
 
 def main_characters(frames: Frames) -> tuple[int, int]:
@@ -209,9 +214,9 @@ def encode_game(item: EncodeItem) -> EncodedGame:
 def _summary(
     item: EncodeItem, replay: Replay, *, perspectives: int, num_records: int
 ) -> ParsedGame:
-    game, secret = replay.game, item.records.pseudonym_secret
+    game, key = replay.game, item.records.pseudonym_key
     first, second = (
-        players.pseudonym(players.identity(player), secret) for player in game.info.players
+        players.pseudonym(players.identity(player), key) for player in game.info.players
     )
     return ParsedGame(
         file=item.task.source.label,

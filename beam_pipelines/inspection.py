@@ -32,7 +32,7 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
     replay = read_game(item)
     game = replay.game
     found = quality.assess(game)
-    secret = item.records.pseudonym_secret
+    key = item.records.pseudonym_key
     exclusion = filters.select(game, filters.FilterConfig()).exclusion  # by default options
     columns = [game.frames["p.character"][:, player] for player in (0, 1)]
     return {
@@ -48,7 +48,7 @@ def inspect_game(item: EncodeItem) -> dict[str, Any]:
             {
                 "character": character_name(filters.main_character(column)),
                 "frames": _frames_by_character(column),
-                "player": players.pseudonym(players.identity(player), secret),
+                "player": players.pseudonym(players.identity(player), key),
                 "cpu": player.is_cpu,
             }
             for player, column in zip(game.info.players, columns, strict=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from exphil_tf.records.example import CHUNK_FRAMES, OVERLAP_FRAMES
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import Limits
-from exphil_tf.replays.players import DEFAULT_KEY
+from exphil_tf.replays.players import PUBLIC_KEY, key_fingerprint, key_of
 from exphil_tf.replays.splits import SplitConfig
 
 Variant = Literal["original", "mirrored"]
@@ -39,9 +41,10 @@ class RecordConfig:
     everywhere."""
     max_players: int = 112
     """Size of the table of players, those with most games first; id 0 is anybody else."""
-    pseudonym_secret: str = DEFAULT_KEY
-    """Keys the pseudonyms under which players are recorded; a secret one keeps codes from being
-    guessed."""
+    pseudonym_key: Annotated[str, tyro.conf.Suppress, tyro.conf.Fixed] = field(
+        default=PUBLIC_KEY, repr=False
+    )
+    """Of the pseudonyms under which players are recorded; see `keyed`."""
 
     def __post_init__(self) -> None:
         """Refuses what can't be stored."""
@@ -141,5 +144,13 @@ def content_config(config: DatasetConfig) -> dict[str, Any]:
     from exphil_tf.config import to_dict
 
     content = {name: value for name, value in to_dict(config).items() if name not in _NOT_CONTENT}
-    secret = hashlib.sha256(config.records.pseudonym_secret.encode()).hexdigest()
-    return content | {"pseudonyms": secret[:8]}
+    return content | {"pseudonyms": key_fingerprint(config.records.pseudonym_key)}
+
+
+def keyed(config: DatasetConfig, environment: Mapping[str, str]) -> DatasetConfig:
+    """The configuration with the pseudonyms' key of the environment; every command calls this.
+
+    Raises: UserError: if the secret there is weak.
+    """
+    records = replace(config.records, pseudonym_key=key_of(environment))
+    return replace(config, records=records)

@@ -53,6 +53,7 @@ from beam_pipelines.sinks import (
     shard_part,
 )
 from exphil_tf.records.shards import ShardName
+from exphil_tf.replays import players
 from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import IsolatedPool
@@ -114,12 +115,12 @@ class ScanBatch(beam.DoFn):
     """Sources → what their headers say. Threads: reading and hashing release the GIL.
 
     Args:
-      config: which games are wanted, as far as headers tell.
+      config: of the job: which games are wanted, as far as headers tell, and the players' key.
       progress: folder for the counts, or None.
     """
 
-    def __init__(self, config: FilterConfig, progress: str | None = None):
-        self._config = config
+    def __init__(self, config: DatasetConfig, progress: str | None = None):
+        self._scan = partial(scan, config=config.filters, key=config.records.pseudonym_key)
         self._progress = progress
 
     def setup(self) -> None:
@@ -130,7 +131,7 @@ class ScanBatch(beam.DoFn):
     def process(self, element: Batch) -> Iterator[tuple[int, tuple[list[Scanned], list[Refused]]]]:
         """Scans a batch; the key is the same for all."""
         found, refused = element
-        scans = list(self._threads.map(partial(scan, config=self._config), found))
+        scans = list(self._threads.map(self._scan, found))
         self._reporter.add(Count(scanned=len(scans)), now=True)
         yield 0, (scans, refused)
 
@@ -139,12 +140,14 @@ class ScanBatch(beam.DoFn):
         self._threads.shutdown()
 
 
-def scan(source: Source, config: FilterConfig | None = None) -> Scanned:
+def scan(
+    source: Source, config: FilterConfig | None = None, *, key: str = players.PUBLIC_KEY
+) -> Scanned:
     """`scan_source`, wherever the file lies."""
     if not storage.is_remote(source.path):
-        return scan_source(source, config=config)
+        return scan_source(source, config=config, key=key)
     try:
-        return scan_source(source, storage.read(source), config=config)
+        return scan_source(source, storage.read(source), config=config, key=key)
     except ReplayError as error:
         return Scanned(source, reason=str(error.reason), detail=error.detail)
 
@@ -372,7 +375,7 @@ class BuildDataset(beam.PTransform):
         return (
             input_or_inputs
             | Sources(self._config.replays, self._found)
-            | "Scan" >> beam.ParDo(ScanBatch(self._config.filters, progress))
+            | "Scan" >> beam.ParDo(ScanBatch(self._config, progress))
             | "AllHeaders" >> beam.GroupByKey()
             | "Schedule" >> beam.ParDo(ScheduleGames(self._config))
             | "SpreadGames" >> beam.Reshuffle()
@@ -414,7 +417,7 @@ class InspectGames(beam.PTransform):
         return (
             input_or_inputs
             | Sources(self._config.replays, self._found)
-            | "Scan" >> beam.ParDo(ScanBatch(self._config.filters, self._config.output))
+            | "Scan" >> beam.ParDo(ScanBatch(self._config, self._config.output))
             | "AllHeaders" >> beam.GroupByKey()
             | "Schedule" >> beam.ParDo(ScheduleGames(self._config))
             | "SpreadGames" >> beam.Reshuffle()

@@ -18,8 +18,7 @@ import tyro
 from rich.console import Console
 
 from exphil_tf.config import load
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
-from exphil_tf.records.manifest import IncompatibleDataset, ManifestError
+from exphil_tf.errors import EXIT_DATA, UserError, run
 
 if TYPE_CHECKING:
     from exphil_tf.deploy.latency import Cell, Timing
@@ -196,15 +195,7 @@ def _views(data: Path | None) -> list[View]:
         return list(streams.game_views(samples.make_games(settings)))
     try:
         return list(streams.dataset_views(data, _SPLIT))
-    except FileNotFoundError:
-        raise UserError(
-            f"{data}: no such folder",
-            "Give the folder of a dataset, or none to play sample games.",
-            exit_code=EXIT_NO_INPUT,
-        ) from None
-    except IncompatibleDataset as error:
-        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
-    except (ManifestError, ValueError) as error:
+    except ValueError as error:  # a record of a sound shard that cannot be decoded
         raise UserError(f"{data}: {error}", exit_code=EXIT_DATA) from error
 
 

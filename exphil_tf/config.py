@@ -5,10 +5,13 @@ fills it from five sources, lowest rank first::
 
     defaults < --preset NAME < --config FILE.yaml < EXPHIL_* environment < flags
 
-A value of a lower source is dropped once a higher one names the option. Unknown names are refused
-with the nearest known one; an `EXPHIL_*` variable only if no command knows it. The terms option,
-setting and token are those of `exphil_tf.options`; `UserError`, `run` and the exit codes come from
-`exphil_tf.errors` and may be imported from here.
+The options of a run that goes on (`Saved`) stand between files and environment.
+
+A value of a lower source is dropped once a higher one names the option, or chooses an alternative
+of it (`options.EXCLUSIVE`). Unknown names are refused with the nearest known one; an `EXPHIL_*`
+variable only if no command knows it. The terms option, setting and token are those of
+`exphil_tf.options`; `UserError`, `run` and the exit codes come from `exphil_tf.errors` and may be
+imported from here.
 
 Alternatives that lost: jsonargparse (its `--config` outranks the environment), pydantic-settings
 (0.8 s of import, no frozen dataclasses), hydra (its own syntax and directories).
@@ -30,6 +33,7 @@ from typing import Any, NamedTuple, TypeVar
 import tyro
 import yaml
 
+from exphil_tf import flat_yaml
 from exphil_tf.errors import (
     EXIT_ABORTED,
     EXIT_CANNOT_CREATE,
@@ -47,7 +51,9 @@ from exphil_tf.errors import (
 from exphil_tf.options import (
     ALIASES,
     ENV_PREFIX,
+    EXCLUSIVE,
     RESERVED,
+    RETIRED,
     SHORTHANDS,
     SWITCH_WORDS,
     Option,
@@ -74,6 +80,7 @@ __all__ = [
     "EXIT_OK",
     "EXIT_USAGE",
     "PRESETS",
+    "Saved",
     "UserError",
     "dump_yaml",
     "from_dict",
@@ -87,10 +94,27 @@ __all__ = [
 
 T = TypeVar("T")
 
+
+class Saved(NamedTuple):
+    """The options of a run that goes on, or of one that another starts from.
+
+    They rank as those of a file do, but for `firm` ones, which the environment does not change.
+    """
+
+    values: Mapping[str, object]
+    """By name, as YAML gives them."""
+    origin: str
+    """What an error calls them."""
+    firm: frozenset[str] = frozenset()
+    """Options that only a flag may change."""
+
+
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = ROOT / "configs" / "presets"
 KNOWN_OPTIONS = ROOT / "configs" / "options.txt"
 
+_SENTENCE = 1_000
+"""Characters of a complaint that quotes a value at length."""
 _SECRET = re.compile(r"token|password|secret|credential|(api|app|access|private)_?key|key_id")
 
 
@@ -133,6 +157,7 @@ def load(
     env: Mapping[str, str] | None = None,
     prog: str | None = None,
     presets: Path | None = None,
+    saved: Saved | None = None,
 ) -> T:
     """Builds a command's configuration from every source.
 
@@ -142,10 +167,11 @@ def load(
       env: the environment; `os.environ` if None.
       prog: how help names the command, such as `python -m exphil_tf.train`.
       presets: folder of `<name>.yaml` for a command that has `--preset`; None for one without.
+      saved: options of an earlier run, which rank above files.
 
     Raises: UserError: if any source is wrong (exit code 2, or 66 for a missing file).
     """
-    return _load(cls, argv, env=env, prog=prog, presets=presets, partial=False)[0]
+    return _load(cls, argv, env=env, prog=prog, presets=presets, saved=saved)[0]
 
 
 def load_partial(
@@ -156,7 +182,7 @@ def load_partial(
     prog: str | None = None,
 ) -> tuple[T, list[str]]:
     """As `load`, but hands back the arguments it doesn't know, for another parser (Beam's)."""
-    return _load(cls, argv, env=env, prog=prog, presets=None, partial=True)
+    return _load(cls, argv, env=env, prog=prog, partial=True)
 
 
 def from_dict(cls: type[T], values: Mapping[str, object], *, origin: str = "values") -> T:
@@ -175,7 +201,8 @@ class _Arguments(NamedTuple):
     """argv taken apart: our own two flags out, aliases replaced, names that it sets noted."""
 
     tokens: list[str]
-    names: set[str]
+    values: dict[str, str]
+    """Names that they set, and the first word of each value."""
     presets: list[str]
     files: list[str]
 
@@ -186,8 +213,9 @@ def _load(
     *,
     env: Mapping[str, str] | None,
     prog: str | None,
-    presets: Path | None,
-    partial: bool,
+    presets: Path | None = None,
+    saved: Saved | None = None,
+    partial: bool = False,
 ) -> tuple[T, list[str]]:
     environment = os.environ if env is None else env
     known = options(cls)
@@ -198,12 +226,56 @@ def _load(
         preset = arguments.presets[-1] if arguments.presets else default_preset
         settings += _read_preset(preset, presets, known) if preset else []
     for path in arguments.files:
-        settings += _named(_read_yaml(Path(path)), known, path)
-    settings += _read_environment(environment, known)
-    tokens = tokens_by_name(settings)
-    lower = [t for name, group in tokens.items() if name not in arguments.names for t in group]
+        settings += _named(flat_yaml.read(Path(path)), known, path)
+    old = [] if saved is None else _named(saved.values, known, saved.origin)
+    firm = frozenset[str]() if saved is None else saved.firm
+    variables = [s for s in _read_environment(environment, known) if s.option.name not in firm]
+    tokens = tokens_by_name(_sources(settings, variables, saved=old, arguments=arguments.values))
+    lower = [t for name, group in tokens.items() if name not in arguments.values for t in group]
     # Arguments first: a list flag of a lower source can't swallow a positional argument.
     return _parse(cls, arguments.tokens + lower, prog=prog, partial=partial, presets=presets)
+
+
+def _sources(
+    files: list[Setting],
+    variables: list[Setting],
+    *,
+    saved: list[Setting],
+    arguments: Mapping[str, object],
+) -> list[Setting]:
+    """Settings from below the arguments, lowest rank first, without what a choice above drops."""
+    variables = _not_dropped("variables", variables, _values(saved), arguments)
+    above = _values(variables), arguments
+    kept = _not_dropped("saved", saved, *above)
+    return [*_not_dropped("files", files, _values(kept), *above), *kept, *variables]
+
+
+def _values(settings: Iterable[Setting]) -> dict[str, object]:
+    return {setting.option.name: setting.value for setting in settings}
+
+
+def _not_dropped(
+    source: str, settings: list[Setting], *above: Mapping[str, object]
+) -> list[Setting]:
+    """A source's settings but for those whose alternative a source above has chosen."""
+    chosen = {
+        (group, name)
+        for group in EXCLUSIVE
+        if source in group.of
+        for values in above
+        for name in group.names
+        if group.is_choice(values.get(name))
+    }
+    return [
+        setting
+        for setting in settings
+        if not any(
+            setting.option.name in group.names
+            and setting.option.name != name
+            and group.is_choice(setting.value)
+            for group, name in chosen
+        )
+    ]
 
 
 def _parse(
@@ -231,7 +303,7 @@ def _parse(
         raise UserError(_one_sentence(complaint.getvalue()), _see_help(prog)) from None
     config, rest = parsed
     if rest and not partial:
-        raise UserError(f"unexpected argument: {' '.join(rest)}", _see_help(prog))
+        raise UserError(f"unexpected argument: {' '.join(rest)[:_SENTENCE]}", _see_help(prog))
     return config, rest
 
 
@@ -275,7 +347,7 @@ def _one_sentence(box: str) -> str:
             break
         words.append(text)
     sentence = re.sub(r"^Error parsing (?=--)|^Error parsing \w+: ", "", " ".join(words))
-    return sentence or "invalid arguments"
+    return sentence[:_SENTENCE] or "invalid arguments"
 
 
 # -- Sources --------------------------------------------------------------------------------------
@@ -284,7 +356,7 @@ def _one_sentence(box: str) -> str:
 def _read_arguments(
     argv: Sequence[str], known: Mapping[str, Option], *, takes_preset: bool, partial: bool
 ) -> _Arguments:
-    result = _Arguments([], set(), [], [])
+    result = _Arguments([], {}, [], [])
     ours = {"config": result.files} | ({"preset": result.presets} if takes_preset else {})
     rest = _parted(argv, known)
     while rest:
@@ -306,13 +378,23 @@ def _read_arguments(
                 token = f"{flag}={rest.pop(0)}"
             elif has_value and _takes_one_word(option) and name not in SHORTHANDS:
                 tokens_of(Setting(flag, option, value if equals else rest[0]))
-            result.names.add(option.name)
-            result.tokens.append(_rewritten(token, option))
-        elif partial:
+            rewritten = _rewritten(token, option)
+            following = rest[0] if rest and not rest[0].startswith("--") else ""
+            result.values[option.name] = _word_of(rewritten, option, following)
+            result.tokens.append(rewritten)
+        elif partial and name not in RETIRED:
             result.tokens.append(token)
         else:
             raise unknown(name, [*known, *ours], origin=flag)
     return result
+
+
+def _word_of(token: str, option: Option, following: str) -> str:
+    """The value of a flag's token, or the first word of several."""
+    flag, equals, value = token.partition("=")
+    if equals:
+        return value
+    return str(flag == option.flag) if option.is_switch else following
 
 
 def _parted(argv: Sequence[str], known: Mapping[str, Option]) -> list[str]:
@@ -369,7 +451,7 @@ def _read_preset(name: str, presets: Path, known: Mapping[str, Option]) -> list[
         if current in chain:
             raise UserError(f"preset {name}: its bases go in a circle: {' > '.join(chain)}")
         chain.append(current)
-        values = _read_yaml(presets / f"{current}.yaml")
+        values = flat_yaml.read(presets / f"{current}.yaml")
         current = str(values.pop("base", ""))
         settings = _named(values, known, f"preset {chain[-1]}") + settings
     return settings
@@ -382,50 +464,20 @@ def _unknown_preset(name: str, presets: Path) -> UserError:
     return UserError(f"unknown preset {name!r}", f"{hint}Presets: {', '.join(names)}.")
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which moreover refuses a key given twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"line {line}: {key} is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read_yaml(path: Path) -> dict[str, object]:
-    """A file's flat mapping; an empty file is an empty mapping."""
-    try:
-        loader = _UniqueKeyLoader(path.read_text(encoding="utf-8"))
-        values: object = loader.get_single_data()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file", exit_code=EXIT_NO_INPUT) from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: want a YAML file, this is a folder") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: want `name: value` lines. Received: {type(values).__name__}")
-    return {str(key): value for key, value in typing.cast(dict[object, object], values).items()}
-
-
 def _named(values: Mapping[str, object], known: Mapping[str, Option], source: str) -> list[Setting]:
     settings: dict[str, Setting] = {}
+    lines = values.lines if isinstance(values, flat_yaml.Values) else {}
     for key, value in values.items():
         name = key.replace("-", "_")
+        origin = f"{source}:{lines[key]}: {key}" if key in lines else f"{source}: {key}"
         option = find(name, known)
         if option is None:
-            raise unknown(name, known, origin=f"{source}: {key}")
+            raise unknown(name, known, origin=origin)
         if option.is_positional:
-            raise UserError(f"{source}: {key}: give it on the command line, it is an argument")
+            raise UserError(f"{origin}: give it on the command line, it is an argument")
         if option.name in settings:
-            raise UserError(f"{source}: {key}: {option.name} is given twice")
-        settings[option.name] = Setting(f"{source}: {key}", option, value)
+            raise UserError(f"{origin}: {option.name} is given twice")
+        settings[option.name] = Setting(origin, option, value)
     return list(settings.values())
 
 

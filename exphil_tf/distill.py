@@ -42,7 +42,7 @@ COMPARISON = "comparison"
 def main(argv: Sequence[str]) -> int:
     """Distils as the arguments say; returns the exit code."""
     config, target = find_run(
-        argv, lambda words: load(DistillConfig, words, prog=PROG, presets=PRESETS)
+        lambda saved: load(DistillConfig, argv, prog=PROG, presets=PRESETS, saved=saved)
     )
     config, notes = resolve(config)
     notes += check_distillation(config)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -50,6 +51,21 @@ class UserError(Exception):
         if not self.next_step:
             return message
         return f"{message}{'' if message.endswith(('.', '?', '!')) else '.'} {self.next_step}"
+
+
+def shown(value: object, length: int = 60) -> str:
+    """A value as a message shows it: its `repr`, or the beginning of a long one.
+
+    A whole value may be a file's worth of text, and its `repr` may take longer than anything else.
+    """
+    if isinstance(value, str):
+        return repr(value) if len(value) <= length else f"{value[:length]!r}… ({len(value)} long)"
+    return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 8
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 def run(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:

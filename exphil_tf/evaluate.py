@@ -19,9 +19,10 @@ import tyro
 from rich.console import Console
 
 from exphil_tf.config import load
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
+from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.quiet import quiet_import
-from exphil_tf.records.manifest import IncompatibleDataset, Manifest, ManifestError, load_manifest
+from exphil_tf.records.manifest import Manifest
+from exphil_tf.training.dataset import load_checked
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> tuple[Evaluation, tupl
     Raises: UserError: if policy or dataset are missing, damaged or don't fit.
     """
     bundle = find_bundle(config.run)
-    manifest = _manifest(config.data)
+    manifest = load_checked(config.data, console, splits={"train", config.split})
 
     # TensorFlow takes seconds to import: mistakes above are answered at once.
     with quiet_import():
@@ -119,21 +120,6 @@ def evaluate(config: EvaluateConfig, console: Console) -> tuple[Evaluation, tupl
 def _run_folder(bundle: Path) -> Path:
     """Where reports of a bundle go: beside it, as its own files are covered by checksums."""
     return bundle.resolve().parent
-
-
-def _manifest(folder: Path) -> Manifest:
-    try:
-        return load_manifest(folder)
-    except FileNotFoundError:
-        raise UserError(
-            f"{folder}: no such folder",
-            "Give the folder of a dataset, or make one: python -m exphil_tf.preprocess.",
-            exit_code=EXIT_NO_INPUT,
-        ) from None
-    except IncompatibleDataset as error:
-        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
-    except ManifestError as error:
-        raise UserError(str(error), exit_code=EXIT_DATA) from error
 
 
 def _input_config(config: EvaluateConfig, info: PolicyInfo, manifest: Manifest) -> InputConfig:

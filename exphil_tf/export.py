@@ -20,9 +20,9 @@ import tyro
 from rich.console import Console
 
 from exphil_tf.config import load
-from exphil_tf.errors import EXIT_INTERNAL, EXIT_NO_INPUT, UserError, run
+from exphil_tf.errors import EXIT_INTERNAL, UserError, run
 from exphil_tf.quiet import quiet_import
-from exphil_tf.records.manifest import MANIFEST
+from exphil_tf.records.manifest import MANIFEST, load_manifest
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
@@ -220,15 +220,10 @@ def _parity(
 def _dataset(config: ExportConfig, info: PolicyInfo) -> Path | None:
     """The dataset to look at: the one given, or that of the training if it still lies there.
 
-    Raises: UserError: if none lies where one was given (66).
+    Raises: ManifestError: if there is no sound one where one was given.
     """
     if config.data is not None:
-        if not (config.data / MANIFEST).is_file():
-            raise UserError(
-                f"{config.data}: no dataset here (no {MANIFEST})",
-                "Give the folder of a dataset, or make one: python -m exphil_tf.preprocess.",
-                exit_code=EXIT_NO_INPUT,
-            )
+        load_manifest(config.data)
         return config.data
     folder = info.provenance.get("data", {}).get("folder")
     if not folder or not (Path(folder) / MANIFEST).is_file():

@@ -20,10 +20,11 @@ from rich.table import Table
 from beam_pipelines.settings import DatasetConfig, WorkerConfig
 from exphil_tf.config import load_partial
 from exphil_tf.durable import write_file
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
+from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.options import options
-from exphil_tf.records.manifest import AXES, IncompatibleDataset, ManifestError, load_manifest
+from exphil_tf.records import integrity
+from exphil_tf.records.manifest import AXES, load_manifest
 from exphil_tf.records.stick_centres import StickCentres, fit
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import Split
@@ -87,16 +88,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _count_dataset(folder: Path) -> dict[str, Any]:
-    try:
-        stats = load_manifest(folder).stats.get(str(Split.TRAIN))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--data: {folder}: no such folder", "Check the path.", exit_code=EXIT_NO_INPUT
-        ) from error
-    except IncompatibleDataset as error:
-        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
-    except ManifestError as error:
-        raise UserError(str(error), exit_code=EXIT_DATA) from error
+    manifest = load_manifest(folder)
+    integrity.check(folder, manifest, mode="sizes")  # the counts are the manifest's own
+    stats = manifest.stats.get(str(Split.TRAIN))
     return {} if stats is None else stats.model_dump(mode="json")
 
 

@@ -25,10 +25,11 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-from exphil_tf.errors import UserError
+from exphil_tf.errors import UserError, shown
 
 ENV_PREFIX = "EXPHIL_"
-RESERVED = ("config", "preset", "default_preset", "help")
+RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret")
+"""Names of no option; those of variables that are read elsewhere."""
 
 # Names that users of the original trainer know (its code and its guides differ) -> ours.
 ALIASES: dict[str, str] = {
@@ -71,6 +72,8 @@ RETIRED: dict[str, str] = {
     "mmap_path": _EMBEDDED,
     "precompute": _EMBEDDED,
     "prefetch": "input is always prefetched, so drop it",
+    "pseudonym_secret": "set it in the environment, as EXPHIL_PSEUDONYM_SECRET: command lines and "
+    "files are seen by others",
     "prefetch_buffer": "tf.data chooses the buffer, so drop it",
     "stream_chunk_size": _STREAMED,
     "val_concurrency": "validation runs in the same compiled step as training, so drop it",
@@ -88,6 +91,26 @@ PLANNED: dict[tuple[str, str], str] = {
 }
 
 
+class Exclusive(NamedTuple):
+    """Options of which one makes another pointless: what ranks higher drops the others below it.
+
+    A variable set for every command (`EXPHIL_REPLAYS_DIR`) is a default, not a choice: it must not
+    contradict the flag that chooses the alternative. Two of one rank still do.
+    """
+
+    names: tuple[str, ...]
+    neutral: tuple[str, ...] = ()
+    """Values that go together with the others."""
+    of: tuple[str, ...] = ("files", "saved", "variables")
+    """Sources whose choice yields; in others, two alternatives are for the command to refuse."""
+
+    def is_choice(self, value: object) -> bool:
+        """Whether a value chooses this alternative; none and empty ones choose nothing."""
+        if value is None or value in ("", [], ()):
+            return False
+        return str(value).strip().lower() not in (*_NONE, *self.neutral)
+
+
 _IN_WORDS: dict[Any, str] = {
     bool: "true or false",
     float: "a number",
@@ -98,6 +121,12 @@ _IN_WORDS: dict[Any, str] = {
 }
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _NONE = ("none", "null")
+EXCLUSIVE = (
+    Exclusive(("replays", "data")),
+    Exclusive(("resume", "name", "run_dir"), neutral=("auto",), of=("files", "variables")),
+    Exclusive(("resume", "overwrite"), neutral=_FALSE, of=("files", "variables")),
+    Exclusive(("backbone", "temporal"), of=("variables",)),
+)
 SWITCH_WORDS = ("true", "yes", "on", "false", "no", "off", "none")
 
 
@@ -164,6 +193,8 @@ def _leaves(cls: type, path: tuple[str, ...]) -> Iterable[Option]:
         annotation, positional = hints[field.name], False
         if typing.get_origin(annotation) is typing.Annotated:
             annotation, *markers = typing.get_args(annotation)
+            if tyro.conf.Fixed in markers:
+                continue  # set by the command itself
             positional = any("Positional" in repr(marker) for marker in markers)
         here = (*path, field.name)
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
@@ -259,11 +290,12 @@ def switch_token(setting: Setting) -> str:
 
 
 def _wrong(setting: Setting, hint: str = "") -> UserError:
-    later = PLANNED.get((setting.option.name, str(setting.value)))
+    word = setting.value if isinstance(setting.value, str) else ""
+    later = PLANNED.get((setting.option.name, word))
     if later is not None:
-        return UserError(f"{setting.origin}: {setting.value} {later}")
+        return UserError(f"{setting.origin}: {word} {later}")
     want = _describe(setting.option.annotation)
-    return UserError(f"{setting.origin}: want {want}{hint}. Received: {setting.value!r}")
+    return UserError(f"{setting.origin}: want {want}{hint}. Received: {shown(setting.value)}")
 
 
 def is_scalar(annotation: Any) -> bool:

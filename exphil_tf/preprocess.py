@@ -8,6 +8,7 @@ codes are those of `exphil_tf.errors`.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from beam_pipelines.settings import DatasetConfig
+from beam_pipelines.settings import DatasetConfig, keyed
 from exphil_tf.config import load_partial
 from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.options import options
 from exphil_tf.records.manifest import REJECTED, Manifest
+from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 
 if TYPE_CHECKING:
     from beam_pipelines.build_dataset import OnProgress
@@ -35,6 +37,7 @@ _LINE_INTERVAL_S = 10.0
 def main(argv: Sequence[str]) -> int:
     """Builds the dataset and prints what became of every file."""
     config, beam_flags = load_partial(DatasetConfig, argv, prog=PROG)
+    config = keyed(config, os.environ)
     console = Console(highlight=False, soft_wrap=True)
     # Beam takes 2 s to import: after the command line has been read.
     from beam_pipelines import build_dataset as job
@@ -44,6 +47,8 @@ def main(argv: Sequence[str]) -> int:
     if "://" in config.output:
         console.print(job.submit(config, beam_flags=beam_flags))
         return 0
+    if config.records.pseudonym_key == PUBLIC_KEY:
+        console.print(f"note: {PUBLIC_KEY_NOTE}", markup=False)
     found = job.find_replays(config.replays)
     console.print(f"{len(found.sources)} replays found; dataset: {config.output}")
     started_s, watch = time.monotonic(), _Watch()

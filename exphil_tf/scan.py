@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
-from beam_pipelines.settings import DatasetConfig, WorkerConfig
+from beam_pipelines.settings import DatasetConfig, WorkerConfig, keyed
 from exphil_tf.config import load_partial
 from exphil_tf.durable import write_file
 from exphil_tf.errors import run
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
     job = DatasetConfig(
         replays=config.replays, output=".", filters=everything, worker=config.worker
     )
+    job = keyed(job, os.environ)
     facts = report(inspect_collection(inspect_game, job, beam_flags=beam_flags))
     _print(console, facts)
     if config.json is not None:

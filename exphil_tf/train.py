@@ -11,9 +11,9 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,27 +22,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exphil_tf.checkpoints import atomic, lock, provenance
-from exphil_tf.config import PRESETS, dump_yaml, load, to_dict
-from exphil_tf.errors import (
-    EXIT_DATA,
-    EXIT_INCOMPATIBLE,
-    EXIT_INTERRUPTED,
-    EXIT_NO_INPUT,
-    UserError,
-    run,
-)
+from exphil_tf.config import PRESETS, Saved, dump_yaml, load, to_dict
+from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_INTERRUPTED, UserError, run
 from exphil_tf.options import options
 from exphil_tf.quiet import quiet_import
-from exphil_tf.records.manifest import (
-    MANIFEST,
-    REJECTED,
-    IncompatibleDataset,
-    Manifest,
-    ManifestError,
-    load_manifest,
-)
+from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
+from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 from exphil_tf.training import run_folder
 from exphil_tf.training.config import MAX_SEED
+from exphil_tf.training.dataset import load_checked
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.options import Config, TrainConfig, check_dataset, resolve
 from exphil_tf.training.run_folder import Target
@@ -106,31 +94,27 @@ def main(argv: Sequence[str]) -> int:
 
 def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
     """The options, and the run's folder; see `find_run`."""
-    return find_run(argv, lambda words: load(TrainConfig, words, prog=PROG, presets=PRESETS))
+    return find_run(lambda saved: load(TrainConfig, argv, prog=PROG, presets=PRESETS, saved=saved))
 
 
-def find_run(
-    argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
-) -> tuple[Config, Target]:
+def find_run(parse: Callable[[Saved | None], Config]) -> tuple[Config, Target]:
     """The options, and the run's folder.
 
     A run that goes on takes the options it was started with, under those of the arguments.
 
     Args:
-      argv: the command's arguments.
-      parse: makes a configuration of them.
+      parse: makes a configuration of the command's arguments and of the options of an earlier run.
 
     Raises: UserError: if any option is wrong.
     """
-    config = parse(argv)
+    config = parse(None)
     prefix = config.backbone.backbone
     if config.filters.train_character is not None:
         prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
     target = run_folder.find_target(config.run, prefix=prefix)
     if target.saved_yaml is not None:
-        config, foreign = _with_saved(
-            target.saved_yaml, config, lambda words: parse([*words, *argv])
-        )
+        saved, foreign = run_folder.saved_options(target.run_dir, known=options(type(config)))
+        config = parse(saved)
         if foreign:
             raise UserError(
                 f"--resume: {target.run_dir} was started by another command or release (options: "
@@ -139,24 +123,8 @@ def find_run(
                 exit_code=EXIT_INCOMPATIBLE,
             )
     elif config.fine_tune.init_from is not None:
-        config = _inherited(config, argv, parse)
+        config = _inherited(config, parse)
     return config, target
-
-
-def _with_saved(
-    saved: Path, config: Config, parse: Callable[[Sequence[str]], Config]
-) -> tuple[Config, list[str]]:
-    """The options of a run under those of the arguments, and names that this command doesn't know.
-
-    Args:
-      saved: the run's `config.yaml`.
-      config: of the command.
-      parse: makes a configuration of words before the command's arguments.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / saved.name
-        foreign = run_folder.save_options_of(saved, path, known=options(type(config)))
-        return parse(["--config", str(path)]), foreign
 
 
 OWN_RUN = ("epochs", "max_steps", "seed", "name", "run_dir", *run_folder.RUN_CONTROL)
@@ -164,18 +132,16 @@ OWN_SCHEDULE = ("lr", "warmup_steps", "decay_steps")
 """Options that a run does not take over from the one whose weights it starts from."""
 
 
-def _inherited(
-    config: Config, argv: Sequence[str], parse: Callable[[Sequence[str]], Config]
-) -> Config:
+def _inherited(config: Config, parse: Callable[[Saved | None], Config]) -> Config:
     """The options of the run that `init_from` names, under those of the arguments.
 
     Raises: UserError: if there is no policy in it.
     """
     bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
-    saved = bundle.parent / run_folder.CONFIG_YAML
-    if not saved.is_file():
+    if not (bundle.parent / run_folder.CONFIG_YAML).is_file():
         return config  # a bundle alone: its network must be given, and is checked
-    base, _ = _with_saved(saved, config, lambda words: parse([*words, *argv]))
+    saved, _ = run_folder.saved_options(bundle.parent, known=options(type(config)))
+    base = parse(saved._replace(firm=frozenset()))  # this run is another: all may be changed
     own = {name: getattr(config.run, name) for name in OWN_RUN}
     schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
     has_data = config.data.data is not None or config.data.replays
@@ -203,18 +169,23 @@ def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest 
         finally:
             tar_copies.release()  # their room on the disk is wanted while training goes on
     folder = Path(config.data.data)
-    try:
-        return folder, load_manifest(folder)
-    except FileNotFoundError as error:
-        raise UserError(
-            f"--data: {folder}: no such folder",
-            "Make a dataset: python -m exphil_tf.preprocess --replays DIR --output DIR.",
-            exit_code=EXIT_NO_INPUT,
-        ) from error
-    except IncompatibleDataset as error:
-        raise UserError(str(error), exit_code=EXIT_INCOMPATIBLE) from error
-    except ManifestError as error:
-        raise UserError(str(error), exit_code=EXIT_NO_INPUT) from error
+    return folder, _checked(config, folder, console)
+
+
+def _checked(config: TrainConfig, folder: Path, console: Console) -> Manifest:
+    """The manifest of a dataset whose shards were compared with it.
+
+    Raises: ManifestError: names the file that is missing or another.
+    """
+    asked = config.input
+    use_variants = asked.augment and asked.augment_from == "variants"
+    return load_checked(
+        folder,
+        console,
+        splits=("train", "validation"),
+        variants=None if use_variants else ("original",),
+        mode=config.data.verify_data,
+    )
 
 
 def train(
@@ -237,18 +208,13 @@ def train(
         manifest=manifest,
         data_dir=data_dir,
         prog=recipe.prog,
-    ) | dict(recipe.sources)
+    ) | {**recipe.sources, "sources": sorted(recipe.sources)}
     with Interrupts() as interrupts, lock.hold(target.run_dir):
         run_folder.claim(target, overwrite=config.run.overwrite)
         if target.is_resuming:
-            digest = facts["data"]["manifest_sha256"]
-            run_folder.check_same(
-                target.run_dir,
-                config=facts["config"],
-                manifest_sha256=digest,
-                sources=recipe.sources,
-            )
-            saved = run_folder.read_json(target.run_dir / run_folder.CONFIG_JSON)
+            saved = run_folder.saved_facts(target.run_dir)
+            if saved:
+                run_folder.check_same(target.run_dir, saved, facts)
             facts["created"] = saved.get("created", facts["created"])
         session = recipe.make_session(config, manifest, data_dir)
         _ = session.schedule  # refuses a warm-up beyond the run before anything is written
@@ -303,23 +269,25 @@ def dry_run(session: Session, console: Console) -> int:
 def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
     """The dataset of the replays and options, in a folder named by the content of both."""
     from beam_pipelines import build_dataset as job
-    from beam_pipelines.settings import content_config
+    from beam_pipelines.settings import content_config, keyed
     from exphil_tf.preprocess import summary
 
-    dataset = _dataset_config(config, output="unnamed")
+    dataset = keyed(_dataset_config(config, output="unnamed"), os.environ)
     found = job.find_replays(dataset.replays)
     key = {"options": content_config(dataset), "input": job.content_hash(found)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(config.data.datasets_dir) / f"replays-{digest}"
     if (folder / MANIFEST).is_file():
         console.print(f"dataset: {folder} (made of these replays and options before)")
-        return folder, load_manifest(folder)
+        return folder, _checked(config, folder, console)
     if config.run.dry_run:
         console.print(
             f"dry run: {len(found.sources)} replays would first be preprocessed into {folder}; "
             "preprocess them to see frames, updates and memory",
         )
         return folder, None
+    if dataset.records.pseudonym_key == PUBLIC_KEY:
+        console.print(f"note: {PUBLIC_KEY_NOTE}", markup=False)
     console.print(f"preprocessing {len(found.sources)} replays into {folder}")
     manifest = job.build_dataset(dataclasses.replace(dataset, output=str(folder)), found=found)
     console.print(summary(manifest))

@@ -9,7 +9,7 @@ import pytest
 from replay_collection import small_config, write_collection
 
 from beam_pipelines.build_dataset import build_dataset
-from exphil_tf import kmeans, preprocess, scan, verify
+from exphil_tf import kmeans, preprocess, scan, train, verify
 from exphil_tf.config import options
 from exphil_tf.errors import (
     EXIT_CANNOT_CREATE,
@@ -22,7 +22,8 @@ from exphil_tf.errors import (
     run,
 )
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.records.manifest import MANIFEST, load_manifest
+from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
+from exphil_tf.replays.players import PUBLIC_KEY_NOTE, SECRET_VARIABLE
 
 SHORT = ["--min-frames", "100", "--num-shards", "2", "--workers", "2"]
 SENTENCE = 200
@@ -150,7 +151,7 @@ def test_verify(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> No
     assert (code, "sound" in out) == (EXIT_OK, True)
     assert refused(verify.main, [tmp_path / "none"], capsys)[0] == EXIT_NO_INPUT
     code, err = refused(verify.main, [tmp_path], capsys)
-    assert code == EXIT_DATA
+    assert code == EXIT_NO_INPUT
     assert "exphil_tf.preprocess" in err
     assert refused(verify.main, [], capsys)[0] == EXIT_USAGE
 
@@ -166,7 +167,7 @@ def test_verify_finds_damage(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert shard.name in out
     assert "problems" in err
     values = json.loads((copy / MANIFEST).read_bytes()) | {"fingerprint": "other"}
-    (copy / MANIFEST).write_text(json.dumps(values))
+    (copy / MANIFEST).write_bytes(seal(values))
     assert refused(verify.main, [copy], capsys)[0] == EXIT_INCOMPATIBLE
 
 
@@ -211,7 +212,7 @@ def test_kmeans_from_replays_and_from_a_dataset(
     [
         ([], EXIT_USAGE, "either --replays or --data"),
         (["--data", "nowhere"], EXIT_NO_INPUT, "no such folder"),
-        (["--data", "."], EXIT_DATA, "not a finished dataset"),
+        (["--data", "."], EXIT_NO_INPUT, "not a finished dataset"),
         (["--data", "x", "--buckets", "20"], EXIT_USAGE, "odd number"),
         (["--data", "x", "--axes", "main_z"], EXIT_USAGE, "main_z"),
     ],
@@ -255,3 +256,56 @@ def test_no_two_options_of_a_command_share_a_flag() -> None:
 def test_errors_are_user_errors() -> None:
     with pytest.raises(UserError):
         preprocess.main(["--replays", "nowhere", "--output", "x"])
+
+
+SECRET = "0123456789abcdef"
+
+
+def test_every_command_takes_the_secret_from_the_environment(
+    replays: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scanned: list[str] = []
+    folders: list[str] = []
+    for secret in (None, SECRET, SECRET):
+        if secret is not None:
+            monkeypatch.setenv(SECRET_VARIABLE, secret)
+        argv = ["--replays", replays, "--output", tmp_path / f"data{secret}", *SHORT]
+        code, out, _ = outcome(preprocess.main, argv, capsys)
+        assert code == EXIT_OK
+        assert (PUBLIC_KEY_NOTE in out) == (secret is None)
+        assert outcome(scan.main, ["--replays", replays, "--json", "s.json"], capsys)[0] == EXIT_OK
+        scanned.append(str(json.loads(Path("s.json").read_bytes())["players"]))
+        # A dry run names the folder by the options' content, the key's fingerprint included.
+        _, out, _ = outcome(train.main, ["--replays", replays, "--dry-run"], capsys)
+        folders.append(out.partition("preprocessed into ")[2].partition(";")[0])
+    public, keyed = (load_manifest(tmp_path / name) for name in ("dataNone", f"data{SECRET}"))
+    assert public.config["pseudonyms"] == "public" != keyed.config["pseudonyms"]
+    assert not {one.player for one in public.players} & {one.player for one in keyed.players}
+    assert all(one.player in scanned[1] for one in keyed.players)
+    assert scanned[0] != scanned[1] == scanned[2]
+    assert "" != folders[0] != folders[1] == folders[2]
+    for path in (tmp_path / f"data{SECRET}").glob("*.json*"):
+        assert SECRET not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", [preprocess, scan, train])
+def test_a_weak_secret_is_refused_everywhere(
+    command,
+    replays: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    output = ["--output", "data"] if command is preprocess else []
+    flag = ["--pseudonym-secret", SECRET]
+    code, err = refused(command.main, ["--replays", replays, *output, *flag], capsys)
+    assert (code, SECRET_VARIABLE in err) == (EXIT_USAGE, True)
+    for weak in ("", "hush"):
+        monkeypatch.setenv(SECRET_VARIABLE, weak)
+        code, err = refused(command.main, ["--replays", replays, *output], capsys)
+        assert (code, SECRET_VARIABLE in err) == (EXIT_USAGE, True)

@@ -9,8 +9,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +50,8 @@ class CheckpointStore:
     """Newest checkpoints to keep, at least 1."""
     keep_best: int = 1
     """Checkpoints with the lowest metric to keep besides."""
+    attached: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Plain values to put beside the state as JSON files, by name: what the run is."""
 
     def save(self, step: int, write: Callable[[Path], None], meta: dict[str, Any]) -> Path:
         """Publishes one checkpoint, then removes those that need not be kept.
@@ -64,6 +66,8 @@ class CheckpointStore:
         target = self.directory / f"step-{step:08d}"
         with atomic.publish(target) as folder:
             write(folder)
+            for name, values in self.attached.items():
+                atomic.write_json(folder / name, values)
             atomic.write_json(folder / META, {**meta, "step": step})
         self.prune()
         return target

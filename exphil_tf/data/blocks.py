@@ -5,7 +5,8 @@ of a block, for each player who may be imitated, mirrored and noised or not. Ord
 unrolls are numbers in the index; rows are touched once more only, when a batch is copied.
 """
 
-from typing import NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
@@ -15,8 +16,11 @@ from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
 from exphil_tf.data.unrolls import Records, Unrolls, find_unrolls, labelled_span
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+from exphil_tf.records import headers
+from exphil_tf.records.headers import Bounds
 
 _SPEC = {"x": tf.io.FixedLenFeature([], tf.string), **RECORD_FEATURES}
+OUT_OF_BOUNDS = "a record is out of bounds"
 _WORD = 8
 """Bytes of a controller in a block's table: one integer, as a gather of small spans is slow."""
 
@@ -70,6 +74,25 @@ def _view(planes: tf.Tensor, views: tf.Tensor, orders: np.ndarray) -> tf.Tensor:
     return tf.transpose(tf.gather(flat, tf.gather(orders, views[:, 1]) + origin), [0, 2, 1])
 
 
+def _within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
+    """The small features of records, which fail to evaluate if one is out of bounds.
+
+    They are a few numbers a record, so this is free. `sampling.find_damage` names shard and reason.
+    """
+    found = {}
+    for name in ("n", "perspectives", "player_ids", "characters"):
+        low, high = getattr(bounds, name)
+        value = example[name]
+        is_right = tf.reduce_all((value >= low) & (value <= high))
+        with tf.control_dependencies([tf.debugging.Assert(is_right, [OUT_OF_BOUNDS, name])]):
+            found[name] = tf.identity(value)
+    start = example["start"]
+    is_right = tf.reduce_all((start >= 0) & (start % bounds.chunk == 0))
+    with tf.control_dependencies([tf.debugging.Assert(is_right, [OUT_OF_BOUNDS, "start"])]):
+        found["start"] = tf.identity(start)
+    return found
+
+
 class BlockDecoder:
     """Decodes blocks and draws order, delay, mirror and noise of their unrolls.
 
@@ -82,6 +105,7 @@ class BlockDecoder:
 
     def __init__(self, config: InputConfig, source: Source, *, seed: int, training: bool):
         self.grid = config.grid(chunk=source.chunk, overlap=source.overlap, training=training)
+        self._bounds = headers.bounds(chunk=source.chunk, overlap=source.overlap)
         self._seed, self._training = seed, training
         live = training and config.augment and config.augment_from == "live"
         self._mirror_prob = config.mirror_prob if live else 0.0
@@ -92,6 +116,7 @@ class BlockDecoder:
         """Block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
         epoch, serialised = element
         example = tf.io.parse_example(serialised, _SPEC)
+        example |= _within(self._bounds, example)
         planes = tf.io.decode_raw(tf.io.decode_compressed(example["x"], "ZSTD"), tf.uint8)
         planes = tf.reshape(planes, [-1, ROW_BYTES, self.grid.chunk + self.grid.overlap])
         perspectives = cast(tf.Tensor, example["perspectives"])

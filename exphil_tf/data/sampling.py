@@ -12,7 +12,9 @@ from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.unrolls import Records
 from exphil_tf.errors import EXIT_DATA, EXIT_NO_INPUT, UserError
 from exphil_tf.melee.enums import character_from_name
+from exphil_tf.records import headers
 from exphil_tf.records.example import decode_header, decode_planes
+from exphil_tf.records.headers import Bounds
 from exphil_tf.records.manifest import MANIFEST, Manifest, load_manifest
 from exphil_tf.records.shards import CorruptShard, read_records
 
@@ -133,8 +135,9 @@ READ_ERRORS = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.Inval
 
 def find_damage(source: Source) -> UserError | None:
     """An error that names the first damaged or missing shard of a split; None if all are sound."""
+    bounds = headers.bounds(chunk=source.chunk, overlap=source.overlap)
     for path in (Path(path) for paths in source.shards.values() for path in paths):
-        problem = _damage(path)
+        problem = _damage(path, bounds)
         if problem:
             return UserError(
                 problem,
@@ -145,11 +148,15 @@ def find_damage(source: Source) -> UserError | None:
     return None
 
 
-def _damage(path: Path) -> str:
+def _damage(path: Path, bounds: Bounds) -> str:
     """What is wrong with a shard; empty if nothing is."""
     try:
-        for record in read_records(path):
-            decode_planes(decode_header(record).blob)
+        for number, record in enumerate(read_records(path)):
+            header = decode_header(record)
+            decode_planes(header.blob)
+            problem = bounds.problem(header)
+            if problem:
+                return f"{path}: record {number}: {problem}."
     except FileNotFoundError:
         return f"{path}: vanished while it was read."
     except ValueError as error:

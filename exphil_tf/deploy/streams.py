@@ -18,6 +18,7 @@ from exphil_tf.errors import EXIT_NO_INPUT, UserError
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
 from exphil_tf.features.packing import action_order, pack, perspective_order, unpack
 from exphil_tf.melee.types import Game
+from exphil_tf.records import integrity
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
 from exphil_tf.records.manifest import Manifest, load_manifest
 from exphil_tf.records.shards import read_records
@@ -38,10 +39,12 @@ class View(NamedTuple):
 def dataset_views(folder: Path, split: str = "validation") -> Iterator[View]:
     """Views of a dataset's games, whole, of each player who may be imitated, in shard order.
 
-    Raises: UserError: if the split holds no game (66); what `load_manifest` and `read_records`
-      raise, if the dataset is damaged or foreign.
+    Raises: UserError: if the split holds no game (66), or the dataset is damaged or foreign; what
+      `decode_chunk` raises, if a record is none of ours.
     """
     manifest = load_manifest(folder)
+    shards = integrity.entries(manifest, splits={split}, variants={"original"})
+    integrity.check(folder, manifest, shards=shards)
     found = False
     for chunks in _games(manifest, folder, split):
         rows, meta = join_rows(chunks), chunks[0].meta

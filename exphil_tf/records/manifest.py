@@ -5,16 +5,23 @@ digest per field (a mismatch can then say which fields differ), the configuratio
 checksum and counts, and what was rejected. Its bytes are canonical (sorted keys, no time, no host),
 so equal inputs, configuration and library versions give equal manifests; `games.jsonl` and
 `rejected.jsonl` beside it hold one line per input file.
+
+Its first line is a checksum of all the others, and it holds that of every other file: whatever byte
+of a dataset changes, something no longer fits. `seal` and `_unsealed` are the two sides of it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, shown
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import BUTTONS
@@ -22,18 +29,36 @@ from exphil_tf.melee.enums import BUTTONS
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 GAMES = "games.jsonl"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had no checksum of its own, and told players apart by a hash that could be guessed."""
 AXES = ("main_x", "main_y", "c_x", "c_y")
 STICK_VALUES = 161
 """Readings of a stick axis: -80 to 80, in 1/80."""
 
 
-class ManifestError(ValueError):
-    """A dataset that cannot be used; the message says why and what to do."""
+_CHECKSUM = re.compile(rb'\{\n  "checksum": "([0-9a-f]{64})",\n')
+_AGAIN = "Preprocess again with --overwrite."
+
+
+class ManifestError(UserError):
+    """A dataset that cannot be used: says why, what to do, and how a command ends (65)."""
+
+    def __init__(self, message: str, next_step: str = _AGAIN, *, exit_code: int = EXIT_DATA):
+        super().__init__(message, next_step, exit_code=exit_code)
+
+
+class NoDataset(ManifestError):
+    """There is no folder, or no finished dataset in it (66)."""
+
+    def __init__(self, message: str, next_step: str):
+        super().__init__(message, next_step, exit_code=EXIT_NO_INPUT)
 
 
 class IncompatibleDataset(ManifestError):
-    """A dataset of another schema or format."""
+    """A dataset of another schema or format (78)."""
+
+    def __init__(self, message: str, next_step: str = _AGAIN):
+        super().__init__(message, next_step, exit_code=EXIT_INCOMPATIBLE)
 
 
 class _Strict(BaseModel):
@@ -179,11 +204,27 @@ class Manifest(_Strict):
 
 
 def to_json(manifest: Manifest) -> bytes:
-    """Canonical bytes: sorted keys, two spaces, a final newline."""
-    text = json.dumps(
-        manifest.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False
-    )
-    return text.encode() + b"\n"
+    """Canonical bytes: sorted keys, two spaces, a final newline, the checksum first."""
+    return seal(manifest.model_dump(mode="json"))
+
+
+def seal(values: Mapping[str, Any]) -> bytes:
+    """A manifest's bytes from its plain values; a checksum among them is made anew.
+
+    Raises: ValueError: if a key sorts before `checksum`, which must be the first line.
+    """
+    plain = {**values, "checksum": "0" * 64}
+    text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False).encode() + b"\n"
+    head = _CHECKSUM.match(text)
+    if head is None:
+        raise ValueError(f"manifest: want checksum first. Received: {min(plain)}")
+    digest = _digest(text[head.end() :])
+    return text[: head.start(1)] + digest.encode() + text[head.end(1) :]
+
+
+def _digest(rest: bytes) -> str:
+    """Hex digest of what follows the checksum's line."""
+    return hashlib.sha256(rest).hexdigest()
 
 
 def json_lines(lines: list[dict[str, Any]]) -> list[bytes]:
@@ -193,26 +234,25 @@ def json_lines(lines: list[dict[str, Any]]) -> list[bytes]:
 
 
 def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
-    """The manifest of a finished dataset.
+    """The manifest of a finished dataset; its errors are what a command tells its user.
 
     Args:
       folder: the dataset's folder, or its manifest.
       check_schema: refuse records of another schema, whose bytes would mean something else.
 
     Raises:
-      FileNotFoundError: if there is no such folder.
-      IncompatibleDataset: if schema or format differ; lists the differing fields.
-      ManifestError: if the dataset is unfinished or its manifest damaged.
+      NoDataset: if there is no such folder, or no finished dataset in it (66).
+      IncompatibleDataset: if schema or format differ; lists the differing fields (78).
+      ManifestError: if a byte of the manifest changed (65).
     """
     path = Path(folder)
     path = path if path.name == MANIFEST else path / MANIFEST
+    make = f"python -m exphil_tf.preprocess --replays DIR --output {path.parent}"
     if not path.parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(path.parent))
+        raise NoDataset(f"{path.parent}: no such folder", f"Make a dataset: {make}.")
     if not path.is_file():
-        raise ManifestError(
-            f"{path.parent}: not a finished dataset (no {MANIFEST}). "
-            f"Run `python -m exphil_tf.preprocess --replays DIR --output {path.parent}`"
-        )
+        missing = f"not a finished dataset (no {MANIFEST})"
+        raise NoDataset(f"{path.parent}: {missing}", f"Make one: {make}.")
     manifest = _parse(path)
     if check_schema:
         check_fingerprint(manifest, path)
@@ -220,26 +260,39 @@ def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
 
 
 def _parse(path: Path) -> Manifest:
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(
-            f"{path}: damaged, not JSON: {error}. Preprocess again with --overwrite"
-        ) from error
-    version = cast(Any, values).get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise IncompatibleDataset(
-            f"{path}: want format version {FORMAT_VERSION}. Received: {version!r:.40}. "
-            "Preprocess again with --overwrite"
-        )
+    values = _unsealed(path)
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ManifestError(
-            f"{path}: {where}: {first['msg']}. Preprocess again with --overwrite"
-        ) from error
+        raise ManifestError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """Plain values without the checksum, which was found right."""
+    data = path.read_bytes()
+    head = _CHECKSUM.match(data)
+    is_sound = head is not None and head[1].decode() == _digest(data[head.end() :])
+    if head is not None and not is_sound:
+        raise ManifestError(f"{path}: damaged, its checksum differs", _COPY)
+    try:
+        values = cast(object, json.loads(data))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: damaged, not JSON: {str(error):.200}", _COPY) from error
+    plain = cast(dict[str, Any], values) if isinstance(values, dict) else {}
+    version = plain.pop("format_version", None)
+    if version != FORMAT_VERSION:
+        raise IncompatibleDataset(
+            f"{path}: want format version {FORMAT_VERSION}. Received: {shown(version)}"
+        )
+    if not is_sound:
+        raise ManifestError(f"{path}: damaged, its first line is no checksum", _COPY)
+    del plain["checksum"]
+    return plain | {"format_version": version}
+
+
+_COPY = "Copy the dataset again, or preprocess again with --overwrite."
 
 
 def check_fingerprint(manifest: Manifest, path: Path) -> None:
@@ -251,6 +304,5 @@ def check_fingerprint(manifest: Manifest, path: Path) -> None:
     if manifest.fingerprint == SCHEMA.fingerprint() and manifest.row_bytes == ROW_BYTES:
         return
     raise IncompatibleDataset(
-        f"{path}: {SCHEMA.mismatch(manifest.fingerprint, manifest.digests)}. "
-        "Preprocess the replays again with --overwrite"
+        f"{path}: {SCHEMA.mismatch(manifest.fingerprint, manifest.digests)}",
     )

@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from exphil_tf.durable import TEMPORARY
-from exphil_tf.records.example import decode_header, decode_planes
+from exphil_tf.features.packing import unpack
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.records import headers, integrity
+from exphil_tf.records.example import Header, decode_header, decode_planes
 from exphil_tf.records.manifest import FileEntry, Manifest, ManifestError, ShardEntry, load_manifest
 from exphil_tf.records.shards import CorruptShard, read_records
 
@@ -39,15 +44,15 @@ def verify(
 
     Args:
       folder: the dataset.
-      deep: also decompress every record.
+      deep: also decompress every record, and hold its columns against the schema's bounds.
       progress: called with the bytes of each shard once it is done.
 
     Raises:
-      FileNotFoundError, ManifestError: if there is no readable manifest.
+      ManifestError: if there is no readable manifest.
     """
     folder = Path(folder)
     manifest = load_manifest(folder)
-    problems = [*_stray_files(folder, manifest), *_totals(manifest)]
+    problems = [*_stray_files(folder, manifest), *integrity.manifest_problems(manifest)]
     for entry in manifest.files.values():
         problems += _checksum(folder / entry.path, entry)
     problems += _rejects(folder, manifest)
@@ -69,29 +74,6 @@ def _stray_files(folder: Path, manifest: Manifest) -> list[str]:
     ]
     return lines + [
         f"{path.name}: left by a killed run" for path in sorted(folder.glob(f"{TEMPORARY}*"))
-    ]
-
-
-def _totals(manifest: Manifest) -> list[str]:
-    totals, shards = manifest.totals, manifest.shards()
-    own = {
-        "totals.shards": (totals.shards, len(shards)),
-        "totals.records": (totals.records, sum(entry.records for entry in shards)),
-        "totals.bytes": (totals.bytes, sum(entry.bytes for entry in shards)),
-        "totals.rejected": (totals.rejected, sum(manifest.rejects.values())),
-        "totals.games": (totals.games, sum(stats.games for stats in manifest.stats.values())),
-        "totals.files": (totals.files, totals.games + totals.rejected),
-    }
-    for split, stats in manifest.stats.items():
-        for variant, entries in manifest.splits.get(split, {}).items():
-            own[f"{split}.{variant}.frames"] = (
-                stats.frames,
-                sum(entry.frames for entry in entries),
-            )
-    return [
-        f"manifest.json: {name}: want {want}. Received: {got}"
-        for name, (want, got) in own.items()
-        if want != got
     ]
 
 
@@ -129,12 +111,18 @@ def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -
     problems = _checksum(path, entry)
     records = frames = 0
     games: set[bytes] = set()
+    bounds = headers.bounds(
+        chunk=manifest.chunk_frames,
+        overlap=manifest.overlap_frames,
+        players=len(manifest.players),
+    )
     if path.is_file():
         try:
             for record in read_records(path):
                 header = decode_header(record)
-                if deep:
-                    decode_planes(header.blob)
+                wrong = bounds.problem(header) or (_columns(header) if deep else "")
+                if wrong:
+                    problems.append(f"{entry.path}: record {records}: {wrong}")
                 records += 1
                 frames += min(header.valid, manifest.chunk_frames)
                 games.add(header.meta.key)
@@ -149,6 +137,13 @@ def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -
             if count != getattr(entry, name)
         ]
     return Report(problems, 1, records, frames, path.stat().st_size if path.is_file() else 0)
+
+
+def _columns(header: Header) -> str:
+    """The first column of a record whose values the schema does not allow; empty if all may be."""
+    planes = decode_planes(header.blob)
+    frames = unpack(np.ascontiguousarray(planes[:, : header.valid].T))
+    return next(iter(SCHEMA.check(frames)), "")
 
 
 __all__ = ["ManifestError", "Report", "verify"]

@@ -6,7 +6,9 @@ tiebreak; for older netplay files its random seed with stage, connect codes and 
 games without codes the hash of the file's bytes. Offline games are never matched by seed, because
 tools that start a game from a saved state start every one of them with the same seed.
 
-The identity also decides the split, so a duplicate can't sit on both sides of it.
+The identity also decides the split, so a duplicate can't sit on both sides of it. It stands in
+records and lists, so connect codes enter it as pseudonyms: a hash of the bare codes could be
+undone by trying them all. With the same secret, every machine finds the same identities and splits.
 """
 
 from __future__ import annotations
@@ -16,23 +18,28 @@ import json
 from typing import NamedTuple
 
 from exphil_tf.melee.types import GameInfo
+from exphil_tf.replays import players
 
 
-def identity(info: GameInfo, content_sha256: str) -> str:
+def identity(info: GameInfo, content_sha256: str, *, key: str = players.PUBLIC_KEY) -> str:
     """32 hex digits that two files share exactly if they hold the same game.
 
     Args:
       info: what the file says of the game; the order of its players does not matter.
       content_sha256: hash of the file's bytes, for games that nothing else identifies.
+      key: of the pseudonyms (`players.key_of`).
     """
-    return hashlib.sha256(json.dumps(_facts(info, content_sha256)).encode()).hexdigest()[:32]
+    facts = json.dumps(_facts(info, content_sha256, key))
+    return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
-def _facts(info: GameInfo, content_sha256: str) -> list[object]:
+def _facts(info: GameInfo, content_sha256: str, key: str) -> list[object]:
     if info.match_id and info.game_index:
         return ["match", info.match_id, info.game_index, info.tiebreak]
     if info.seed and info.players and all(player.code for player in info.players):
-        who = sorted([player.code, player.character] for player in info.players)
+        names = (players.pseudonym(players.identity(player), key) for player in info.players)
+        characters = (player.character for player in info.players)
+        who = sorted([name, character] for name, character in zip(names, characters, strict=True))
         return ["seed", info.seed, info.stage, who]
     return ["content", content_sha256]
 

@@ -9,6 +9,11 @@ had it, was dropped: it gives strangers the style of others.
 Identities are personal, so records, registries and reports carry a *pseudonym*: a keyed hash. With
 the same key a player keeps it across datasets; without the key nobody can test whether a given
 code is in one. The default key is public and only keeps names from being read by accident.
+
+A key is made of a secret, which is read from the environment alone: a command line is seen by every
+process of the machine, and a file gets copied. It is made by a slow function (scrypt, 16 MB and
+50 ms a try), because connect codes are public: whoever finds a known player's pseudonym could
+otherwise try secrets at a billion a second. The secret itself goes no further than that function.
 """
 
 from __future__ import annotations
@@ -16,16 +21,29 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from exphil_tf.errors import UserError
 from exphil_tf.melee.types import PlayerInfo
 
 UNKNOWN = 0
 """Id of everybody who is not in the registry."""
-DEFAULT_KEY = "exphil-tf"
+SECRET_VARIABLE = "EXPHIL_PSEUDONYM_SECRET"
+PUBLIC_KEY = hashlib.sha256(b"exphil-tf").hexdigest()
+"""Of everybody who has set no secret."""
+PUBLIC_KEY_NOTE = (
+    "players are recorded under the public default key, by which connect codes can be guessed: set "
+    f"{SECRET_VARIABLE} before you share the dataset"
+)
+MIN_SECRET = 16
+_MIN_DIFFERENT = 8
+"""Characters of a secret, and different ones among them."""
+_SALT = b"exphil-tf pseudonyms 1"
+"""Fixed and public: the same secret gives the same pseudonyms on every machine."""
 _VERSION = 2
 """Version 1 was ExPhil's: a list of names in the clear and a hash for the unknown."""
 
@@ -39,13 +57,42 @@ def identity(player: PlayerInfo) -> str:
     return ""
 
 
-def pseudonym(player_identity: str, key: str = DEFAULT_KEY) -> str:
+def key_of(environment: Mapping[str, str]) -> str:
+    """The key of pseudonyms, 64 hex digits: of the secret in the environment, or the public one.
+
+    Raises: UserError: if the secret is empty or weak; its characters are not repeated.
+    """
+    secret = environment.get(SECRET_VARIABLE)
+    if secret is None:
+        return PUBLIC_KEY
+    if len(secret) < MIN_SECRET or len(set(secret)) < _MIN_DIFFERENT:
+        raise UserError(
+            f"{SECRET_VARIABLE}: want at least {MIN_SECRET} characters, {_MIN_DIFFERENT} different "
+            f"ones. Received: {len(secret)}, {len(set(secret))} different",
+            "Make one and keep it: "
+            "python -c 'import secrets; print(secrets.token_hex(16))'. Or unset the variable.",
+        )
+    return _derived(os.fsencode(secret))
+
+
+@functools.lru_cache(4)
+def _derived(secret: bytes) -> str:
+    return hashlib.scrypt(secret, salt=_SALT, n=1 << 14, r=8, p=1, dklen=32).hex()
+
+
+def key_fingerprint(key: str) -> str:
+    """Tells whether two keys are the same, and nothing else about them."""
+    if key == PUBLIC_KEY:
+        return "public"
+    return hashlib.blake2b(b"fingerprint", key=bytes.fromhex(key), digest_size=8).hexdigest()
+
+
+def pseudonym(player_identity: str, key: str = PUBLIC_KEY) -> str:
     """16 hex digits instead of an identity; empty for an empty one."""
     if not player_identity:
         return ""
-    secret = hashlib.sha256(key.encode()).digest()
-    text = player_identity.encode()
-    return hashlib.blake2b(text, key=secret, digest_size=8).hexdigest()
+    text = player_identity.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, key=bytes.fromhex(key), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

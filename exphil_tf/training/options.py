@@ -12,6 +12,7 @@ from exphil_tf.config import to_dict
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.errors import UserError
 from exphil_tf.options import options
+from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
@@ -45,6 +46,9 @@ class DataConfig:
     """Where datasets made of --replays are kept, by content."""
     max_files: int | None = None
     """At most this many games of --replays."""
+    verify_data: VerifyData = "once"
+    """How shards are compared with their manifest: contents `once` as long as a file stays as it
+    is, `always`, or `sizes` only."""
 
 
 @dataclass(frozen=True)

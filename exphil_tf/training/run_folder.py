@@ -12,6 +12,7 @@ runs/NAME/
 
 import json
 import secrets
+import shlex
 import shutil
 import time
 from collections.abc import Collection, Mapping
@@ -21,8 +22,16 @@ from typing import Any
 
 import yaml
 
+from exphil_tf import flat_yaml
 from exphil_tf.checkpoints import atomic
-from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
+from exphil_tf.config import Saved
+from exphil_tf.errors import (
+    EXIT_CANNOT_CREATE,
+    EXIT_DATA,
+    EXIT_INCOMPATIBLE,
+    EXIT_NO_INPUT,
+    UserError,
+)
 from exphil_tf.training.config import RunConfig
 
 RUNS = "runs"
@@ -35,6 +44,8 @@ POLICY = "policy"
 _CONTENTS = (CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, "wandb")
 _ADJECTIVES = "crisp frame_perfect grounded lucky moonwalking neutral patient quick shielded steady"
 _NOUNS = "chaingrab dashdance edgeguard falcon ledgedash multishine pivot shine tech waveland"
+RUN_JSON = "run.json"
+"""Copy of `config.json` in each checkpoint, under its checksums."""
 RUN_CONTROL = ("resume", "overwrite", "dry_run")
 """Options of one start, which aren't part of a run."""
 FREE_TO_CHANGE = frozenset(
@@ -42,6 +53,7 @@ FREE_TO_CHANGE = frozenset(
         *RUN_CONTROL, "name", "run_dir", "replays", "data", "datasets_dir", "keep_last",
         "keep_best", "save_every", "save_every_steps", "save_every_minutes", "verbosity",
         "log_interval", "wandb", "wandb_project", "teacher", "soft_labels", "compare",
+        "verify_data",
     }
 )  # fmt: skip
 """Options that may differ when a run goes on: they change no weight. Data and teachers are folders
@@ -97,11 +109,14 @@ def _target_of_path(path: Path) -> Target:
 
 
 def newest_unfinished(runs: Path) -> Path | None:
-    """The run without results that was started last."""
+    """The run without results that was started last.
+
+    Raises: UserError: (65) if a run can't tell, as it might be the one.
+    """
     started = [
-        (str(values.get("created", "")), path.parent)
-        for path in runs.glob(f"*/{CONFIG_JSON}")
-        if (values := read_json(path)) and values.get("results") is None
+        (str(facts.get("created", "")), path.parent)
+        for path in runs.glob(f"*/{CONFIG_YAML}")
+        if (facts := saved_facts(path.parent)) and facts.get("results") is None
     ]
     return max(started)[1] if started else None
 
@@ -163,43 +178,64 @@ def save_options(run_dir: Path, text: str) -> None:
     atomic.write_bytes(run_dir / CONFIG_YAML, dumped.encode())
 
 
-def save_options_of(saved: Path, path: Path, *, known: Collection[str]) -> list[str]:
-    """Copies a run's options for a command that may know fewer, such as those of a distilled run.
+def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list[str]]:
+    """The options of a run, for a command that may know fewer, such as those of a distilled run.
 
     Args:
-      saved: its `config.yaml`.
-      path: of the copy, which has only known options.
+      run_dir: holds a `config.yaml`.
       known: names of options.
 
-    Returns: the names that were left out.
+    Returns: those that are known, and the names that were left out.
+
+    Raises: UserError: if the file is damaged (65).
     """
-    values = yaml.safe_load(saved.read_text(encoding="utf-8"))
-    kept = {name: value for name, value in values.items() if name.replace("-", "_") in known}
-    path.write_text(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    return [name for name in values if name not in kept]
+    path = run_dir / CONFIG_YAML
+    values = flat_yaml.read(path, exit_code=EXIT_DATA)
+    foreign = [name for name in values if name.replace("-", "_") not in known]
+    for name in foreign:
+        del values[name]
+    firm = frozenset(name.replace("-", "_") for name in values) - FREE_TO_CHANGE
+    return Saved(values, str(path), firm), foreign
 
 
-def check_same(
-    run_dir: Path,
-    *,
-    config: Mapping[str, Any],
-    manifest_sha256: str,
-    sources: Mapping[str, Any] | None = None,
-) -> None:
+def saved_facts(run_dir: Path) -> dict[str, Any]:
+    """What a run was started with: its `config.json`; empty for a run that never got to save.
+
+    Raises: UserError: (65) if it is damaged, or missing beside checkpoints: whether options and
+      data are the same could then not be told.
+    """
+    path = run_dir / CONFIG_JSON
+    facts, checkpoints = read_json(path), sorted((run_dir / CHECKPOINTS).glob("step-*"))
+    if _is_whole(facts) or not (path.exists() or checkpoints):
+        return facts
+    copies = [one / RUN_JSON for one in checkpoints if _is_whole(read_json(one / RUN_JSON))]
+    step = "Start a new run under another --name."
+    if copies:
+        step = f"Put back its copy: {shlex.join(['cp', str(copies[-1]), str(path)])}"
+    what = "damaged" if path.exists() else "missing"
+    raise UserError(
+        f"{path}: {what}, so options and data of this run cannot be compared",
+        step,
+        exit_code=EXIT_DATA,
+    )
+
+
+def _is_whole(facts: Mapping[str, Any]) -> bool:
+    config, data = facts.get("config"), facts.get("data")
+    return isinstance(config, dict) and isinstance(data, dict) and "manifest_sha256" in data
+
+
+def check_same(run_dir: Path, saved: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     """Refuses to go on with a run under options or data that would make it another one.
 
     Args:
       run_dir: the run's folder.
-      config: the resolved options.
-      manifest_sha256: of the dataset.
-      sources: what else it learns from, by content, such as a teacher: entries of `config.json`.
+      saved: what it was started with, as `saved_facts` or a checkpoint's copy tells.
+      facts: what it would go on with; `sources` names entries that it learns from, by content.
 
     Raises: UserError: (78) lists what differs.
     """
-    saved = read_json(run_dir / CONFIG_JSON)
-    if not saved:
-        return
-    before = saved.get("config", {})
+    before, config = saved.get("config", {}), facts["config"]
     names = sorted((set(before) | set(config)) - FREE_TO_CHANGE)
     differing = [n for n in names if before.get(n) != config.get(n)]
     if differing:
@@ -209,14 +245,14 @@ def check_same(
             "Leave these flags out, or start a new run under another --name.",
             exit_code=EXIT_INCOMPATIBLE,
         )
-    if saved.get("data", {}).get("manifest_sha256") != manifest_sha256:
+    if saved.get("data", {}).get("manifest_sha256") != facts["data"]["manifest_sha256"]:
         raise UserError(
             f"--resume: {run_dir} was started on other data",
             "Give the dataset or replays it was started with, or start a new run.",
             exit_code=EXIT_INCOMPATIBLE,
         )
-    for name, value in (sources or {}).items():
-        if saved.get(name) != value:
+    for name in sorted({*saved.get("sources", ()), *facts.get("sources", ())}):
+        if saved.get(name) != facts.get(name):
             raise UserError(
                 f"--resume: {run_dir} was started with another {name}",
                 f"Give the {name} it was started with, or start a new run.",
@@ -228,7 +264,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or an empty one where there is none."""
     try:
         values = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 

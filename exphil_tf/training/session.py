@@ -139,10 +139,11 @@ class Session:
             target.run_dir / run_folder.CHECKPOINTS,
             keep_last=self.config.run.keep_last,
             keep_best=self.config.run.keep_best,
+            attached={run_folder.RUN_JSON: provenance},
         )
         store.sweep()
         atomic.sweep(target.run_dir)
-        position = _restore(target, store, state)
+        position = _restore(target, store, state, facts=provenance)
         if position.step == 0:
             self._prepare_weights(trainer, provenance)
         telemetry = Telemetry(self._sinks(target.run_dir, console))
@@ -295,12 +296,17 @@ def _made(makers: Iterable[Callable[[], Sink]]) -> Iterator[Sink]:
             _log.warning("%s: %s; training goes on without it", type(error).__name__, error)
 
 
-def _restore(target: Target, store: CheckpointStore, state: TrainState) -> Position:
+def _restore(
+    target: Target, store: CheckpointStore, state: TrainState, *, facts: dict[str, Any]
+) -> Position:
     if not target.is_resuming:
         return Position()
     checkpoint = _checkpoint_of(target, store)
     if checkpoint is None:
         return Position()
+    # Its own copy, as the run's files may have been changed together.
+    started = run_folder.read_json(checkpoint.path / run_folder.RUN_JSON)
+    run_folder.check_same(target.run_dir, started, facts)
     try:
         position = Position.from_dict(checkpoint.meta["position"])
         if position.step != checkpoint.step:

@@ -26,7 +26,7 @@ from replay_games import as_old, rebuild
 
 from beam_pipelines.build_dataset import build_dataset, find_replays, finished
 from beam_pipelines.settings import RecordConfig
-from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
+from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_DATA, EXIT_NO_INPUT, UserError
 from exphil_tf.features import packing
 from exphil_tf.melee.types import Game
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
@@ -282,7 +282,20 @@ def test_damaged_manifest_is_not_overwritten_silently(
     (copy / MANIFEST).write_bytes(b"{")
     with pytest.raises(UserError, match="--overwrite") as caught:
         build_small(collection[0], copy)
-    assert caught.value.exit_code == EXIT_INCOMPATIBLE
+    assert caught.value.exit_code == EXIT_DATA
+    build_dataset(dataclasses.replace(small_config(collection[0], copy), overwrite=True))
+    assert folder_bytes(copy) == folder_bytes(dataset)
+
+
+def test_a_finished_dataset_that_lost_something_is_not_taken_for_finished(
+    collection: Collection, dataset: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(dataset, tmp_path / "copy"))
+    shard = next(copy.glob("train-original-*"))
+    shard.write_bytes(b"")
+    with pytest.raises(UserError, match=shard.name) as caught:
+        build_small(collection[0], copy)
+    assert caught.value.exit_code == EXIT_DATA
     build_dataset(dataclasses.replace(small_config(collection[0], copy), overwrite=True))
     assert folder_bytes(copy) == folder_bytes(dataset)
 

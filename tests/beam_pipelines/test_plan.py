@@ -1,5 +1,6 @@
 """What becomes of a file once all are known, against a reference that looks at everything."""
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -8,16 +9,20 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replay_collection import human_game
 
-from beam_pipelines.game_records import ParsedGame, Scanned
+from beam_pipelines.game_records import ParsedGame, Scanned, scan_source
 from beam_pipelines.plan import MAX_FILES, Enough, Plan, input_hash, place, schedule
-from beam_pipelines.settings import DatasetConfig, RecordConfig, content_config
+from beam_pipelines.settings import DatasetConfig, RecordConfig, content_config, keyed
+from exphil_tf.config import to_dict
+from exphil_tf.options import options
 from exphil_tf.replays.duplicates import Copy
 from exphil_tf.replays.errors import Reason
 from exphil_tf.replays.filters import FilterConfig
-from exphil_tf.replays.players import pseudonym
+from exphil_tf.replays.players import PUBLIC_KEY, SECRET_VARIABLE, pseudonym
 from exphil_tf.replays.sources import Refused, Source
 from exphil_tf.replays.splits import SplitConfig, assign
+from exphil_tf.replays.writer import write_slp
 
 
 class File(NamedTuple):
@@ -257,10 +262,32 @@ def test_players_have_ids_by_games() -> None:
     assert ids == {0, 1, 2, 3, 4}
 
 
+SECRET = "a long and winding road"
+
+
 def test_secret_is_not_kept() -> None:
-    config = config_of(records=RecordConfig(pseudonym_secret="hush"))
-    assert "hush" not in str(content_config(config))
+    config = keyed(config_of(), {SECRET_VARIABLE: SECRET})
+    key = config.records.pseudonym_key
+    for text in (repr(config), str(content_config(config)), str(to_dict(config))):
+        assert SECRET not in text
+        assert key not in text
+        assert hashlib.sha256(SECRET.encode()).hexdigest()[:8] not in text
     assert content_config(config) != content_config(config_of())
+    assert content_config(config_of())["pseudonyms"] == "public"
+    assert "pseudonym_key" not in options(DatasetConfig)
+
+
+def test_older_netplay_games_are_keyed_by_the_secret_alike_everywhere(tmp_path) -> None:
+    """Nobody without it can tell which codes a record's key was made of."""
+    path = tmp_path / "old.slp"
+    write_slp(human_game(3, length=40, match_id="", game_index=0), path)
+    keys = [
+        keyed(config_of(), env).records.pseudonym_key
+        for env in ({}, {SECRET_VARIABLE: SECRET}, {SECRET_VARIABLE: SECRET})
+    ]
+    assert keys[0] == PUBLIC_KEY
+    public, one, two = (scan_source(Source(str(path)), key=key).identity for key in keys)
+    assert one == two != public
 
 
 @pytest.mark.parametrize(

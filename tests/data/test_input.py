@@ -15,7 +15,18 @@ from exphil_tf.data.sampling import check_variants
 from exphil_tf.errors import UserError
 from exphil_tf.features.packing import action_order, mirror_planes, pack, unpack
 from exphil_tf.features.schema import SCHEMA, SPOILED
-from tests.data.conftest import FOX, Games, make_game, player_id, write_games
+from exphil_tf.records.example import read_example, write_example
+from exphil_tf.records.shards import frame, read_records
+from tests.data.conftest import (
+    CHUNK,
+    FALCO,
+    FOX,
+    OVERLAP,
+    Games,
+    make_game,
+    player_id,
+    write_games,
+)
 
 GO = 84
 BATCH = 16
@@ -453,6 +464,37 @@ def test_a_damaged_shard_stops_the_run_and_is_named(make_games, damage):
     )
     with (
         pytest.raises(UserError, match=rf"{path.name}.*exphil_tf\.verify") as error,
+        data_input.named_shard_errors(games.folder, split="train"),
+    ):
+        list(arrays(dataset, 1000))
+    assert error.value.exit_code == 65
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", (0,)), ("n", (CHUNK + OVERLAP + 1,)), ("perspectives", (0,)), ("perspectives", (4,)),
+        ("player_ids", (-1, 0)), ("player_ids", (0, 1 << 20)), ("characters", (300, 0)),
+        ("start", (7,)), ("start", (-CHUNK,)),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("training", [True, False])
+def test_a_record_out_of_bounds_stops_the_run_and_is_named(make_games, name, value, training):
+    games = make_games([100, 100, 100])
+    path = sorted(games.folder.glob("train-original-*"))[1]
+    first, *rest = read_records(path)
+    changed = write_example({**read_example(first), name: value})
+    path.write_bytes(b"".join(map(frame, [changed, *rest])))
+    dataset = data_input.build(
+        games.folder,
+        InputConfig(window_size=20),
+        split="train",
+        batch_size=4,
+        seed=0,
+        training=training,
+    )
+    with (
+        pytest.raises(UserError, match=rf"{path.name}: record 0: {name}: want") as error,
         data_input.named_shard_errors(games.folder, split="train"),
     ):
         list(arrays(dataset, 1000))

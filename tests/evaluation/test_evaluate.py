@@ -15,7 +15,7 @@ from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.baselines import NAMES
 from exphil_tf.features.controller import COMPONENTS
-from exphil_tf.records.manifest import MANIFEST, load_manifest
+from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
 from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy import Policy
 
@@ -196,7 +196,7 @@ def test_missing_folders(run, dataset, tmp_path):
     (tmp_path / "step-00000010").mkdir()
     assert "run's folder" in refused(2, tmp_path / "step-00000010", "--data", dataset)
     assert "exphil_tf.preprocess" in refused(66, run, "--data", tmp_path / "none")
-    assert "not a finished dataset" in refused(65, run, "--data", tmp_path / "empty")
+    assert "not a finished dataset" in refused(66, run, "--data", tmp_path / "empty")
 
 
 def test_flags(run, dataset):
@@ -221,7 +221,7 @@ def test_a_dataset_of_another_schema(run, copy):
     values = json.loads(path.read_text())
     values["fingerprint"] = "0" * 16
     values["digests"]["p.percent"] = "0" * 8
-    path.write_text(json.dumps(values))
+    path.write_bytes(seal(values))
     text = refused(78, run, "--data", copy)
     assert "p.percent" in text
 
@@ -240,8 +240,14 @@ def test_a_damaged_shard(run, copy):
 def test_a_split_without_games(run, copy):
     path = copy / MANIFEST
     values = json.loads(path.read_text())
-    values["splits"].pop("test")
-    path.write_text(json.dumps(values))
+    lost = [entry for entries in values["splits"].pop("test").values() for entry in entries]
+    totals = values["totals"]
+    totals["games"] -= values["stats"].pop("test")["games"]
+    totals["files"] = totals["games"] + totals["rejected"]
+    totals["shards"] -= len(lost)
+    for name in ("records", "bytes"):
+        totals[name] -= sum(entry[name] for entry in lost)
+    path.write_bytes(seal(values))
     assert "no games in split 'test'" in refused(66, run, "--data", copy, "--split", "test")
 
 

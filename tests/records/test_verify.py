@@ -1,16 +1,22 @@
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from exphil_tf.features.packing import LAYOUT
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.records import manifest as manifests
+from exphil_tf.records.example import decode_planes, read_example, write_example
 from exphil_tf.records.manifest import (
     MANIFEST,
     IncompatibleDataset,
     ManifestError,
+    NoDataset,
     load_manifest,
+    seal,
     to_json,
 )
 from exphil_tf.records.shards import frame, read_records
@@ -83,7 +89,7 @@ def test_record_twice_with_honest_checksums(copy: Path) -> None:
                 if entry["path"] == path.name:
                     entry["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
                     entry["bytes"] = path.stat().st_size
-    (copy / MANIFEST).write_text(json.dumps(values))
+    (copy / MANIFEST).write_bytes(seal(values))
     assert any("records. Received" in line for line in verify(copy).problems)
 
 
@@ -124,24 +130,110 @@ def test_changed_lists(copy: Path) -> None:
 def test_no_manifest_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"not a finished dataset .*exphil_tf.preprocess"):
         load_manifest(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(NoDataset, match="no such folder") as caught:
         load_manifest(tmp_path / "nowhere")
+    assert caught.value.exit_code == 66
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda text: text[: len(text) // 2], "damaged, not JSON"),
-        (lambda text: "[]", "want format version 1"),
-        (lambda text: text.replace('"format_version": 1', '"format_version": 9'), "Received: 9"),
-        (lambda text: text.replace('"row_bytes"', '"row_bites"'), "row_b"),
+        (lambda text: text[: len(text) // 2], "its checksum differs"),
+        (lambda text: text[1:], "damaged, not JSON"),
+        (lambda text: "[]", "want format version 2"),
+        (lambda text: text.replace('"row_bytes"', '"row_bites"'), "its checksum differs"),
+        (lambda text: text.replace("\n", "\r\n"), "its first line is no checksum"),
+        (lambda text: text.replace("checksum", "checksun", 1), "its first line is no checksum"),
+        (lambda text: text + "\n", "its checksum differs"),
     ],
 )
 def test_damaged_manifest(copy: Path, damage, message: str) -> None:
     path = copy / MANIFEST
-    path.write_text(damage(path.read_text()))
+    path.write_bytes(damage(path.read_bytes().decode()).encode())
     with pytest.raises(ManifestError, match=message):
         load_manifest(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        ({"format_version": 9}, 78, "want format version 2. Received: 9"),
+        ({"format_version": 1}, 78, "Preprocess again"),
+        ({"row_bites": 3}, 65, "row_bites"),
+        ({"totals": None}, 65, "totals"),
+    ],
+)
+def test_manifest_of_another_kind(copy: Path, change, code: int, message: str) -> None:
+    values = json.loads((copy / MANIFEST).read_bytes())
+    (copy / MANIFEST).write_bytes(seal(values | change))
+    with pytest.raises(ManifestError, match=message) as caught:
+        load_manifest(copy)
+    assert caught.value.exit_code == code
+
+
+def test_manifest_of_the_first_format(copy: Path) -> None:
+    values = json.loads((copy / MANIFEST).read_bytes()) | {"format_version": 1}
+    del values["checksum"]
+    (copy / MANIFEST).write_text(json.dumps(values))
+    with pytest.raises(IncompatibleDataset, match="Preprocess again"):
+        load_manifest(copy)
+
+
+def test_every_flipped_bit_is_found(copy: Path) -> None:
+    """1,500 flips over all files, those of the manifest by loading it alone."""
+    draw = random.Random(0)
+    names = sorted(path.name for path in copy.iterdir() if path.stat().st_size)
+    small = min(names, key=lambda name: (copy / name).stat().st_size)
+    for flip in range(1500):
+        is_manifest = flip % 6 > 0
+        name = MANIFEST if is_manifest else draw.choice([small, *names])
+        path = copy / name
+        sound = path.read_bytes()
+        damaged = bytearray(sound)
+        damaged[draw.randrange(len(sound))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        if name == MANIFEST:
+            with pytest.raises(ManifestError):
+                load_manifest(copy)
+        else:
+            assert any(name in line for line in verify(copy).problems), (name, flip)
+        path.write_bytes(sound)
+
+
+def test_every_bit_of_a_manifests_ends_counts(copy: Path) -> None:
+    path = copy / MANIFEST
+    sound = path.read_bytes()
+    for at in (*range(96), *range(len(sound) - 8, len(sound))):
+        for bit in range(8):
+            damaged = bytearray(sound)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(ManifestError):
+                load_manifest(copy)
+
+
+def test_a_record_out_of_bounds_is_named(copy: Path) -> None:
+    path = largest(copy)
+    records = list(read_records(path))
+    features = read_example(records[1])
+    for name, value in (("perspectives", (4,)), ("player_ids", (1, 999)), ("start", (5,))):
+        changed = write_example({**features, name: value})
+        path.write_bytes(b"".join(map(frame, [records[0], changed, *records[2:]])))
+        wanted = f"{path.name}: record 1: {name}: want"
+        assert any(line.startswith(wanted) for line in verify(copy).problems)
+
+
+def test_deep_check_holds_columns_against_the_schema(copy: Path) -> None:
+    path = largest(copy)
+    first, *rest = read_records(path)
+    features = read_example(first)
+    assert isinstance(features["x"], bytes)
+    planes = decode_planes(features["x"]).copy()
+    planes[LAYOUT.slots["p.character"].offset] = 250
+    changed = write_example({**features, "x": zstandard.compress(planes.tobytes())})
+    path.write_bytes(b"".join(map(frame, [changed, *rest])))
+    assert not any("p.character" in line for line in verify(copy).problems)
+    assert any("record 0: p.character" in line for line in verify(copy, deep=True).problems)
 
 
 def test_other_schema_lists_the_fields(copy: Path) -> None:
@@ -149,7 +241,7 @@ def test_other_schema_lists_the_fields(copy: Path) -> None:
     values["fingerprint"] = "0" * 16
     values["digests"]["p.percent"] = "other"
     del values["digests"]["p.x"]
-    (copy / MANIFEST).write_text(json.dumps(values))
+    (copy / MANIFEST).write_bytes(seal(values))
     with pytest.raises(IncompatibleDataset) as caught:
         load_manifest(copy)
     assert SCHEMA.fingerprint() in str(caught.value)

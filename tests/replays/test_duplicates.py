@@ -1,12 +1,15 @@
 """Which files hold the same game."""
 
 import dataclasses
+import hashlib
 import itertools
+import json
 
 import pytest
 
 from exphil_tf.melee.types import GameInfo, PlayerInfo
 from exphil_tf.replays.duplicates import Copy, identity
+from exphil_tf.replays.players import SECRET_VARIABLE, key_of
 
 ONE = PlayerInfo(1, 1, code="ABCD#123", name="Ann")
 TWO = PlayerInfo(2, 22, code="EFGH#456", name="Bob")
@@ -54,6 +57,16 @@ def test_identities_hold_no_names():
     assert len(text) == 32 and set(text) <= set("0123456789abcdef")
 
 
+def test_codes_enter_an_identity_under_the_key_only():
+    """Else all codes could be tried: seed, stage and characters stand in the lists beside it."""
+    mine = key_of({SECRET_VARIABLE: "0123456789abcdef"})
+    assert identity(NO_MATCH, "", key=mine) != identity(NO_MATCH, "")
+    assert identity(NO_MATCH, "", key=mine) == identity(NO_MATCH, "other", key=mine)
+    bare = ["seed", 7, 31, sorted([p.code, p.character] for p in (ONE, TWO))]
+    assert identity(NO_MATCH, "") != hashlib.sha256(json.dumps(bare).encode()).hexdigest()[:32]
+    assert identity(MATCH, "", key=mine) == identity(MATCH, "")
+
+
 def test_the_kept_file_does_not_depend_on_order():
     files = [
         Copy(0, False, -5001, 0, "8"),
@@ -68,8 +81,6 @@ def test_the_kept_file_does_not_depend_on_order():
 
 
 def test_real_replays_are_all_different(replays_dir):
-    import hashlib
-
     from exphil_tf.replays import slp, sources
     from exphil_tf.replays.errors import ReplayError
 

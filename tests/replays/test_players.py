@@ -1,5 +1,6 @@
 """Player identities: stable, pseudonymous, ranked by games."""
 
+import hashlib
 import itertools
 import json
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exphil_tf.errors import UserError
 from exphil_tf.melee.types import PlayerInfo
 from exphil_tf.replays import players
 
@@ -38,7 +40,7 @@ def test_a_tag_is_not_mistaken_for_a_code():
 def test_pseudonyms_depend_on_the_key_and_hide_the_code():
     name = players.pseudonym("code:ABCD#123")
     assert name == players.pseudonym("code:ABCD#123") and len(name) == 16
-    assert name != players.pseudonym("code:ABCD#123", key="mine")
+    assert name != players.pseudonym("code:ABCD#123", key="ab" * 32)
     assert name != players.pseudonym("code:ABCD#124")
     assert "ABCD" not in name and players.pseudonym("") == ""
 
@@ -93,3 +95,34 @@ def test_other_files_are_refused_by_name(tmp_path, text):
 
 def test_games_are_counted_once_per_player():
     assert players.count([["a", "b"], ["a", ""], ["a", "a"]]) == {"a": 3, "b": 1}
+
+
+SECRET = "correct horse battery staple"
+
+
+def test_key_comes_from_the_environment_by_a_slow_function():
+    key = players.key_of({players.SECRET_VARIABLE: SECRET})
+    assert players.key_of({}) == players.PUBLIC_KEY != key
+    assert key == players.key_of({players.SECRET_VARIABLE: SECRET})
+    assert key != players.key_of({players.SECRET_VARIABLE: SECRET + "."})
+    assert len(key) == 64
+    for fast in (hashlib.sha256, hashlib.md5, hashlib.blake2b, hashlib.sha1, hashlib.sha512):
+        digest = fast(SECRET.encode()).hexdigest()
+        assert players.key_fingerprint(key) not in digest
+        assert key[:8] not in digest
+    assert players.key_fingerprint(key) not in key
+    assert players.key_fingerprint(players.PUBLIC_KEY) == "public"
+
+
+@pytest.mark.parametrize(
+    "secret", ["", " ", "hush!?", "z" * 99, "zw" * 8, "0123456789abcde", " " * 40]
+)
+def test_weak_secrets_are_refused_without_being_repeated(secret):
+    with pytest.raises(UserError, match="EXPHIL_PSEUDONYM_SECRET: want at least 16") as caught:
+        players.key_of({players.SECRET_VARIABLE: secret})
+    assert caught.value.exit_code == 2
+    assert not secret.strip() or secret not in str(caught.value).replace("at least", "")
+
+
+def test_a_secret_of_bytes_that_are_no_text():
+    assert len(players.key_of({players.SECRET_VARIABLE: "\udcff\udcfe0123456789abcdef"})) == 64

@@ -128,6 +128,36 @@ def test_a_run_is_not_overwritten_or_changed_by_mistake(trainer, undisturbed):
     assert ended.status == 66
 
 
+def test_a_run_that_lost_its_record_is_not_gone_on_with(trainer, undisturbed, tmp_path):
+    shutil.copytree(undisturbed[0].parent.parent / "runs", tmp_path / "runs")
+    path = tmp_path / "runs/run/config.json"
+    sound = path.read_bytes()
+    for damage in (sound[:-9], b"", None):
+        path.unlink() if damage is None else path.write_bytes(damage)
+        for flags in (("--lr", "0.02"), ()):
+            ended = trainer(tmp_path, "--resume", "auto", *flags)
+            assert ended.status == 65, ended.output
+            assert f"config.json: {'missing' if damage is None else 'damaged'}" in ended.output
+            assert "/run.json runs/run/config.json" in ended.output
+
+
+def test_a_run_whose_record_was_changed_is_compared_with_its_checkpoint(
+    trainer, undisturbed, tmp_path
+):
+    shutil.copytree(undisturbed[0].parent.parent / "runs", tmp_path / "runs")
+    path = tmp_path / "runs/run/config.json"
+    facts = json.loads(path.read_bytes())
+    facts["config"]["lr"] = 0.02
+    path.write_text(json.dumps(facts))
+    ended = trainer(tmp_path, "--resume", "auto", "--lr", "0.02")
+    assert ended.status == 78, ended.output
+    assert "lr (was 0.01, is 0.02)" in ended.output
+    (tmp_path / "runs/run/config.yaml").write_bytes(b"lr: [[[[")
+    ended = trainer(tmp_path, "--resume", "auto")
+    assert ended.status == 65, ended.output
+    assert "config.yaml:1: lr: want words or numbers in the list" in ended.output
+
+
 def log(tmp_path):
     lines = (tmp_path / "runs/run/log.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]

@@ -1,4 +1,6 @@
 import re
+import shlex
+import subprocess
 
 import pytest
 import yaml
@@ -6,6 +8,7 @@ import yaml
 from exphil_tf.checkpoints import atomic
 from exphil_tf.config import dump_yaml, load
 from exphil_tf.errors import UserError
+from exphil_tf.options import options
 from exphil_tf.training import run_folder
 from exphil_tf.training.config import RunConfig
 from exphil_tf.training.options import TrainConfig
@@ -85,12 +88,79 @@ def run_folder_presets():
     return PRESETS
 
 
+def facts_of(lr=0.5, keep_last=3, data="abc", **more):
+    config = {"lr": lr, "keep_last": keep_last}
+    return {"config": config, "data": {"manifest_sha256": data}, **more}
+
+
 def test_going_on_needs_the_same_options_and_data(tmp_path):
     run = make_run(tmp_path / "runs/a", config={"lr": 0.5, "keep_last": 3})
-    same = {"config": {"lr": 0.5, "keep_last": 9}, "manifest_sha256": "abc"}
-    run_folder.check_same(run, **same)
-    with pytest.raises(UserError, match=r"lr \(was 0.5, is 0.1\)") as caught:
-        run_folder.check_same(run, **{**same, "config": {"lr": 0.1}})
-    assert caught.value.exit_code == 78
-    with pytest.raises(UserError, match="other data"):
-        run_folder.check_same(run, **{**same, "manifest_sha256": "def"})
+    saved = run_folder.saved_facts(run)
+    run_folder.check_same(run, saved, facts_of(keep_last=9))
+    for changed, words in (
+        (facts_of(lr=0.1), r"lr \(was 0.5, is 0.1\)"),
+        (facts_of(data="def"), "other data"),
+        (facts_of(sources=["teacher"], teacher="x"), "another teacher"),
+    ):
+        with pytest.raises(UserError, match=words) as caught:
+            run_folder.check_same(run, saved, changed)
+        assert caught.value.exit_code == 78
+    with pytest.raises(UserError, match="another teacher"):
+        run_folder.check_same(run, facts_of(sources=["teacher"], teacher="x"), facts_of())
+
+
+@pytest.mark.parametrize(
+    "damage", [None, b"", b"{", b"[]", b"{}", b'{"config": {}, "data": {}}', b"[" * 99999]
+)
+def test_a_run_that_cannot_tell_what_it_is(tmp_path, damage):
+    run = make_run(tmp_path / "runs/a")
+    path = run / "config.json"
+    sound = path.read_bytes()
+    (run / "checkpoints/step-00000005").mkdir(parents=True)
+    (run / "checkpoints/step-00000005/run.json").write_bytes(sound)
+    path.unlink()
+    if damage is not None:
+        path.write_bytes(damage)
+    for ask in (
+        lambda: run_folder.saved_facts(run),
+        lambda: run_folder.find_target(RunConfig(resume="auto"), prefix="x"),
+    ):
+        with pytest.raises(UserError, match=r"config\.json: (missing|damaged)") as caught:
+            ask()
+        assert caught.value.exit_code == 65
+    command = caught.value.next_step.partition(": ")[2]
+    subprocess.run(shlex.split(command), check=True, cwd=tmp_path)
+    assert path.read_bytes() == sound
+    assert run_folder.saved_facts(run)["created"] == "2026-01-01"
+
+
+def test_a_run_killed_before_it_saved_anything_may_start_again(tmp_path):
+    run = make_run(tmp_path / "runs/a")
+    (run / "config.json").unlink()
+    assert run_folder.saved_facts(run) == {}
+    assert run_folder.newest_unfinished(tmp_path / "runs") is None
+
+
+def test_saved_options_are_firm_but_for_those_that_change_nothing(tmp_path):
+    run = make_run(tmp_path / "runs/a")
+    saved, foreign = run_folder.saved_options(run, known=options(TrainConfig))
+    assert foreign == []
+    env = {"EXPHIL_LR": "0.1", "EXPHIL_KEEP_LAST": "9", "EXPHIL_HIDDEN": "3"}
+    got = load(TrainConfig, ["--hidden", "5"], env=env, saved=saved)
+    assert (got.schedule.lr, got.run.keep_last, got.backbone.hidden) == (0.5, 9, (5,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"lr: *a", b"lr: [[[[1]]]]", b"lr: 1\nlr: 2", b"lr: \xff", b"lr: \0", b"{" * 9999, b"- a",
+        b"lr: !!python/name:os.system x", b"lr:\n\t- 1", b"lr: 2020-99-99",
+    ],
+)  # fmt: skip
+def test_damaged_options_are_named(tmp_path, text):
+    run = make_run(tmp_path / "runs/a")
+    (run / "config.yaml").write_bytes(text)
+    with pytest.raises(UserError, match=r"config\.yaml:") as caught:
+        saved, _ = run_folder.saved_options(run, known=options(TrainConfig))
+        load(TrainConfig, [], env={}, saved=saved)
+    assert caught.value.exit_code in (2, 65)

@@ -6,10 +6,14 @@ import shutil
 import pytest
 import yaml
 
-from exphil_tf import samples
+from exphil_tf import samples, train
 from exphil_tf.checkpoints import atomic
 from exphil_tf.checkpoints.policy import read_info
-from exphil_tf.records.manifest import load_manifest
+from exphil_tf.config import dump_yaml, load
+from exphil_tf.records.manifest import load_manifest, seal
+from exphil_tf.records.shards import frame, read_records
+from exphil_tf.training import run_folder
+from exphil_tf.training.options import TrainConfig
 
 FLAGS = (
     "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--batch-size", "4",
@@ -76,7 +80,7 @@ def refused(tmp_path, trainer):
     ("flags", "code", "part"),
     [
         ((), 2, "Received: neither"),
-        (("--data", "none"), 66, "--data: none: no such folder"),
+        (("--data", "none"), 66, "none: no such folder"),
         (("--replays", "none"), 66, "--replays: none"),
         (("--data", "empty"), 66, "not a finished dataset"),
         (("--replays", "empty"), 66, "exphil_tf.samples"),
@@ -110,9 +114,58 @@ def test_dataset_of_another_schema(tmp_path, dataset, refused):
     values = json.loads(path.read_text())
     values["fingerprint"] = "0" * len(values["fingerprint"])
     values["digests"]["p.percent"] = "different"
-    path.write_text(json.dumps(values))
+    path.write_bytes(seal(values))
     code, text = refused("--data", "other", *FLAGS)
     assert (code, "p.percent" in text) == (78, True)
+
+
+def cut(folder, shard):
+    shard.write_bytes(b"".join(map(frame, list(read_records(shard))[:-1])))
+
+
+def swap(folder, shard):
+    other = min(folder.glob("train-original-*"), key=lambda p: p.stat().st_size)
+    one, two = shard.read_bytes(), other.read_bytes()
+    shard.write_bytes(two)
+    other.write_bytes(one)
+
+
+def edit_counts(folder, shard):
+    path = folder / "manifest.json"
+    values = json.loads(path.read_text())
+    values["stats"]["train"]["frames"] += 1
+    path.write_text(json.dumps(values, sort_keys=True, indent=2) + "\n")
+
+
+def validate_on_training(folder, shard):
+    shutil.copy(shard, next(folder.glob("validation-original-*")))
+
+
+@pytest.mark.parametrize("damage", [cut, swap, edit_counts, validate_on_training])
+def test_a_dataset_that_is_not_its_manifests(tmp_path, dataset, refused, damage):
+    shutil.copytree(dataset, tmp_path / "other")
+    folder = tmp_path / "other"
+    damage(folder, max(folder.glob("train-original-*"), key=lambda p: p.stat().st_size))
+    code, text = refused("--data", "other", *FLAGS)
+    assert code == 65
+    assert "again" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_environment_names_replays_but_a_flag_a_dataset(tmp_path, dataset, monkeypatch):
+    monkeypatch.setenv("EXPHIL_REPLAYS_DIR", "nowhere")
+    monkeypatch.setenv("EXPHIL_LR", "0.5")
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs/tiny"
+    config, _ = train.read_options(["--data", str(dataset), "--name", "tiny"])
+    assert (config.data.replays, config.schedule.lr) == ((), 0.5)
+    run.mkdir(parents=True)
+    started = load(TrainConfig, ["--data", "d", "--lr", "0.1"], env={})
+    run_folder.save_options(run, dump_yaml(started))
+    for argv in (["--resume", "runs/tiny"], ["--resume", "auto", "--name", "tiny"]):
+        config, target = train.read_options(argv)
+        assert target.saved_yaml is not None
+        assert (config.data.data, config.data.replays, config.schedule.lr) == ("d", (), 0.1)
 
 
 def test_damaged_shard_is_named(tmp_path, dataset, refused):
