@@ -233,7 +233,7 @@ def train(
         data_dir=data_dir,
         prog=recipe.prog,
     ) | dict(recipe.sources)
-    with Interrupts() as interrupts, lock.hold(target.run_dir):
+    with lock.hold(target.run_dir):
         run_folder.claim(target, overwrite=config.run.overwrite)
         if target.is_resuming:
             digest = facts["data"]["manifest_sha256"]
@@ -247,12 +247,14 @@ def train(
             facts["created"] = saved.get("created", facts["created"])
         session = recipe.make_session(config, manifest, data_dir)
         _ = session.schedule  # refuses a warm-up beyond the run before anything is written
-        run_folder.save_options(target.run_dir, dump_yaml(config))
-        atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
-        outcome = session.train(target, interrupts, provenance=facts, console=console)
-        if outcome.reason != "interrupted":
-            facts["results"] = _results(outcome, session, target)
+        # Up to here there is nothing to save, and a signal simply ends the command.
+        with Interrupts() as interrupts:
+            run_folder.save_options(target.run_dir, dump_yaml(config))
             atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
+            outcome = session.train(target, interrupts, provenance=facts, console=console)
+            if outcome.reason != "interrupted":
+                facts["results"] = _results(outcome, session, target)
+                atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         return outcome
 
 

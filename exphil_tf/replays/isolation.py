@@ -29,6 +29,8 @@ from typing import Any, Generic, TypeVar, cast
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from exphil_tf.process import scratch
+from exphil_tf.process.parent import end_with_parent
 from exphil_tf.replays.errors import Reason, ReplayError
 
 _Item = TypeVar("_Item")
@@ -108,6 +110,7 @@ def _guarded(
 
 def _start_worker(memory_bytes: int) -> None:
     """Runs first in every worker: limits, a scrubbed environment, a silent stderr (panics)."""
+    end_with_parent()  # the fork server, which ends with the parent
     for name in set(os.environ) - _KEPT_VARIABLES:
         del os.environ[name]
     os.environ["RUST_BACKTRACE"] = "0"
@@ -176,6 +179,7 @@ class _WorkerContext(ForkServerContext):
 
 def _context(module: str) -> Any:
     """Start processes from a fork server that has imported the reader and a function's module."""
+    scratch.adopt()
     context = _WorkerContext()
     context.set_forkserver_preload([*_PRELOAD, *({module} - {"__main__", *_PRELOAD})])
     return context
