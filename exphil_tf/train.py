@@ -32,6 +32,7 @@ from exphil_tf.errors import (
     run,
 )
 from exphil_tf.options import options
+from exphil_tf.process.console import command, make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import (
     MANIFEST,
@@ -82,13 +83,13 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     config, target = read_options(argv)
     config, notes = resolve(config)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
         return 0
-    for note in [*notes, *check_dataset(config, manifest)]:
-        console.print(f"note: {note}", markup=False)
+    for note in [*notes, *target.remarks(), *check_dataset(config, manifest)]:
+        console.print(f"note: {note}")
     config = with_seed(config)
     console.print(
         f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}", soft_wrap=True
@@ -98,10 +99,14 @@ def main(argv: Sequence[str]) -> int:
     outcome = train(config, target, manifest, data_dir=data_dir, console=console)
     code = report(outcome, target, console=console, prog=PROG)
     if not code:
-        console.print(
-            f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
-        )
+        say_next(console, target, data_dir)
     return code
+
+
+def say_next(console: Console, target: Target, data_dir: Path) -> None:
+    """Recommends what comes after training."""
+    words = (target.run_dir, "--data", data_dir)
+    console.print("Next:", command("python -m exphil_tf.evaluate", *words))
 
 
 def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
@@ -172,13 +177,16 @@ def _inherited(
     Raises: UserError: if there is no policy in it.
     """
     bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
-    saved = bundle.parent / run_folder.CONFIG_YAML
-    if not saved.is_file():
-        return config  # a bundle alone: its network must be given, and is checked
-    base, _ = _with_saved(saved, config, lambda words: parse([*words, *argv]))
+    with tempfile.TemporaryDirectory() as place:
+        saved = run_folder.options_of_bundle(bundle, Path(place) / "bundle.yaml")
+        if saved is None:
+            return config  # made elsewhere: its network must be given, and is checked
+        base, _ = _with_saved(saved, config, lambda words: parse([*words, *argv]))
     own = {name: getattr(config.run, name) for name in OWN_RUN}
     schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
     has_data = config.data.data is not None or config.data.replays
+    if not has_data:
+        _check_inherited_data(config, base)
     return dataclasses.replace(
         base,
         data=config.data if has_data else base.data,
@@ -186,6 +194,19 @@ def _inherited(
         run=dataclasses.replace(base.run, **own),
         schedule=dataclasses.replace(base.schedule, **schedule),
     )
+
+
+def _check_inherited_data(config: Config, base: Config) -> None:
+    """Refuses data of another run that is not here, under the option that was given."""
+    places = [base.data.data] if base.data.data else base.data.replays
+    missing = [place for place in places if "://" not in place and not Path(place).exists()]
+    if missing or not places:
+        what = f"{missing[0]} is not here" if missing else "it does not say which"
+        raise UserError(
+            f"--init-from {config.fine_tune.init_from}: wants the data of its run, and {what}",
+            "Give some: --data DATASET or --replays DIR.",
+            exit_code=EXIT_NO_INPUT,
+        )
 
 
 def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
@@ -266,7 +287,8 @@ def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, ob
         "steps": position.step,
         "epochs_completed": session.plan.horizon.epoch_of(position.step),
         "frames": position.frames,
-        "best_nll": position.progress.best,
+        "best_nll": position.progress.best if session.has_validation else None,
+        "lowest_training_nll": None if session.has_validation else position.progress.best,
         "best_step": position.progress.best_step,
         "total_time_seconds": outcome.seconds,
         "weights_sha256": outcome.weights_sha256,
@@ -280,7 +302,7 @@ def report(outcome: Outcome, target: Target, *, console: Console, prog: str) -> 
     if outcome.reason == "interrupted":
         console.print(
             f"interrupted at step {outcome.position.step}; checkpoint saved. "
-            f"Go on: {prog} --resume {target.run_dir}",
+            f"Go on: {command(prog, '--resume', target.run_dir)}",
         )
         return EXIT_INTERRUPTED
     console.print(f"policy: {target.run_dir / run_folder.POLICY}")

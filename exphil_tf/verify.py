@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, run
+from exphil_tf.process.console import make_console
 from exphil_tf.records.manifest import IncompatibleDataset, ManifestError
 from exphil_tf.records.verify import verify
 
@@ -36,7 +36,7 @@ class VerifyConfig:
 def main(argv: Sequence[str]) -> int:
     """Prints what is wrong, one line each."""
     config = load(VerifyConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     try:
         report = verify(config.data, deep=config.deep)
     except FileNotFoundError as error:
@@ -64,4 +64,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

@@ -1,8 +1,8 @@
 """Standard output and error that can neither fail, nor block, nor stop the work.
 
-What a command prints is for whoever reads it, and readers go away (`| head`), stop reading (a pager,
-Ctrl-S), or write to a disk that is full. None of that is the work's business: text that can't be
-delivered is dropped, and the command ends with the exit code of its work.
+What a command prints is for whoever reads it, and readers go away (`| head`), stop reading (a
+pager, Ctrl-S), or write to a disk that is full. None of that is the work's business: text that
+can't be delivered is dropped, and the command ends with the exit code of its work.
 
 No thread is needed for it. Text goes out at once if the other side takes it, else it waits in a
 bounded backlog for the next write. Only where a command's product is what it prints (a table) does

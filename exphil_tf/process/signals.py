@@ -24,6 +24,14 @@ DEADLINE_S = 25.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the work to end.
+
+    A class of its own, since Python ends itself with SIGINT at exit if a plain `KeyboardInterrupt`
+    has ever left the `exec` of a string, as it may while dataclasses are being made.
+    """
+
+
 class _State:
     """Of this process."""
 
@@ -97,7 +105,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     timer = threading.Timer(DEADLINE_S, _leave, (number, "still busy; stopped where it stood"))
     timer.daemon = True
     timer.start()
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _leave(number: int, sentence: str) -> None:

@@ -10,6 +10,7 @@ runs/NAME/
   lock           held while a process trains
 """
 
+import difflib
 import json
 import secrets
 import shutil
@@ -63,6 +64,24 @@ class Target:
         """The options that the run was started with, if it was."""
         path = self.run_dir / CONFIG_YAML
         return path if self.is_resuming and path.is_file() else None
+
+    def remarks(self) -> list[str]:
+        """A sentence if a run that was to be resumed starts anew, so that a slip is noticed."""
+        if not self.is_resuming or self.checkpoint is not None:
+            return []
+        if self.saved_yaml is None:
+            near = _near(self.run_dir)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            return [f"--resume auto: nothing to resume in {self.run_dir}, a new run starts{hint}"]
+        if not any((self.run_dir / CHECKPOINTS).glob("step-*")):
+            return [f"--resume: {self.run_dir} has no checkpoint yet and starts from its beginning"]
+        return []
+
+
+def _near(run_dir: Path) -> list[str]:
+    """Runs beside a folder whose names are almost its own."""
+    beside = [path.parent.name for path in run_dir.parent.glob(f"*/{CONFIG_YAML}")]
+    return difflib.get_close_matches(run_dir.name, sorted(beside), n=3, cutoff=0.6)
 
 
 def find_target(run: RunConfig, *, prefix: str) -> Target:
@@ -132,6 +151,28 @@ def find_bundle(folder: Path) -> Path:
         "A run exports one after its first validation; or give another run.",
         exit_code=EXIT_NO_INPUT,
     )
+
+
+def options_of_bundle(bundle: Path, path: Path) -> Path | None:
+    """The options that a policy was trained with, as a file for `--config`.
+
+    Args:
+      bundle: the policy's folder, in its run or alone.
+      path: where to write what the bundle itself knows, if its run's `config.yaml` is not there.
+
+    Returns: the file; None if the bundle doesn't know them.
+    """
+    saved = bundle.parent / CONFIG_YAML
+    if bundle.name == POLICY and saved.is_file():
+        return saved
+    config = read_json(bundle / CONFIG_JSON).get("provenance", {}).get("config")
+    if not isinstance(config, dict) or not config:
+        return None
+    names = {name.replace("_", "-"): value for name, value in config.items()}
+    control = [name.replace("_", "-") for name in RUN_CONTROL]
+    plain = {name: value for name, value in names.items() if name not in control}
+    path.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return path
 
 
 def claim(target: Target, *, overwrite: bool) -> None:
