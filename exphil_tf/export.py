@@ -139,7 +139,7 @@ def _network(
             train = command("python -m exphil_tf.train --qat --init-from", config.run)
             raise UserError(
                 f"{config.run}: int8-qat needs a run trained with --qat",
-                f"Fine-tune it: {train} Or choose --precision int8-static, which needs no training.",
+                f"Fine-tune it: {train} Or, without training, choose --precision int8-static.",
             )
         return policy
     plain = requantized(policy, QuantizationConfig()) if is_quantized else policy
