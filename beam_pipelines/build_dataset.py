@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_pipelines import progress, storage
 from beam_pipelines.options import beam_workers, is_local, naming_runner, pipeline_options
 from beam_pipelines.plan import input_hash, refused_content
+from beam_pipelines.sdk_worker import ending_with_the_job
 from beam_pipelines.settings import DatasetConfig, content_config
 from beam_pipelines.spill import SPILL
 from beam_pipelines.transforms import BuildDataset, scan
@@ -223,7 +224,7 @@ def run_pipeline(job: beam.PTransform, options: PipelineOptions) -> None:
     _ = pipeline | job
     result = None
     try:
-        with naming_runner(options):
+        with naming_runner(options), ending_with_the_job():
             result = pipeline.run()
         result.wait_until_finish()
     except OSError:
