@@ -83,7 +83,7 @@ def child(request, output):
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    sys.__stderr__ = sys.stderr
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.chdir(request["cwd"])
     spoil_output(request.get("faults", {}).get("stdout"))
     install(request.get("faults", {}))
