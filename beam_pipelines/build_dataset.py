@@ -24,8 +24,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines import progress, storage
-from beam_pipelines.options import beam_workers, is_local, pipeline_options
+from beam_pipelines.options import beam_workers, is_local, naming_runner, pipeline_options
 from beam_pipelines.plan import input_hash, refused_content
+from beam_pipelines.sdk_worker import ending_with_the_job
 from beam_pipelines.settings import DatasetConfig, content_config
 from beam_pipelines.spill import SPILL
 from beam_pipelines.transforms import BuildDataset, scan
@@ -212,7 +213,8 @@ def submit(config: DatasetConfig, *, beam_flags: Sequence[str]) -> str:
     _ = pipeline | BuildDataset(
         config, processes=config.worker.processes, spill_folder=spill_folder
     )
-    result = pipeline.run()
+    with naming_runner(options):
+        result = pipeline.run()
     return f"submitted: {getattr(result, 'state', None) or type(result).__name__}"
 
 
@@ -231,7 +233,8 @@ def run_pipeline(job: beam.PTransform, options: PipelineOptions) -> None:
     _ = pipeline | job
     result = None
     try:
-        result = pipeline.run()
+        with naming_runner(options), ending_with_the_job():
+            result = pipeline.run()
         result.wait_until_finish()
     except OSError:
         raise

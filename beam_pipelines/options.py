@@ -6,8 +6,10 @@ FnApiRunner is named explicitly because Beam's default tries to download another
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -15,12 +17,14 @@ from apache_beam.options.pipeline_options import (
     SetupOptions,
     StandardOptions,
 )
-from apache_beam.runners.runner import create_runner
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.runner import PipelineRunner, create_runner
 
-from exphil_tf.errors import UserError
+from exphil_tf.errors import EXIT_IO, EXIT_USAGE, UserError
 
 DEFAULT_RUNNER = "FnApiRunner"
 _DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
+_OPTION = re.compile(r"(option): (\w+)")
 _LOCAL_RUNNERS = ("FnApiRunner", "DirectRunner", "SwitchingDirectRunner", "BundleBasedDirectRunner")
 
 
@@ -41,11 +45,51 @@ def pipeline_options(flags: Sequence[str]) -> PipelineOptions:
         if dask.npartitions is None and dask.partition_size is None:
             dask.partition_size = 1  # an element is a batch of files
     try:
-        create_runner(standard.runner)
+        runner = create_runner(standard.runner)
     except (ValueError, ImportError) as error:
         raise UserError(f"--runner: {str(error).partition(' Valid')[0]}", "See --help.") from error
+    _check_values(options, runner)
     options.view_as(SetupOptions).save_main_session = False
     return options
+
+
+def _check_values(options: PipelineOptions, runner: PipelineRunner) -> None:
+    """Refuses what Beam itself would refuse, but only when the job starts, and not as a sentence.
+
+    Raises:
+      UserError: names the option.
+    """
+    workers = options.view_as(DirectOptions).direct_num_workers
+    if workers < 0:
+        raise UserError(f"--direct_num_workers: want 0 (all cores) or more. Received: {workers}")
+    found = PipelineOptionsValidator(options, runner).validate()
+    if found:
+        named = [_OPTION.sub(r"\1: --\2", text).rstrip(". ") for text in found]
+        raise UserError(f"--runner={type(runner).__name__}: {'; '.join(named)}", "See --help.")
+
+
+@contextlib.contextmanager
+def naming_runner(options: PipelineOptions) -> Iterator[None]:
+    """Within, what a runner lacks to start a job is a sentence about the runner.
+
+    Raises:
+      UserError: if it cannot be reached, fetched or used with these options.
+    """
+    try:
+        yield
+    except (NotImplementedError, ImportError) as error:
+        raise _runner_error(options, error, exit_code=EXIT_USAGE) from error
+    except Exception as error:
+        module = type(error).__module__
+        if str(error).startswith("Unable to fetch") or module.startswith(("google.", "grpc")):
+            raise _runner_error(options, error, exit_code=EXIT_IO) from error
+        raise
+
+
+def _runner_error(options: PipelineOptions, error: Exception, *, exit_code: int) -> UserError:
+    runner = options.view_as(StandardOptions).runner
+    reason = f"{' '.join(str(error).split()):.300}"
+    return UserError(f"--runner={runner}: {reason}", "See --help.", exit_code=exit_code)
 
 
 def known_flags() -> list[str]:

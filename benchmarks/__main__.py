@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from benchmarks.report import Report
 from benchmarks.timing import machine
 from exphil_tf.config import load
 from exphil_tf.errors import run
+from exphil_tf.process.console import make_console
 
 PROG = "python -m benchmarks"
 _WIDTH = 132
@@ -95,9 +94,9 @@ def measure(config: BenchmarkConfig) -> Iterator[tuple[str, Report]]:
 def main(argv: Sequence[str]) -> int:
     """Measures, prints tables, writes JSON."""
     config = load(BenchmarkConfig, argv, prog=PROG)
-    console = Console(highlight=False)
+    console = make_console(soft_wrap=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+        console = make_console(width=_WIDTH, soft_wrap=False)
     results: dict[str, Any] = {"machine": machine()}
     config.output.parent.mkdir(parents=True, exist_ok=True)
     for subject, report in measure(config):
@@ -109,4 +108,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

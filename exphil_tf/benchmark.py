@@ -19,6 +19,7 @@ from rich.console import Console
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.process.console import make_console
 
 if TYPE_CHECKING:
     from exphil_tf.deploy.latency import Cell, Timing
@@ -76,9 +77,9 @@ class LatencyConfig:
 def main(argv: Sequence[str]) -> int:
     """Measures, prints the tables, writes the report."""
     config = load(LatencyConfig, _without_subject(argv), prog=PROG)
-    console = Console(highlight=False)
+    console = make_console(soft_wrap=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+        console = make_console(width=_WIDTH, soft_wrap=False)
     bundles = _open(config.bundles)
     report = measure(config, bundles, _views(config.data), console=console)
 
@@ -213,4 +214,4 @@ def _floors(bundles: Mapping[str, Bundle]) -> dict[str, Floor]:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

@@ -21,9 +21,19 @@ from exphil_tf.checkpoints import atomic, provenance
 from exphil_tf.config import PRESETS, load
 from exphil_tf.errors import EXIT_NO_INPUT, UserError, run
 from exphil_tf.evaluate import EvaluateConfig, evaluate
+from exphil_tf.process.console import make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import Manifest
-from exphil_tf.train import Recipe, dry_run, find_run, open_dataset, report, train, with_seed
+from exphil_tf.train import (
+    Recipe,
+    dry_run,
+    find_run,
+    open_dataset,
+    report,
+    say_next,
+    train,
+    with_seed,
+)
 from exphil_tf.training import run_folder
 from exphil_tf.training.distill_options import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.options import check_dataset, resolve
@@ -46,14 +56,14 @@ def main(argv: Sequence[str]) -> int:
     )
     config, notes = resolve(config)
     notes += check_distillation(config)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     config, labels = with_labels(config)
     bundle = find_bundle(Path(config.distillation.teacher)) if config.distillation.teacher else None
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
         return 0
-    notes += check_dataset(config, manifest)
+    notes += [*target.remarks(), *check_dataset(config, manifest)]
     if config.distillation.compare and not manifest.frames("validation"):
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
@@ -73,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     if not code and config.distillation.compare:
         code = _compare(config, target, manifest, data_dir=data_dir, lesson=lesson, console=console)
     if not code:
-        console.print(f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}")
+        say_next(console, target, data_dir)
     return code
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.process.console import make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.training.dataset import load_checked
@@ -79,7 +80,7 @@ class EvaluateConfig:
 def main(argv: Sequence[str]) -> int:
     """Measures, prints the table, writes the report."""
     config = load(EvaluateConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     began = time.monotonic()
     evaluation, paths = evaluate(config, console)
     from exphil_tf.evaluation import table
@@ -245,4 +246,4 @@ def _measured_on(split: str, dataset: str, is_its_own: bool) -> str:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

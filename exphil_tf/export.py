@@ -21,6 +21,7 @@ from rich.console import Console
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_INTERNAL, UserError, run
+from exphil_tf.process.console import command, make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import MANIFEST, load_manifest
 from exphil_tf.training.run_folder import find_bundle
@@ -77,7 +78,7 @@ class InfoConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Exports, or describes an export."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     if argv and argv[0] == "info":
         return _info(load(InfoConfig, argv[1:], prog=f"{PROG} info"), console)
     config = load(ExportConfig, argv, prog=PROG)
@@ -135,10 +136,10 @@ def _network(
     is_quantized = policy.config.quantization.qat
     if config.precision == "int8-qat":
         if not is_quantized:
+            train = command("python -m exphil_tf.train --qat --init-from", config.run)
             raise UserError(
                 f"{config.run}: int8-qat needs a run trained with --qat",
-                f"Fine-tune it: python -m exphil_tf.train --qat --init-from {config.run}. "
-                "Or choose --precision int8-static, which needs no training.",
+                f"Fine-tune it: {train} Or, without training, choose --precision int8-static.",
             )
         return policy
     plain = requantized(policy, QuantizationConfig()) if is_quantized else policy
@@ -248,4 +249,4 @@ def _line(lowered: Lowered, size: int) -> str:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

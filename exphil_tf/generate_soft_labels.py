@@ -18,6 +18,7 @@ from rich.console import Console
 from exphil_tf.checkpoints import atomic, lock, provenance
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_CANNOT_CREATE, UserError, run
+from exphil_tf.process.console import command, make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import open_dataset
@@ -41,7 +42,7 @@ PROG = "python -m exphil_tf.generate_soft_labels"
 def main(argv: Sequence[str]) -> int:
     """Asks the teacher about the training split, unless that was done before."""
     config = load(SoftLabelsConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     bundle = find_bundle(config.teacher)
     reading = TrainConfig(data=DataConfig(data=str(config.data)), input=config.input)
     manifest = open_dataset(reading, console)[1]
@@ -71,9 +72,8 @@ def main(argv: Sequence[str]) -> int:
     console.print(
         f"{labels.unrolls:,} unrolls, {labels.labelled_frames:,} labelled frames: {config.output}"
     )
-    console.print(
-        f"Next: python -m exphil_tf.distill --soft-labels {config.output} --data {config.data}"
-    )
+    words = ("--soft-labels", config.output, "--data", config.data)
+    console.print("Next:", command("python -m exphil_tf.distill", *words))
     return 0
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from beam_pipelines.settings import DatasetConfig, WorkerConfig
@@ -23,6 +22,7 @@ from exphil_tf.durable import write_file
 from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.options import options
+from exphil_tf.process.console import make_console
 from exphil_tf.records import integrity
 from exphil_tf.records.manifest import AXES, load_manifest
 from exphil_tf.records.stick_centres import StickCentres, fit
@@ -64,7 +64,7 @@ class KMeansConfig:
 def main(argv: Sequence[str]) -> int:
     """Counts, fits, writes the file and prints the centres."""
     config, beam_flags = load_partial(KMeansConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     from beam_pipelines.options import require_known
 
     require_known(beam_flags, own_flags=[option.flag for option in options(KMeansConfig).values()])
@@ -130,4 +130,4 @@ def _table(centres: StickCentres, histogram: np.ndarray) -> Table:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

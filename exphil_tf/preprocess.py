@@ -23,6 +23,7 @@ from beam_pipelines.settings import DatasetConfig, keyed
 from exphil_tf.config import load_partial
 from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.options import options
+from exphil_tf.process.console import command, make_console
 from exphil_tf.records.manifest import REJECTED, Manifest
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     """Builds the dataset and prints what became of every file."""
     config, beam_flags = load_partial(DatasetConfig, argv, prog=PROG)
     config = keyed(config, os.environ)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     # Beam takes 2 s to import: after the command line has been read.
     from beam_pipelines import build_dataset as job
     from beam_pipelines.options import require_known
@@ -62,13 +63,16 @@ def main(argv: Sequence[str]) -> int:
             "nothing to do: the dataset is finished, with the same replays and configuration"
         )
     console.print(summary(manifest, elapsed_s=elapsed_s))
-    console.print(f"Next: python -m exphil_tf.train --data {config.output}")
     if not manifest.totals.games:
         raise UserError(
             f"{config.output}: none of {manifest.totals.files} files became a game",
             f"See the reasons in {Path(config.output) / REJECTED}, or relax the filters.",
             exit_code=EXIT_DATA,
         )
+    if not manifest.frames("train"):
+        console.print("note: no game is left to train on: lower --val-split and --test-split")
+    else:
+        console.print("Next:", command("python -m exphil_tf.train", "--data", config.output))
     return 0
 
 

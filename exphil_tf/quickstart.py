@@ -130,6 +130,8 @@ def _announce(command: str, words: list[str]) -> None:
 
 def _say_next(config: QuickstartConfig, dataset: Path, *, run_dir: Path, seconds: float) -> None:
     page = run_dir / "evaluation" / "validation" / "evaluation.html"
+    data = shlex.quote(str(dataset))
+    tensorboard = shlex.quote(str(Path(sys.executable).parent / "tensorboard"))
     _say(
         f"""
 Done in {seconds:.0f} s. The page with the figures: {page}
@@ -137,8 +139,8 @@ Done in {seconds:.0f} s. The page with the figures: {page}
 Next:
   on your own replays  python -m exphil_tf.train --preset quick --replays FOLDER
   the real thing       python -m exphil_tf.train --preset production --replays FOLDER
-  what would it take   python -m exphil_tf.train --preset production --data {dataset} --dry-run
-  look at training     {Path(sys.executable).parent / "tensorboard"} --logdir {config.output}"""
+  what would it take   python -m exphil_tf.train --preset production --data {data} --dry-run
+  look at training     {tensorboard} --logdir {shlex.quote(str(config.output))}"""
     )
 
 

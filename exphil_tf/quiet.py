@@ -10,25 +10,46 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 _STDERR = 2
+_SHOWN_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Holds stderr back, down to the file descriptor, while the block imports."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
+    _flush()
     saved = os.dup(_STDERR)
-    with tempfile.TemporaryFile() as held:
+    with _held() as held:
         os.dup2(held.fileno(), _STDERR)
+        text = open(_STDERR, "w", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
         try:
-            yield
+            with contextlib.redirect_stderr(text):
+                yield
         except BaseException:
-            held.seek(0)
-            os.write(saved, held.read())
+            with contextlib.suppress(OSError):
+                text.flush()
+                held.seek(0)
+                os.write(saved, held.read(_SHOWN_BYTES))
             raise
         finally:
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                text.close()
+            _flush()
             os.dup2(saved, _STDERR)
             os.close(saved)
+
+
+def _held() -> IO[bytes]:
+    """Where the lines wait; nowhere, if there is no room for them."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "w+b")  # noqa: PTH123, SIM115
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()

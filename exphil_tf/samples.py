@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf import config
+from exphil_tf.durable import write_file
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
@@ -183,9 +184,7 @@ def main(argv: list[str]) -> int:
     total = 0
     for index, game in enumerate(make_games(settings)):
         path = settings.output / f"sample-{settings.seed}-{index:04d}.slp"
-        partial = path.with_name(f".{path.name}.part")
-        partial.write_bytes(write_slp(game))
-        partial.replace(path)
+        write_file(path, [write_slp(game)])
         total += len(game.frames)
     seconds = time.monotonic() - began
     print(  # noqa: T201 - the command's result

@@ -19,6 +19,7 @@ from exphil_tf.config import load_partial
 from exphil_tf.durable import write_file
 from exphil_tf.errors import run
 from exphil_tf.options import options
+from exphil_tf.process.console import make_console
 from exphil_tf.replays.filters import FilterConfig
 
 PROG = "python -m exphil_tf.scan"
@@ -42,7 +43,7 @@ class ScanConfig:
 def main(argv: Sequence[str]) -> int:
     """Prints the report."""
     config, beam_flags = load_partial(ScanConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     from beam_pipelines.inspection import inspect_game
     from beam_pipelines.options import require_known
     from beam_pipelines.scan import inspect_collection, report
@@ -126,4 +127,4 @@ def page(facts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

@@ -23,8 +23,16 @@ from rich.console import Console
 
 from exphil_tf.checkpoints import atomic, lock, provenance
 from exphil_tf.config import PRESETS, Saved, dump_yaml, load, to_dict
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_INTERRUPTED, UserError, run
+from exphil_tf.errors import (
+    EXIT_DATA,
+    EXIT_INCOMPATIBLE,
+    EXIT_INTERRUPTED,
+    EXIT_NO_INPUT,
+    UserError,
+    run,
+)
 from exphil_tf.options import options
+from exphil_tf.process.console import command, make_console
 from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
@@ -70,13 +78,13 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     config, target = read_options(argv)
     config, notes = resolve(config)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
         return 0
-    for note in [*notes, *check_dataset(config, manifest)]:
-        console.print(f"note: {note}", markup=False)
+    for note in [*notes, *target.remarks(), *check_dataset(config, manifest)]:
+        console.print(f"note: {note}")
     config = with_seed(config)
     console.print(
         f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}", soft_wrap=True
@@ -86,10 +94,14 @@ def main(argv: Sequence[str]) -> int:
     outcome = train(config, target, manifest, data_dir=data_dir, console=console)
     code = report(outcome, target, console=console, prog=PROG)
     if not code:
-        console.print(
-            f"Next: python -m exphil_tf.evaluate {target.run_dir} --data {data_dir}", soft_wrap=True
-        )
+        say_next(console, target, data_dir)
     return code
+
+
+def say_next(console: Console, target: Target, data_dir: Path) -> None:
+    """Recommends what comes after training."""
+    words = (target.run_dir, "--data", data_dir)
+    console.print("Next:", command("python -m exphil_tf.evaluate", *words))
 
 
 def read_options(argv: Sequence[str]) -> tuple[TrainConfig, Target]:
@@ -138,13 +150,15 @@ def _inherited(config: Config, parse: Callable[[Saved | None], Config]) -> Confi
     Raises: UserError: if there is no policy in it.
     """
     bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
-    if not (bundle.parent / run_folder.CONFIG_YAML).is_file():
-        return config  # a bundle alone: its network must be given, and is checked
-    saved, _ = run_folder.saved_options(bundle.parent, known=options(type(config)))
+    saved = run_folder.options_of_bundle(bundle, known=options(type(config)))
+    if saved is None:
+        return config  # made elsewhere: its network must be given, and is checked
     base = parse(saved._replace(firm=frozenset()))  # this run is another: all may be changed
     own = {name: getattr(config.run, name) for name in OWN_RUN}
     schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
     has_data = config.data.data is not None or config.data.replays
+    if not has_data:
+        _check_inherited_data(config, base)
     return dataclasses.replace(
         base,
         data=config.data if has_data else base.data,
@@ -152,6 +166,19 @@ def _inherited(config: Config, parse: Callable[[Saved | None], Config]) -> Confi
         run=dataclasses.replace(base.run, **own),
         schedule=dataclasses.replace(base.schedule, **schedule),
     )
+
+
+def _check_inherited_data(config: Config, base: Config) -> None:
+    """Refuses data of another run that is not here, under the option that was given."""
+    places = [base.data.data] if base.data.data else base.data.replays
+    missing = [place for place in places if "://" not in place and not Path(place).exists()]
+    if missing or not places:
+        what = f"{missing[0]} is not here" if missing else "it does not say which"
+        raise UserError(
+            f"--init-from {config.fine_tune.init_from}: wants the data of its run, and {what}",
+            "Give some: --data DATASET or --replays DIR.",
+            exit_code=EXIT_NO_INPUT,
+        )
 
 
 def open_dataset(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
@@ -209,7 +236,7 @@ def train(
         data_dir=data_dir,
         prog=recipe.prog,
     ) | {**recipe.sources, "sources": sorted(recipe.sources)}
-    with Interrupts() as interrupts, lock.hold(target.run_dir):
+    with lock.hold(target.run_dir):
         run_folder.claim(target, overwrite=config.run.overwrite)
         if target.is_resuming:
             saved = run_folder.saved_facts(target.run_dir)
@@ -218,12 +245,14 @@ def train(
             facts["created"] = saved.get("created", facts["created"])
         session = recipe.make_session(config, manifest, data_dir)
         _ = session.schedule  # refuses a warm-up beyond the run before anything is written
-        run_folder.save_options(target.run_dir, dump_yaml(config))
-        atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
-        outcome = session.train(target, interrupts, provenance=facts, console=console)
-        if outcome.reason != "interrupted":
-            facts["results"] = _results(outcome, session, target)
+        # Up to here there is nothing to save, and a signal simply ends the command.
+        with Interrupts() as interrupts:
+            run_folder.save_options(target.run_dir, dump_yaml(config))
             atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
+            outcome = session.train(target, interrupts, provenance=facts, console=console)
+            if outcome.reason != "interrupted":
+                facts["results"] = _results(outcome, session, target)
+                atomic.write_json(target.run_dir / run_folder.CONFIG_JSON, facts)
         return outcome
 
 
@@ -235,7 +264,8 @@ def _results(outcome: Outcome, session: Session, target: Target) -> dict[str, ob
         "steps": position.step,
         "epochs_completed": session.plan.horizon.epoch_of(position.step),
         "frames": position.frames,
-        "best_nll": position.progress.best,
+        "best_nll": position.progress.best if session.has_validation else None,
+        "lowest_training_nll": None if session.has_validation else position.progress.best,
         "best_step": position.progress.best_step,
         "total_time_seconds": outcome.seconds,
         "weights_sha256": outcome.weights_sha256,
@@ -249,7 +279,7 @@ def report(outcome: Outcome, target: Target, *, console: Console, prog: str) -> 
     if outcome.reason == "interrupted":
         console.print(
             f"interrupted at step {outcome.position.step}; checkpoint saved. "
-            f"Go on: {prog} --resume {target.run_dir}",
+            f"Go on: {command(prog, '--resume', target.run_dir)}",
         )
         return EXIT_INTERRUPTED
     console.print(f"policy: {target.run_dir / run_folder.POLICY}")

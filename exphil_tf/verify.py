@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from exphil_tf.config import load
 from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.process.console import make_console
 from exphil_tf.records.verify import verify
 
 PROG = "python -m exphil_tf.verify"
@@ -36,7 +36,7 @@ class VerifyConfig:
 def main(argv: Sequence[str]) -> int:
     """Prints what is wrong, one line each."""
     config = load(VerifyConfig, argv, prog=PROG)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     report = verify(config.data, deep=config.deep)
     for problem in report.problems[:_SHOWN]:
         console.print(f"problem: {problem}", markup=False)
@@ -55,4 +55,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    run(main, sys.argv[1:])
+    run(main, sys.argv[1:], is_product=True)

@@ -548,7 +548,7 @@ def test_a_closed_pipe_is_no_failure():
     process.stdout.close()
     error = process.stderr.read()
     process.stderr.close()
-    assert (process.wait(30), error) == (0, b"")
+    assert (process.wait(), error) == (0, b"")
 
 
 # -- The project's own commands and presets ------------------------------------------------------

@@ -20,7 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from exphil_tf.durable import TEMPORARY, fsync, write_file
+from exphil_tf.durable import (
+    TEMPORARY,
+    fsync,
+    locked_folder,
+    naming,
+    sweep_beside,
+    temporary_name,
+    write_file,
+)
 
 CHECKSUMS = "checksums.json"
 REPLACED = ".old-"
@@ -76,14 +84,16 @@ def publish(target: Path) -> Iterator[Path]:
     Raises: OSError: if a file can't be written or renamed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{TEMPORARY}{target.name}-{secrets.token_hex(4)}")
+    sweep_beside(target)
+    temporary = temporary_name(target)
     temporary.mkdir()
     try:
-        yield temporary
-        write_json(temporary / CHECKSUMS, {"files": _sums(temporary)})
-        for path in (*_files(temporary), temporary):
-            fsync(path)
-        _rename_over(temporary, target)
+        with naming(target), locked_folder(temporary):
+            yield temporary
+            write_json(temporary / CHECKSUMS, {"files": _sums(temporary)})
+            for path in (*_files(temporary), temporary):
+                fsync(path)
+            _rename_over(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

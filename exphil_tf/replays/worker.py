@@ -22,6 +22,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, NamedTuple, cast
 
+from exphil_tf.process import scratch
+from exphil_tf.process.parent import end_with_parent
 from exphil_tf.replays.errors import Reason, ReplayError
 
 PRELOADED = ["exphil_tf.replays.parse"]
@@ -81,6 +83,7 @@ def _serve(channel: socket.socket, memory_bytes: int) -> None:
 
 def _confine(memory_bytes: int) -> None:
     """Limits, a scrubbed environment, a silent stderr (panics)."""
+    end_with_parent()  # the fork server, which ends with the parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     for name in set(os.environ) - _KEPT_VARIABLES:
         del os.environ[name]
@@ -190,6 +193,7 @@ def _launch(channel: socket.socket, *, memory_bytes: int, module: str) -> Any:
     A fork server that was killed is noticed by `start` once the system has buried it, and another
     one takes its place; until then `start` fails.
     """
+    scratch.adopt()
     context = _WorkerContext()
     context.set_forkserver_preload([*PRELOADED, *({module} - {"__main__", *PRELOADED})])
     for attempt in range(_LAUNCH_ATTEMPTS):

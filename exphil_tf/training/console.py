@@ -79,8 +79,10 @@ def _note(event: Mapping[str, Any]) -> str:
 
 def _end(event: Mapping[str, Any]) -> str:
     metric = "none" if event["best"] is None else f"{event['best']:.4f}"
+    is_validated = event["best_on"] == "validation"
+    what = "best nll" if is_validated else "not validated, lowest training nll"
     return (
-        f"{event['reason']} at step {event['step']}: best nll {metric}, "
+        f"{event['reason']} at step {event['step']}: {what} {metric}, "
         f"{event['seconds']:.0f} s, weights sha256 {event['weights_sha256']}"
     )
 

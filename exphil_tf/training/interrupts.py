@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that the loop grants after its step, with a deadline.
+"""SIGINT, SIGTERM and SIGHUP as a wish that the loop grants after its step, with a deadline.
 
 A signal's Python handler runs only between bytecodes, and the main thread can sit in a compilation
 for minutes. So the C-level handler's wake-up pipe is watched by a thread: the first signal starts
@@ -10,18 +10,17 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 from types import FrameType, TracebackType
 
 from exphil_tf.errors import EXIT_INTERRUPTED
+from exphil_tf.process import output, signals
 
-DEADLINE_S = 25.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+DEADLINE_S = signals.DEADLINE_S
 
 
 class Interrupts:
-    """Context that turns SIGINT and SIGTERM into `requested`. Only for the main thread."""
+    """Context that turns SIGINT, SIGTERM and SIGHUP into `requested`. Only for the main thread."""
 
     def __init__(self, deadline_s: float = DEADLINE_S):
         self.deadline_s = deadline_s
@@ -36,7 +35,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         self._writer.setblocking(False)
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in signals.heeded():
             self._previous[number] = signal.signal(number, self._on_signal)
         self._thread.start()
         return self
@@ -64,12 +63,12 @@ class Interrupts:
         while not self._done.is_set():
             numbers = self._reader.recv(64)
             for number in numbers:
-                if number not in _SIGNALS:
+                if number not in self._previous:
                     continue
                 self._received += 1
                 self.requested = True
                 if self._received == 1:
-                    _say("stopping after this step; a second signal stops at once")
+                    output.say("stopping after this step; a second signal stops at once")
                     timer = threading.Timer(self.deadline_s, self._expire)
                     timer.daemon = True
                     timer.start()
@@ -81,12 +80,6 @@ class Interrupts:
             _leave(f"still busy {self.deadline_s:.0f} s later; the last checkpoint stands")
 
 
-def _say(sentence: str) -> None:
-    # The main thread may hold the locks of logging and of stderr's buffer.
-    with contextlib.suppress(OSError):
-        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{sentence}\n".encode())
-
-
 def _leave(sentence: str) -> None:
-    _say(f"{sentence}. Go on with --resume auto")
+    output.say(f"{sentence}. Go on with --resume auto")
     os._exit(EXIT_INTERRUPTED)

@@ -291,6 +291,7 @@ class Loop:
             step=self.position.step,
             reason=reason,
             best=self.position.progress.best,
+            best_on="validation" if self.parts.validation else "training",
             best_step=self.position.progress.best_step,
             seconds=outcome.seconds,
             weights_sha256=outcome.weights_sha256,

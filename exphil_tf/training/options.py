@@ -146,6 +146,12 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 
 
+_NOT_VALIDATED = (
+    "this dataset has no validation games: the policy that is kept is that of the lowest training "
+    "loss, which tells nothing about other games; preprocess more of them, or with --val-split"
+)
+
+
 def check_dataset(config: TrainConfig, manifest: Manifest) -> list[str]:
     """Compares options of preprocessing with those that a dataset was made with.
 
@@ -153,8 +159,9 @@ def check_dataset(config: TrainConfig, manifest: Manifest) -> list[str]:
 
     Raises: UserError: if training would silently use other games or players than asked for.
     """
+    notes = [] if manifest.frames("validation") else [_NOT_VALIDATED]
     if config.data.data is None:
-        return []
+        return notes
     asked = to_dict(config)
     names = [*options(FilterConfig), *options(SplitConfig), "max_files"]
     plain = to_dict(TrainConfig())
@@ -163,7 +170,6 @@ def check_dataset(config: TrainConfig, manifest: Manifest) -> list[str]:
         for name in names
         if name in manifest.config and asked[name] not in (plain[name], manifest.config[name])
     ]
-    notes = []
     for name in differing:
         flag = "--" + name.replace("_", "-")
         made = f"this dataset was made with {manifest.config[name]!r}"

@@ -10,6 +10,7 @@ runs/NAME/
   lock           held while a process trains
 """
 
+import difflib
 import json
 import secrets
 import shlex
@@ -75,6 +76,24 @@ class Target:
         """The options that the run was started with, if it was."""
         path = self.run_dir / CONFIG_YAML
         return path if self.is_resuming and path.is_file() else None
+
+    def remarks(self) -> list[str]:
+        """A sentence if a run that was to be resumed starts anew, so that a slip is noticed."""
+        if not self.is_resuming or self.checkpoint is not None:
+            return []
+        if self.saved_yaml is None:
+            near = _near(self.run_dir)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            return [f"--resume auto: nothing to resume in {self.run_dir}, a new run starts{hint}"]
+        if not any((self.run_dir / CHECKPOINTS).glob("step-*")):
+            return [f"--resume: {self.run_dir} has no checkpoint yet and starts from its beginning"]
+        return []
+
+
+def _near(run_dir: Path) -> list[str]:
+    """Runs beside a folder whose names are almost its own."""
+    beside = [path.parent.name for path in run_dir.parent.glob(f"*/{CONFIG_YAML}")]
+    return difflib.get_close_matches(run_dir.name, sorted(beside), n=3, cutoff=0.6)
 
 
 def find_target(run: RunConfig, *, prefix: str) -> Target:
@@ -196,6 +215,28 @@ def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list
         del values[name]
     firm = frozenset(name.replace("-", "_") for name in values) - FREE_TO_CHANGE
     return Saved(values, str(path), firm), foreign
+
+
+def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
+    """The options that a policy was trained with: its run's, or what the bundle itself knows.
+
+    Args:
+      bundle: the policy's folder, in its run or alone.
+      known: names of options.
+
+    Raises: UserError: if the run's file is damaged (65).
+    """
+    if bundle.name == POLICY and (bundle.parent / CONFIG_YAML).is_file():
+        return saved_options(bundle.parent, known=known)[0]
+    config = read_json(bundle / CONFIG_JSON).get("provenance", {}).get("config")
+    if not isinstance(config, dict) or not config:
+        return None
+    values = {
+        name.replace("_", "-"): value
+        for name, value in config.items()
+        if name in known and name not in RUN_CONTROL
+    }
+    return Saved(values, str(bundle / CONFIG_JSON))
 
 
 def saved_facts(run_dir: Path) -> dict[str, Any]:

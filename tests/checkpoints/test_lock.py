@@ -15,7 +15,7 @@ from pathlib import Path
 from exphil_tf.checkpoints import lock
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(36000)
 """
 
 

@@ -19,7 +19,6 @@ from exphil_tf.records.example import read_example, write_example
 from exphil_tf.records.shards import frame, read_records
 from tests.data.conftest import (
     CHUNK,
-    FALCO,
     FOX,
     OVERLAP,
     Games,

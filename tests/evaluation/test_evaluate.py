@@ -285,5 +285,5 @@ def test_mistakes_are_answered_before_tensorflow_is_imported(tmp_path, dataset):
         "except UserError as e: print(e, 'tensorflow' in sys.modules)"
     )
     arguments = [sys.executable, "-c", code, str(tmp_path / "none"), "--data", str(dataset)]
-    out = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True).stdout
+    out = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     assert re.search(r"no such folder\. .* False$", out.strip())

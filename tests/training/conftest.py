@@ -46,11 +46,11 @@ class Trainer:
         self.dataset = dataset
         self.process = process
 
-    def __call__(self, cwd: Path, *flags: str, **faults: int) -> Ended:
+    def __call__(self, cwd: Path, *flags: str, **faults: int | str) -> Ended:
         """Runs `exphil_tf.train` on the small dataset with small options."""
         return self.command(cwd, "--data", str(self.dataset), *SMALL, *flags, **faults)
 
-    def command(self, cwd: Path, *argv: str, module: str = "train", **faults: int) -> Ended:
+    def command(self, cwd: Path, *argv: str, module: str = "train", **faults: int | str) -> Ended:
         """Runs a command with exactly these arguments."""
         request = {"module": module, "argv": argv, "cwd": str(cwd), "faults": faults}
         assert self.process.stdin is not None
@@ -82,6 +82,6 @@ def trainer(dataset):
     yield Trainer(dataset, process)
     assert process.stdin is not None
     process.stdin.close()
-    process.wait(timeout=10)
+    process.wait()
     assert process.stdout is not None
     process.stdout.close()

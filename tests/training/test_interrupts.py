@@ -23,7 +23,7 @@ with Interrupts(deadline) as interrupts:
         print("saved", flush=True)
     else:  # inside one long C call that swallows signals, as a compilation is
         libc = ctypes.PyDLL(None)
-        for _ in range(100):
+        while True:
             libc.usleep(100_000)
 """
 
@@ -48,32 +48,30 @@ def start():
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_a_wish(start, number):
-    process = start("polite", 20)
+    process = start("polite", 3600)
     process.send_signal(number)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate()
     assert (out, process.returncode) == ("saved\n", 0)
     assert "stopping after this step" in err
 
 
 def test_a_busy_process_ends_at_the_deadline(start):
     process = start("busy", 0.5)
-    began = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=9)
+    _, err = process.communicate()
     assert process.returncode == EXIT_INTERRUPTED == 75
-    assert 0.4 < time.monotonic() - began < 8
     assert "still busy" in err
     assert "--resume auto" in err
 
 
 def test_the_second_signal_ends_at_once(start):
-    process = start("busy", 60)
+    process = start("busy", 3600)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
+    assert "stopping after this step" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate()
     assert process.returncode == EXIT_INTERRUPTED
     assert "stopped at once" in err
 
@@ -82,9 +80,6 @@ def test_handlers_are_given_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     with Interrupts() as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
-        for _ in range(100):
-            if interrupts.requested:
-                break
+        while not interrupts.requested:
             time.sleep(0.01)
-        assert interrupts.requested
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before

@@ -9,6 +9,8 @@ Faults happen inside the child, at exact places:
   kill_at_fsync n      SIGKILL instead of the n-th fsync, that is, inside a save
   signal_at_update n   SIGTERM (`signals` of them, default one) after the n-th update
   full_at_fsync n      ENOSPC from the n-th fsync on
+  file_bytes n         no file may grow beyond n bytes after the first update
+  stdout full, gone    what is printed meets a full disk, or nobody
   nan_from, nan_to     updates nan_from <= n < nan_to see NaN weights on their frames
 """
 
@@ -16,6 +18,7 @@ import errno
 import importlib
 import json
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -25,6 +28,23 @@ from pathlib import Path
 import exphil_tf.training.session  # noqa: F401 - imports TensorFlow
 from exphil_tf import errors
 from exphil_tf.training import console, imitation
+
+
+def interrupt(signals):
+    for _ in range(signals):
+        os.kill(os.getpid(), signal.SIGTERM)
+    while signals > 1:  # the watching thread ends the process
+        time.sleep(0.01)
+
+
+def spoil_output(kind):
+    """What the command prints meets a full disk, or a reader that has gone."""
+    if kind == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    elif kind == "gone":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
 
 
 def install(faults):
@@ -42,9 +62,9 @@ def install(faults):
         if n == faults.get("kill_at_update"):
             os.kill(os.getpid(), signal.SIGKILL)
         if n == faults.get("signal_at_update"):
-            for _ in range(faults.get("signals", 1)):
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.2)
+            interrupt(faults.get("signals", 1))
+        if n == 1 and "file_bytes" in faults:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (faults["file_bytes"],) * 2)
 
     def patched_fsync(descriptor):
         counts["fsync"] += 1
@@ -63,8 +83,9 @@ def child(request, output):
     os.dup2(output, 1)
     os.dup2(output, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-    sys.__stderr__ = sys.stderr
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.chdir(request["cwd"])
+    spoil_output(request.get("faults", {}).get("stdout"))
     install(request.get("faults", {}))
     try:
         command = importlib.import_module(f"exphil_tf.{request['module']}")
