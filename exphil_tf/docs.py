@@ -45,9 +45,9 @@ model's embedding and this page are derived. Fingerprint of this schema: `{{fing
 A stored row is {ROW_BYTES} bytes and holds both players; its first {NOISE_BYTES} bytes are the
 floats that noise augmentation touches. A player's controller is {ACTION_BYTES} bytes of it. *Bytes*
 says where a field lies in the row and how. What is *only with* a flag is zero without it, mirrored
-or not. *Mirror* is what a left-right reflection does; a zero has no side and stays as it is. *Noise*
-is the σ of the augmentation, in multiples of `--noise-scale`. *Network* is how the embedding sees
-the value by default.
+or not. *Mirror* is what a left-right reflection does; a zero has no side and stays as it is.
+*Noise* is the σ of the augmentation, in multiples of `--noise-scale`. *Network* is how the
+embedding sees the value by default.
 """
 
 _GROUPS: dict[Group, str] = {
