@@ -44,10 +44,10 @@ model's embedding and this page are derived. Fingerprint of this schema: `{{fing
 
 A stored row is {ROW_BYTES} bytes and holds both players; its first {NOISE_BYTES} bytes are the
 floats that noise augmentation touches. A player's controller is {ACTION_BYTES} bytes of it. *Bytes*
-says where a field lies in the row and how. *Present* names the flag without which all of the field
-is zero, mirrored or not. *Mirror* is what a left-right reflection does; a zero has no side and
-stays as it is. *Noise* is the σ of the augmentation, in multiples of `--noise-scale`. *Network* is
-how the embedding sees the value by default.
+says where a field lies in the row and how. What is *only with* a flag is zero without it, mirrored
+or not. *Mirror* is what a left-right reflection does; a zero has no side and stays as it is.
+*Noise* is the σ of the augmentation, in multiples of `--noise-scale`. *Network* is how the
+embedding sees the value by default.
 """
 
 _GROUPS: dict[Group, str] = {
@@ -58,9 +58,7 @@ _GROUPS: dict[Group, str] = {
     Group.ITEM: "Items and projectiles in slots that keep one item for its whole life.",
     Group.STAGE: "The stage.",
 }
-_COLUMNS = (
-    "Field", "Meaning", "Unit, range", "Bytes", "Present", "Mirror", "Noise", "Network", "Source",
-)  # fmt: skip
+_COLUMNS = ("Field", "Meaning", "Unit, range", "Bytes", "Mirror", "Noise", "Network", "Source")
 
 
 def features_page() -> str:
@@ -93,10 +91,9 @@ def _cells(field: Field) -> list[str]:
     since = ["from {}.{}".format(*field.since)] if any(field.since) else []
     return [
         f"`{field.name}`",
-        field.doc,
+        f"{field.doc} Only with `{field.present}`." if field.present else field.doc,
         f"{field.unit}, {field.low:.10g} to {field.high:.10g}",
         f"{slot.offset}–{slot.stop - 1}, {field.store.value}",
-        f"`{field.present}`" if field.present else "",
         mirror.get(field.mirror, field.mirror.value),
         f"{field.noise:g}" if field.noise else "",
         _network(field),
