@@ -113,7 +113,8 @@ class BatchFinisher:
         time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
         # Frame by frame: Zelda and Sheik change into each other.
-        weight = tf.gather(self._character_weights, tf.cast(state[..., _OWN_CHARACTER], tf.int32))
+        own = tf.cast(state[:, :, _OWN_CHARACTER], tf.int32)
+        weight = tf.gather(self._character_weights, own)
         return {
             "state": state,
             "actions": actions,
