@@ -83,7 +83,7 @@ def read(source: Source) -> bytes:
 
 def join(folder: str, name: str) -> str:
     """The path of a file in a folder."""
-    return FileSystems.join(folder, name) if is_remote(folder) else str(Path(folder) / name)
+    return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else str(Path(folder) / name)
 
 
 def create(path: str) -> BinaryIO:

@@ -125,7 +125,8 @@ class BatchFinisher:
         spoiled = _is_spoiled(state[..., _ABSENT]) | _is_spoiled(actions[:, 1:, ACTION_BYTES])
         labelled = tf.logical_and(labelled, tf.logical_not(spoiled))
         # Frame by frame: Zelda and Sheik change into each other.
-        weight = tf.gather(self._character_weights, tf.cast(state[..., _OWN_CHARACTER], tf.int32))
+        own = tf.cast(state[:, :, _OWN_CHARACTER], tf.int32)
+        weight = tf.gather(self._character_weights, own)
         return {
             "state": state,
             "actions": actions[..., :ACTION_BYTES],
