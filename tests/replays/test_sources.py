@@ -9,32 +9,15 @@ import os
 import subprocess
 import tempfile
 import traceback
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
+from replay_archives import REPLAY, reasons, write_zip
 
 from exphil_tf.replays import slp, sources
 from exphil_tf.replays.errors import Reason, ReplayError
-
-REPLAY = b"{U\x03raw" + bytes(range(256)) * 8
-"""Bytes of a plausible size; what they hold is not this module's business."""
-
-
-def write_zip(path: Path, members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(path, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return path
-
-
-def reasons(found: sources.Found) -> dict[str, Reason]:
-    return {
-        refused.label.split("!")[-1].split("/")[-1]: refused.reason for refused in found.refused
-    }
-
 
 # -- Folders -------------------------------------------------------------------------------------
 
