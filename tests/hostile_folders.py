@@ -86,8 +86,8 @@ def spoil_json(rng: Random, data: bytes) -> bytes:
         found = list(places(values))
         top = [path for path in found if len(path) < 3]
         chosen = top if rng.random() < 0.5 else found
-        path = chosen[rng.integers(0, len(chosen))]
-        parents, key = path[:-1], path[len(path) - 1]
+        path = list(chosen[rng.integers(0, len(chosen))])
+        parents, key = path[:-1], path[-1]
         holder = values
         for parent in parents:
             holder = holder[parent]
