@@ -3,6 +3,17 @@
 `x + out(scan(silu(conv(u))) * silu(z))` with `u, z = in(rms(x))`. A is learned as `-exp(A_log)`,
 delta is per channel through a low-rank projection and softplus, and D is a skip. The convolution is
 causal and depthwise. Resets cut the convolution's view as well as the scan's state.
+
+Dropout falls on what the block adds, never on `x`: a mask on the residual stream takes from a frame
+what the blocks before put in, and the last one hides part of the trunk's answer from the head. On
+real games (307 to learn from, width 128, two blocks, dropout 0.1, 400 updates, the same seed) the
+branch gave 1.313 nats on validation games, the stream 1.357.
+
+Weights start as in the paper: delta log-uniform in its projection's bias, that projection's kernel
+within `delta_rank ** -0.5` of 0 (1.314 nats in the run above; 1.313 with Glorot's narrower bound,
+which is no difference). Two habits of the paper's code lost: with a random bias of the convolution
+and `out_proj` divided by the square root of the number of blocks, the training loss stood at 2.11
+nats after 150 updates instead of 1.98. So that bias starts at 0 and `out_proj` at Glorot's bound.
 """
 
 from typing import Any
@@ -65,7 +76,11 @@ class MambaBlock(TemporalLayer):
         selected = self.delta_rank + 2 * state_size
         self.x_proj = dense(selected, "x_proj", use_bias=False, **options)
         self.delta_proj = dense(
-            self.inner, "delta_proj", bias_initializer=self._initial_delta_bias, **options
+            self.inner,
+            "delta_proj",
+            kernel_bound=self.delta_rank**-0.5,
+            bias_initializer=self._initial_delta_bias,
+            **options,
         )
         self.out_proj = dense(width, "out_proj", use_bias=False, **options)
         self.dropout = Dropout(dropout, seed=derive_seed(seed, "dropout"), name="dropout")

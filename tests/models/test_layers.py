@@ -180,6 +180,19 @@ def test_mamba_starts_as_the_paper_says():
     assert (np.asarray(block.skip) == 1).all()
 
 
+@pytest.mark.parametrize("width", [8, 64, 256])
+def test_delta_starts_within_the_papers_bound(width):
+    """Uniform within delta_rank ** -0.5 (its repository's `dt_init`), whatever the inner width."""
+    block = MambaBlock(width, expand_factor=4, seed=1)
+    block.build((None, None, width))
+    kernel, bound = np.asarray(block.delta_proj.kernel), max(width // 16, 1) ** -0.5
+    assert kernel.shape == (block.delta_rank, 4 * width)
+    assert np.abs(kernel).max() <= bound
+    sigma = bound / np.sqrt(3)
+    assert abs(kernel.std() - sigma) < 4 * sigma * np.sqrt(0.2 / kernel.size)
+    assert abs(kernel.mean()) < 4 * sigma / np.sqrt(kernel.size)
+
+
 @pytest.mark.parametrize("jit", [False, True])
 def test_dropout_keeps_the_mean_and_draws_anew(jit):
     layer = Dropout(0.3, seed=7)
