@@ -153,7 +153,7 @@ def folder(config):
 
 def initial_weights(config):
     """First weights."""
-    manifest = SimpleNamespace(unrecorded=lambda: 0)
+    manifest = SimpleNamespace(unrecorded=int)
     made = Session(config, manifest=manifest, data_dir=Path()).policy  # type: ignore[arg-type]
     return [float(np.sum(v.numpy())) for v in made.trainable_variables]
 
@@ -166,7 +166,7 @@ def command(config):
         target = Target(Path(place), is_resuming=False)
         (target.run_dir / run_folder.CONFIG_YAML).write_text("lr: 1\n")
         p.setattr(train, "read_options", lambda argv: (config, target))
-        p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace()))
+        p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace(unrecorded=int)))
         p.setattr(train, "check_dataset", lambda *a: [])
         p.setattr(train, "make_session", lambda *a: None)
         p.setattr(train, "dry_run", lambda *a, **k: did.append("planned") or 0)
@@ -182,7 +182,7 @@ def command(config):
 def parts(config):
     """What a session joins: intervals, checkpoints kept, sinks, compilation."""
     stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
-    manifest = SimpleNamespace(stats={"train": stats}, frames=lambda split: 0)
+    manifest = SimpleNamespace(stats={"train": stats}, frames=lambda split: 0, unrecorded=int)
     made = Session(config, manifest, Path("x"))  # type: ignore[arg-type]
     plan = SimpleNamespace(horizon=Horizon(10.0, 100))
     patch = pytest.MonkeyPatch()
@@ -234,7 +234,8 @@ def parts(config):
 def prepared(config):
     """Where weights and ranges come from before the first update, and when ranges freeze."""
     stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
-    made = Session(config, SimpleNamespace(stats={"train": stats}), Path("x"))  # type: ignore
+    manifest = SimpleNamespace(stats={"train": stats}, unrecorded=int)
+    made = Session(config, manifest, Path("x"))  # type: ignore[arg-type]
     did: list[Any] = []
     with pytest.MonkeyPatch.context() as p:
         p.setattr(Session, "plan", SimpleNamespace(horizon=Horizon(10.0, 100)))
@@ -291,6 +292,7 @@ TABLE: dict[str, Row] = {
     "include_cpus": row(preprocessing, "--include-cpus", "--replays a"),
     "min_frames": row(preprocessing, "--min-frames 60", "--replays a"),
     "max_frames": row(preprocessing, "--max-frames 6000", "--replays a"),
+    "min_version": row(preprocessing, "--min-version 3.0", "--replays a"),
     "min_quality": row(preprocessing, "--min-quality 50", "--replays a"),
     "skip_duplicates": row(preprocessing, "--no-skip-duplicates", "--replays a"),
     "val_split": row(preprocessing, "--val-split 0.3", "--replays a"),
@@ -321,7 +323,7 @@ TABLE: dict[str, Row] = {
     "stage_mode": row(shapes, "--stage-mode learned", MLP),
     "action_mode": row(shapes, "--action-mode one_hot", MLP),
     "character_mode": row(shapes, "--character-mode one_hot", MLP),
-    "nana_mode": row(shapes, "--nana-mode full", MLP),
+    "nana_mode": row(shapes, "--nana-mode enhanced", MLP),
     "jumps_normalized": row(shapes, "--no-jumps-normalized", MLP),
     "num_player_names": row(shapes, "--num-player-names 8", (*MLP, "--learn-player-styles")),
     "learn_player_styles": row(shapes, "--learn-player-styles", MLP),
