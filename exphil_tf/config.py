@@ -51,7 +51,6 @@ from exphil_tf.errors import (
 from exphil_tf.options import (
     ALIASES,
     ENV_PREFIX,
-    EXCLUSIVE,
     RESERVED,
     RETIRED,
     SHORTHANDS,
@@ -62,6 +61,7 @@ from exphil_tf.options import (
     is_list_of_numbers,
     is_scalar,
     options,
+    ranked,
     switch_token,
     tokens_by_name,
     tokens_of,
@@ -230,52 +230,10 @@ def _load(
     old = [] if saved is None else _named(saved.values, known, saved.origin)
     firm = frozenset[str]() if saved is None else saved.firm
     variables = [s for s in _read_environment(environment, known) if s.option.name not in firm]
-    tokens = tokens_by_name(_sources(settings, variables, saved=old, arguments=arguments.values))
+    tokens = tokens_by_name(ranked(settings, variables, saved=old, arguments=arguments.values))
     lower = [t for name, group in tokens.items() if name not in arguments.values for t in group]
     # Arguments first: a list flag of a lower source can't swallow a positional argument.
     return _parse(cls, arguments.tokens + lower, prog=prog, partial=partial, presets=presets)
-
-
-def _sources(
-    files: list[Setting],
-    variables: list[Setting],
-    *,
-    saved: list[Setting],
-    arguments: Mapping[str, object],
-) -> list[Setting]:
-    """Settings from below the arguments, lowest rank first, without what a choice above drops."""
-    variables = _not_dropped("variables", variables, _values(saved), arguments)
-    above = _values(variables), arguments
-    kept = _not_dropped("saved", saved, *above)
-    return [*_not_dropped("files", files, _values(kept), *above), *kept, *variables]
-
-
-def _values(settings: Iterable[Setting]) -> dict[str, object]:
-    return {setting.option.name: setting.value for setting in settings}
-
-
-def _not_dropped(
-    source: str, settings: list[Setting], *above: Mapping[str, object]
-) -> list[Setting]:
-    """A source's settings but for those whose alternative a source above has chosen."""
-    chosen = {
-        (group, name)
-        for group in EXCLUSIVE
-        if source in group.of
-        for values in above
-        for name in group.names
-        if group.is_choice(values.get(name))
-    }
-    return [
-        setting
-        for setting in settings
-        if not any(
-            setting.option.name in group.names
-            and setting.option.name != name
-            and group.is_choice(setting.value)
-            for group, name in chosen
-        )
-    ]
 
 
 def _parse(

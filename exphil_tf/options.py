@@ -232,6 +232,48 @@ def _spelt_like(origin: str, name: str) -> str:
     return name.replace("_", "-") if "-" in origin.rpartition(": ")[2] else name
 
 
+def ranked(
+    files: list[Setting],
+    variables: list[Setting],
+    *,
+    saved: list[Setting],
+    arguments: Mapping[str, object],
+) -> list[Setting]:
+    """Settings from below the arguments, lowest rank first, without what a choice above drops."""
+    variables = _not_dropped("variables", variables, _values(saved), arguments)
+    above = _values(variables), arguments
+    kept = _not_dropped("saved", saved, *above)
+    return [*_not_dropped("files", files, _values(kept), *above), *kept, *variables]
+
+
+def _values(settings: Iterable[Setting]) -> dict[str, object]:
+    return {setting.option.name: setting.value for setting in settings}
+
+
+def _not_dropped(
+    source: str, settings: list[Setting], *above: Mapping[str, object]
+) -> list[Setting]:
+    """A source's settings but for those whose alternative a source above has chosen."""
+    chosen = {
+        (group, name)
+        for group in EXCLUSIVE
+        if source in group.of
+        for values in above
+        for name in group.names
+        if group.is_choice(values.get(name))
+    }
+    return [
+        setting
+        for setting in settings
+        if not any(
+            setting.option.name in group.names
+            and setting.option.name != name
+            and group.is_choice(setting.value)
+            for group, name in chosen
+        )
+    ]
+
+
 def tokens_by_name(settings: Iterable[Setting]) -> dict[str, list[str]]:
     """Checked flag tokens by option; of several settings of one option the last wins."""
     return {setting.option.name: tokens_of(setting) for setting in settings}

@@ -103,8 +103,8 @@ def write_variant(folder: Path, variant: str, games: Games, num_shards: int) -> 
                 sha256=written.sha256,
                 bytes=written.bytes,
                 records=len(records),
-                games=1,
-                frames=1,
+                games=len(games.frames[number::num_shards]),
+                frames=sum(map(len, games.frames[number::num_shards])),
             )
         )
     return entries
@@ -116,15 +116,18 @@ def write_games(folder: Path, lengths: Sequence[int], *, perspectives: Sequence[
     games = Games(folder, frames, list(perspectives))
     names = ("original", "mirrored", "noisy_1")
     splits = {"train": {name: write_variant(folder, name, games, 3) for name in names}}
+    entries = [entry for some in splits["train"].values() for entry in some]
     totals = Totals(
         files=len(frames), games=len(frames), rejected=0, frames=sum(lengths),
-        perspective_frames=0, shards=9, records=0, bytes=0,
+        perspective_frames=0, shards=len(entries), records=sum(one.records for one in entries),
+        bytes=sum(one.bytes for one in entries),
     )  # fmt: skip
-    stats = {"train": SplitStats(characters={"fox": 3, "falco": 1})}
+    stats = SplitStats(games=len(frames), frames=sum(lengths), characters={"fox": 3, "falco": 1})
     manifest = Manifest(
         format_version=FORMAT_VERSION, fingerprint=SCHEMA.fingerprint(), digests=SCHEMA.digests(),
         row_bytes=ROW_BYTES, chunk_frames=CHUNK, overlap_frames=OVERLAP, config={}, input_hash="",
-        splits=splits, stats=stats, rejects={}, players=[], totals=totals, files={}, libraries={},
+        splits=splits, stats={"train": stats}, rejects={}, players=[], totals=totals, files={},
+        libraries={},
     )  # fmt: skip
     write_file(folder / MANIFEST, [to_json(manifest)])
     return games

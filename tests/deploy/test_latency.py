@@ -428,7 +428,7 @@ def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):
     assert told("latency", str(tmp_path / "none"))[1] == 66
     assert told("latency", one, "--data", str(tmp_path / "none"))[1] == 66
     (tmp_path / "empty").mkdir()
-    assert told("latency", one, "--data", str(tmp_path / "empty"))[1] == 65
+    assert told("latency", one, "--data", str(tmp_path / "empty"))[1] == 66
     for flag, value in (("--threads", "0"), ("--batch-sizes", "-1"), ("--frames", "0")):
         assert "want at least 1" in told("latency", one, flag, value)[0]
     with pytest.raises(SystemExit):
