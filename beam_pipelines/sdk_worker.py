@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 from exphil_tf.process.parent import end_with_parent
@@ -24,7 +24,8 @@ def ending_with_the_job() -> Iterator[None]:
     """Within, FnApiRunner starts this module as its workers; Beam has no option for it."""
     from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
-    plain = cast(Any, SubprocessSDKEnvironment).from_command_string
+    environment: Any = SubprocessSDKEnvironment  # Beam's decorators hide the class's type
+    plain = environment.from_command_string
 
     def replaced(command_string: str) -> Any:
         if command_string.endswith(_BEAMS_OWN):
@@ -32,7 +33,7 @@ def ending_with_the_job() -> Iterator[None]:
             command_string = f"exec {shlex.quote(sys.executable)} -m {__name__} {os.getpid()}"
         return plain(command_string)
 
-    with mock.patch.object(SubprocessSDKEnvironment, "from_command_string", replaced):
+    with mock.patch.object(environment, "from_command_string", replaced):
         yield
 
 

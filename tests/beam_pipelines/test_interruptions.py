@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -29,10 +30,10 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def start(replays: Path, output: Path, more: Sequence[str] = (), **options) -> subprocess.Popen:
+def start(replays: Path, output: Path, *flags: str, **options) -> subprocess.Popen:
     command = [sys.executable, "-m", "exphil_tf.preprocess", f"--replays={replays}"]
     return subprocess.Popen(
-        [*command, f"--output={output}", *OPTIONS, *more],
+        [*command, f"--output={output}", *OPTIONS, *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -106,10 +107,17 @@ def test_killed_ten_times(collection: Collection, dataset: Path, tmp_path: Path)
         )
 
 
-def test_workers_end_with_the_job(collection: Collection, tmp_path: Path) -> None:
-    job = start(collection[0], tmp_path / "data")
+PROCESSES = "--direct_running_mode=multi_processing", "--direct_num_workers=2"
+
+
+@pytest.mark.parametrize(("flags", "count"), [((), 3), (PROCESSES, 2)])
+def test_workers_end_with_the_job(
+    flags: tuple[str, ...], count: int, collection: Collection, tmp_path: Path
+) -> None:
+    """The fork server and two parsers; Beam's workers while they have not yet called the job."""
+    job = start(collection[0], tmp_path / "data", *flags)
     children: dict[int, psutil.Process] = {}
-    while job.poll() is None and len(children) < 3:  # fork server and two workers
+    while job.poll() is None and len(children) < count:
         for child in psutil.Process(job.pid).children(recursive=True):
             children[child.pid] = child
         time.sleep(0.02)
@@ -128,7 +136,7 @@ def test_a_killed_parser_costs_no_game(
 ) -> None:
     """Nor does a stopped one, or a killed fork server."""
     output = tmp_path / "data"
-    job = start(collection[0], output, more=["--parse-timeout-s=1"])
+    job = start(collection[0], output, "--parse-timeout-s=1")
     while job.poll() is None and not list(output.glob(f"{TEMPORARY}*/*.part")):
         time.sleep(0.005)
     for child in psutil.Process(job.pid).children(recursive=True):
@@ -213,6 +221,21 @@ def test_full_disk(collection: Collection, small_disk: Path) -> None:
     assert "No space left on device" in log
     assert "Free some space" in log
     assert not (small_disk / "data" / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing(number: int, collection: Collection, tmp_path: Path) -> None:
+    output, scratch = tmp_path / "data", Path(tempfile.mkdtemp())
+    job = start(collection[0], output, env={**os.environ, "TMPDIR": str(scratch)})
+    while job.poll() is None and not list(output.glob(f"{TEMPORARY}*")):
+        time.sleep(0.01)
+    job.send_signal(number)
+    log, _ = job.communicate()
+    assert job.returncode == (130 if number == signal.SIGINT else 75), log
+    assert "error: interrupted" in log
+    assert not list(output.glob(f"{TEMPORARY}*"))
+    assert not list(scratch.iterdir())
+    scratch.rmdir()
 
 
 def test_what_a_kill_left_is_swept(collection: Collection, dataset: Path, tmp_path: Path) -> None:
