@@ -5,98 +5,19 @@ Mutations are seeded. They go through the worker pool, as untrusted files do eve
 """
 
 import os
-import struct
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
+from mutators import mutants
 from replay_games import make_game
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
-from exphil_tf.replays import events, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
 from exphil_tf.replays.parse import Replay, read_replay
 from exphil_tf.replays.writer import write_slp
-
-Random = np.random.Generator
-
-
-def _truncate(rng: Random, data: bytearray) -> bytes:
-    return bytes(data[: rng.integers(0, len(data))])
-
-
-def _flip_bits(rng: Random, data: bytearray) -> bytes:
-    for position in rng.integers(0, len(data), rng.integers(1, 9)):
-        data[position] ^= 1 << int(rng.integers(0, 8))
-    return bytes(data)
-
-
-def _flip_head_or_tail(rng: Random, data: bytearray) -> bytes:
-    """Container, payload table, Game Start, Game End and metadata."""
-    spots = np.concatenate([np.arange(0, 900), np.arange(len(data) - 250, len(data))])
-    for position in rng.choice(spots, rng.integers(1, 4)):
-        data[position] = int(rng.integers(0, 256))
-    return bytes(data)
-
-
-def _edit_event_header(rng: Random, data: bytearray) -> bytes:
-    """Command byte, frame id, port or follower of some event: two thirds of these make peppi-py
-    panic."""
-    found = slp.scan(bytes(data))
-    position, places = found.start, []
-    while position < found.stop:
-        places.append(position)
-        position += found.sizes[data[position]]
-    for place in rng.choice(places[1:], rng.integers(1, 3)):
-        offset = int(place) + int(rng.integers(0, 7))
-        data[offset] = int(
-            rng.choice([0, 1, 3, 4, 0x37, 0x38, 0x3A, 0x3C, 0x7F, 0xFF, data[offset] ^ 1])
-        )
-    return bytes(data)
-
-
-def _overwrite_block(rng: Random, data: bytearray) -> bytes:
-    start = int(rng.integers(0, len(data)))
-    length = int(min(len(data) - start, 2 ** rng.integers(0, 13)))
-    data[start : start + length] = rng.bytes(length) if rng.random() < 0.5 else bytes(length)
-    return bytes(data)
-
-
-def _delete_or_repeat(rng: Random, data: bytearray) -> bytes:
-    start, length = int(rng.integers(0, len(data))), int(2 ** rng.integers(0, 12))
-    span = data[start : start + length]
-    repeated = data[:start] + span * int(rng.integers(2, 4)) + data[start + length :]
-    return bytes(data[:start] + data[start + length :] if rng.random() < 0.5 else repeated)
-
-
-def _lie_about_lengths(rng: Random, data: bytearray) -> bytes:
-    if rng.random() < 0.5:
-        values = [0, 1, 15, len(data), len(data) * 2, 0x7FFFFFFF, 0xFFFFFFFF]
-        data[len(events.MAGIC) : events.RAW_START] = struct.pack(">I", int(rng.choice(values)))
-    else:
-        entry = events.RAW_START + 2 + 3 * int(rng.integers(0, 7))
-        data[entry : entry + 3] = rng.bytes(3)
-    return bytes(data)
-
-
-def _nest(rng: Random, data: bytearray) -> bytes:
-    at = data.index(events.METADATA_KEY) + len(events.METADATA_KEY)
-    depth = int(10 ** rng.uniform(1, 5.5))
-    opening = [b"{U\x01a", b"[", b"{i\x00", b"[$[#i\x01"][int(rng.integers(0, 4))]
-    if rng.random() < 0.3:
-        data[len(events.MAGIC) : events.RAW_START] = bytes(4)
-    return bytes(data[:at]) + b"{U\x01x" + opening * depth
-
-
-MUTATIONS: list[Callable[[Random, bytearray], bytes]] = [
-    _truncate, _flip_bits, _flip_head_or_tail, _edit_event_header, _overwrite_block,
-    _delete_or_repeat,
-    _lie_about_lengths, _nest,
-]  # fmt: skip
 
 
 def _originals(replays_dir: Path | None) -> list[bytes]:
@@ -110,18 +31,11 @@ def _originals(replays_dir: Path | None) -> list[bytes]:
     return [*map(write_slp, games), *real]
 
 
-def _mutants(count: int, replays_dir: Path | None):
-    originals = _originals(replays_dir)
-    for index in range(count):
-        rng = np.random.default_rng([20260101, index])
-        data = originals[index // len(MUTATIONS) % len(originals)]
-        yield MUTATIONS[index % len(MUTATIONS)](rng, bytearray(data))
-
-
 def _run(count: int, replays_dir: Path | None) -> Counter:
     outcomes: Counter = Counter()
+    files = mutants(_originals(replays_dir), count, 20260101)
     with IsolatedPool(2, limits=Limits(timeout_s=10.0)) as pool:
-        for result in pool.map_ordered(read_replay, _mutants(count, replays_dir)):
+        for result in pool.map_ordered(read_replay, files):
             if isinstance(result, ReplayError):
                 assert result.reason is not Reason.INTERNAL, result.detail
                 outcomes[result.reason] += 1
