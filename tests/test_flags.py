@@ -484,3 +484,11 @@ def test_preset_builds_its_network_and_input(name):
     if config.filters.train_character is not None:
         on_replays = load(TrainConfig, ["--preset", name, "--replays", "x"], presets=PRESETS)
         assert preprocessing(on_replays)["train_character"] == name
+
+
+def test_what_no_training_game_recorded_is_part_of_the_policy():
+    config = parsed(*MLP)
+    for bits in (0, 96):
+        manifest: Any = SimpleNamespace(unrecorded=lambda bits=bits: bits)
+        made = Session(config, manifest, Path("x")).policy
+        assert made.config.embedding.unrecorded == bits
