@@ -186,7 +186,8 @@ def read_info(folder: Path) -> PolicyInfo:
             exit_code=EXIT_NO_INPUT,
         )
     weights = folder / WEIGHTS
-    if not weights.is_file() or weights.stat().st_size > _MAX_WEIGHTS:
+    # One that is missing is named with the rest of what the checksums tell.
+    if weights.exists() and (not weights.is_file() or weights.stat().st_size > _MAX_WEIGHTS):
         raise _damaged(folder, f"{WEIGHTS}: want a file of at most {_MAX_WEIGHTS:,} bytes")
     found = atomic.problems(folder)
     if found:
