@@ -10,6 +10,7 @@ so equal inputs, configuration and library versions give equal manifests; `games
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, cast
 
@@ -194,9 +195,10 @@ def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "no such folder", str(path.parent))
     if not path.is_file():
+        folder = shlex.quote(str(path.parent))
         raise ManifestError(
             f"{path.parent}: not a finished dataset (no {MANIFEST}). "
-            f"Run `python -m exphil_tf.preprocess --replays DIR --output {path.parent}`"
+            f"Run `python -m exphil_tf.preprocess --replays DIR --output {folder}`"
         )
     manifest = _parse(path)
     if check_schema:
