@@ -86,12 +86,16 @@ def temporary_name(path: Path) -> Path:
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of the system about a file that was open say no name; within, they say this one."""
+    """Errors of the system say no name, or a temporary one; within, they say this one."""
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
-            error.filename = str(path)
+        name = error.filename
+        is_temporary = isinstance(name, str) and Path(name).name.startswith(
+            f"{TEMPORARY}{path.name}"
+        )
+        if error.errno is not None and (name is None or is_temporary):
+            error.filename, error.filename2 = str(path), None
         raise
 
 

@@ -54,7 +54,9 @@ _SENTENCES = {
     errno.EIO: "Check the disk and run the same command again",
     errno.EMFILE: "Raise the limit on open files (ulimit -n)",
     errno.ENOENT: "Check the path",
-    errno.ENOTDIR: "Check the path",
+    errno.ENOTDIR: "Check the path: a part of it is a file",
+    errno.EEXIST: "A file is there already: choose another path",
+    errno.EISDIR: "A folder is there already: choose another path",
 }
 _CREATE = "Check the path and its permissions"
 _NOT_CREATED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTEMPTY)
@@ -203,7 +205,7 @@ def _explain_os_error(error: OSError) -> tuple[str, int]:
     reason = f"{where}{error.strerror or error}"
     code = error.errno
     if code in _NOT_CREATED:
-        return f"{reason}. {_CREATE}", EXIT_CANNOT_CREATE
+        return f"{reason}. {_SENTENCES.get(code, _CREATE)}", EXIT_CANNOT_CREATE
     advice = _SENTENCES.get(code) if code is not None else None
     exit_code = EXIT_NO_INPUT if code in (errno.ENOENT, errno.ENOTDIR) else EXIT_IO
     return (f"{reason}. {advice}" if advice else reason), exit_code

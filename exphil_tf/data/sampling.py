@@ -1,5 +1,6 @@
 """Which records come when: shards, variants and records in a seeded order, still compressed."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -139,9 +140,10 @@ def find_damage(source: Source) -> UserError | None:
     for path in (Path(path) for paths in source.shards.values() for path in paths):
         problem = _damage(path, bounds)
         if problem:
+            folder = shlex.quote(str(path.parent))
             return UserError(
                 problem,
-                f"Run `python -m exphil_tf.verify {path.parent}` to see what else is damaged, then "
+                f"Run `python -m exphil_tf.verify {folder}` to see what else is damaged, then "
                 "copy the dataset again or preprocess with --overwrite.",
                 exit_code=EXIT_DATA,
             )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -247,7 +248,9 @@ def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
     """
     path = Path(folder)
     path = path if path.name == MANIFEST else path / MANIFEST
-    make = f"python -m exphil_tf.preprocess --replays DIR --output {path.parent}"
+    make = shlex.join(
+        ["python", "-m", "exphil_tf.preprocess", "--replays", "DIR", "--output", str(path.parent)]
+    )
     if not path.parent.is_dir():
         raise NoDataset(f"{path.parent}: no such folder", f"Make a dataset: {make}.")
     if not path.is_file():

@@ -8,12 +8,14 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mutators import mutants
 from replay_games import make_game
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.replays import events, slp
 from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
 from exphil_tf.replays.parse import Replay, read_replay
@@ -26,7 +28,7 @@ def _originals(replays_dir: Path | None) -> list[bytes]:
         make_game(2, length=100, picked=(Character.POPO, Character.POPO)),
         make_game(3, length=80, stage=Stage.FOUNTAIN_OF_DREAMS, moving_stage=True),
     ]
-    names = ["peppi/v3.12.slp", "peppi/v3.16.slp", "peppi/v3.18.slp", "libmelee/test_game_1.slp"]
+    names = ["peppi/v2.0.slp", "peppi/v3.12.slp", "peppi/v3.18.slp", "libmelee/test_game_1.slp"]
     real = [] if replays_dir is None else [(replays_dir / name).read_bytes() for name in names]
     return [*map(write_slp, games), *real]
 
@@ -50,7 +52,7 @@ def _run(count: int, replays_dir: Path | None) -> Counter:
 
 
 def test_damaged_written_replays() -> None:
-    outcomes = _run(400, None)
+    outcomes = _run(600, None)
     assert outcomes["repaired"] > 60, outcomes
     assert outcomes[Reason.NESTING] > 20, outcomes
 
