@@ -76,7 +76,8 @@ def test_wrong_centres_are_refused(tmp_path, text):
 def manifest(**config):
     plain = to_dict(TrainConfig())
     names = ("train_character", "val_split", "max_files", "player_port")
-    return SimpleNamespace(config={**{name: plain[name] for name in names}, **config})
+    made = {**{name: plain[name] for name in names}, **config}
+    return SimpleNamespace(config=made, frames=lambda split: 9)
 
 
 def test_a_dataset_of_other_players_is_refused():
@@ -92,3 +93,11 @@ def test_a_dataset_made_of_the_replays_is_not_asked():
     config = parsed("--preset", "mewtwo")
     config = dataclasses.replace(config, data=load(TrainConfig, ["--replays", "a"]).data)
     assert check_dataset(config, manifest()) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", [["--replays", "a"], ["--data", "x"]])
+def test_a_dataset_without_validation_games_is_told(data):
+    made = manifest()
+    made.frames = lambda split: 0
+    (note,) = check_dataset(load(TrainConfig, data), made)  # type: ignore[arg-type]
+    assert "no validation games" in note
