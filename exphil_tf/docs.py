@@ -123,9 +123,9 @@ Every command is a module: `python -m exphil_tf.<name>`. Options may also stand 
 (`EXPHIL_BATCH_SIZE=64`); flags win over the environment, that over the file, that over the preset.
 
 Exit codes: 0 done, 2 wrong option or configuration, 65 bad data, 66 input missing, 70 a defect of
-the program, 73 output exists or cannot be made, 74 reading or writing failed, 75 interrupted with a
-checkpoint (run again with `--resume auto`), 78 an artefact of another schema or version, 130
-interrupted.
+the program, 73 output exists or cannot be made, 74 reading or writing failed, 75 ended by a
+signal and fit to be run again (training with `--resume auto`), 78 an artefact of another schema or
+version, 130 interrupted by Ctrl-C before there was anything to save.
 """
 
 
