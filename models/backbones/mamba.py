@@ -1,4 +1,4 @@
-"""A stack of Mamba blocks: dense in, residual blocks with dropout between, RMS norm."""
+"""A stack of Mamba blocks: dense in, residual blocks with dropout on their branch, RMS norm."""
 
 from keras import layers
 

@@ -1,4 +1,9 @@
-"""A stack of LSTM layers: LayerNorm in, LayerNorm after each layer, dropout between."""
+"""A stack of LSTM layers: LayerNorm in, LayerNorm and dropout after each layer.
+
+Dropout falls on each layer's output, the last one's too, and never on the memory that a layer
+keeps. Between layers only it gave 1.773 nats on validation games instead of 1.752 (width 128, two
+layers, dropout 0.1, 200 updates, one seed).
+"""
 
 from keras import layers
 

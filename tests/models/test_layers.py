@@ -178,6 +178,7 @@ def test_mamba_starts_as_the_paper_says():
     assert np.abs(np.log(delta).mean() - np.log(DELTA_MIN * DELTA_MAX) / 2) < 0.3
     np.testing.assert_allclose(np.exp(np.asarray(block.a_log))[:, 0], [1, 2, 3, 4, 5], rtol=1e-6)
     assert (np.asarray(block.skip) == 1).all()
+    assert (np.asarray(block.conv_bias) == 0).all()
 
 
 @pytest.mark.parametrize("width", [8, 64, 256])
