@@ -10,6 +10,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -20,6 +21,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ROOT / "../shared"
 """Inputs too large or too odd for the repository: replays, cases, a corpus of real games."""
+
+# Under nohup, or in the background of a script, signals are ignored, and children inherit that.
+for _number in (signal.SIGHUP, signal.SIGQUIT):
+    signal.signal(_number, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no deadline: a loaded machine is not a defect.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
