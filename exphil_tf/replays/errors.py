@@ -33,7 +33,7 @@ class Reason(enum.StrEnum):
     BAD_HEADER = "bad_header"
     """No usable payload table or Game Start event."""
     OLD_VERSION = "old_version"
-    """Recorded by a client whose frames lack columns that the features need."""
+    """Recorded by a version below 0.2, whose frames lack columns that the features need."""
     PLAYERS = "players"
     """Not exactly two occupied ports."""
     NO_FRAMES = "no_frames"
