@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
 
 from exphil_tf import train
 from exphil_tf.config import PRESETS, load, preset_names, to_dict
@@ -179,6 +180,13 @@ def command(config):
     return did
 
 
+def comparing(config):
+    """How the shards of a dataset are compared with its manifest."""
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(train, "load_checked", lambda *a, mode, **k: mode)
+        return train.open_dataset(config, Console())[1]
+
+
 def parts(config):
     """What a session joins: intervals, checkpoints kept, sinks, compilation."""
     stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
@@ -282,6 +290,7 @@ TABLE: dict[str, Row] = {
     # Data.
     "replays": row(preprocessing, "--replays a b"),
     "data": row(lambda c: c.data.data, "--data elsewhere"),
+    "verify_data": row(comparing, "--verify-data always", "--data d"),
     "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
