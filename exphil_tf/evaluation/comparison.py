@@ -5,6 +5,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
 
@@ -61,9 +62,8 @@ def table(evaluations: Mapping[str, Evaluation]) -> Table:
         values = [found.nll("policy", head) for found in evaluations.values()]
         if head is None:
             rows.add_section()
-        rows.add_row(
-            label, *(f"[bold]{v:.4f}[/]" if v == min(values) else f"{v:.4f}" for v in values)
-        )
+        cells = (Text(f"{v:.4f}", "bold" if v == min(values) else "") for v in values)
+        rows.add_row(label, *cells)
     sizes = (f"{found.provenance['parameters']:,}" for found in evaluations.values())
     rows.add_row("Parameters", *sizes)
     return rows

@@ -3,6 +3,7 @@
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from exphil_tf.evaluation.findings import findings
 from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
@@ -29,7 +30,7 @@ def _table(evaluation: Evaluation) -> Table:
     for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
         values = {name: evaluation.nll(name, head) for name in names}
         best = min(values.values())
-        cells = [f"[bold]{v:.4f}[/]" if v == best else f"{v:.4f}" for v in values.values()]
+        cells = [Text(f"{v:.4f}", "bold" if v == best else "") for v in values.values()]
         if head is None:
             table.add_section()
         shares = _shares(evaluation, head) if head else ()

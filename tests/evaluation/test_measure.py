@@ -10,7 +10,7 @@ from exphil_tf.evaluation.baselines import transition_rates
 from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.packing import action_order, pack
-from exphil_tf.features.schema import SCHEMA
+from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import load_manifest
@@ -166,13 +166,20 @@ def test_the_table_is_of_neighbouring_frames_of_one_game_at_any_delay(delay, tmp
         training=False,
     )  # fmt: skip
     pairs = np.zeros((17, 17))
+    values = np.array([0, 23, 31, 39, 47, 56, 64, 72, 80])  # in 1/80, of the half right of neutral
+    borders = (values[1:] + values[:-1]) / 2
     for game, frames in enumerate(games.frames):
         for player in (0, 1):
             if games.perspectives[game] >> player & 1:
                 held = np.asarray(frames["c.main_x"])[:, player]
-                buckets = (np.sign(held) * np.floor(np.abs(held) * 8 + 0.5)).astype(int) + 8
+                steps = np.rint(held * 80)
+                far = (np.abs(steps)[:, None] >= borders).sum(1)
+                buckets = 8 + (np.sign(steps) * far).astype(int)
                 first = max(84, delay + 1)  # "GO!", and the first frame that has a state to answer
-                np.add.at(pairs, (buckets[first - 1 : -1], buckets[first:]), 1)
+                target = np.arange(first, len(buckets))
+                spoiled = np.asarray(frames["absent"]) & SPOILED != 0
+                target = target[~(spoiled[target] | spoiled[target - 1 - delay])]
+                np.add.at(pairs, (buckets[target - 1], buckets[target]), 1)
     got = fit_baselines(batches, codec).baselines()["markov"].rates["main_x"]
     assert pairs.sum() > 500
     np.testing.assert_allclose(got, transition_rates(pairs))
