@@ -173,6 +173,7 @@ def rank_copy(replay: Replay, sha256: str) -> Copy:
         missing_frames=-len(replay.game.frames),
         spoiled_frames=spoiled_frames(replay.game.frames),
         sha256=sha256,
+        sketch=duplicates.sketch(replay.game.frames),
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from beam_pipelines.game_records import GameTask, ParsedGame, Scanned
 from beam_pipelines.settings import DatasetConfig
-from exphil_tf.replays import players, splits
+from exphil_tf.replays import duplicates, players, splits
 from exphil_tf.replays.filters import Exclusion
 from exphil_tf.replays.sources import Refused
 
@@ -194,13 +194,14 @@ def _distinct(
     """The best file of each game; the others are rejected, or kept under keys of their own."""
     kept: list[Keyed] = []
     for identity, group in groupby(sorted(games, key=_rank), key=lambda game: game.identity):
-        best, *others = group
-        kept.append((best, identity))
-        for number, other in enumerate(others, start=1):
+        own: list[ParsedGame] = []
+        for best, *others in duplicates.by_game(group, lambda game: game.copy):
+            own.append(best)
             if config.filters.skip_duplicates:
-                rejects.append(duplicate(other.file, other.sha256, best.file))
+                rejects += (duplicate(other.file, other.sha256, best.file) for other in others)
             else:
-                kept.append((other, f"{identity}-{number}"))
+                own += others
+        kept += ((game, f"{identity}-{n}" if n else identity) for n, game in enumerate(own))
     return kept
 
 
@@ -269,5 +270,5 @@ def best_copies(
         return (game["key"], bool(game["exclusion"]), game["copy"], game["file"])
 
     for _, group in groupby(sorted(games, key=rank), key=lambda game: game["key"]):
-        best, *others = group
-        yield best, others
+        for best, *others in duplicates.by_game(group, lambda game: game["copy"]):
+            yield best, others

@@ -298,3 +298,21 @@ def test_exclusions_have_one_precedence(tmp_path: Path) -> None:
     assert build_dataset(config).rejects == {"train_character": 4}
     config = small_config(tmp_path / "replays", tmp_path / "other")
     assert Counter(build_dataset(config).rejects) == {"too_short": 4}
+
+
+def test_other_games_that_claim_to_be_one_are_all_kept(tmp_path: Path) -> None:
+    """Seeds of old netplay games are short, and a claim in a header is not proof."""
+    replays = tmp_path / "replays"
+    replays.mkdir()
+    claim = human_game(3, length=300).info
+    for number in (3, 4, 5):
+        game = dataclasses.replace(human_game(number, length=300), info=claim)
+        write_slp(game, replays / f"{number}.slp")
+        write_slp(game, replays / f"{number}_again.slp")
+    manifest = build_dataset(small_config(replays, tmp_path / "data"))
+    assert manifest.totals.games == 3
+    assert manifest.rejects == {"duplicate": 3}
+    assert not verify(tmp_path / "data", deep=True).problems
+    keys = [one["key"] for one in lines(tmp_path / "data", "games.jsonl")]
+    assert len(set(keys)) == 3 and len({one["split"] for one in
+                                        lines(tmp_path / "data", "games.jsonl")}) == 1  # fmt: skip

@@ -6,9 +6,10 @@ import itertools
 import json
 
 import pytest
+from replay_games import make_game
 
-from exphil_tf.melee.types import GameInfo, PlayerInfo
-from exphil_tf.replays.duplicates import Copy, identity
+from exphil_tf.melee.types import Frames, GameInfo, PlayerInfo
+from exphil_tf.replays.duplicates import Copy, by_game, identity, is_copy, sketch
 from exphil_tf.replays.players import SECRET_VARIABLE, key_of
 
 ONE = PlayerInfo(1, 1, code="ABCD#123", name="Ann")
@@ -78,6 +79,23 @@ def test_the_kept_file_does_not_depend_on_order():
     ]
     assert {min(order) for order in itertools.permutations(files)} == {files[0]}
     assert sorted(reversed(files)) == files
+
+
+def test_copies_look_alike_and_other_games_do_not():
+    frames = make_game(1, length=700).frames
+    seen = sketch(frames)
+    assert len(seen) == 10  # frames 0, 60 … 540
+    swapped = Frames({name: column[:, ::-1] if name[:2] == "p." else column
+                      for name, column in frames.columns.items()})  # fmt: skip
+    assert sketch(swapped) == seen
+    whole = Copy(0, False, -700, 0, "a", seen)
+    cut = Copy(1, True, -300, 0, "b", sketch(frames.slice(0, 300)))
+    damaged = Copy(0, False, -700, 3, "c", (*seen[:3], 1, *seen[4:]))
+    other = Copy(0, False, -700, 0, "d", sketch(make_game(2, length=700).frames))
+    files = [whole, other, damaged, cut]
+    assert by_game(files, lambda copy: copy) == [[whole, damaged, cut], [other]]
+    short = Copy(0, True, -50, 0, "e", sketch(frames.slice(0, 50)))
+    assert is_copy(whole, short), "nothing to compare"
 
 
 def test_real_replays_are_all_different(replays_dir):
