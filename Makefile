@@ -45,12 +45,13 @@ BUILDER := --only-binary :all: --requirement requirements/build.lock
 WHEELS := --only-binary :all: --no-binary py-ubjson --no-build-isolation
 
 # The project itself is a path entry and not a build: nothing to download, and edits count at once.
+# In ASCII, since Python reads such files in the locale's encoding, and the path may have any letters.
 $(INSTALLED): requirements/dev.lock requirements/build.lock .uv/bin/uv
 	@echo "install: $$(grep -c '^[a-z].*==' $<) packages of $<, into .venv"
 	@.uv/bin/uv venv --quiet --allow-existing --python "$(PYTHON)" .venv
 	@.uv/bin/uv pip install --quiet --python $(BIN)/python --require-hashes $(BUILDER)
 	@.uv/bin/uv pip sync --quiet --python $(BIN)/python --require-hashes $(WHEELS) $<
-	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(str(pathlib.Path.cwd()) + "\n", encoding="utf-8")'
+	@$(BIN)/python -c 'import os, pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "exphil_tf.pth").write_text(f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(os.getcwd())!r}))\n")'
 	@touch $@
 
 quickstart: $(INSTALLED)  ## From nothing to an evaluated policy, on sample replays

@@ -127,7 +127,8 @@ def mask(columns: Mapping[str, np.ndarray], filled: np.ndarray) -> dict[str, np.
         spoiled |= bad.reshape(len(bad), -1).any(axis=1)
         first = first or column_problems(field, columns[field.name], len(bad))[0]
         result[field.name] = _hold(columns[field.name], bad)
-    stock, bad = columns["p.stock"], _gains(result["p.stock"])
+    stock = result["p.stock"]
+    bad = _gains(stock)
     if bad.any():
         spoiled |= bad.any(axis=1)
         first = first or "p.stock: a player gained a stock"

@@ -132,6 +132,15 @@ def test_a_stock_count_that_jumps_is_masked(stock: list[int], spoiled: list[int]
     assert (np.diff(got["p.stock"].astype(int), axis=0) <= 0).all()
 
 
+def test_an_impossible_stock_stays_masked_where_another_frame_gains_one() -> None:
+    columns = columns_of(LENGTH)
+    columns["p.stock"][:] = 4
+    columns["p.stock"][7, 0], columns["p.stock"][9, 1] = 192, 9
+    got = rows.mask(columns, np.zeros(LENGTH, bool))
+    assert np.flatnonzero(got["absent"]).tolist() == [7, 9]
+    assert (got["p.stock"] == 4).all()
+
+
 @pytest.mark.parametrize(("count", "length"), [(9, 400), (21, 1000), (1, 10)])
 def test_a_game_of_too_many_spoiled_rows_is_refused(count: int, length: int) -> None:
     """Two in a hundred and one more, filled and masked rows together."""
