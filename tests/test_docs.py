@@ -9,7 +9,7 @@ from exphil_tf.config import EXIT_DATA, UserError
 from exphil_tf.features.schema import SCHEMA
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="argparse words its help differently")
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words help by its version")
 def test_generated_pages_are_up_to_date():
     assert [path.name for path in docs.stale()] == [], "run `make docs`"
 
