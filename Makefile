@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SOURCES := exphil_tf models beam_pipelines benchmarks tests
+SOURCES := exphil_tf models beam_pipelines tests
 WORKERS ?= 2
 PYTEST_ARGS ?=
 ARGS ?=
@@ -85,7 +85,7 @@ format: $(INSTALLED)  ## Format the code and apply the safe fixes
 	@$(BIN)/ruff format .
 
 bench: $(INSTALLED)  ## Run the benchmarks (ARGS=... chooses)
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m exphil_tf.benchmark preprocess input training $(ARGS)
 
 docs: $(INSTALLED)  ## Write the generated pages of docs/ anew
 	@$(BIN)/python -m exphil_tf.docs $(ARGS)

@@ -23,22 +23,23 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_pipelines import progress, storage
-from beam_pipelines.options import beam_workers, is_local, naming_runner, pipeline_options
-from beam_pipelines.plan import input_hash, refused_content
+from beam_pipelines import storage
+from beam_pipelines.beam_flags import beam_workers, is_local, naming_runner, pipeline_options
 from beam_pipelines.sdk_worker import ending_with_the_job
-from beam_pipelines.settings import DatasetConfig, content_config
 from beam_pipelines.spill import SPILL
 from beam_pipelines.transforms import BuildDataset, scan
-from exphil_tf import errors
-from exphil_tf.errors import UserError
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.preprocessing import job_progress
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, content_config
+from exphil_tf.preprocessing.placement import input_hash, refused_content
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE, EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records import manifest as manifests
 from exphil_tf.records.manifest import Manifest, load_manifest
 from exphil_tf.records.shards import ShardName, sweep
 from exphil_tf.replays.sources import Found
 
-OnProgress = Callable[[progress.Count], None]
+OnProgress = Callable[[job_progress.Count], None]
 _POLL_S = 0.25
 _OS_ERROR = re.compile(r"\[Errno (\d+)\] ([^\n:]*)(?:: '([^'\n]*)')?")
 _log = logging.getLogger(__name__)
@@ -56,13 +57,13 @@ def find_replays(replays: Sequence[str]) -> Found:
         raise UserError(
             f"--replays: {error.filename}: no such file or folder",
             "Give a folder of .slp files, a zip or tar, or a .slp file.",
-            exit_code=errors.EXIT_NO_INPUT,
+            exit_code=EXIT_NO_INPUT,
         ) from error
     if not found.sources and not found.refused:
         raise UserError(
             f"--replays: no .slp file or archive in {' '.join(map(str, replays))}",
             "Give the folder where Slippi saves them, or make some: python -m exphil_tf.samples.",
-            exit_code=errors.EXIT_NO_INPUT,
+            exit_code=EXIT_NO_INPUT,
         )
     return found
 
@@ -91,7 +92,7 @@ def finished(config: DatasetConfig, found: Found) -> Manifest | None:
     raise UserError(
         f"--output: {folder} holds a finished dataset of {difference}",
         "Choose another folder, or pass --overwrite to replace it.",
-        exit_code=errors.EXIT_CANNOT_CREATE,
+        exit_code=EXIT_CANNOT_CREATE,
     )
 
 
@@ -126,7 +127,7 @@ def _locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 f"--output: another process is writing {folder}",
                 "Wait for it, or choose another folder.",
-                exit_code=errors.EXIT_CANNOT_CREATE,
+                exit_code=EXIT_CANNOT_CREATE,
             ) from error
         yield
     finally:
@@ -271,7 +272,7 @@ def reporting(folder: Path, on_progress: OnProgress | None) -> Iterator[None]:
 
     def poll() -> None:
         while not stop.wait(_POLL_S):
-            on_progress(progress.read(folder))
+            on_progress(job_progress.read(folder))
 
     thread = threading.Thread(target=poll, daemon=True)
     thread.start()
@@ -280,4 +281,4 @@ def reporting(folder: Path, on_progress: OnProgress | None) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        on_progress(progress.read(folder))
+        on_progress(job_progress.read(folder))

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_pipelines.build_dataset import OnProgress
-from beam_pipelines.inspection import count_sticks
 from beam_pipelines.scan import inspect_collection
-from beam_pipelines.settings import DatasetConfig
+from exphil_tf.preprocessing.dataset_config import DatasetConfig
+from exphil_tf.preprocessing.inspection import count_sticks
 from exphil_tf.records.stats import add
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from beam_pipelines.beam_flags import pipeline_options
 from beam_pipelines.build_dataset import (
     OnProgress,
     find_replays,
@@ -22,12 +23,11 @@ from beam_pipelines.build_dataset import (
     reporting,
     run_pipeline,
 )
-from beam_pipelines.game_records import EncodeItem
-from beam_pipelines.options import pipeline_options
-from beam_pipelines.plan import best_copies, duplicate
-from beam_pipelines.settings import DatasetConfig
 from beam_pipelines.sinks import GAME, JOB, REJECT
 from beam_pipelines.transforms import InspectGames
+from exphil_tf.preprocessing.dataset_config import DatasetConfig
+from exphil_tf.preprocessing.game_records import EncodeItem
+from exphil_tf.preprocessing.placement import best_copies, duplicate
 
 FRAMES_PER_HOUR = 60 * 60 * 60
 QUALITY_LABELS = ((80, "excellent"), (60, "good"), (40, "fair"), (0, "poor"))

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 
 from beam_pipelines import spill, storage
-from beam_pipelines.libraries import library_versions
-from beam_pipelines.parts import Place, records
-from beam_pipelines.plan import PlacedGame
-from beam_pipelines.settings import DatasetConfig, content_config
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, content_config
+from exphil_tf.preprocessing.encoded_games import Place, records
+from exphil_tf.preprocessing.libraries import library_versions
+from exphil_tf.preprocessing.placement import PlacedGame
 from exphil_tf.records import manifest as manifests
 from exphil_tf.records.example import ChunkMeta
 from exphil_tf.records.manifest import (

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from beam_pipelines import storage
-from beam_pipelines.parts import Place
-from exphil_tf.durable import TEMPORARY
+from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.preprocessing.encoded_games import Place
 
 SPILL = f"{TEMPORARY}spill"
 

@@ -10,10 +10,10 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from exphil_tf.durable import TEMPORARY, Written, write_file
+from exphil_tf.foundation.durable import TEMPORARY, Written, write_file
 from exphil_tf.replays import formats, slp, sources
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.formats import Kind
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.sources import Found, Refused, Source
 
 

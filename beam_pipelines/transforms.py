@@ -10,7 +10,7 @@ worked on together arrive as one batch.
 
 No element's content depends on the bundle or the process it went through, and shards are sorted by
 key: every runner writes the same bytes. What a file claims about itself decides only when it is
-parsed; see `beam_pipelines.plan`.
+parsed; see `exphil_tf.preprocessing.placement`.
 """
 
 from __future__ import annotations
@@ -27,18 +27,6 @@ from typing import Any, TypeVar
 import apache_beam as beam
 
 from beam_pipelines import spill, storage
-from beam_pipelines.game_records import (
-    EncodedGame,
-    EncodeItem,
-    GameTask,
-    ParsedGame,
-    Scanned,
-    encode_game,
-    scan_source,
-)
-from beam_pipelines.plan import MAX_FILES, Enough, Lot, place, reject, schedule
-from beam_pipelines.progress import Count, Reporter
-from beam_pipelines.settings import DatasetConfig
 from beam_pipelines.sinks import (
     GAME,
     JOB,
@@ -52,11 +40,23 @@ from beam_pipelines.sinks import (
     game_line,
     shard_part,
 )
+from exphil_tf.preprocessing.dataset_config import DatasetConfig
+from exphil_tf.preprocessing.game_records import (
+    EncodedGame,
+    EncodeItem,
+    GameTask,
+    ParsedGame,
+    Scanned,
+    encode_game,
+    scan_source,
+)
+from exphil_tf.preprocessing.job_progress import Count, Reporter
+from exphil_tf.preprocessing.placement import MAX_FILES, Enough, Lot, place, reject, schedule
 from exphil_tf.records.shards import ShardName
 from exphil_tf.replays import players
-from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import IsolatedPool
+from exphil_tf.replays.refusals import ReplayError
 from exphil_tf.replays.sources import Found, Refused, Source
 
 SCAN_BATCH = 64
@@ -165,7 +165,7 @@ class ScheduleGames(beam.DoFn):
     def process(
         self, element: tuple[int, Iterable[tuple[list[Scanned], list[Refused]]]]
     ) -> Iterator[Work]:
-        """Orders the work; see `beam_pipelines.plan`."""
+        """Orders the work; see `exphil_tf.preprocessing.placement`."""
         scans: list[Scanned] = []
         refused: list[Refused] = []
         for some, others in element[1]:
@@ -321,7 +321,7 @@ class PlaceGames(beam.DoFn):
         self._config = config
 
     def process(self, element: tuple[int, Iterable[Element | ParsedGame]]) -> Iterator[Element]:
-        """Decides; see `beam_pipelines.plan`."""
+        """Decides; see `exphil_tf.preprocessing.placement`."""
         games: list[ParsedGame] = []
         for one in element[1]:
             if isinstance(one, ParsedGame):

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exphil_tf.checkpoints import atomic, provenance
-from exphil_tf.config import PRESETS, load
-from exphil_tf.errors import EXIT_NO_INPUT, UserError, run
+from exphil_tf.checkpoints import provenance
 from exphil_tf.evaluate import EvaluateConfig, evaluate
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import PRESETS, load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
-from exphil_tf.quiet import quiet_import
+from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import (
     Recipe,
@@ -35,10 +37,10 @@ from exphil_tf.train import (
     with_seed,
 )
 from exphil_tf.training import run_folder
-from exphil_tf.training.distill_options import DistillConfig, check_distillation, with_input_of
-from exphil_tf.training.options import check_dataset, resolve
+from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.run_folder import Target, find_bundle
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
+from exphil_tf.training.train_config import check_dataset, resolve
 
 if TYPE_CHECKING:
     from exphil_tf.training.distillation import DistillSession
@@ -119,7 +121,7 @@ class Lesson:
         Raises: UserError: if the teacher, its answers and the student don't fit together.
         """
         with quiet_import():
-            from exphil_tf.checkpoints.policy import read_info
+            from exphil_tf.checkpoints.policy_bundle import read_info
             from exphil_tf.training.distillation import check_teacher, describe_teacher, remarks
 
         codec = config.policy().head.codec

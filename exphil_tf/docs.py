@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from exphil_tf.config import EXIT_DATA, EXIT_OK, UserError, load, run
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, NOISE_BYTES, ROW_BYTES
 from exphil_tf.features.schema import SCHEMA, SHAPES, EmbedKind, Field, Group, Mirror
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_OK
 
 PROG = "python -m exphil_tf.docs"
 PACKAGE = Path(__file__).resolve().parent

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
-from exphil_tf.config import load
-from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
-from exphil_tf.quiet import quiet_import
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.training.dataset import load_checked
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
-    from exphil_tf.checkpoints.policy import PolicyInfo
+    from exphil_tf.checkpoints.policy_bundle import PolicyInfo
     from exphil_tf.data.input_config import InputConfig
     from exphil_tf.evaluation.results import Evaluation
     from models.policy import Policy
@@ -106,7 +107,7 @@ def evaluate(config: EvaluateConfig, console: Console) -> tuple[Evaluation, tupl
 
     # TensorFlow takes seconds to import: mistakes above are answered at once.
     with quiet_import():
-        from exphil_tf.checkpoints.policy import load_policy
+        from exphil_tf.checkpoints.policy_bundle import load_policy
         from exphil_tf.evaluation import report
 
     policy, info = load_policy(bundle)
@@ -212,7 +213,8 @@ def _provenance(
     config: EvaluateConfig, info: PolicyInfo, manifest: Manifest
 ) -> dict[str, str | int | float]:
     """What was measured on what, by content."""
-    from exphil_tf.checkpoints import atomic, provenance
+    from exphil_tf.checkpoints import provenance
+    from exphil_tf.foundation import atomic
 
     bundle = find_bundle(config.run)
     manifest_sha256 = provenance.manifest_sha256(manifest)

@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.console import Console
 
-from exphil_tf.config import load
-from exphil_tf.errors import EXIT_INTERNAL, UserError, run
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
-from exphil_tf.quiet import quiet_import
+from exphil_tf.process.exit_codes import EXIT_INTERNAL
 from exphil_tf.records.manifest import MANIFEST, load_manifest
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
-    from exphil_tf.checkpoints.policy import PolicyInfo
-    from exphil_tf.deploy.lowering import Lowered
-    from exphil_tf.deploy.parity_report import ParityReport
+    from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+    from exphil_tf.evaluation.parity_report import ParityReport
+    from exphil_tf.exporting.convert import Lowered
     from exphil_tf.inference.bundle import Bundle
     from models.policy import Policy
 
@@ -84,8 +85,8 @@ def main(argv: Sequence[str]) -> int:
     config = load(ExportConfig, argv, prog=PROG)
     source = find_bundle(config.run)
     with quiet_import():
-        from exphil_tf.checkpoints.policy import load_policy
-        from exphil_tf.deploy import lowering  # noqa: F401 - imports TensorFlow and tf2onnx
+        from exphil_tf.checkpoints.policy_bundle import load_policy
+        from exphil_tf.exporting import convert  # noqa: F401 - imports TensorFlow and tf2onnx
 
     policy, info = load_policy(source)
     bundle, report = _export(config, console, policy=policy, info=info, source=source)
@@ -96,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _info(config: InfoConfig, console: Console) -> int:
-    from exphil_tf.deploy import describe
+    from exphil_tf.exporting import describe
     from exphil_tf.inference.bundle import open_bundle
 
     describe.show(console, open_bundle(config.bundle))
@@ -107,7 +108,8 @@ def _export(
     config: ExportConfig, console: Console, *, policy: Policy, info: PolicyInfo, source: Path
 ) -> tuple[Bundle, ParityReport | None]:
     """Lowers, proves, compares and writes."""
-    from exphil_tf.deploy import parity_report, publishing
+    from exphil_tf.evaluation import parity_report
+    from exphil_tf.exporting import publishing
 
     data = _dataset(config, info)
     network = _network(config, console, policy=policy, info=info, data=data)
@@ -130,8 +132,8 @@ def _network(
 
     Raises: UserError: if the run cannot give the precision.
     """
-    from exphil_tf.checkpoints.policy import requantized
-    from models.config import QuantizationConfig
+    from exphil_tf.checkpoints.policy_bundle import requantized
+    from models.policy_config import QuantizationConfig
 
     is_quantized = policy.config.quantization.qat
     if config.precision == "int8-qat":
@@ -150,7 +152,7 @@ def _network(
             "int8-static takes its ranges from games, and the run's dataset is not there",
             "Give a dataset: --data DATASET.",
         )
-    from exphil_tf.deploy.calibration import calibrated, calibration_games
+    from exphil_tf.exporting.calibration import calibrated, calibration_games
 
     with console.status("observing activations"):
         games = calibration_games(data, info, frames=config.calibration_frames)
@@ -165,14 +167,14 @@ def _bundle(
     Raises: UserError: if ONNX Runtime would compute a product in float (70), or a window has a
       loop.
     """
-    from exphil_tf.deploy import lowering, publishing
-    from exphil_tf.deploy.graph import NestedGraphError
-    from exphil_tf.deploy.onnx_int8 import NotOnGrid
-    from exphil_tf.deploy.proof import NotInteger
+    from exphil_tf.exporting import convert, publishing
+    from exphil_tf.exporting.onnx.graph import NestedGraphError
+    from exphil_tf.exporting.onnx.int8 import NotOnGrid
+    from exphil_tf.exporting.verify_int8 import NotInteger
 
     try:
         with console.status("tracing"):
-            lowered = lowering.lower_policy(
+            lowered = convert.lower_policy(
                 network,
                 config.precision,
                 batch_size=config.batch_size or None,
@@ -212,7 +214,7 @@ def _parity(
     data: Path,
     info: PolicyInfo,
 ) -> ParityReport:
-    from exphil_tf.deploy.export_parity import check_parity, load_games
+    from exphil_tf.exporting.export_parity import check_parity, load_games
 
     games = load_games(data, info, split=config.split, frames=config.parity_frames)
     return check_parity(policy, bundle, games, network=network)

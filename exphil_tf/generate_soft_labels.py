@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from exphil_tf.checkpoints import atomic, lock, provenance
-from exphil_tf.config import load
-from exphil_tf.errors import EXIT_CANNOT_CREATE, UserError, run
+from exphil_tf.checkpoints import lock, provenance
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
-from exphil_tf.quiet import quiet_import
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import open_dataset
-from exphil_tf.training.distill_options import SoftLabelsConfig
-from exphil_tf.training.options import DataConfig, TrainConfig
+from exphil_tf.training.distill_config import SoftLabelsConfig
 from exphil_tf.training.run_folder import find_bundle
 from exphil_tf.training.soft_labels import (
     LABELS,
@@ -32,6 +33,7 @@ from exphil_tf.training.soft_labels import (
     read_labels,
     write_manifest,
 )
+from exphil_tf.training.train_config import DataConfig, TrainConfig
 
 if TYPE_CHECKING:
     from exphil_tf.training.distillation import Teacher

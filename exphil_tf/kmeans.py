@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from beam_pipelines.settings import DatasetConfig, WorkerConfig
-from exphil_tf.config import load_partial
-from exphil_tf.durable import write_file
-from exphil_tf.errors import EXIT_DATA, UserError, run
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.options import options
+from exphil_tf.foundation.config import load_partial
+from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig
 from exphil_tf.process.console import make_console
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records import integrity
 from exphil_tf.records.manifest import AXES, load_manifest
 from exphil_tf.records.stick_centres import StickCentres, fit
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     """Counts, fits, writes the file and prints the centres."""
     config, beam_flags = load_partial(KMeansConfig, argv, prog=PROG)
     console = make_console()
-    from beam_pipelines.options import require_known
+    from beam_pipelines.beam_flags import require_known
 
     require_known(beam_flags, own_flags=[option.flag for option in options(KMeansConfig).values()])
     counts = _count_dataset(config.data) if config.data else _count_replays(config, beam_flags)

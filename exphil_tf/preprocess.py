@@ -2,7 +2,7 @@
 
 Flags that are not ours go to Apache Beam (`--runner=DaskRunner`,
 `--direct_running_mode=multi_processing`…); those that Beam does not know either are refused. Exit
-codes are those of `exphil_tf.errors`.
+codes are those of `exphil_tf.foundation.errors`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from beam_pipelines.settings import DatasetConfig, keyed
-from exphil_tf.config import load_partial
-from exphil_tf.errors import EXIT_DATA, UserError, run
-from exphil_tf.options import options
+from exphil_tf.foundation.config import load_partial
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, keyed
 from exphil_tf.process.console import command, make_console
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import REJECTED, Manifest
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 
 if TYPE_CHECKING:
     from beam_pipelines.build_dataset import OnProgress
-    from beam_pipelines.progress import Count
+    from exphil_tf.preprocessing.job_progress import Count
 
 PROG = "python -m exphil_tf.preprocess"
 _LINE_INTERVAL_S = 10.0
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     # Beam takes 2 s to import: after the command line has been read.
     from beam_pipelines import build_dataset as job
-    from beam_pipelines.options import require_known
+    from beam_pipelines.beam_flags import require_known
 
     require_known(beam_flags, own_flags=[option.flag for option in options(DatasetConfig).values()])
     if "://" in config.output:

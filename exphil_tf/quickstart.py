@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_tf import evaluate, preprocess, samples, train
-from exphil_tf.checkpoints import atomic, provenance
-from exphil_tf.config import load
-from exphil_tf.errors import run
+from exphil_tf.checkpoints import provenance
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import run
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import run_folder
 

@@ -8,32 +8,14 @@ teach a policy to imitate simple scripts, not to play Melee.
 
 from __future__ import annotations
 
-import datetime
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from exphil_tf import config
-from exphil_tf.durable import write_file
-from exphil_tf.features.schema import SCHEMA
-from exphil_tf.melee.enums import Stage
-from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays.columns import stage_columns
-from exphil_tf.replays.writer import write_slp
-from exphil_tf.sim import toy
-from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, STATS
-from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
-from exphil_tf.sim.toy import Inputs, ToyWorld
-
-_FPS = 60
-_LOOPED_FRAMES = 60
-"""Animations of idle actions start over after so many frames."""
-_NAMES = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel")
-_START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
-_WON, _NO_CONTEST = 2, 7
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import run
+from exphil_tf.sim.sample_games import FPS, SampleConfig, write_games
 
 
 @dataclass(frozen=True)
@@ -42,157 +24,21 @@ class SamplesConfig:
 
     output: Path
     """Folder for the replays; made if missing. Files of the same names are replaced."""
-    games: int = 12
-    """Number of games."""
-    seed: int = field(default=0)
-    """The same seed gives the same files, byte for byte."""
-    min_seconds: int = 20
-    """Shortest game, unless somebody runs out of stocks before."""
-    max_seconds: int = 60
-    """Longest game."""
-
-    def __post_init__(self) -> None:
-        """Refuses counts and lengths that make no game."""
-        if self.games < 1 or not 1 <= self.min_seconds <= self.max_seconds <= 480:
-            raise ValueError(
-                "want games ≥ 1 and 1 ≤ min_seconds ≤ max_seconds ≤ 480. Received: "
-                f"games={self.games}, {self.min_seconds}, {self.max_seconds}"
-            )
-
-
-def make_games(settings: SamplesConfig) -> list[Game]:
-    """The games, played all at once; deterministic for a seed."""
-    rng = np.random.Generator(np.random.PCG64(settings.seed))
-    shape = (settings.games, 2)
-    characters = rng.choice([int(character) for character in STATS], shape)
-    people = np.stack([rng.permutation(len(_NAMES))[:2] for _ in range(settings.games)])
-    # Stages in turn, so that a few games already differ in them.
-    first = int(rng.integers(len(Stage)))
-    stages = [list(Stage)[(first + game) % len(Stage)] for game in range(settings.games)]
-    seconds = rng.integers(settings.min_seconds, settings.max_seconds + 1, settings.games)
-    world = ToyWorld(characters, stages)
-    players = ScriptedPlayers(people % len(STYLES), rng)
-    frames = _play(world, players, int(seconds.max()) * _FPS - FIRST_FRAME)
-    games = []
-    for index, stage in enumerate(stages):
-        columns = {name: column[:, index] for name, column in frames.items()}
-        length = _length(columns["p.stock"], int(seconds[index]) * _FPS - FIRST_FRAME)
-        info = _describe(
-            settings, index, stage=stage, people=people[index], characters=characters[index]
-        )
-        games.append(_finish(info, {name: column[:length] for name, column in columns.items()}))
-    return games
-
-
-def _play(world: ToyWorld, players: ScriptedPlayers, num_frames: int) -> dict[str, np.ndarray]:
-    """Columns `[time, games, 2]` of every per-player field that the toy has."""
-    inputs = Inputs(
-        *(np.zeros(world.x.shape, np.float32) for _ in range(5)), buttons=_no_buttons(world)
-    )
-    rows = [_observe(world, inputs)]
-    for _ in range(num_frames - 1):
-        inputs = players.act(world)
-        world.step(inputs)
-        rows.append(_observe(world, inputs))
-    return {
-        name: np.stack([row[name] for row in rows]).astype(SCHEMA.field(name).dtype)
-        for name in rows[0]
-    }
-
-
-def _no_buttons(world: ToyWorld) -> np.ndarray:
-    return np.zeros(world.x.shape, np.uint8)
-
-
-def _observe(world: ToyWorld, inputs: Inputs) -> dict[str, np.ndarray]:
-    """One frame of schema columns, `[games, 2]` each, in whatever dtype."""
-    is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
-    loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
-    values = {
-        "p.percent": world.percent,
-        "p.x": world.x,
-        "p.y": world.y,
-        "p.speed_air_x_self": world.vx * ~world.on_ground,
-        "p.speed_ground_x_self": world.vx * world.on_ground,
-        "p.speed_y_self": world.vy,
-        "p.speed_x_attack": world.kx,
-        "p.speed_y_attack": world.ky,
-        "p.shield": world.shield,
-        "p.action": world.action,
-        "p.action_frame": np.maximum(loops, 1),
-        "p.hitstun": world.hitstun,
-        "p.hitlag": world.hitlag,
-        "p.character": world.characters,
-        "p.facing": world.facing > 0,
-        "p.jumps_left": world.jumps,
-        "p.on_ground": world.on_ground,
-        "p.invulnerable": world.safe > 0,
-        "p.stock": world.stock,
-    }
-    values |= {f"c.{name}": value for name, value in vars(inputs).items()}
-    # The world changes its arrays in place.
-    return {name: value.copy() for name, value in values.items()}
-
-
-def _length(stock: np.ndarray, limit: int) -> int:
-    """Frames of a game: up to the last stock, else the limit."""
-    over = np.flatnonzero((stock == 0).any(1))
-    return min(limit, int(over[0]) + 1) if len(over) else limit
-
-
-def _describe(  # noqa: PLR0913 - what makes a game
-    settings: SamplesConfig, index: int, *, stage: Stage, people: np.ndarray, characters: np.ndarray
-) -> GameInfo:
-    start = _START + datetime.timedelta(minutes=2 * index)
-    players = tuple(
-        PlayerInfo(
-            port=port + 1,
-            character=int(characters[port]),
-            name=_NAMES[person],
-            code=f"{_NAMES[person][:4].upper()}#{100 + int(person)}",
-            stocks=toy.STOCKS,
-        )
-        for port, person in enumerate(people)
-    )
-    return GameInfo(
-        stage=int(stage),
-        players=players,
-        match_id=f"mode.unranked-sample-{settings.seed}-{index:06d}",
-        game_index=1,
-        seed=(settings.seed * 1_000_003 + index) % 2**32,
-        start_at=start.strftime("%Y-%m-%dT%H:%M:%SZ"),
-    )
-
-
-def _finish(info: GameInfo, columns: dict[str, np.ndarray]) -> Game:
-    """The game with the columns that the toy does not know, and how it ended."""
-    length = len(columns["p.x"])
-    frame = np.arange(FIRST_FRAME, FIRST_FRAME + length, dtype=np.int32)
-    full = SCHEMA.empty(length) | columns | stage_columns(info.stage, frame)
-    stocks = columns["p.stock"][-1]
-    is_won = not stocks.all()
-    quitter = None if is_won else info.players[int(stocks[0] > stocks[1])].port
-    ending = {"end_method": _WON if is_won else _NO_CONTEST, "lras": quitter}
-    return Game(GameInfo(**(vars(info) | ending)), Frames(full))
+    samples: SampleConfig = field(default_factory=SampleConfig)
 
 
 def main(argv: list[str]) -> int:
     """Plays the games and writes them."""
-    settings = config.load(SamplesConfig, argv, prog="python -m exphil_tf.samples")
+    config = load(SamplesConfig, argv, prog="python -m exphil_tf.samples")
     began = time.monotonic()
-    settings.output.mkdir(parents=True, exist_ok=True)
-    total = 0
-    for index, game in enumerate(make_games(settings)):
-        path = settings.output / f"sample-{settings.seed}-{index:04d}.slp"
-        write_file(path, [write_slp(game)])
-        total += len(game.frames)
+    total = write_games(config.output, config.samples)
     seconds = time.monotonic() - began
     print(  # noqa: T201 - the command's result
-        f"{settings.games} games, {total:,} frames ({total / _FPS / 60:.1f} minutes of play) "
-        f"in {settings.output}, {seconds:.1f} s"
+        f"{config.samples.games} games, {total:,} frames ({total / FPS / 60:.1f} minutes of play) "
+        f"in {config.output}, {seconds:.1f} s"
     )
-    return config.EXIT_OK
+    return 0
 
 
 if __name__ == "__main__":
-    config.run(main, sys.argv[1:])
+    run(main, sys.argv[1:])

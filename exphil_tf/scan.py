@@ -14,11 +14,11 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
-from beam_pipelines.settings import DatasetConfig, WorkerConfig, keyed
-from exphil_tf.config import load_partial
-from exphil_tf.durable import write_file
-from exphil_tf.errors import run
-from exphil_tf.options import options
+from exphil_tf.foundation.config import load_partial
+from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.errors import run
+from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig, keyed
 from exphil_tf.process.console import make_console
 from exphil_tf.replays.filters import FilterConfig
 
@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> int:
     """Prints the report."""
     config, beam_flags = load_partial(ScanConfig, argv, prog=PROG)
     console = make_console()
-    from beam_pipelines.inspection import inspect_game
-    from beam_pipelines.options import require_known
+    from beam_pipelines.beam_flags import require_known
     from beam_pipelines.scan import inspect_collection, report
+    from exphil_tf.preprocessing.inspection import inspect_game
 
     require_known(beam_flags, own_flags=[option.flag for option in options(ScanConfig).values()])
     everything = FilterConfig(include_cpus=True, min_frames=1)

@@ -21,30 +21,30 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from exphil_tf.checkpoints import atomic, lock, provenance
-from exphil_tf.config import PRESETS, Saved, dump_yaml, load, to_dict
-from exphil_tf.errors import (
+from exphil_tf.checkpoints import lock, provenance
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import PRESETS, Saved, dump_yaml, load, to_dict
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.options import options
+from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.process.console import command, make_console
+from exphil_tf.process.exit_codes import (
     EXIT_DATA,
     EXIT_INCOMPATIBLE,
     EXIT_INTERRUPTED,
     EXIT_NO_INPUT,
-    UserError,
-    run,
 )
-from exphil_tf.options import options
-from exphil_tf.process.console import command, make_console
-from exphil_tf.quiet import quiet_import
 from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
 from exphil_tf.training import run_folder
-from exphil_tf.training.config import MAX_SEED
 from exphil_tf.training.dataset import load_checked
 from exphil_tf.training.interrupts import Interrupts
-from exphil_tf.training.options import Config, TrainConfig, check_dataset, resolve
+from exphil_tf.training.run_config import MAX_SEED
 from exphil_tf.training.run_folder import Target
+from exphil_tf.training.train_config import Config, TrainConfig, check_dataset, resolve
 
 if TYPE_CHECKING:
-    from beam_pipelines.settings import DatasetConfig
+    from exphil_tf.preprocessing.dataset_config import DatasetConfig
     from exphil_tf.training.loop import Outcome
     from exphil_tf.training.session import Session
 
@@ -299,8 +299,8 @@ def dry_run(session: Session, console: Console) -> int:
 def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest | None]:
     """The dataset of the replays and options, in a folder named by the content of both."""
     from beam_pipelines import build_dataset as job
-    from beam_pipelines.settings import content_config, keyed
     from exphil_tf.preprocess import summary
+    from exphil_tf.preprocessing.dataset_config import content_config, keyed
 
     dataset = keyed(_dataset_config(config, output="unnamed"), os.environ)
     found = job.find_replays(dataset.replays)
@@ -332,7 +332,7 @@ def _preprocess(config: TrainConfig, console: Console) -> tuple[Path, Manifest |
 
 def _dataset_config(config: TrainConfig, *, output: str) -> DatasetConfig:
     """What preprocessing is asked for: only variants that training reads, overlaps long enough."""
-    from beam_pipelines.settings import DatasetConfig, RecordConfig
+    from exphil_tf.preprocessing.dataset_config import DatasetConfig, RecordConfig
 
     plain, asked = RecordConfig(), config.input
     reach = asked.window_size + asked.delays(training=True)[1] + 1

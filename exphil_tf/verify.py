@@ -14,9 +14,10 @@ from typing import Annotated
 
 import tyro
 
-from exphil_tf.config import load
-from exphil_tf.errors import EXIT_DATA, UserError, run
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.process.console import make_console
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.verify import verify
 
 PROG = "python -m exphil_tf.verify"

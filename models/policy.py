@@ -14,13 +14,13 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS
 from models.backbones import BACKBONES
-from models.config import PolicyConfig
 from models.heads.controller import HEADS
 from models.heads.distribution import Buckets, Logits
 from models.layers.backend import ops, take_rows
 from models.layers.frame_embedding import Columns, FrameEmbedding
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
+from models.policy_config import PolicyConfig
 
 PREVIOUS_CONTROLLER = len(BUTTONS) + len(COMPONENTS) - 1
 """Numbers of a decoded action: a flag per button, one value per stick axis and the shoulder."""

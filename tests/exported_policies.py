@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_tf.checkpoints.policy import PolicyInfo
-from exphil_tf.deploy.lowering import Precision, lower_policy
-from exphil_tf.deploy.publishing import assemble
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+from exphil_tf.exporting.convert import Precision, lower_policy
+from exphil_tf.exporting.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 
 def make_policy(

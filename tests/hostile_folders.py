@@ -12,7 +12,7 @@ import onnx
 import safetensors.numpy
 from onnx import TensorProto, helper, numpy_helper
 
-from exphil_tf.checkpoints import atomic
+from exphil_tf.foundation import atomic
 
 Random = np.random.Generator
 VALUES: tuple[Any, ...] = (

@@ -8,7 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
-from exphil_tf.errors import UserError
+from exphil_tf.foundation.errors import UserError
 
 MOST_BYTES = 1 << 30
 """More of the process's memory than it held once its libraries were loaded."""
@@ -28,7 +28,7 @@ def play(folder: Path) -> None:
 
 def load(folder: Path) -> None:
     """Rebuilds a policy."""
-    from exphil_tf.checkpoints.policy import load_policy
+    from exphil_tf.checkpoints.policy_bundle import load_policy
 
     load_policy(folder)
 

@@ -8,8 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 
 class PanicException(BaseException):

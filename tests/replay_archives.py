@@ -14,7 +14,7 @@ from pathlib import Path
 import zstandard
 
 from exphil_tf.replays import sources
-from exphil_tf.replays.errors import Reason
+from exphil_tf.replays.refusals import Reason
 
 REPLAY = b"{U\x03raw" + bytes(range(256)) * 8
 """Bytes of a plausible size; what they hold is not this module's business."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from replay_games import make_game
 
 from beam_pipelines.build_dataset import build_dataset
-from beam_pipelines.settings import DatasetConfig, RecordConfig, WorkerConfig
 from exphil_tf.melee.types import Game
+from exphil_tf.preprocessing.dataset_config import DatasetConfig, RecordConfig, WorkerConfig
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig

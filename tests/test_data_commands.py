@@ -10,18 +10,17 @@ from replay_collection import small_config, write_collection
 
 from beam_pipelines.build_dataset import build_dataset
 from exphil_tf import kmeans, preprocess, scan, train, verify
-from exphil_tf.config import options
-from exphil_tf.errors import (
+from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.options import options
+from exphil_tf.process.exit_codes import (
     EXIT_CANNOT_CREATE,
     EXIT_DATA,
     EXIT_INCOMPATIBLE,
     EXIT_NO_INPUT,
     EXIT_OK,
     EXIT_USAGE,
-    UserError,
-    run,
 )
-from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
 from exphil_tf.replays.players import PUBLIC_KEY_NOTE, SECRET_VARIABLE
 

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from exphil_tf import docs
-from exphil_tf.config import EXIT_DATA, UserError
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_DATA
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse words help by its version")

@@ -19,24 +19,24 @@ import tensorflow as tf
 from rich.console import Console
 
 from exphil_tf import train
-from exphil_tf.config import PRESETS, load, preset_names, to_dict
 from exphil_tf.data import input as data_input
 from exphil_tf.data.sampling import describe
-from exphil_tf.errors import UserError
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import options
 from exphil_tf.melee.enums import BUTTONS
-from exphil_tf.options import options
 from exphil_tf.training import losses, run_folder, session
-from exphil_tf.training.batches import policy_inputs, unroll
 from exphil_tf.training.early_stopping import Progress
 from exphil_tf.training.loop import Horizon, Loop, Outcome
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.options import TrainConfig, resolve
+from exphil_tf.training.policy_inputs import policy_inputs, unroll
 from exphil_tf.training.run_folder import Target
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.session import Session
 from exphil_tf.training.state import Position
-from exphil_tf.training.update import Updater
+from exphil_tf.training.train_config import TrainConfig, resolve
+from exphil_tf.training.updater import Updater
 from models.policy import Policy
 
 SMALL = ("--hidden", "8", "--num-layers", "1", "--head-hidden", "4", "--action-dim", "4")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf import errors
-from exphil_tf.config import KNOWN_OPTIONS, preset_names
-from exphil_tf.options import ALIASES
+from exphil_tf.foundation import errors
+from exphil_tf.foundation.config import KNOWN_OPTIONS, preset_names
+from exphil_tf.foundation.options import ALIASES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import traced_policies as policies
 
-from exphil_tf.checkpoints.policy import CONFIG, WEIGHTS, PolicyInfo, save_policy
-from exphil_tf.deploy.publishing import publish
+from exphil_tf.checkpoints.policy_bundle import CONFIG, WEIGHTS, PolicyInfo, save_policy
+from exphil_tf.exporting.publishing import publish
 from exphil_tf.inference.session import MODEL
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from exphil_tf import samples
-from exphil_tf.config import UserError
 from exphil_tf.features.controller import AXES, ControllerCodec
 from exphil_tf.features.packing import action_order, pack
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import Game
 from exphil_tf.replays import duplicates, filters, quality, sources, splits
 from exphil_tf.replays.parse import Route, read_replay
-from exphil_tf.samples import SamplesConfig
+from exphil_tf.sim.sample_games import SampleConfig, make_games
 
 GAMES = 6
 ARGUMENTS = ["--games", str(GAMES), "--seed", "5", "--min-seconds", "20", "--max-seconds", "24"]
@@ -37,9 +37,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_files_read_strictly_and_exactly(folder, games):
-    made = samples.make_games(
-        SamplesConfig(folder, games=GAMES, seed=5, min_seconds=20, max_seconds=24)
-    )
+    made = make_games(SampleConfig(games=GAMES, seed=5, min_seconds=20, max_seconds=24))
     assert len(games) == len(made) == GAMES
     for path, read, wanted in zip(sorted(folder.glob("*.slp")), games, made, strict=True):
         assert read_replay(path).route is Route.STRICT
@@ -99,8 +97,8 @@ def test_games_vary_and_pass_every_filter(folder, games):
 
 
 def test_lengths_are_those_asked_for(tmp_path):
-    config = SamplesConfig(tmp_path, games=5, seed=1, min_seconds=3, max_seconds=5)
-    for game in samples.make_games(config):
+    config = SampleConfig(games=5, seed=1, min_seconds=3, max_seconds=5)
+    for game in make_games(config):
         assert 3 * 60 + 123 <= len(game.frames) <= 5 * 60 + 123
 
 

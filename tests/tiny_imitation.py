@@ -3,14 +3,14 @@
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.checkpoints.policy import named_weights
+from exphil_tf.checkpoints.policy_bundle import named_weights
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
-from exphil_tf.training.config import LossConfig, OptimizerConfig
 from exphil_tf.training.imitation import Imitation, StepOptions
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.update import Updater
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from exphil_tf.training.run_config import LossConfig, OptimizerConfig
+from exphil_tf.training.updater import Updater
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 FLAT = np.ones(8, np.float32)
 

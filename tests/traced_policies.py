@@ -8,20 +8,20 @@ import numpy as np
 import policy_inputs
 import tensorflow as tf
 
-from exphil_tf.checkpoints.policy import Delay, PolicyInfo
-from exphil_tf.deploy.lowering import Lowered, lower_model
-from exphil_tf.deploy.publishing import assemble
-from exphil_tf.deploy.trace import signature, trace
+from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
+from exphil_tf.exporting.convert import Lowered, lower_model
+from exphil_tf.exporting.publishing import assemble
+from exphil_tf.exporting.tf_to_onnx import signature, trace
 from exphil_tf.inference.bundle import Bundle
-from models.config import (
+from models.layers.quantized import calibrating
+from models.policy import Policy
+from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
     QuantizationConfig,
 )
-from models.layers.quantized import calibrating
-from models.policy import Policy
 
 BACKBONES = ("mamba", "lstm", "sliding_window", "mlp")
 WINDOW = 6

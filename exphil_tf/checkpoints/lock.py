@@ -18,8 +18,9 @@ from typing import Any
 
 import filelock
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.errors import EXIT_CANNOT_CREATE, UserError
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 
 LOCK = "lock"
 OWNER = "lock-owner.json"

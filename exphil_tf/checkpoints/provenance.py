@@ -32,7 +32,7 @@ def describe_run(
     """Plain values for `config.json`, without results.
 
     Args:
-      config: the resolved options (`exphil_tf.config.to_dict`).
+      config: the resolved options (`exphil_tf.foundation.config.to_dict`).
       seed: the one that was drawn, if none was given.
       manifest: of the dataset.
       data_dir: its folder.

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.durable import TEMPORARY
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.durable import TEMPORARY
 
 META = "meta.json"
 _NAME = re.compile(r"step-(\d{8,})")

@@ -4,7 +4,7 @@ Records are decoded in blocks (`data.blocks`); what is shuffled are unroll *indi
 and the rows of a batch are copied by one gather (`data.batches`). The per-window idioms
 (`Dataset.window`, a slice per window, shuffling windows) cost 14 times the CPU for overlapping
 windows and 4 times for unrolls that lie end to end, where the transposition of rows is most of the
-work and each row is copied once only (`python -m benchmarks --only input`).
+work and each row is copied once only (`python -m exphil_tf.benchmark input`).
 
 Everything is drawn from `seed` and counters (epoch, block, batch) by stateless ops, so a run
 repeats exactly, the iterator checkpoints with `tf.train.Checkpoint` and resumes bit for bit.

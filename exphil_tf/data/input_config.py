@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from exphil_tf.errors import UserError
+from exphil_tf.foundation.errors import UserError
 
 if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
     from exphil_tf.data.unrolls import Grid

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.unrolls import Records
-from exphil_tf.errors import EXIT_DATA, EXIT_NO_INPUT, UserError
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records import headers
 from exphil_tf.records.example import decode_header, decode_planes
 from exphil_tf.records.headers import Bounds

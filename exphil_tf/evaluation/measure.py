@@ -15,7 +15,7 @@ from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training.batches import PolicyInputs, policy_inputs
+from exphil_tf.training.policy_inputs import PolicyInputs, policy_inputs
 from models.policy import Policy
 
 Batch = Mapping[str, Any]

@@ -12,12 +12,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from exphil_tf.checkpoints import atomic
 from exphil_tf.evaluation import figures
 from exphil_tf.evaluation.baselines import NAMES
 from exphil_tf.evaluation.findings import findings
 from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
 from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.foundation import atomic
 
 JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"

@@ -16,18 +16,19 @@ from typing import Any
 
 import onnxruntime as ort
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle_config import FORMAT, FORMAT_VERSION, BundleConfig
 from exphil_tf.inference.onnx_cost import check_cost
 from exphil_tf.inference.onnx_file import MAX_BYTES, OnnxFile, OnnxFileError, read_onnx
 from exphil_tf.inference.session import MODEL, open_session
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 
 CONFIG = "config.json"
 PARITY = "parity.json"
 METADATA_PREFIX = "exphil_tf."
-"""Of the graph's own metadata: `exphil_tf.schema_fingerprint`, `exphil_tf.config`."""
+"""Of the graph's own metadata: `exphil_tf.schema_fingerprint`, `exphil_tf.foundation.config`."""
 
 _FILES = {MODEL, CONFIG, PARITY}
 

@@ -22,10 +22,11 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError, shown
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation.errors import UserError, shown
 from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"

@@ -1,4 +1,4 @@
-"""TFRecord files: names, framing with CRC32C, checked reading; `exphil_tf.durable` writes them.
+"""TFRecord files: names, framing with CRC32C, checked reading; `durable` writes them.
 
 What a killed process leaves behind is swept at the next start. CRCs catch damaged bytes, but a file
 cut at a record's border still reads well: counts and the whole file's sha256 stand in the manifest
@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 import google_crc32c
 
-from exphil_tf.durable import TEMPORARY
+from exphil_tf.foundation.durable import TEMPORARY
 
 _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 1 << 28

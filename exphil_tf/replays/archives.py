@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from exphil_tf.replays import decompression, formats, slp, tar_copies, tar_members, zip_directory
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.files import errno_name, open_regular
 from exphil_tf.replays.formats import Kind
 from exphil_tf.replays.listing import IN_TAR, Found, Refused, Source
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 MAX_RATIO = 200
 """Most bytes out per byte in; replays compress about 4 to 12 times."""

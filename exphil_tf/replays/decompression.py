@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import zstandard
 
 from exphil_tf.replays import slp, slpz
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -1,7 +1,7 @@
 """Which games, and which of their two players, a policy is trained on.
 
 A game that is excluded is sound, but not wanted: its *exclusion* is counted beside the reasons of
-damaged files (`exphil_tf.replays.errors`). `check` needs the file's header only and runs before any
+damaged files (`replays.refusals`). `check` needs the file's header only and runs before any
 parsing; `select` also needs the frames.
 
 A player's *character* is the one played for most frames: Zelda and Sheik change into each other, a

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exphil_tf.replays.errors import Reason
+from exphil_tf.replays.refusals import Reason
 
 IN_TAR = -1
 """`Source.method` of a member of a plain tar, which has neither a method nor a checksum."""

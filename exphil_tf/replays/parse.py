@@ -21,7 +21,7 @@ from pathlib import Path
 
 from exphil_tf.melee.types import Frames, Game, GameInfo
 from exphil_tf.replays import absent, events, peppi, slp
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.repair import repair
 from exphil_tf.replays.rows import Version
 

@@ -28,8 +28,8 @@ from exphil_tf.melee import stages
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.items import Items, item_columns
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.rows import Version, select_rows
 
 _Rows = np.ndarray | slice

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from exphil_tf.errors import UserError
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import PlayerInfo
 
 UNKNOWN = 0

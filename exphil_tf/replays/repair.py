@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exphil_tf.replays import absent, events, slp
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.rows import MAX_HOLE_FRAMES, sound_prefix
 
 _LAYOUT_3_16 = bytes([3, 16, 0, 0])

@@ -18,7 +18,7 @@ import numpy as np
 
 from exphil_tf.features.schema import SCHEMA, SPOILED, Field, column_problems
 from exphil_tf.melee.types import FIRST_FRAME
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 Version = Literal["last", "first"]
 """Which version of a rolled-back frame to keep; training wants "last", libmelee gives "first"."""

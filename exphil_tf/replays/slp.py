@@ -24,8 +24,8 @@ from typing import Any, cast
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL
 from exphil_tf.melee.types import GameInfo, PlayerInfo
 from exphil_tf.replays import absent, events
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.files import errno_name, open_regular
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.ubjson import NestingError, UbjsonError, read_object
 
 MIN_BYTES = 1 << 10

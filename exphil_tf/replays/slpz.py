@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 
 from exphil_tf.replays import events, slp
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 _HEADER = struct.Struct(">6I")
 _VERSION = 0

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from exphil_tf.replays import archives, decompression, formats, slp, tar_copies
-from exphil_tf.replays.errors import Reason
 from exphil_tf.replays.files import errno_name
 from exphil_tf.replays.formats import Kind
 from exphil_tf.replays.listing import Found, Refused, Source
+from exphil_tf.replays.refusals import Reason
 from exphil_tf.replays.walk import Seen, real_path, walk
 
 __all__ = ["Found", "Refused", "Source", "find", "is_plain", "read_bytes", "unwrap"]

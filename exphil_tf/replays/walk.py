@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterator
 
 from exphil_tf.replays import formats
-from exphil_tf.replays.errors import Reason
 from exphil_tf.replays.files import errno_name, open_error
 from exphil_tf.replays.listing import Refused
+from exphil_tf.replays.refusals import Reason
 
 Seen = set[tuple[int, int]]
 """Device and inode of each folder that was read."""

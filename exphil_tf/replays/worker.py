@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, cast
 
 from exphil_tf.process import scratch
 from exphil_tf.process.parent import end_with_parent
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 PRELOADED = ["exphil_tf.replays.parse"]
 _LENGTH = struct.Struct("!Q")

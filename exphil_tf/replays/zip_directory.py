@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 _END = struct.Struct("<4sHHHHIIH")
 _END64 = struct.Struct("<4sQHHIIQQQQ")

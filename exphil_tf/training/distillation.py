@@ -16,18 +16,19 @@ from typing import Any
 
 import tensorflow as tf
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints import policy as bundles
-from exphil_tf.checkpoints.policy import PolicyInfo
+from exphil_tf.checkpoints import policy_bundle as bundles
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.data.input import EpochSize
-from exphil_tf.errors import EXIT_INCOMPATIBLE, UserError
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training.batches import Batch, PolicyInputs, unroll
-from exphil_tf.training.distill_options import DistillationConfig, DistillConfig
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE
+from exphil_tf.training.distill_config import DistillationConfig, DistillConfig
 from exphil_tf.training.imitation import SoftLoss
-from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.policy_inputs import Batch, PolicyInputs, unroll
 from exphil_tf.training.session import Session
 from exphil_tf.training.soft_label_records import Answers, SoftLabels
+from exphil_tf.training.train_config import TrainConfig
 from models.heads import distribution
 from models.heads.distribution import Logits
 from models.policy import Policy

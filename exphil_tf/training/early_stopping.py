@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from exphil_tf.training.config import StoppingConfig
+from exphil_tf.training.run_config import StoppingConfig
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.training import losses, totals
-from exphil_tf.training.batches import Batch, PolicyInputs, policy_inputs, unroll
-from exphil_tf.training.config import LossConfig
-from exphil_tf.training.totals import Totals
-from exphil_tf.training.update import Updater, UpdateReport
+from exphil_tf.training import losses, step_metrics
+from exphil_tf.training.policy_inputs import Batch, PolicyInputs, policy_inputs, unroll
+from exphil_tf.training.run_config import LossConfig
+from exphil_tf.training.step_metrics import Totals
+from exphil_tf.training.updater import Updater, UpdateReport
 from models.layers.quantized import RangeMode, activation_quantizers, ranges
 from models.policy import Policy
 
@@ -117,19 +117,19 @@ class Imitation:
         if self.is_quantized:
             self._validate_float(dict(batch))
 
-    def take_validation(self) -> totals.Measured | None:
+    def take_validation(self) -> step_metrics.Measured | None:
         """Means over the validated batches, which are forgotten."""
         result = self._validation.measured()
         self._validation.reset()
         return result
 
-    def take_validation_float(self) -> totals.Measured | None:
+    def take_validation_float(self) -> step_metrics.Measured | None:
         """As `take_validation`, of the same weights unrounded; None if nothing is quantized."""
         result = self._validation_float.measured()
         self._validation_float.reset()
         return result
 
-    def take_totals(self) -> totals.Measured | None:
+    def take_totals(self) -> step_metrics.Measured | None:
         """Means over the trained batches since the last call."""
         result = self.totals.measured()
         self.totals.reset()
@@ -188,7 +188,7 @@ class Imitation:
 
     def _validation_sums(self, inputs: PolicyInputs) -> dict[str, Any]:
         logits = unroll(self.policy, inputs, training=False)
-        return totals.sums(
+        return step_metrics.sums(
             logits, inputs.targets, loss=self._hard(logits, inputs), weight=inputs.weight
         )
 
@@ -202,7 +202,7 @@ class Imitation:
             loss = self._hard(logits, inputs)
             if self.options.soft is not None:
                 loss = self.options.soft(loss, logits, batch=batch, inputs=inputs)
-            sums = totals.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
+            sums = step_metrics.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
         return tape.gradient(sums["loss"], variables), sums
 
     def _hard(self, logits: Mapping[str, Any], inputs: PolicyInputs) -> Any:

@@ -13,8 +13,8 @@ import socket
 import threading
 from types import FrameType, TracebackType
 
-from exphil_tf.errors import EXIT_INTERRUPTED
 from exphil_tf.process import output, signals
+from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
 
 DEADLINE_S = signals.DEADLINE_S
 

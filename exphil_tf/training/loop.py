@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from exphil_tf.checkpoints.store import CheckpointStore
-from exphil_tf.errors import EXIT_DATA, UserError
-from exphil_tf.training.batches import Batch
-from exphil_tf.training.config import RunConfig, StoppingConfig
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.training.imitation import Imitation
 from exphil_tf.training.interrupts import Interrupts
+from exphil_tf.training.policy_inputs import Batch
+from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.state import Position, TrainState
+from exphil_tf.training.step_metrics import Measured
 from exphil_tf.training.telemetry import Telemetry
-from exphil_tf.training.totals import Measured
 
 MAX_STREAK = 5
 """Updates in a row that NaN may spoil before the run goes back to a checkpoint."""

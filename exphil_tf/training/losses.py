@@ -21,7 +21,7 @@ import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
-from exphil_tf.training.config import LossConfig, button_numbers
+from exphil_tf.training.run_config import LossConfig, button_numbers
 from models.heads import distribution
 from models.layers.backend import ops
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from exphil_tf.training.config import OptimizerConfig
+from exphil_tf.training.run_config import OptimizerConfig
 
 
 def build_optimizer(

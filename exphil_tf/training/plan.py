@@ -7,7 +7,7 @@ from rich.table import Table
 from exphil_tf.data.input import EpochSize
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.training.loop import Horizon
-from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.train_config import TrainConfig
 from models.policy import Policy
 
 _BLOCKS_IN_FLIGHT = 4

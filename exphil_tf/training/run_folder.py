@@ -23,17 +23,16 @@ from typing import Any
 
 import yaml
 
-from exphil_tf import flat_yaml
-from exphil_tf.checkpoints import atomic
-from exphil_tf.config import Saved
-from exphil_tf.errors import (
+from exphil_tf.foundation import atomic, flat_yaml
+from exphil_tf.foundation.config import Saved
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import (
     EXIT_CANNOT_CREATE,
     EXIT_DATA,
     EXIT_INCOMPATIBLE,
     EXIT_NO_INPUT,
-    UserError,
 )
-from exphil_tf.training.config import RunConfig
+from exphil_tf.training.run_config import RunConfig
 
 RUNS = "runs"
 CONFIG_YAML = "config.yaml"
@@ -190,7 +189,7 @@ def claim(target: Target, *, overwrite: bool) -> None:
 
 
 def save_options(run_dir: Path, text: str) -> None:
-    """Writes the resolved options (`exphil_tf.config.dump_yaml`), without those of one start."""
+    """Writes the resolved options (`config.dump_yaml`), without those of one start."""
     control = tuple(name.replace("_", "-") for name in RUN_CONTROL)
     values = {k: v for k, v in yaml.safe_load(text).items() if k not in control}
     dumped = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)

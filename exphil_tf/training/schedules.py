@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from exphil_tf.training.config import ScheduleConfig
+from exphil_tf.training.run_config import ScheduleConfig
 from models.layers.backend import ops
 
 EXPONENTIAL_RATE = 0.95

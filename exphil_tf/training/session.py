@@ -17,31 +17,32 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints import policy as bundles
-from exphil_tf.checkpoints.policy import Delay, PolicyInfo
+from exphil_tf.checkpoints import policy_bundle as bundles
+from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
 from exphil_tf.checkpoints.store import Checkpoint, CheckpointStore, open_checkpoint
-from exphil_tf.config import to_dict
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input import EpochSize
-from exphil_tf.errors import EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import to_dict
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.training import losses, run_folder
-from exphil_tf.training.batches import Batch
+from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.console import ConsoleSink
 from exphil_tf.training.imitation import Imitation, SoftLoss, StepOptions
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.loop import Loop, Outcome, Parts
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.options import TrainConfig
 from exphil_tf.training.plan import Plan, make_plan
-from exphil_tf.training.ranges import calibrate
+from exphil_tf.training.policy_inputs import Batch
 from exphil_tf.training.run_folder import Target
 from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard, WandB
-from exphil_tf.training.update import Updater
+from exphil_tf.training.train_config import TrainConfig
+from exphil_tf.training.updater import Updater
 from models.policy import Policy
 
 _log = logging.getLogger(__name__)

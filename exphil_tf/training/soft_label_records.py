@@ -26,12 +26,13 @@ from exphil_tf.data import sampling
 from exphil_tf.data.input import EpochSize
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import seed_pair
-from exphil_tf.durable import write_file
-from exphil_tf.errors import EXIT_DATA, UserError
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
+from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.shards import CorruptShard, frame, read_records
-from exphil_tf.training.batches import Batch, PolicyInputs, policy_inputs
+from exphil_tf.training.policy_inputs import Batch, PolicyInputs, policy_inputs
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest
 from models.heads.distribution import Logits
 

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exphil_tf.checkpoints import atomic
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.errors import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT, UserError
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 
 LABELS = "labels"
 MANIFEST = "manifest.json"

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from exphil_tf.errors import EXIT_DATA, EXIT_NO_INPUT, UserError
 from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 
 
 def read_centres(path: Path) -> tuple[float, ...]:

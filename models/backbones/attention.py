@@ -4,7 +4,6 @@ import keras
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -17,6 +16,7 @@ from models.layers.sliding_window_attention import (
     unroll_window,
 )
 from models.layers.temporal import State, Tensor
+from models.policy_config import BackboneConfig, Rounding
 
 
 class AttentionBlock(keras.layers.Layer):

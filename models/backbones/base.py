@@ -1,17 +1,17 @@
 """What every trunk shares: its configuration, dropout, and truncated backpropagation through time.
 
 To add a trunk: subclass `Backbone` in a module of its own, list it in `BACKBONES` and in
-`models.config.BackboneName`; the contract test then covers it.
+`models.policy_config.BackboneName`; the contract test then covers it.
 """
 
 import keras
 
-from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor
+from models.policy_config import BackboneConfig, Rounding
 
 
 class Backbone(TemporalLayer):

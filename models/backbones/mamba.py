@@ -3,10 +3,10 @@
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig, Rounding
 from models.layers.mamba import MambaBlock
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
+from models.policy_config import BackboneConfig, Rounding
 
 
 class MambaBackbone(Backbone):

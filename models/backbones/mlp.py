@@ -3,9 +3,9 @@
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig, Rounding
 from models.layers.backend import ops
 from models.layers.temporal import State, Tensor
+from models.policy_config import BackboneConfig, Rounding
 
 
 class MLPBackbone(Backbone):

@@ -8,10 +8,10 @@ layers, dropout 0.1, 200 updates, one seed).
 from keras import layers
 
 from models.backbones.base import Backbone
-from models.config import BackboneConfig, Rounding
 from models.layers.recurrent import LSTMLayer
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
+from models.policy_config import BackboneConfig, Rounding
 
 
 class LSTMBackbone(Backbone):

@@ -19,7 +19,6 @@ import keras
 import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS
-from models.config import HeadConfig, Rounding
 from models.heads.distribution import Buckets, Logits
 from models.layers.backend import last_argmax, matmul, ops, take_rows
 from models.layers.dense import dense
@@ -31,6 +30,7 @@ from models.layers.quantized import (
 )
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
+from models.policy_config import HeadConfig, Rounding
 
 LOWEST_UNIFORM = 1e-7
 """Uniforms are clipped to stay this far from 0 and 1, where the noise is infinite."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import keras
 
-from models.config import Rounding
 from models.layers.quantized import Dense
 from models.layers.seeding import derive_seed
+from models.policy_config import Rounding
 
 
 def dense(

@@ -22,7 +22,7 @@ from exphil_tf.melee.enums import (
     action_category_table,
 )
 from exphil_tf.melee.stages import GEOMETRY
-from models.config import EmbeddingConfig
+from models.policy_config import EmbeddingConfig
 
 CHARACTER_COUNT = 33
 STAGE_COUNT = 64

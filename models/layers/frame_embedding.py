@@ -17,12 +17,12 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT
-from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
 from models.layers.backend import dense_value, ops, take_rows
 from models.layers.quantized import quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
+from models.policy_config import EmbeddingConfig
 
 Columns = dict[str, Tensor]
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import keras
 
-from models.config import Rounding
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor, kept
 from models.layers.time_scan import time_scan
+from models.policy_config import Rounding
 
 
 class LSTMLayer(TemporalLayer):

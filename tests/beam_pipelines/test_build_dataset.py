@@ -25,10 +25,11 @@ from replay_collection import (
 from replay_games import as_old, rebuild
 
 from beam_pipelines.build_dataset import build_dataset, find_replays, finished
-from beam_pipelines.settings import RecordConfig
-from exphil_tf.errors import EXIT_CANNOT_CREATE, EXIT_DATA, EXIT_NO_INPUT, UserError
 from exphil_tf.features import packing
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import Game
+from exphil_tf.preprocessing.dataset_config import RecordConfig
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE, EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
 from exphil_tf.records.manifest import MANIFEST, load_manifest
 from exphil_tf.records.shards import read_records

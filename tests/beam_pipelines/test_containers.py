@@ -17,9 +17,9 @@ from replay_collection import build_small, folder_bytes, small_config, write_col
 
 from beam_pipelines import storage
 from beam_pipelines.build_dataset import build_dataset, find_replays
-from beam_pipelines.settings import DatasetConfig
+from exphil_tf.preprocessing.dataset_config import DatasetConfig
 from exphil_tf.records.manifest import MANIFEST
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 

@@ -12,19 +12,19 @@ import pytest
 from replay_collection import folder_bytes, human_game, small_config
 
 from beam_pipelines.build_dataset import build_dataset
-from beam_pipelines.inspection import inspect_game
 from beam_pipelines.scan import inspect_collection, report
-from beam_pipelines.settings import DatasetConfig
 from exphil_tf.data.sampling import character_weights, describe
 from exphil_tf.melee.enums import Character
+from exphil_tf.preprocessing.dataset_config import DatasetConfig
+from exphil_tf.preprocessing.inspection import inspect_game
 from exphil_tf.records.example import decode_header
 from exphil_tf.records.shards import read_records
 from exphil_tf.records.verify import verify
 from exphil_tf.replays import events, slp
 from exphil_tf.replays.duplicates import identity
-from exphil_tf.replays.errors import ReplayError
 from exphil_tf.replays.filters import FilterConfig, select
 from exphil_tf.replays.parse import read_replay
+from exphil_tf.replays.refusals import ReplayError
 from exphil_tf.replays.splits import assign
 from exphil_tf.replays.writer import write_slp
 

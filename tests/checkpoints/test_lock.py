@@ -7,7 +7,8 @@ import time
 import pytest
 
 from exphil_tf.checkpoints import lock
-from exphil_tf.errors import EXIT_CANNOT_CREATE, UserError
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 
 HOLD = """
 import sys, time

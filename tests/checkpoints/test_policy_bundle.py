@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints.policy import (
+from exphil_tf.checkpoints.policy_bundle import (
     CONFIG,
     WEIGHTS,
     Delay,
@@ -17,10 +16,11 @@ from exphil_tf.checkpoints.policy import (
     save_policy,
 )
 from exphil_tf.checkpoints.store import NonFiniteError
-from exphil_tf.errors import UserError
 from exphil_tf.features.schema import SCHEMA
-from models.config import BackboneConfig, HeadConfig, PolicyConfig
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from models.policy import Policy
+from models.policy_config import BackboneConfig, HeadConfig, PolicyConfig
 
 CENTRES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

@@ -3,13 +3,13 @@ import logging
 import numpy as np
 import pytest
 
-from exphil_tf.checkpoints import atomic
 from exphil_tf.checkpoints.store import (
     CheckpointStore,
     NonFiniteError,
     open_checkpoint,
     require_finite,
 )
+from exphil_tf.foundation import atomic
 
 
 def save(store, step, metric=None):

@@ -12,9 +12,9 @@ import tensorflow as tf
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import check_variants
-from exphil_tf.errors import UserError
 from exphil_tf.features.packing import action_order, mirror_planes, pack, unpack
 from exphil_tf.features.schema import SCHEMA, SPOILED
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.example import read_example, write_example
 from exphil_tf.records.shards import frame, read_records
 from tests.data.conftest import (

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from exphil_tf import evaluate, preprocess, samples
-from exphil_tf.checkpoints import atomic, provenance
-from exphil_tf.checkpoints.policy import Delay, PolicyInfo, load_policy, save_policy
-from exphil_tf.config import UserError
+from exphil_tf.checkpoints import provenance
+from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.baselines import NAMES
 from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -280,7 +281,7 @@ def test_mistakes_are_answered_before_tensorflow_is_imported(tmp_path, dataset):
 
     code = (
         "import sys; from exphil_tf import evaluate\n"
-        "from exphil_tf.config import UserError\n"
+        "from exphil_tf.foundation.config import UserError\n"
         "try: evaluate.main(sys.argv[1:])\n"
         "except UserError as e: print(e, 'tensorflow' in sys.modules)"
     )

@@ -14,10 +14,10 @@ from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import load_manifest
-from exphil_tf.training import batches as training_batches
 from exphil_tf.training import losses
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from exphil_tf.training import policy_inputs as training_batches
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from tests.data.conftest import write_games
 
 BATCH, TIME = 3, 16

@@ -12,8 +12,8 @@ from exphil_tf.features.schema import SCHEMA, EmbedKind
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import ACTION_COUNT, Character, Stage, action_category_table
 from exphil_tf.replays.parse import parse
-from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
+from models.policy_config import EmbeddingConfig
 
 KIRBY_LAST = 543
 """Ganondorf's hat in the air, the last of the game's motion states (doldecomp/melee, ftKirby)."""

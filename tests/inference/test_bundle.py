@@ -13,10 +13,10 @@ import pytest
 import traced_policies as policies
 from onnx import helper, numpy_helper
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.deploy.publishing import publish
-from exphil_tf.errors import UserError
+from exphil_tf.exporting.publishing import publish
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import CONFIG, PARITY, open_bundle
 from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.onnx_file import OnnxFileError, read_onnx

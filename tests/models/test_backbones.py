@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from models.backbones import BACKBONES
-from models.config import BackboneConfig
+from models.policy_config import BackboneConfig
 
 NAMES = sorted(BACKBONES)
 SIZES = {

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from models.backbones import BACKBONES
 from models.backbones.attention import AttentionBlock
-from models.config import BackboneConfig
 from models.layers.mamba import MambaBlock
 from models.layers.sliding_window_attention import unroll_window
+from models.policy_config import BackboneConfig
 
 WIDTH = 32
 BATCH = 8

@@ -12,9 +12,9 @@ from replay_games import make_game
 from exphil_tf.features import packing
 from exphil_tf.features.schema import SCHEMA, SPOILED, EmbedKind
 from exphil_tf.melee.enums import ACTION_CATEGORIES, ACTION_COUNT, Character, Stage
-from models.config import EmbeddingConfig
 from models.layers import embedding_tables as tables
 from models.layers.frame_embedding import FrameEmbedding
+from models.policy_config import EmbeddingConfig
 
 ONE_HOT = {"action_mode": "one_hot", "character_mode": "one_hot", "stage_mode": "full"}
 

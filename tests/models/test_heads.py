@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.features.controller import AXES, COMPONENTS
-from models.config import HeadConfig
 from models.heads import distribution
 from models.heads.controller import HEADS
+from models.policy_config import HeadConfig
 
 WIDTH = 12
 HEAD_NAMES = sorted(HEADS)

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.features.controller import COMPONENTS
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from models.heads import distribution
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 BATCH, TIME = 3, 7
 SMALL = BackboneConfig(

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 CENTRES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 CONFIGS = [

@@ -6,16 +6,16 @@ import policy_inputs
 import pytest
 import tensorflow as tf
 
-from models.config import (
+from models.layers import quantized
+from models.layers.quantized import ActivationQuantizer, Dense, activation_quantizers, ranges
+from models.policy import Policy
+from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
     QuantizationConfig,
 )
-from models.layers import quantized
-from models.layers.quantized import ActivationQuantizer, Dense, activation_quantizers, ranges
-from models.policy import Policy
 
 BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
 ROUNDINGS = ("dynamic", "moving_average")

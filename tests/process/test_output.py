@@ -17,7 +17,7 @@ from exphil_tf.process.output import BACKLOG_BYTES, Channel, SafeText
 WORK = """
 import contextlib, os, sys
 from pathlib import Path
-from exphil_tf.errors import run
+from exphil_tf.foundation.errors import run
 def main(argv):
     product = open(argv[0], "w")
     for i in range(int(argv[1])):
@@ -193,7 +193,8 @@ def test_a_reader_who_stops_reading_stops_nothing(tmp_path, project_root):
 
 
 def test_a_broken_pipe_inside_the_work_is_a_failure(capsys):
-    from exphil_tf.errors import EXIT_IO, run
+    from exphil_tf.foundation.errors import run
+    from exphil_tf.process.exit_codes import EXIT_IO
 
     def main(argv):
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")

@@ -18,7 +18,7 @@ while True: time.sleep(3600)
 WORKING = """
 import sys, time
 from pathlib import Path
-from exphil_tf.errors import run
+from exphil_tf.foundation.errors import run
 def main(argv):
     try:
         print("ready", flush=True)
@@ -31,7 +31,7 @@ def main(argv):
 run(main)
 """
 SWALLOWED = """
-from exphil_tf.errors import run
+from exphil_tf.foundation.errors import run
 import time
 def main(argv):
     try:
@@ -45,7 +45,7 @@ ENDED = """
 import sys, time, threading
 sys.argv = ["-m"]
 import exphil_tf
-from exphil_tf.errors import run
+from exphil_tf.foundation.errors import run
 def linger():
     while True: time.sleep(3600)
 def main(argv):
@@ -145,7 +145,7 @@ def test_nohup_is_respected(start, tmp_path):
 
 def test_a_library_user_keeps_their_handlers(project_root):
     code = (
-        "import signal, exphil_tf, exphil_tf.errors\n"
+        "import signal, exphil_tf, exphil_tf.foundation.errors\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
         "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
     )
@@ -157,7 +157,7 @@ def test_the_guides_loop(tmp_path, project_root):
     code = (
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from exphil_tf.errors import run\n"
+        "from exphil_tf.foundation.errors import run\n"
         "def main(argv):\n"
         "    count = int(Path('n').read_text()) + 1 if Path('n').exists() else 1\n"
         "    Path('n').write_text(str(count))\n"

@@ -180,7 +180,7 @@ def test_no_tensorflow_in_workers() -> None:
     import sys
 
     code = (
-        "import beam_pipelines.game_records, beam_pipelines.inspection, sys;"
+        "import exphil_tf.preprocessing.game_records, exphil_tf.preprocessing.inspection, sys;"
         "bad = {'tensorflow', 'keras', 'apache_beam'} & set(sys.modules);"
         "sys.exit(str(bad) if bad else 0)"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf.durable import write_file
+from exphil_tf.foundation.durable import write_file
 from exphil_tf.records import shards
 from exphil_tf.records.shards import (
     CorruptShard,

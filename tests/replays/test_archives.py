@@ -18,7 +18,7 @@ from replay_archives import (
 )
 
 from exphil_tf.replays import slp, sources, tar_copies
-from exphil_tf.replays.errors import ReplayError
+from exphil_tf.replays.refusals import ReplayError
 
 NAMES = ["../1.slp", "a/../../1.slp", "/etc/1.slp", "C:\\1.slp", "a\n.slp", "..\\..\\1.slp",
          "x" * 300 + ".slp", "folder\u3000two/1.slp", "a\u00a0b\u202fc/1.slp",

@@ -16,9 +16,9 @@ from replay_games import make_game
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.replays import events, slp
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
 from exphil_tf.replays.parse import Replay, read_replay
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.writer import write_slp
 
 

@@ -100,7 +100,7 @@ def test_copies_look_alike_and_other_games_do_not():
 
 def test_real_replays_are_all_different(replays_dir):
     from exphil_tf.replays import slp, sources
-    from exphil_tf.replays.errors import ReplayError
+    from exphil_tf.replays.refusals import ReplayError
 
     identities, contents = [], []
     for source in sources.find([replays_dir]).sources:

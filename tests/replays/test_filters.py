@@ -183,7 +183,7 @@ def test_main_characters_are_counted():
 
 def test_exclusions_and_reasons_count_alike():
     """Both end in one table, so a shared word must mean the same."""
-    from exphil_tf.replays.errors import Reason
+    from exphil_tf.replays.refusals import Reason
 
     shared = {str(reason) for reason in Reason} & {str(exclusion) for exclusion in Exclusion}
     assert shared == {"players", "old_version"}

@@ -26,8 +26,8 @@ from isolation_targets import (
     slow_then_fast,
 )
 
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.isolation import IsolatedPool, Limits
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 WANT = {
     "segfault": Reason.CRASHED, "abort": Reason.CRASHED, "exit": Reason.CRASHED,

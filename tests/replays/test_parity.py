@@ -17,8 +17,8 @@ import pytest
 from exphil_tf.melee.enums import BUTTONS, STAGE_FROM_LIBMELEE
 from exphil_tf.melee.types import Game
 from exphil_tf.replays import absent, libmelee_reader
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, parse, read_replay
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.repair import repair
 
 SHORT = [

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exphil_tf.errors import UserError
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import PlayerInfo
 from exphil_tf.replays import players
 

@@ -12,8 +12,8 @@ from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import Frames, Game
 from exphil_tf.replays import events, libmelee_reader, peppi, slp
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, read_replay
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.repair import repair
 from exphil_tf.replays.writer import write_slp
 

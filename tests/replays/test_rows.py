@@ -10,8 +10,8 @@ from replay_games import make_game
 
 from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.replays import rows
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import Route, read_replay
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 LENGTH = 400
 

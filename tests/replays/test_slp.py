@@ -10,8 +10,8 @@ from replay_games import make_game
 
 from exphil_tf.melee.enums import EXTERNAL_TO_INTERNAL, Stage
 from exphil_tf.replays import events, slp, ubjson
-from exphil_tf.replays.errors import Reason, ReplayError
 from exphil_tf.replays.parse import parse
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.writer import write_slp
 
 

@@ -10,7 +10,7 @@ from replay_games import make_game
 
 from exphil_tf.melee.enums import Character
 from exphil_tf.replays import decompression, events, slp, sources
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.writer import write_slp
 
 

@@ -17,7 +17,7 @@ import zstandard
 from replay_archives import REPLAY, reasons, write_zip
 
 from exphil_tf.replays import slp, sources
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 # -- Folders -------------------------------------------------------------------------------------
 

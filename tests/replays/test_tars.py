@@ -10,7 +10,7 @@ import pytest
 from replay_archives import REPLAY, TARS, games, reasons, write_tar
 
 from exphil_tf.replays import archives, decompression, sources, tar_copies
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 
 @pytest.mark.parametrize("kind", TARS)

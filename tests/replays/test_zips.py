@@ -14,7 +14,7 @@ import zstandard
 from replay_archives import REPLAY, reasons, write_raw_zip, write_zip
 
 from exphil_tf.replays import archives, decompression, slp, sources
-from exphil_tf.replays.errors import Reason, ReplayError
+from exphil_tf.replays.refusals import Reason, ReplayError
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

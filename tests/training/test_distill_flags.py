@@ -16,23 +16,23 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf import distill, generate_soft_labels
-from exphil_tf.checkpoints.policy import PolicyInfo, save_policy
-from exphil_tf.config import PRESETS, load, to_dict
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input import EpochSize
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.errors import UserError
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.options import options
+from exphil_tf.foundation.config import PRESETS, load, to_dict
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import options
 from exphil_tf.training import distillation, soft_label_records
-from exphil_tf.training.distill_options import DistillConfig, SoftLabelsConfig
+from exphil_tf.training.distill_config import DistillConfig, SoftLabelsConfig
 from exphil_tf.training.loop import Outcome
-from exphil_tf.training.options import TrainConfig
 from exphil_tf.training.run_folder import Target
 from exphil_tf.training.soft_labels import LABELS, describe_labels, write_manifest
 from exphil_tf.training.state import Position
-from models.config import BackboneConfig, EmbeddingConfig, PolicyConfig
+from exphil_tf.training.train_config import TrainConfig
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, PolicyConfig
 
 CODEC = ControllerCodec()
 MANIFEST = "0" * 64

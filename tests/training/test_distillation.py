@@ -10,27 +10,27 @@ import tensorflow as tf
 from tiny_imitation import FLAT, make, make_batch, weights
 
 from exphil_tf import generate_soft_labels
-from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints.policy import Delay, PolicyInfo, load_policy, save_policy
+from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.checkpoints.provenance import manifest_sha256
-from exphil_tf.config import from_dict
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.errors import UserError
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import from_dict
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import distillation, losses
-from exphil_tf.training.batches import policy_inputs, unroll
-from exphil_tf.training.config import LossConfig, OptimizerConfig
-from exphil_tf.training.distill_options import DistillationConfig, DistillConfig, with_input_of
+from exphil_tf.training.distill_config import DistillationConfig, DistillConfig, with_input_of
 from exphil_tf.training.imitation import Imitation, StepOptions
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.policy_inputs import policy_inputs, unroll
+from exphil_tf.training.run_config import LossConfig, OptimizerConfig
 from exphil_tf.training.soft_label_records import SOFT, SoftLabels
 from exphil_tf.training.soft_labels import LABELS, check_labels, read_labels
-from exphil_tf.training.update import Updater
-from models.config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from exphil_tf.training.train_config import TrainConfig
+from exphil_tf.training.updater import Updater
 from models.policy import Policy
+from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 
 CODEC = ControllerCodec()
 ASKED = DistillationConfig(teacher="t")

@@ -3,8 +3,8 @@ import math
 
 import pytest
 
-from exphil_tf.training.config import StoppingConfig
 from exphil_tf.training.early_stopping import Progress
+from exphil_tf.training.run_config import StoppingConfig
 
 CONFIG = StoppingConfig(early_stopping=True, patience=2, min_delta=0.1)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exphil_tf.training.config import RunConfig
 from exphil_tf.training.loop import Horizon
+from exphil_tf.training.run_config import RunConfig
 
 
 def test_length_comes_from_the_data():

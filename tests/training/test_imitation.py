@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from tiny_imitation import make, make_batch, weights
 
-from exphil_tf.checkpoints.policy import PolicyInfo, load_policy, named_weights, save_policy
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.training import losses
-from exphil_tf.training.batches import policy_inputs, unroll
-from exphil_tf.training.config import LossConfig
+from exphil_tf.training.policy_inputs import policy_inputs, unroll
+from exphil_tf.training.run_config import LossConfig
 from exphil_tf.training.state import Position, TrainState
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from exphil_tf.errors import EXIT_INTERRUPTED
+from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
 from exphil_tf.training.interrupts import Interrupts
 
 CHILD = """

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training import losses, totals
-from exphil_tf.training.config import LossConfig
+from exphil_tf.training import losses, step_metrics
+from exphil_tf.training.run_config import LossConfig
 
 SIZES = ControllerCodec().sizes
 FLAT = np.ones(8, np.float32)
@@ -148,11 +148,13 @@ def test_totals_are_weighted_means(sample):
     weight = np.random.default_rng(1).uniform(0, 2, (3, 5)).astype(np.float32)
     weight[0, :2] = 0
     loss = losses.optimised(logits, targets, config=LossConfig(), pos_weight=FLAT)
-    running = totals.Totals()
+    running = step_metrics.Totals()
     for rows in (slice(0, 2), slice(2, 3)):
         part = {n: v[rows] for n, v in logits.items()}, {n: v[rows] for n, v in targets.items()}
-        running.add(totals.sums(*part, loss=loss[rows], weight=tf.constant(weight[rows])))
-    running.add(totals.sums(logits, targets, loss=loss, weight=tf.constant(weight)), keep=False)
+        running.add(step_metrics.sums(*part, loss=loss[rows], weight=tf.constant(weight[rows])))
+    running.add(
+        step_metrics.sums(logits, targets, loss=loss, weight=tf.constant(weight)), keep=False
+    )
     measured = running.measured()
     assert measured is not None
     terms = {n: -np.log(p) for n, p in true_probabilities(logits, targets).items()}

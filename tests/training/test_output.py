@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from exphil_tf.checkpoints import atomic
+from exphil_tf.foundation import atomic
 
 
 @pytest.mark.parametrize("stdout", ["gone", "full"])

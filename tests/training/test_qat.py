@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_imitation import FLAT, make_batch, weights
 
-from exphil_tf.checkpoints.policy import (
+from exphil_tf.checkpoints.policy_bundle import (
     PolicyInfo,
     load_policy,
     named_weights,
@@ -15,22 +15,22 @@ from exphil_tf.checkpoints.policy import (
     save_policy,
     start_from,
 )
-from exphil_tf.errors import UserError
-from exphil_tf.training.batches import policy_inputs, unroll
-from exphil_tf.training.config import LossConfig, OptimizerConfig
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.imitation import Imitation, StepOptions
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.ranges import calibrate
-from exphil_tf.training.update import Updater
-from models.config import (
+from exphil_tf.training.policy_inputs import policy_inputs, unroll
+from exphil_tf.training.run_config import LossConfig, OptimizerConfig
+from exphil_tf.training.updater import Updater
+from models.layers.quantized import WIDER, activation_quantizers, ranges
+from models.policy import Policy
+from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
     QuantizationConfig,
 )
-from models.layers.quantized import WIDER, activation_quantizers, ranges
-from models.policy import Policy
 
 QAT = QuantizationConfig(qat=True, qat_activations="moving_average")
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from exphil_tf.checkpoints import atomic
+from exphil_tf.foundation import atomic
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import subprocess
 import pytest
 import yaml
 
-from exphil_tf.checkpoints import atomic
-from exphil_tf.config import dump_yaml, load
-from exphil_tf.errors import UserError
-from exphil_tf.options import options
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import dump_yaml, load
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import options
 from exphil_tf.training import run_folder
-from exphil_tf.training.config import RunConfig
-from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.run_config import RunConfig
 from exphil_tf.training.run_folder import Target
+from exphil_tf.training.train_config import TrainConfig
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_saved_options_repeat_the_run(tmp_path):
 
 
 def run_folder_presets():
-    from exphil_tf.config import PRESETS
+    from exphil_tf.foundation.config import PRESETS
 
     return PRESETS
 

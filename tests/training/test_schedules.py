@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from exphil_tf.training.config import ScheduleConfig
+from exphil_tf.training.run_config import ScheduleConfig
 from exphil_tf.training.schedules import Schedule, fit_warmup
 
 LR, WARMUP, TOTAL = 0.01, 10, 110

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from exphil_tf import samples, train
-from exphil_tf.checkpoints import atomic
-from exphil_tf.checkpoints.policy import read_info
-from exphil_tf.config import dump_yaml, load
+from exphil_tf.checkpoints.policy_bundle import read_info
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import dump_yaml, load
 from exphil_tf.records.manifest import load_manifest, seal
 from exphil_tf.records.shards import frame, read_records
 from exphil_tf.training import run_folder
-from exphil_tf.training.options import TrainConfig
+from exphil_tf.training.train_config import TrainConfig
 
 FLAGS = (
     "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--batch-size", "4",

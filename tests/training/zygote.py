@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 import exphil_tf.training.session  # noqa: F401 - imports TensorFlow
-from exphil_tf import errors
+from exphil_tf.foundation import errors
 from exphil_tf.training import console, imitation
 
 

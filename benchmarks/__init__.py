@@ -1,1 +1,0 @@
-"""Speed of preprocessing, input and training: `python -m benchmarks`."""

@@ -1,0 +1,1 @@
+"""How fast it is: preprocessing, input, training, and a frame of an exported policy."""

@@ -1,0 +1,60 @@
+"""Options of `python -m exphil_tf.benchmark`, free of what is measured: help is there at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+Subject = Literal["preprocess", "input", "training"]
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Measures preprocessing, input and training on this machine."""
+
+    subjects: Annotated[tuple[Subject, ...], tyro.conf.Positional]
+    """What to measure."""
+    replays: tuple[str, ...] = ()
+    """Folders or .slp files; none: sample games."""
+    games: int = field(default=16)
+    """Number of sample games."""
+    output: Path = Path("benchmark-results/speed.json")
+    """Where the figures are written."""
+    seconds: float = 5.0
+    """Per row of input and training."""
+
+
+@dataclass(frozen=True)
+class LatencyConfig:
+    """Times exported policies in turns: a raw frame in, a controller out."""
+
+    bundles: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of bundles (python -m exphil_tf.export), best forms of one policy."""
+    threads: tuple[int, ...] = (1, 2)
+    """Threads that a call may use, each tried."""
+    batch_sizes: tuple[int, ...] = (1, 8, 64, 256)
+    """Rows of a call, each tried."""
+    frames: int = 10_000
+    """Calls at batch 1; larger batches make fewer."""
+    data: Path | None = None
+    """Dataset whose validation games are played; none plays sample games."""
+    cold: bool = False
+    """Also with empty caches, as between two frames of an emulator; a tenth of the calls."""
+    paced: bool = False
+    """Also at 60 calls a second, asleep in between as play is; a tenth of the calls."""
+    profile: bool = False
+    """Also tell which operations take the time."""
+    output: Path = Path("benchmark-results/latency")
+    """Folder for latency.json and latency.png."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name in ("bundles", "threads", "batch_sizes"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: want at least one. Received: none")
+        for name in ("threads", "batch_sizes"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
+        if self.frames < 1:
+            raise ValueError(f"frames: want at least 1. Received: {self.frames}")

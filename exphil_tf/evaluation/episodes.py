@@ -1,0 +1,250 @@
+"""Whole games as streams of frames, to play exported policies on: parity, calibration, latency.
+
+A *view* is one game as one of its players saw it. `Streams` lays views end to end in a few rows
+that advance together, as a vectorised agent would play them: memory is emptied where a view begins
+and nowhere else. The action before a view's first frame is the untouched controller, as in play;
+every other previous action is the human's.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
+from exphil_tf.features.packing import action_order, pack, perspective_order, unpack
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.melee.types import Game
+from exphil_tf.process.exit_codes import EXIT_NO_INPUT
+from exphil_tf.records import integrity
+from exphil_tf.records.example import Chunk, decode_chunk, join_rows
+from exphil_tf.records.manifest import Manifest, load_manifest
+from exphil_tf.records.shards import read_records
+
+_GO_FRAME = -39
+"""From this frame on players may act."""
+
+
+class View(NamedTuple):
+    """One game as one of its players saw it."""
+
+    columns: Mapping[str, np.ndarray]
+    """Schema columns `[frames, …]`, own player first, and `name` int32 `[frames]`."""
+    actions: np.ndarray
+    """uint8 `[frames, ACTION_BYTES]`: the own controller."""
+
+
+def dataset_views(folder: Path, split: str = "validation") -> Iterator[View]:
+    """Views of a dataset's games, whole, of each player who may be imitated, in shard order.
+
+    Raises: UserError: if the split holds no game (66), or the dataset is damaged or foreign; what
+      `decode_chunk` raises, if a record is none of ours.
+    """
+    manifest = load_manifest(folder)
+    shards = integrity.entries(manifest, splits={split}, variants={"original"})
+    integrity.check(folder, manifest, shards=shards)
+    found = False
+    for chunks in _games(manifest, folder, split):
+        rows, meta = join_rows(chunks), chunks[0].meta
+        for player in range(2):
+            if meta.perspectives >> player & 1:
+                found = True
+                yield _view(rows, player, player_id=meta.player_ids[player])
+    if not found:
+        raise UserError(
+            f"{folder}: no games in split {split!r} (splits: {', '.join(sorted(manifest.splits))})",
+            "Preprocess more replays, or give that split a larger share.",
+            exit_code=EXIT_NO_INPUT,
+        )
+
+
+def game_views(games: Iterable[Game]) -> Iterator[View]:
+    """Both players' views of games in memory, such as `exphil_tf.samples` makes."""
+    for game in games:
+        rows = pack(game.frames)
+        for player in range(2):
+            yield _view(rows, player, player_id=0)
+
+
+def _games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
+    """The chunks of each game; a shard holds all chunks of its games, side by side."""
+    for entry in manifest.splits.get(split, {}).get("original", []):
+        chunks = map(decode_chunk, read_records(folder / entry.path))
+        for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
+            yield list(game)
+
+
+def _view(rows: np.ndarray, player: int, *, player_id: int) -> View:
+    columns = unpack(rows[:, perspective_order(player)]).columns
+    name = np.full(len(rows), player_id, np.int32)
+    return View({**columns, "name": name}, rows[:, action_order(player)])
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Views laid end to end in rows that advance together."""
+
+    columns: Mapping[str, np.ndarray]
+    """Schema columns `[rows, steps, …]`, own player first, and `name`."""
+    targets: Mapping[str, np.ndarray]
+    """The human's buckets that answer each frame: int32 `[rows, steps]`, buttons `[…, 8]`."""
+    is_resetting: np.ndarray
+    """bool `[rows, steps]`: a game begins."""
+    counted: np.ndarray
+    """bool `[rows, steps]`: the answer is the human's, not filling and not from before GO."""
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that advance together."""
+        return self.counted.shape[0]
+
+    @property
+    def num_steps(self) -> int:
+        """Frames of every row, filling included."""
+        return self.counted.shape[1]
+
+    @property
+    def frames(self) -> int:
+        """Counted frames."""
+        return int(self.counted.sum())
+
+    def at(self, step: int) -> dict[str, np.ndarray]:
+        """Columns `[rows, …]` of one step (views, not copies)."""
+        return {name: column[:, step] for name, column in self.columns.items()}
+
+    def previous(self, codec: ControllerCodec) -> dict[str, np.ndarray]:
+        """Buckets of the action before each frame: the human's, or neutral where a game begins."""
+        neutral = codec.encode(to_bytes(NEUTRAL_VALUES))
+        found: dict[str, np.ndarray] = {}
+        for name, target in self.targets.items():
+            before = np.roll(target, 1, axis=1)
+            before[self.is_resetting] = neutral[name]
+            found[name] = before
+        return found
+
+    def joined_targets(self) -> np.ndarray:
+        """int32 `[rows, steps, 13]`: buckets side by side in sampling order."""
+        parts = [self.targets[name] for name in COMPONENTS]
+        return np.concatenate([p if p.ndim == 3 else p[..., None] for p in parts], axis=-1)
+
+
+def lay_out(
+    views: Iterable[View],
+    codec: ControllerCodec,
+    *,
+    delay: int = 0,
+    rows: int = 8,
+    max_frames: int = 0,
+    multiple: int = 1,
+) -> Streams:
+    """Whole views in rows of about equal length, each view from an empty memory.
+
+    Args:
+      views: what to play.
+      codec: the policy's buckets.
+      delay: frames between a state and the input that answers it, beyond 1.
+      rows: at most so many side by side.
+      max_frames: take no further view once so many frames are there; 0 takes all.
+      multiple: rows are filled up to a multiple of so many steps.
+
+    Raises: ValueError: if there is no frame with an answer.
+    """
+    taken: list[_Piece] = []
+    for view in views:
+        taken.append(_piece(view, codec, delay))
+        if max_frames and sum(len(piece) for piece in taken) >= max_frames:
+            break
+    taken = sorted((piece for piece in taken if len(piece)), key=len, reverse=True)
+    if not taken:
+        raise ValueError("streams: want at least one frame with an answer. Received: none")
+    lanes: list[list[_Piece]] = [[] for _ in range(min(rows, len(taken)))]
+    for piece in taken:  # the longest first, each where there is most room
+        min(lanes, key=lambda lane: sum(map(len, lane))).append(piece)
+    return _stack([_Piece.join(lane) for lane in lanes], multiple)
+
+
+def long_stream(
+    views: Sequence[View], codec: ControllerCodec, *, frames: int, delay: int = 0
+) -> Streams:
+    """One row of exactly `frames` frames whose memory is emptied at its first frame only.
+
+    Views follow one another as if they were one game, over again if they are too short.
+
+    Raises: ValueError: if there is no frame with an answer.
+    """
+    pieces = [piece for piece in (_piece(view, codec, delay) for view in views) if len(piece)]
+    if not pieces:
+        raise ValueError("streams: want at least one frame with an answer. Received: none")
+    lane: list[_Piece] = []
+    while sum(map(len, lane)) < frames:
+        lane.append(pieces[len(lane) % len(pieces)])
+    joined = _Piece.join(lane).cut(frames)
+    joined.is_resetting[1:] = False
+    return _stack([joined], 1)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One row's arrays, `[frames, …]`."""
+
+    columns: Mapping[str, np.ndarray]
+    targets: Mapping[str, np.ndarray]
+    is_resetting: np.ndarray
+    counted: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.counted)
+
+    @classmethod
+    def join(cls, pieces: Sequence["_Piece"]) -> "_Piece":
+        def concat(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+        return cls(
+            concat([piece.columns for piece in pieces]),
+            concat([piece.targets for piece in pieces]),
+            np.concatenate([piece.is_resetting for piece in pieces]),
+            np.concatenate([piece.counted for piece in pieces]),
+        )
+
+    def cut(self, frames: int) -> "_Piece":
+        return _Piece(
+            {name: column[:frames] for name, column in self.columns.items()},
+            {name: target[:frames] for name, target in self.targets.items()},
+            self.is_resetting[:frames],
+            self.counted[:frames],
+        )
+
+
+def _piece(view: View, codec: ControllerCodec, delay: int) -> _Piece:
+    """The frames of a view that an input answers: that of frame f is in f + 1 + delay."""
+    length = max(0, len(view.actions) - 1 - delay)
+    buckets = codec.encode(view.actions)
+    answered = view.columns["frame"][:length].astype(np.int64) + 1 + delay
+    return _Piece(
+        {name: column[:length] for name, column in view.columns.items()},
+        {name: values[1 + delay : 1 + delay + length] for name, values in buckets.items()},
+        np.arange(length) == 0,
+        answered >= _GO_FRAME,
+    )
+
+
+def _stack(rows: Sequence[_Piece], multiple: int) -> Streams:
+    """Rows of one length, the shorter ones filled up with zeros that do not count."""
+    steps = -(-max(map(len, rows)) // multiple) * multiple
+
+    def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        out = np.zeros((len(arrays), steps, *arrays[0].shape[1:]), arrays[0].dtype)
+        for place, array in zip(out, arrays, strict=True):
+            place[: len(array)] = array
+        return out
+
+    return Streams(
+        {name: stack([row.columns[name] for row in rows]) for name in rows[0].columns},
+        {name: stack([row.targets[name] for row in rows]) for name in rows[0].targets},
+        stack([row.is_resetting for row in rows]),
+        stack([row.counted for row in rows]),
+    )

@@ -1,0 +1,1 @@
+"""The ONNX graph itself: editing, cleaning, fusing, integer products."""

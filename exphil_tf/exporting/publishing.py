@@ -1,0 +1,119 @@
+"""Writes a lowered policy as a bundle (`exphil_tf.inference.bundle`)."""
+
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from exphil_tf.checkpoints.policy_bundle import WEIGHTS, PolicyInfo, codec_values
+from exphil_tf.checkpoints.provenance import git_commit, package_versions
+from exphil_tf.exporting.convert import Lowered, Precision, activations_of
+from exphil_tf.exporting.tf_to_onnx import describe_columns
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation import atomic
+from exphil_tf.inference.bundle import CONFIG, METADATA_PREFIX, PARITY, Bundle
+from exphil_tf.inference.bundle_config import BundleConfig
+from exphil_tf.inference.onnx_cost import check_cost
+from exphil_tf.inference.onnx_file import read_onnx
+from exphil_tf.inference.session import MODEL
+from models.policy import Policy
+
+_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+_IN_METADATA = ("precision", "activations", "form", "columns", "codec", "delay", "provenance")
+
+
+def assemble(
+    folder: Path,
+    lowered: Lowered,
+    *,
+    policy: Policy,
+    info: PolicyInfo,
+    precision: Precision,
+    batch_size: int | None,
+    provenance: Mapping[str, Any],
+) -> Bundle:
+    """A bundle in memory, which `publish` writes; it can be played already.
+
+    Args:
+      folder: where it will lie.
+      lowered: the graph.
+      policy: what it was made from.
+      info: of the run's policy bundle.
+      precision: of the graph.
+      batch_size: rows that it is fixed to, None for any.
+      provenance: `describe_source`.
+
+    Raises: OnnxFileError: if the graph holds what `open_bundle` would refuse: a defect.
+    """
+    config = BundleConfig(
+        precision=precision,
+        activations=activations_of(precision, policy),
+        form=_form(lowered),
+        batch_size=batch_size,
+        inputs=lowered.signature.inputs,
+        outputs=lowered.signature.outputs,
+        columns=describe_columns(policy),
+        codec=codec_values(policy.config.head.codec),
+        delay=dataclasses.asdict(info.delay),
+        window_size=info.window_size,
+        schema={"fingerprint": SCHEMA.fingerprint(), "digests": SCHEMA.digests()},
+        policy=policy.config.to_dict(),
+        provenance=provenance,
+    )
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    onnx.helper.set_model_props(model, _metadata(config))
+    data = model.SerializeToString(deterministic=True)
+    # Whoever opens it would refuse what is not on the list of what exports hold.
+    check_cost(read_onnx(data), batch_size)
+    return Bundle(folder, config, data)
+
+
+def _form(lowered: Lowered) -> str:
+    """Only a window's numbers have an axis for time."""
+    return "step" if len(lowered.signature.inputs[0].shape) == 2 else "window"
+
+
+def describe_source(source: Path, info: PolicyInfo) -> dict[str, Any]:
+    """Which weights a bundle was made from, and by what; equal for equal exports."""
+    versions = package_versions()
+    versions |= {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "weights_sha256": atomic.sha256(source / WEIGHTS),
+        "weights": info.weights,
+        "git_commit": git_commit(),
+        "packages": versions,
+        "training": dict(info.provenance),
+    }
+
+
+def publish(bundle: Bundle, parity: Mapping[str, Any]) -> None:
+    """Writes a bundle whole or not at all, replacing an older one in the same place.
+
+    Raises: OSError: if the disk is full.
+    """
+    with atomic.publish(bundle.folder) as temporary:
+        atomic.write_bytes(temporary / MODEL, bundle.model)
+        atomic.write_json(temporary / CONFIG, bundle.config.to_dict())
+        atomic.write_json(temporary / PARITY, dict(parity))
+
+
+def _metadata(config: BundleConfig) -> dict[str, str]:
+    """The graph's own copy of what a reader must know, should it be parted from its bundle."""
+    values = config.to_dict()
+    for columns in values["columns"].values():
+        for place in columns.values():
+            place.pop("doc", None)
+    compact = {
+        name: values[name]
+        if isinstance(values[name], str)
+        else json.dumps(values[name], separators=(",", ":"), sort_keys=True)
+        for name in _IN_METADATA
+    }
+    compact["schema_fingerprint"] = config.schema["fingerprint"]
+    compact["format_version"] = str(values["format_version"])
+    return {f"{METADATA_PREFIX}{name}": text for name, text in sorted(compact.items())}

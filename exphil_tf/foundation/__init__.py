@@ -1,0 +1,1 @@
+"""What every part stands on: where options come from, errors, files that are whole or absent."""

@@ -1,0 +1,230 @@
+"""Options of training, free of TensorFlow: a mistyped flag is answered at once, not after 8 s.
+
+One frozen dataclass per concern; leaf names are flag names (`exphil_tf.foundation.config`).
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from exphil_tf.melee.enums import BUTTONS
+
+OptimizerName = Literal["adam", "adamw", "lamb", "sgd", "rmsprop"]
+ScheduleName = Literal["constant", "linear", "cosine", "cosine_restarts", "exponential"]
+Precision = Literal["f32", "bf16"]
+MAX_SEED = 2**31
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """How the optimised loss departs from plain likelihood; the defaults are plain likelihood."""
+
+    label_smoothing: float = 0.0
+    """Probability moved from the true bucket to the others, of sticks and shoulder only."""
+    focal_loss: bool = False
+    """Weigh each term by (1 - probability of the truth) ** focal_gamma."""
+    focal_gamma: float = 2.0
+    """Exponent of focal_loss."""
+    button_pos_weight: str = "1"
+    """Weight of a pressed button: one number, eight (A,B,X,Y,Z,L,R,D_UP), or `auto` from rates."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: want 0 <= x < 1. Received: {self.label_smoothing}")
+        if self.focal_gamma < 0:
+            raise ValueError(f"focal_gamma: want at least 0. Received: {self.focal_gamma}")
+        if self.button_pos_weight != "auto":
+            button_numbers(self.button_pos_weight)
+
+
+def button_numbers(text: str) -> list[float]:
+    """The one or eight weights that a `button_pos_weight` other than `auto` spells out."""
+    try:
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, len(BUTTONS)) or min(numbers) <= 0:
+        raise ValueError(
+            f"button_pos_weight: want auto, one number or {len(BUTTONS)} numbers above 0. "
+            f"Received: {text!r}"
+        )
+    return numbers
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over a run; all durations in optimiser steps."""
+
+    lr: float = 1e-4
+    """Learning rate at the end of warm-up."""
+    lr_schedule: ScheduleName = "constant"
+    """What follows: constant, linear or cosine to 0, cosine_restarts, or 0.95 per 1000 steps."""
+    warmup_steps: int = 1
+    """Steps of linear warm-up from 0; 0 and 1 mean none. A tenth of a run that is shorter."""
+    decay_steps: int | None = None
+    """Step at which linear and cosine reach 0; none means the whole run."""
+    restart_period: int = 1000
+    """Steps of the first period of cosine_restarts."""
+    restart_mult: float = 2.0
+    """Each period of cosine_restarts is this many times the one before."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr: want a positive number. Received: {self.lr}")
+        if self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps: want at least 0. Received: {self.warmup_steps}")
+        if self.decay_steps is not None and self.decay_steps < 1:
+            raise ValueError(f"decay_steps: want at least 1. Received: {self.decay_steps}")
+        if self.restart_period < 1:
+            raise ValueError(f"restart_period: want at least 1. Received: {self.restart_period}")
+        if not 1 <= self.restart_mult < math.inf:
+            raise ValueError(f"restart_mult: want at least 1. Received: {self.restart_mult}")
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become updates."""
+
+    optimizer: OptimizerName = "adam"
+    """Update rule; Adam and AdamW with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
+    weight_decay: float = 1e-5
+    """Decoupled decay of matrices for adamw and lamb; biases, scales and tables have none."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this global norm; 0 never."""
+    accumulation_steps: int = 1
+    """Batches whose gradients make one update; the same as a batch this many times larger."""
+    ema: bool = False
+    """Keep an exponential moving average of the weights, validate with it and export it."""
+    ema_decay: float = 0.999
+    """Share of the average that stays at each update (less during the first updates)."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay: want at least 0. Received: {self.weight_decay}")
+        if not 0 <= self.max_grad_norm < math.inf:
+            raise ValueError(f"max_grad_norm: want at least 0. Received: {self.max_grad_norm}")
+        if self.accumulation_steps < 1:
+            raise ValueError(
+                f"accumulation_steps: want at least 1. Received: {self.accumulation_steps}"
+            )
+        if not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay: want 0 < x < 1. Received: {self.ema_decay}")
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """Where the weights start, and how 8-bit grids settle."""
+
+    init_from: str | None = None
+    """Start from the weights of this run (or policy bundle), and with its network, data and other
+    options; run length, learning rate and warm-up are this run's own."""
+    calibration_batches: int = 16
+    """With moving_average ranges: batches whose extremes are the first ranges."""
+    freeze_ranges: float = 0.5
+    """With moving_average ranges: share of the run after which they stay as they are."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        _check_at_least("calibration_batches", self.calibration_batches, 1)
+        if not 0 <= self.freeze_ranges <= 1:
+            raise ValueError(f"freeze_ranges: want 0 <= x <= 1. Received: {self.freeze_ranges}")
+
+
+@dataclass(frozen=True)
+class StoppingConfig:
+    """What validation decides."""
+
+    early_stopping: bool = False
+    """Stop once `patience` validations in a row brought no improvement of `min_delta`."""
+    patience: int = 5
+    """Validations without improvement to sit through."""
+    min_delta: float = 0.01
+    """Nats per frame that count as an improvement for early stopping."""
+    save_best: bool = True
+    """Export the policy of the lowest validation loss; otherwise the latest."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if self.patience < 1:
+            raise ValueError(f"patience: want at least 1. Received: {self.patience}")
+        if not self.min_delta >= 0:
+            raise ValueError(f"min_delta: want at least 0. Received: {self.min_delta}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long a run is, where it goes and how it is kept."""
+
+    epochs: int = 10
+    """Passes over the training split."""
+    max_steps: int | None = None
+    """End after this many updates even if epochs are left."""
+    batch_size: int = 64
+    """Unrolls of window_size frames in one batch."""
+    seed: int | None = None
+    """Decides initial weights, dropout, order and augmentation; none draws one and shows it."""
+    name: str | None = None
+    """Name of the run; none makes one up."""
+    run_dir: str | None = None
+    """Folder of the run; none means runs/NAME."""
+    resume: str | None = None
+    """Go on with this run (`auto`; without a name the newest unfinished), or with a path."""
+    dry_run: bool = False
+    """Check everything, print the plan, train nothing."""
+    overwrite: bool = False
+    """Start anew in a folder that holds a run, which is deleted."""
+    keep_last: int = 3
+    """Newest checkpoints to keep."""
+    keep_best: int = 1
+    """Checkpoints with the lowest validation loss to keep besides."""
+    save_every: int = 1
+    """Epochs between checkpoints."""
+    save_every_steps: int | None = None
+    """Updates between checkpoints, besides those at epochs' ends."""
+    save_every_minutes: float | None = 10.0
+    """Minutes between checkpoints, besides the others."""
+    verbosity: int = 1
+    """0: results only, 1: progress, 2: everything."""
+    log_interval: int = 100
+    """Updates between lines of the log."""
+    wandb: bool = False
+    """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
+    wandb_project: str = "exphil"
+    """Project in Weights & Biases."""
+    precision: Precision = "f32"
+    """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
+    jit: bool = True
+    """Compile the step with XLA: slower to start, faster from then on."""
+    deterministic: bool = True
+    """Use deterministic kernels: a run repeats and resumes bit for bit (at some cost on GPUs)."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        for name in ("epochs", "batch_size", "keep_last", "save_every", "log_interval"):
+            _check_at_least(name, getattr(self, name), 1)
+        for name in ("max_steps", "save_every_steps"):
+            if getattr(self, name) is not None:
+                _check_at_least(name, getattr(self, name), 1)
+        _check_at_least("keep_best", self.keep_best, 0)
+        if self.seed is not None and not 0 <= self.seed < MAX_SEED:
+            raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")
+        if self.save_every_minutes is not None and not self.save_every_minutes > 0:
+            raise ValueError(
+                f"save_every_minutes: want above 0. Received: {self.save_every_minutes}"
+            )
+        if self.verbosity not in (0, 1, 2):
+            raise ValueError(f"verbosity: want 0, 1 or 2. Received: {self.verbosity}")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name: want letters, digits, dots, dashes and underscores. Received: {self.name!r}"
+            )
+
+
+def _check_at_least(name: str, value: int, low: int) -> None:
+    if value < low:
+        raise ValueError(f"{name}: want at least {low}. Received: {value}")
