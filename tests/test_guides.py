@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf.foundation import errors
 from exphil_tf.foundation.config import KNOWN_OPTIONS, preset_names
 from exphil_tf.foundation.options import ALIASES
+from exphil_tf.process import exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
@@ -90,5 +90,5 @@ def test_presets():
 def test_exit_codes():
     guide = (ROOT / "docs/guide.md").read_text()
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", guide, flags=re.MULTILINE)}
-    codes = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    codes = {value for name, value in vars(exit_codes).items() if name.startswith("EXIT_")}
     assert listed == codes

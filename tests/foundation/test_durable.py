@@ -13,8 +13,8 @@ from exphil_tf.foundation.durable import TEMPORARY, naming, write_file
 KILLED = """
 import os, sys
 from pathlib import Path
+from exphil_tf.foundation import atomic
 from exphil_tf.foundation.durable import write_file
-from exphil_tf.checkpoints import atomic
 def parts():
     yield b"x" * 100_000
     os.kill(os.getpid(), 9)
