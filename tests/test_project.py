@@ -21,7 +21,7 @@ import exphil_tf
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("exphil_tf", "models", "beam_pipelines")
-FOUNDATION = {"config", "options", "flat_yaml", "errors", "quiet", "durable"}
+FOUNDATION: set[str] = set()
 DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.gpu")
 LOCKS = ("dev", "runtime", "gpu")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays.columns import stage_columns
