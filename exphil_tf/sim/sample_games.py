@@ -139,7 +139,7 @@ def _length(stock: np.ndarray, limit: int) -> int:
     return min(limit, int(over[0]) + 1) if len(over) else limit
 
 
-def _describe(  # noqa: PLR0913 - what makes a game
+def _describe(
     config: SampleConfig, index: int, *, stage: Stage, people: np.ndarray, characters: np.ndarray
 ) -> GameInfo:
     start = _START + datetime.timedelta(minutes=2 * index)

@@ -563,9 +563,7 @@ def test_a_closed_pipe_is_no_failure():
 # -- The project's own commands and presets ------------------------------------------------------
 
 ENTRY_MODULES = sorted(
-    path.stem
-    for path in (config.ROOT / "exphil_tf").glob("*.py")
-    if path.stem not in {"__init__", "config", "options", "errors", "quiet", "durable"}
+    path.stem for path in (config.ROOT / "exphil_tf").glob("*.py") if path.stem != "__init__"
 )
 PRESETS = config.preset_names()
 LOADERS = {"load", "load_partial", "config.load", "config.load_partial"}
