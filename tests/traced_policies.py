@@ -9,9 +9,9 @@ import policy_inputs
 import tensorflow as tf
 
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
-from exphil_tf.exporting.convert import Lowered, lower_model
+from exphil_tf.exporting.convert import Lowered, lower_traced
 from exphil_tf.exporting.publishing import assemble
-from exphil_tf.exporting.tf_to_onnx import signature, trace
+from exphil_tf.exporting.tf_to_onnx import trace
 from exphil_tf.inference.bundle import Bundle
 from models.layers.quantized import calibrating
 from models.policy import Policy
@@ -106,8 +106,7 @@ def lowered(
 ) -> Lowered:
     rounding = rounding_of(precision, activations)
     made = policy(backbone, rounding)
-    ports = signature(made, frames=frames)
-    return lower_model(traced(backbone, rounding, frames), ports, policy=made, precision=precision)
+    return lower_traced(traced(backbone, rounding, frames), policy=made, precision=precision)
 
 
 def bundle(

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from exphil_tf.benchmarking import host
-from exphil_tf.evaluation.episodes import View
+from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.inference.bundle import Bundle
 from exphil_tf.inference.stepper import Stepper
 
@@ -83,13 +83,14 @@ class Timing:
 Frame = Mapping[str, np.ndarray]
 
 
-def frames_of(views: Sequence[View], batch_size: int) -> list[dict[str, np.ndarray]]:
+def frames_of(perspectives: Sequence[Perspective], batch_size: int) -> list[dict[str, np.ndarray]]:
     """Consecutive frames for `batch_size` rows, each row at another place of the games.
 
     Raises: ValueError: if there is no frame.
     """
     columns = {
-        name: np.concatenate([view.columns[name] for view in views]) for name in views[0].columns
+        name: np.concatenate([one.columns[name] for one in perspectives])
+        for name in perspectives[0].columns
     }
     total = len(columns["frame"])
     if not total:
@@ -103,7 +104,7 @@ def frames_of(views: Sequence[View], batch_size: int) -> list[dict[str, np.ndarr
 
 def measure(
     bundles: Mapping[str, Bundle],
-    views: Sequence[View],
+    perspectives: Sequence[Perspective],
     *,
     threads: Sequence[int] = (1,),
     batch_sizes: Sequence[int] = (1,),
@@ -115,7 +116,7 @@ def measure(
 
     Args:
       bundles: form → its opened bundle; one with a fixed batch is timed at that batch only.
-      views: games to play.
+      perspectives: games to play.
       threads: of a call.
       batch_sizes: rows of a call.
       num_frames: calls per cell at batch 1; larger batches make fewer calls, `LEAST_CALLS` at
@@ -127,7 +128,7 @@ def measure(
     found: dict[Cell, Timing] = {}
     pause = {"nothing": lambda: None, "cold": _evictor, "paced": _pacer}[between]()
     for batch_size in batch_sizes:
-        frames = frames_of(views, batch_size)
+        frames = frames_of(perspectives, batch_size)
         calls = max(min(num_frames, LEAST_CALLS), num_frames // batch_size)
         for count in threads:
             cells = {

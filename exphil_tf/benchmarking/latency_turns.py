@@ -13,7 +13,7 @@ from exphil_tf.benchmarking.latency import Cell, Timing
 from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
 from exphil_tf.benchmarking.op_profile import Profile
 from exphil_tf.evaluation import episodes
-from exphil_tf.evaluation.episodes import View
+from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import Bundle, open_bundle
 from exphil_tf.process.exit_codes import EXIT_DATA
@@ -28,7 +28,7 @@ _COLD_SHARE = 10
 
 def run(config: LatencyConfig, console: Console) -> None:
     """Measures, prints the tables, writes the report."""
-    report = measure(config, _open(config.bundles), _views(config.data), console=console)
+    report = measure(config, _open(config.bundles), _perspectives(config.data), console=console)
     latency_report.show(console, report)
     for path in latency_report.write(report, config.output):
         console.print(f"wrote {path}", markup=False, soft_wrap=True)
@@ -37,7 +37,7 @@ def run(config: LatencyConfig, console: Console) -> None:
 def measure(
     config: LatencyConfig,
     bundles: Mapping[str, Bundle],
-    views: Sequence[View],
+    perspectives: Sequence[Perspective],
     *,
     console: Console,
 ) -> LatencyReport:
@@ -47,7 +47,7 @@ def measure(
         floors = _floors(bundles)
         warm = latency.measure(
             bundles,
-            views,
+            perspectives,
             threads=config.threads,
             batch_sizes=config.batch_sizes,
             num_frames=config.frames,
@@ -58,14 +58,14 @@ def measure(
         count = max(1, config.frames // _COLD_SHARE)
         if config.cold:
             status.update("timing with empty caches")
-            cold = latency.measure(bundles, views, num_frames=count, between="cold")
+            cold = latency.measure(bundles, perspectives, num_frames=count, between="cold")
         if config.paced:
             status.update("timing at 60 frames a second")
-            paced = latency.measure(bundles, views, num_frames=count, between="paced")
+            paced = latency.measure(bundles, perspectives, num_frames=count, between="paced")
         profiles: dict[str, Profile] = {}
         if config.profile:
             status.update("profiling")
-            frames, price = latency.frames_of(views, 1), op_profile.node_price()
+            frames, price = latency.frames_of(perspectives, 1), op_profile.node_price()
             for name, bundle in bundles.items():
                 if bundle.config.batch_size in (None, 1):
                     profiles[name] = op_profile.profile(bundle, frames, price=price)
@@ -102,16 +102,16 @@ def _open(folders: Sequence[Path]) -> dict[str, Bundle]:
     return bundles
 
 
-def _views(data: Path | None) -> list[View]:
+def _perspectives(data: Path | None) -> list[Perspective]:
     """Games to play: of the dataset, or samples.
 
     Raises: UserError: if there is no dataset (66), it is damaged (65) or of another schema (78).
     """
     if data is None:
         config = SampleConfig(games=_SAMPLE_GAMES, max_seconds=_SAMPLE_SECONDS)
-        return list(episodes.game_views(make_games(config)))
+        return list(episodes.perspectives_of(make_games(config)))
     try:
-        return list(episodes.dataset_views(data, _SPLIT))
+        return list(episodes.dataset_perspectives(data, _SPLIT))
     except ValueError as error:  # a record of a sound shard that cannot be decoded
         raise UserError(f"{data}: {error}", exit_code=EXIT_DATA) from error
 

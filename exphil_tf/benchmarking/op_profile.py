@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from exphil_tf.inference.bundle import Bundle
-from exphil_tf.inference.session import open_session
+from exphil_tf.inference.session import open_session, session_options
 from exphil_tf.inference.stepper import Stepper
 
 _KERNEL = "_kernel_time"
@@ -79,7 +79,8 @@ def profile(
     """
     batch_size = len(frames[0]["frame"])
     with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
-        session = bundle.session(batch_size=batch_size, profile=Path(folder) / "ops")
+        options = session_options(batch_size=batch_size, profile=Path(folder) / "ops")
+        session = bundle.session(options)
         stepper = Stepper(bundle, batch_size=batch_size, session=session)
         for index in range(CALLS):
             stepper.step(frames[index % len(frames)])
@@ -91,7 +92,7 @@ def node_price() -> NodePrice:
     """Measures a chain of additions, with and without profiler."""
     short, long = (_call_us(open_session(_chain(length))) for length in (_CHAIN, 2 * _CHAIN))
     with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
-        session = open_session(_chain(_CHAIN), profile=Path(folder) / "chain")
+        session = open_session(_chain(_CHAIN), session_options(profile=Path(folder) / "chain"))
         _call_us(session)
         noted = _durations(_events(session)).values()
     return NodePrice(

@@ -21,7 +21,7 @@ from exphil_tf.exporting.onnx.fuse import fuse
 from exphil_tf.exporting.onnx.graph import Graph
 from exphil_tf.exporting.onnx.int8 import Activations, lower
 from exphil_tf.exporting.onnx.tables import pack_tables
-from exphil_tf.exporting.tf_to_onnx import Signature, signature, trace
+from exphil_tf.exporting.tf_to_onnx import Signature, Traced, trace
 from exphil_tf.exporting.verify_int8 import Proof, example_feeds, prove_integer
 from models.heads.controller import unit_block
 from models.policy import Policy
@@ -60,21 +60,14 @@ def lower_policy(
 
     Raises: NotOnGrid, NotInteger: if a product would not be computed in integers.
     """
-    model = trace(policy, batch_size=batch_size, frames=frames)
-    ports = signature(policy, batch_size=batch_size, frames=frames)
-    return lower_model(model, ports, policy=policy, precision=precision)
+    traced = trace(policy, batch_size=batch_size, frames=frames)
+    return lower_traced(traced, policy=policy, precision=precision)
 
 
-def lower_model(
-    model: onnx.ModelProto,
-    ports: Signature,
-    *,
-    policy: Policy,
-    precision: Precision,
-) -> Lowered:
+def lower_traced(traced: Traced, *, policy: Policy, precision: Precision) -> Lowered:
     """As `lower_policy`, of a graph that was traced already (and is left as it was)."""
-    graph = with_shapes(model)
-    traced = len(graph.nodes)
+    graph = with_shapes(traced.model)
+    num_traced = len(graph.nodes)
     rewrites = clean(graph) | fuse(graph)
     clean(graph)
     products = None
@@ -88,7 +81,7 @@ def lower_model(
     proof = None
     if precision != "float32":
         proof = prove_integer(lowered, example_feeds(lowered), products=products)
-    return Lowered(lowered, ports, proof, traced, rewrites)
+    return Lowered(lowered, traced.signature, proof, num_traced, rewrites)
 
 
 def rounding_of(policy: Policy) -> Activations:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, requantized
-from exphil_tf.evaluation.episodes import Streams, dataset_views, lay_out, long_stream
+from exphil_tf.evaluation.episodes import GameBatch, batch_games, dataset_perspectives, long_game
 from exphil_tf.evaluation.parity import DRIFT_FRAMES, STEPS, Form, run_parity
 from exphil_tf.evaluation.parity_report import ParityReport
 from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner
@@ -17,29 +17,31 @@ from models.policy_config import QuantizationConfig
 
 
 @dataclass(frozen=True)
-class Games:
+class ParityGames:
     """What an export is checked on."""
 
-    streams: Streams
-    long: Streams
+    whole: GameBatch
+    long: GameBatch
 
 
-def load_games(folder: Path, info: PolicyInfo, *, split: str, frames: int) -> Games:
-    """Held-out games for `check_parity`: whole ones, and a long stream of them.
+def load_games(folder: Path, info: PolicyInfo, *, split: str, frames: int) -> ParityGames:
+    """Held-out games for `check_parity`: whole ones, and a long one made of them.
 
     Raises: UserError: if the dataset is missing, damaged or has no such games.
     """
     codec, delay = info.config.head.codec, info.delay.frames
-    views = []
-    for view in dataset_views(folder, split):
-        views.append(view)
-        if sum(len(view.actions) for view in views) >= max(frames, 1):
+    perspectives = []
+    for perspective in dataset_perspectives(folder, split):
+        perspectives.append(perspective)
+        if sum(len(perspective.actions) for perspective in perspectives) >= max(frames, 1):
             break
-    streams = lay_out(views, codec, delay=delay, max_frames=frames, multiple=STEPS)
-    return Games(streams, long_stream(views, codec, frames=DRIFT_FRAMES, delay=delay))
+    whole = batch_games(perspectives, codec, delay=delay, max_frames=frames, multiple=STEPS)
+    return ParityGames(whole, long_game(perspectives, codec, frames=DRIFT_FRAMES, delay=delay))
 
 
-def check_parity(policy: Policy, bundle: Bundle, games: Games, *, network: Policy) -> ParityReport:
+def check_parity(
+    policy: Policy, bundle: Bundle, games: ParityGames, *, network: Policy
+) -> ParityReport:
     """Plays the float network, its quantized form and their graphs side by side.
 
     Args:
@@ -63,7 +65,7 @@ def check_parity(policy: Policy, bundle: Bundle, games: Games, *, network: Polic
     forms[f"onnx {precision}"] = Form(
         OnnxRunner(bundle, codec), reference=source, demand=_DEMANDS.get(precision, "none")
     )
-    return run_parity(forms, games.streams, codec=codec, long=games.long)
+    return run_parity(forms, games.whole, codec=codec, long=games.long)
 
 
 _DEMANDS: dict[str, Literal["exact", "quantized"]] = {"float32": "exact", "int8-qat": "quantized"}

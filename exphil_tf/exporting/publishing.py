@@ -9,7 +9,8 @@ from typing import Any
 
 import onnx
 
-from exphil_tf.checkpoints.policy_bundle import WEIGHTS, PolicyInfo, codec_values
+from exphil_tf.checkpoints.file_names import WEIGHTS
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, codec_values
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
 from exphil_tf.exporting.convert import Lowered, Precision, activations_of
 from exphil_tf.exporting.tf_to_onnx import describe_columns

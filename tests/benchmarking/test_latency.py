@@ -26,7 +26,7 @@ from exphil_tf.benchmarking import (
 from exphil_tf.benchmarking.latency import Calls, Cell, Timing
 from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
 from exphil_tf.benchmarking.op_profile import NodePrice, OpTime, Profile
-from exphil_tf.evaluation.episodes import View
+from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.exporting.publishing import publish
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import open_bundle
@@ -101,22 +101,22 @@ def test_forms_are_compared_round_by_round():
     assert timed(300.0, 600.0, 330.0).times(timed(150.0, 300.0, 150.0)) == 2.0
 
 
-def view(length, *, first=0):
+def perspective(length, *, first=0):
     places = np.arange(first, first + length)
     columns = {"frame": places.astype(np.int32), "p.x": np.stack([places, -places], 1) / 2}
-    return View(columns, np.zeros((length, 6), np.uint8))
+    return Perspective(columns, np.zeros((length, 6), np.uint8))
 
 
 def test_frames_are_consecutive_in_each_row():
-    frames = latency.frames_of([view(60), view(40, first=60)], 4)
+    frames = latency.frames_of([perspective(60), perspective(40, first=60)], 4)
     found = np.stack([frame["frame"] for frame in frames])
     assert found.shape == (100, 4)
     np.testing.assert_array_equal((np.diff(found, axis=0)) % 100, 1)
     np.testing.assert_array_equal(found[0], [0, 25, 50, 75])
     np.testing.assert_array_equal(frames[3]["p.x"][1], [14.0, -14.0])
-    assert len(latency.frames_of([view(5)], 256)) == 5
+    assert len(latency.frames_of([perspective(5)], 256)) == 5
     with pytest.raises(ValueError, match="want at least one frame"):
-        latency.frames_of([view(0)], 1)
+        latency.frames_of([perspective(0)], 1)
 
 
 # -- The floor -------------------------------------------------------------------------------------
@@ -406,14 +406,16 @@ def test_a_fixed_batch_is_timed_at_that_batch_only(bundles, quick, tmp_path):
 def test_frames_come_from_the_dataset(bundles, quick, tmp_path, monkeypatch):
     games = write_games(tmp_path, (80,), perspectives=[3])
     asked = []
-    real = latency_turns._views
-    monkeypatch.setattr(latency_turns, "_views", lambda data: asked.append(real(data)) or asked[-1])
+    real = latency_turns._perspectives
+    monkeypatch.setattr(
+        latency_turns, "_perspectives", lambda data: asked.append(real(data)) or asked[-1]
+    )
     monkeypatch.setattr(latency_turns, "_SPLIT", "train")
     run(
         bundles, "float", threads="1", batch_sizes="1", frames="4", data=str(games.folder),
         output=str(tmp_path / "figures"),
     )  # fmt: skip
-    assert [len(view.actions) for view in asked[0]] == [80, 80]
+    assert [len(perspective.actions) for perspective in asked[0]] == [80, 80]
 
 
 def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):

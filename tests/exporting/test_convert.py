@@ -9,9 +9,8 @@ import tensorflow as tf
 import traced_policies as policies
 from onnx_graphs import operators
 
-from exphil_tf.exporting.convert import lower_model, lower_policy
+from exphil_tf.exporting.convert import lower_policy, lower_traced
 from exphil_tf.exporting.onnx.clean import clean, with_shapes
-from exphil_tf.exporting.tf_to_onnx import signature
 from exphil_tf.exporting.verify_int8 import INTEGER_PRODUCTS
 from exphil_tf.inference.onnx_cost import check_cost, cost
 from exphil_tf.inference.onnx_file import read_onnx
@@ -152,13 +151,11 @@ def test_fixed_rows():
 
 def test_exports_repeat_to_the_byte():
     """Names that tf2onnx counts up through a process do not reach the file."""
-    policy = policies.policy("mlp", "dynamic")
-    ports = signature(policy)
     for precision in ("int8-qat", "int8-dynamic"):
         rounding = policies.rounding_of(precision, "dynamic")
         traced, policy = policies.traced("mlp", rounding), policies.policy("mlp", rounding)
         again = lower_policy(policy, precision).model
-        first = lower_model(traced, ports, policy=policy, precision=precision).model
+        first = lower_traced(traced, policy=policy, precision=precision).model
         assert first.SerializeToString() == again.SerializeToString()
 
 
