@@ -14,7 +14,7 @@ from exphil_tf.evaluation import parity_report, policy_runners
 from exphil_tf.evaluation.episodes import GameBatch, batch_games, long_game, perspectives_of
 from exphil_tf.evaluation.parity import STEPS, Form, run_parity
 from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner, Segment, force
-from exphil_tf.exporting.calibration import calibrated
+from exphil_tf.exporting.games import calibrated
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.sim.sample_games import SampleConfig, make_games
 from models.policy_config import QuantizationConfig

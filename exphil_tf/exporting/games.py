@@ -1,4 +1,8 @@
-"""Parity of an export: the shipped graph beside the networks that it was made from."""
+"""What an export plays games for: ranges of its activations, and parity.
+
+*Calibration*: a policy that was trained in float gets ranges from games of the train split.
+*Parity*: the shipped graph plays held-out games beside the networks that it was made from.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,10 +14,35 @@ from exphil_tf.evaluation.episodes import GameBatch, batch_games, dataset_perspe
 from exphil_tf.evaluation.parity import DRIFT_FRAMES, STEPS, Form, run_parity
 from exphil_tf.evaluation.parity_report import ParityReport
 from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner
-from exphil_tf.exporting.convert import lower_policy
+from exphil_tf.exporting.convert import convert_policy
 from exphil_tf.inference.bundle import Bundle
+from models.layers.quantized import calibrating
 from models.policy import Policy
 from models.policy_config import QuantizationConfig
+
+
+def calibration_games(folder: Path, info: PolicyInfo, *, frames: int) -> GameBatch:
+    """Games of a dataset's train split.
+
+    Raises: UserError: if the dataset is missing, damaged or has no such games.
+    """
+    perspectives = dataset_perspectives(folder, "train")
+    codec, delay = info.config.head.codec, info.delay.frames
+    return batch_games(perspectives, codec, delay=delay, max_frames=frames, multiple=STEPS)
+
+
+def calibrated(policy: Policy, games: GameBatch) -> Policy:
+    """Returns a quantized copy of a float policy whose ranges hold every activation of some games.
+
+    Args:
+      policy: trained without --qat.
+      games: games to observe, laid out in multiples of `STEPS`.
+    """
+    copy = requantized(policy, QuantizationConfig(qat=True, qat_activations="moving_average"))
+    with calibrating(copy):
+        for _ in KerasRunner(copy).run(games, steps=STEPS):
+            pass
+    return copy
 
 
 @dataclass(frozen=True)
@@ -24,7 +53,7 @@ class ParityGames:
     long: GameBatch
 
 
-def load_games(folder: Path, info: PolicyInfo, *, split: str, frames: int) -> ParityGames:
+def parity_games(folder: Path, info: PolicyInfo, *, split: str, frames: int) -> ParityGames:
     """Held-out games for `check_parity`: whole ones, and a long one made of them.
 
     Raises: UserError: if the dataset is missing, damaged or has no such games.
@@ -47,7 +76,7 @@ def check_parity(
     Args:
       policy: the trained one.
       bundle: the export; a float32 graph is made besides, unless it is one.
-      games: see `load_games`.
+      games: see `parity_games`.
       network: what the export was traced from.
     """
     codec, precision = policy.config.head.codec, bundle.config.precision
@@ -73,5 +102,5 @@ _DEMANDS: dict[str, Literal["exact", "quantized"]] = {"float32": "exact", "int8-
 
 def _float_copy(plain: Policy, bundle: Bundle) -> Bundle:
     """The float32 graph beside an export, with its configuration."""
-    lowered = lower_policy(plain, "float32", batch_size=bundle.config.batch_size)
-    return dataclasses.replace(bundle, model=lowered.model.SerializeToString())
+    converted = convert_policy(plain, "float32", batch_size=bundle.config.batch_size)
+    return dataclasses.replace(bundle, model=converted.model.SerializeToString())
