@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from models.policy import Policy
 
 PROG = "python -m exphil_tf.export"
+HELP_FORMS = ("info",)
+"""First words of the forms that have a `--help` of their own."""
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,13 @@ def export(
     precision: Precision = "float32",
     *,
     batch_size: int | None = None,
+    frames: int = 0,
     folder: Path = Path("bundle"),
 ) -> Bundle:
     """The bundle that the export command would publish in `folder`."""
     return assemble(
         folder,
-        convert_policy(policy, precision, batch_size=batch_size),
+        convert_policy(policy, precision, batch_size=batch_size, frames=frames),
         policy=policy,
         info=PolicyInfo(policy.config),
         precision=precision,

@@ -21,7 +21,7 @@ from exphil_tf.melee.types import Game
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
-from exphil_tf.records.manifest import Manifest, load_manifest
+from exphil_tf.records.manifest import Manifest, ManifestError, load_manifest
 from exphil_tf.records.shards import read_records
 
 _GO_FRAME = -39
@@ -41,8 +41,9 @@ class Perspective(NamedTuple):
 def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Perspective]:
     """Perspectives of a dataset's games, whole, of each player who may be imitated, in shard order.
 
-    Raises: UserError: if the split holds no game (66), or the dataset is damaged or foreign; what
-      `decode_chunk` raises, if a record is none of ours.
+    Raises:
+      ManifestError: if there is no dataset (66), it is damaged (65) or of another schema (78).
+      UserError: if the split holds no game (66).
     """
     manifest = load_manifest(folder)
     shards = integrity.entries(manifest, splits={split}, variants={"original"})
@@ -73,9 +74,13 @@ def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
 def _games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
     """The chunks of each game; a shard holds all chunks of its games, side by side."""
     for entry in manifest.splits.get(split, {}).get("original", []):
-        chunks = map(decode_chunk, read_records(folder / entry.path))
-        for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
-            yield list(game)
+        path = folder / entry.path
+        try:
+            chunks = map(decode_chunk, read_records(path))
+            for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
+                yield list(game)
+        except ValueError as error:  # a sound shard whose records are none of ours
+            raise ManifestError(f"{path}: {error}") from error
 
 
 def _perspective(rows: np.ndarray, player: int, *, player_id: int) -> Perspective:
