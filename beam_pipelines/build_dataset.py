@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -28,15 +27,17 @@ from beam_pipelines.beam_flags import beam_workers, is_local, naming_runner, pip
 from beam_pipelines.sdk_worker import ending_with_the_job
 from beam_pipelines.spill import SPILL
 from beam_pipelines.transforms import BuildDataset, scan
+from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.preprocessing import job_progress
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, content_config
 from exphil_tf.preprocessing.placement import input_hash, refused_content
+from exphil_tf.process import file_lock
 from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE, EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records import manifest as manifests
 from exphil_tf.records.manifest import Manifest, load_manifest
-from exphil_tf.records.shards import ShardName, sweep
+from exphil_tf.records.shards import ShardName
 from exphil_tf.replays.sources import Found
 
 OnProgress = Callable[[job_progress.Count], None]
@@ -119,10 +120,9 @@ def _locked(folder: Path) -> Iterator[None]:
     Raises:
       UserError: if another process holds it.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stack.enter_context(file_lock.locked(folder))
         except OSError as error:
             raise UserError(
                 f"--output: another process is writing {folder}",
@@ -130,14 +130,12 @@ def _locked(folder: Path) -> Iterator[None]:
                 exit_code=EXIT_CANNOT_CREATE,
             ) from error
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _prepare(folder: Path) -> None:
     """Removes what an earlier run left; the manifest first, as nothing is finished from then on."""
     (folder / manifests.MANIFEST).unlink(missing_ok=True)
-    swept = sweep(folder)
+    swept = atomic.sweep(folder)
     if swept:
         _log.info("swept %d unfinished files of a killed run", len(swept))
     for path in folder.glob("*.tfrecord"):
@@ -176,7 +174,7 @@ def build_dataset(
     with _locked(folder):
         manifest = finished(config, found)
         if manifest is not None:
-            sweep(folder)
+            atomic.sweep(folder)
             return manifest
         _prepare(folder)
         spill_folder = folder.resolve() / _spill_name()

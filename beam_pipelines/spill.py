@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from beam_pipelines import storage
-from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.preprocessing.encoded_games import Place
 
 SPILL = f"{TEMPORARY}spill"

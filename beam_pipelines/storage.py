@@ -10,7 +10,7 @@ from typing import BinaryIO
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
-from exphil_tf.foundation.durable import TEMPORARY, Written, write_file
+from exphil_tf.foundation.atomic import TEMPORARY, Written, write_file
 from exphil_tf.replays import formats, slp, sources
 from exphil_tf.replays.formats import Kind
 from exphil_tf.replays.refusals import Reason, ReplayError
@@ -108,7 +108,7 @@ def remove_folder(folder: str) -> None:
 
 
 def write(folder: str, name: str, parts: Iterable[bytes]) -> Written:
-    """Writes `folder/name` whole or not at all; see `durable.write_file`."""
+    """Writes `folder/name` whole or not at all; see `atomic.write_file`."""
     if not is_remote(folder):
         return write_file(Path(folder) / name, parts)
     return _write_through_beam(folder, name, parts)

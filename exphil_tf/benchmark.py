@@ -1,4 +1,4 @@
-"""Measures how fast this machine is at it: `python -m exphil_tf.benchmark SUBJECT`.
+"""Measures how fast this machine is: `python -m exphil_tf.benchmark SUBJECT`.
 
     python -m exphil_tf.benchmark preprocess input training
     python -m exphil_tf.benchmark latency BUNDLE [BUNDLE ...]
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import get_args
 
+from rich.console import Console
+
 from exphil_tf.benchmarking.benchmark_config import LatencyConfig, SpeedConfig, Subject
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
@@ -20,6 +22,8 @@ from exphil_tf.process.console import make_console
 
 PROG = "python -m exphil_tf.benchmark"
 LATENCY = "latency"
+HELP_FORMS = ("preprocess", LATENCY)
+"""First words of the forms that have a `--help` of their own."""
 _WIDTH = 132
 """Columns of tables that go to a file."""
 
@@ -30,13 +34,12 @@ def main(argv: Sequence[str]) -> int:
     if subject in ("--help", "-h"):
         print(_HELP, end="")  # noqa: T201 - the command's product
         return 0
-    console = make_console(soft_wrap=False)
-    if not console.is_terminal:
-        console = make_console(width=_WIDTH, soft_wrap=False)
     if subject == LATENCY:
-        from exphil_tf.benchmarking import latency_turns
+        config = load(LatencyConfig, argv[1:], prog=f"{PROG} {LATENCY}")
+        # What is measured takes seconds to import: mistakes above are answered at once.
+        from exphil_tf.benchmarking import latency
 
-        latency_turns.run(load(LatencyConfig, argv[1:], prog=f"{PROG} {LATENCY}"), console)
+        latency.run(config, _console())
         return 0
     if subject not in get_args(Subject):
         raise UserError(
@@ -44,23 +47,36 @@ def main(argv: Sequence[str]) -> int:
             f"Received: {subject}",
             f"See `{PROG} --help`.",
         )
+    speed_config = load(SpeedConfig, argv, prog=PROG)
     from exphil_tf.benchmarking import speed
 
-    speed.run(load(SpeedConfig, argv, prog=PROG), console)
+    speed.run(speed_config, _console())
     return 0
+
+
+def _console() -> Console:
+    """One that does not wrap tables where there is no terminal."""
+    console = make_console(soft_wrap=False)
+    return console if console.is_terminal else make_console(width=_WIDTH, soft_wrap=False)
 
 
 _HELP = f"""usage: {PROG} preprocess|input|training … [OPTIONS]
        {PROG} {LATENCY} BUNDLE [BUNDLE …] [OPTIONS]
 
-Measures how fast this machine is. Subjects:
+Measures how fast this machine is, each figure beside a bound of its own. Subjects:
 
   preprocess  frames per processor-second from replays to shards, against parsing alone
   input       unrolls per second of the input, against copying memory
   training    frames per second of the compiled step, and what waits for input
-  {LATENCY}     a raw frame in, a controller out, of exported policies
+  {LATENCY}     a raw frame in, a controller out, of exported policies, against reading weights
+
+The first three may be named together. Without replays or a dataset they run on sample games:
+
+  {PROG} preprocess input training --replays replays/
+  {PROG} {LATENCY} exported/float exported/int8 --data datasets/mine --paced --profile
 
 `{PROG} preprocess --help` and `{PROG} {LATENCY} --help` list the options.
+Figures of one run compare well, those of another machine or hour do not.
 """
 
 

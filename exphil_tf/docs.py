@@ -136,6 +136,10 @@ def cli_page() -> str:
     parts = [_NOTE.format(source="the commands' dataclasses"), _CLI_INTRO]
     for name in command_names():
         parts.append(f"\n## `python -m exphil_tf.{name}`\n\n```text\n{help_of(name)}```\n")
+        parts += [
+            f"\n### `python -m exphil_tf.{name} {form}`\n\n```text\n{help_of(name, form)}```\n"
+            for form in help_forms(name)
+        ]
     return "".join(parts)
 
 
@@ -146,12 +150,17 @@ def command_names() -> list[str]:
     return [path.stem for path in paths if mark in path.read_text(encoding="utf-8")]
 
 
-def help_of(name: str) -> str:
-    """What `python -m exphil_tf.<name> --help` prints on a terminal of 100 columns."""
+def help_forms(name: str) -> tuple[str, ...]:
+    """First words after which a command has a `--help` of its own: its `HELP_FORMS`."""
+    return getattr(importlib.import_module(f"exphil_tf.{name}"), "HELP_FORMS", ())
+
+
+def help_of(name: str, *words: str) -> str:
+    """What `python -m exphil_tf.<name> [<words>] --help` prints on a terminal of 100 columns."""
     module = importlib.import_module(f"exphil_tf.{name}")
     text = io.StringIO()
     with _plain_terminal(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        module.main(["--help"])
+        module.main([*words, "--help"])
     lines = [line.rstrip() for line in text.getvalue().strip().splitlines()]
     if not lines:
         raise UserError(f"exphil_tf.{name}: prints nothing for --help", exit_code=EXIT_DATA)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
+from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
@@ -227,7 +228,7 @@ def _provenance(
         "dataset": dataset,
         "manifest_sha256": manifest_sha256,
         "trained_on_manifest_sha256": trained_on or "unknown",
-        "weights_sha256": atomic.sha256(bundle / "weights.safetensors"),
+        "weights_sha256": atomic.sha256(bundle / WEIGHTS),
         "weights": info.weights,
         "backbone": info.config.backbone.backbone,
         "head": info.config.head.head,

@@ -30,11 +30,13 @@ from exphil_tf.training.run_folder import find_bundle
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
     from exphil_tf.evaluation.parity_report import ParityReport
-    from exphil_tf.exporting.convert import Lowered
+    from exphil_tf.exporting.convert import Converted
     from exphil_tf.inference.bundle import Bundle
     from models.policy import Policy
 
 PROG = "python -m exphil_tf.export"
+HELP_FORMS = ("info",)
+"""First words of the forms that have a `--help` of their own."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def _network(
             "int8-static takes its ranges from games, and the run's dataset is not there",
             "Give a dataset: --data DATASET.",
         )
-    from exphil_tf.exporting.calibration import calibrated, calibration_games
+    from exphil_tf.exporting.games import calibrated, calibration_games
 
     with console.status("observing activations"):
         games = calibration_games(data, info, frames=config.calibration_frames)
@@ -174,7 +176,7 @@ def _bundle(
 
     try:
         with console.status("tracing"):
-            lowered = convert.lower_policy(
+            converted = convert.convert_policy(
                 network,
                 config.precision,
                 batch_size=config.batch_size or None,
@@ -183,7 +185,7 @@ def _bundle(
     except NestedGraphError as error:
         backbone = network.config.backbone.backbone
         raise UserError(
-            f"--form window: a {backbone} trunk loops over frames, which is not exported ({error})",
+            f"--form window: {backbone} loops over frames, which is not exported ({error})",
             "Export a step: --form step.",
         ) from error
     except (NotOnGrid, NotInteger) as error:
@@ -194,14 +196,14 @@ def _bundle(
         ) from error
     bundle = publishing.assemble(
         config.output,
-        lowered,
+        converted,
         policy=network,
         info=info,
         precision=config.precision,
         batch_size=config.batch_size or None,
         provenance=publishing.describe_source(source, info),
     )
-    console.print(_line(lowered, len(bundle.model)), markup=False)
+    console.print(_line(converted, len(bundle.model)), markup=False)
     return bundle
 
 
@@ -214,9 +216,9 @@ def _parity(
     data: Path,
     info: PolicyInfo,
 ) -> ParityReport:
-    from exphil_tf.exporting.export_parity import check_parity, load_games
+    from exphil_tf.exporting.games import check_parity, parity_games
 
-    games = load_games(data, info, split=config.split, frames=config.parity_frames)
+    games = parity_games(data, info, split=config.split, frames=config.parity_frames)
     return check_parity(policy, bundle, games, network=network)
 
 
@@ -240,13 +242,15 @@ def _no_parity(config: ExportConfig, data: Path | None) -> str:
     return "no dataset; give --data" if data is None else "--parity-frames 0"
 
 
-def _line(lowered: Lowered, size: int) -> str:
+def _line(converted: Converted, size: int) -> str:
     """Nodes before and after, and what was proven."""
-    nodes = len(lowered.model.graph.node)
-    text = f"{lowered.traced_nodes} nodes traced, {nodes} left, {size:,} bytes"
-    if lowered.proof is None:
+    nodes = len(converted.model.graph.node)
+    text = f"{converted.traced_nodes} nodes traced, {nodes} left, {size:,} bytes"
+    if converted.runtime_graph is None:
         return text
-    products = ", ".join(f"{count} {name}" for name, count in lowered.proof.integer.items())
+    products = ", ".join(
+        f"{count} {name}" for name, count in converted.runtime_graph.integer.items()
+    )
     return f"{text}; integer products in ONNX Runtime's graph and in a profiled run: {products}"
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from rich.table import Table
 
 from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
-from exphil_tf.foundation.durable import write_file
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.options import options
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from exphil_tf import evaluate, preprocess, samples, train
 from exphil_tf.checkpoints import provenance
+from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
@@ -105,7 +106,7 @@ def _evaluate(run_dir: Path, dataset: Path) -> int:
     """Evaluates the policy, or shows what the evaluation of just this policy printed."""
     folder = run_dir / "evaluation" / "validation"
     facts = run_folder.read_json(folder / "evaluation.json").get("provenance", {})
-    weights = atomic.sha256(run_dir / run_folder.POLICY / "weights.safetensors")
+    weights = atomic.sha256(run_dir / run_folder.POLICY / WEIGHTS)
     if facts.get("weights_sha256") == weights and (folder / TABLE).is_file():
         _say((folder / TABLE).read_text(encoding="utf-8").rstrip())
         return 0

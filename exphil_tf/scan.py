@@ -14,8 +14,8 @@ import jinja2
 from rich.console import Console
 from rich.table import Table
 
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
-from exphil_tf.foundation.durable import write_file
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.options import options
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig, keyed

@@ -112,7 +112,7 @@ class Policy(keras.Model):
         """A name per tensor of the state, in flattened order."""
         return self.backbone.state_names
 
-    def step(  # noqa: PLR0913 - the inputs of the exported graph
+    def step(
         self,
         columns: Columns,
         prev_action: Columns | None,
@@ -139,7 +139,7 @@ class Policy(keras.Model):
         buckets, logits = self.head.step(hidden, uniforms, temperature)
         return PolicyStep(buckets, logits, hidden, state)
 
-    def step_joined(  # noqa: PLR0913, PLR0917 - the inputs of the exported graph
+    def step_joined(  # noqa: PLR0917 - the inputs of the exported graph
         self,
         numbers: Tensor,
         ids: Tensor,
@@ -191,7 +191,7 @@ class Policy(keras.Model):
             ops.concatenate([logits[name] for name in COMPONENTS], axis=-1)[:, 0],
         )
 
-    def unroll(  # noqa: PLR0913 - what a training step has
+    def unroll(
         self,
         columns: Columns,
         prev_action: Columns | None,

@@ -271,7 +271,7 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     return cls(**known)
 
 
-def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per type
+def _coerce(hint: Any, value: Any, path: str) -> Any:
     """Turns a JSON value into the annotated type, refusing a value of another type."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, path=path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.exporting.convert import Precision, lower_policy
+from exphil_tf.exporting.convert import Precision, convert_policy
 from exphil_tf.exporting.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
 from models.policy import Policy
@@ -34,12 +34,13 @@ def export(
     precision: Precision = "float32",
     *,
     batch_size: int | None = None,
+    frames: int = 0,
     folder: Path = Path("bundle"),
 ) -> Bundle:
     """The bundle that the export command would publish in `folder`."""
     return assemble(
         folder,
-        lower_policy(policy, precision, batch_size=batch_size),
+        convert_policy(policy, precision, batch_size=batch_size, frames=frames),
         policy=policy,
         info=PolicyInfo(policy.config),
         precision=precision,

@@ -34,6 +34,17 @@ def test_every_command_is_found_and_described():
         assert f"## `python -m exphil_tf.{name}`" in page
 
 
+def test_forms_with_other_options_have_a_help_of_their_own():
+    assert docs.help_forms("samples") == ()
+    assert set(docs.help_forms("benchmark")) == {"preprocess", "latency"}
+    assert "--paced" in docs.help_of("benchmark", "latency")
+    assert "--replays" in docs.help_of("benchmark", "preprocess")
+    assert "BUNDLE" in docs.help_of("benchmark")
+    for name in docs.command_names():
+        for form in docs.help_forms(name):
+            assert docs.help_of(name, form) != docs.help_of(name)
+
+
 def test_help_does_not_depend_on_the_terminal_or_environment(monkeypatch):
     plain = docs.help_of("samples")
     assert "--min-seconds" in plain and max(len(line) for line in plain.splitlines()) < 140

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import traced_policies as policies
 
-from exphil_tf.checkpoints.policy_bundle import CONFIG, WEIGHTS, PolicyInfo, save_policy
+from exphil_tf.checkpoints.file_names import CONFIG, WEIGHTS
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.exporting.publishing import publish
 from exphil_tf.inference.session import MODEL
 

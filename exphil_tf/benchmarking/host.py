@@ -1,4 +1,4 @@
-"""What latencies depend on besides the code: processor, instructions, caches, versions, load."""
+"""What times depend on besides the code: processor, instructions, caches, versions, load."""
 
 import os
 import platform
@@ -7,8 +7,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_CPUINFO = Path("/proc/cpuinfo")
-_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+_ROOT = Path("/")
+_CPUINFO = "proc/cpuinfo"
+_CACHES = "sys/devices/system/cpu/cpu0/cache"
 _INTEGER_FLAGS = ("avx2", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """Instructions that decide how fast 8-bit products are."""
 _PACKAGES = ("numpy", "onnxruntime", "onnx")
@@ -16,15 +17,19 @@ BUSY = 0.5
 """Load per core, of others, from which figures are marked."""
 
 
-def describe() -> dict[str, Any]:
-    """Plain values for the report; what cannot be found out is left out or "unknown"."""
-    info = _cpuinfo()
+def describe(root: Path = _ROOT) -> dict[str, Any]:
+    """Plain values for a report; what cannot be found out is left out or "unknown".
+
+    Args:
+      root: of the file system.
+    """
+    info = _cpuinfo(root / _CPUINFO)
     flags = set(info.get("flags", info.get("Features", "")).split())
     return {
         "processor": info.get("model name") or platform.processor() or "unknown",
         "cores": os.cpu_count(),
         "integer_instructions": [flag for flag in _INTEGER_FLAGS if flag in flags],
-        "caches": _caches(),
+        "caches": _caches(root / _CACHES),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
@@ -40,27 +45,27 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def last_cache_bytes() -> int:
+def last_cache_bytes(root: Path = _ROOT) -> int:
     """Size of the largest cache, 32 MiB where unknown."""
-    sizes = [_size(text) for text in _caches().values()]
+    sizes = [_size(text) for text in _caches(root / _CACHES).values()]
     return max(sizes, default=0) or 1 << 25
 
 
-def _cpuinfo() -> dict[str, str]:
-    if not _CPUINFO.is_file():
+def _cpuinfo(path: Path) -> dict[str, str]:
+    if not path.is_file():
         return {}
-    first = _CPUINFO.read_text(encoding="utf-8").split("\n\n", 1)[0]
+    first = path.read_text(encoding="utf-8").split("\n\n", 1)[0]
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _caches() -> dict[str, str]:
+def _caches(folder: Path) -> dict[str, str]:
     """Sizes by level and kind, such as `L1 data: 32K`."""
     found: dict[str, str] = {}
-    for folder in sorted(_CACHES.glob("index*")):
+    for cache in sorted(folder.glob("index*")):
         try:
             level, kind, size = (
-                (folder / name).read_text(encoding="utf-8").strip()
+                (cache / name).read_text(encoding="utf-8").strip()
                 for name in ("level", "type", "size")
             )
         except OSError:

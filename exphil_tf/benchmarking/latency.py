@@ -1,250 +1,118 @@
-"""How long a frame takes: raw columns in, controller out, forms against each other.
+"""Latency of exported policies: a raw frame in, a controller out, in turns."""
 
-Forms take turns, a round each, so that whatever else the machine does hits all alike; compare rows
-of one run only. A figure of the whole frame has everything in it that play pays: writing columns
-into buffers, drawing uniforms, the call, memory and previous action fed back. The call alone is
-timed beside it, and the processor time of the calling thread, which a busy machine changes less.
-Frames are consecutive frames of real games, never noise, which would take other branches.
-Each is written just before its call into the arrays that are passed, as an agent would.
+from __future__ import annotations
 
-`cold` reads more memory than the caches hold before that, which is more than 16 ms of an emulator
-would. `paced` sleeps until the next of 60 frames a second, as play does: whatever else the machine
-runs has the caches meanwhile, and a process that slept gets its core at once.
-"""
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import contextlib
-import gc
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from rich.console import Console
 
-import numpy as np
+from exphil_tf.benchmarking import frame_timing, host, latency_report, op_profile, roofline
+from exphil_tf.benchmarking.benchmark_config import LatencyConfig
+from exphil_tf.benchmarking.frame_timing import Cell, Timing
+from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
+from exphil_tf.benchmarking.op_profile import Profile
+from exphil_tf.evaluation import episodes
+from exphil_tf.evaluation.episodes import Perspective
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.inference.bundle import Bundle, open_bundle
+from exphil_tf.sim.sample_games import SampleConfig, make_games
 
-from exphil_tf.benchmarking import host
-from exphil_tf.evaluation.episodes import View
-from exphil_tf.inference.bundle import Bundle
-from exphil_tf.inference.stepper import Stepper
-
-ROUNDS = 10
-LEAST_CALLS = 500
-"""Calls of a cell however large its batch is."""
-WARM_CALLS = 50
-"""Calls before each cell's first round that do not count."""
-_KEPT_ROWS = 4096
-"""Rows of frames that are held ready at a time, over all batches."""
+_SAMPLE_GAMES = 4
+_SAMPLE_SECONDS = 30
+_COLD_SHARE = 10
+"""Calls with a pause in between are so many times fewer: it takes longer than a frame's answer."""
 
 
-Between = Literal["nothing", "cold", "paced"]
-"""What happens between two calls."""
-FRAMES_PER_SECOND = 60
-
-
-class Cell(NamedTuple):
-    """What is timed: a form under some circumstances."""
-
-    form: str
-    threads: int
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Microseconds of the calls of a cell."""
-
-    calls: int
-    p50: float
-    p99: float
-    max: float
-    cpu_p99: float
-    """Of processor time, which leaves out the time that other processes took."""
-    round_p50s: tuple[float, ...]
-    """Median of each round; rounds of one number ran side by side."""
-    ort_p50: float
-    """The call of ONNX Runtime alone."""
-    preemptions: int
-    """How often the process lost its core meanwhile."""
-
-    @property
-    def best_p50(self) -> float:
-        """Median of the fastest round: what an idle machine would show."""
-        return min(self.round_p50s)
-
-    @property
-    def packing(self) -> float:
-        """What numpy adds: columns into buffers, uniforms, the finite check."""
-        return self.p50 - self.ort_p50
-
-    def times(self, other: "Timing") -> float:
-        """How many times as long as `other`: the median over rounds that ran side by side."""
-        return float(np.median(np.divide(self.round_p50s, other.round_p50s)))
-
-
-Frame = Mapping[str, np.ndarray]
-
-
-def frames_of(views: Sequence[View], batch_size: int) -> list[dict[str, np.ndarray]]:
-    """Consecutive frames for `batch_size` rows, each row at another place of the games.
-
-    Raises: ValueError: if there is no frame.
-    """
-    columns = {
-        name: np.concatenate([view.columns[name] for view in views]) for name in views[0].columns
-    }
-    total = len(columns["frame"])
-    if not total:
-        raise ValueError("latency: want at least one frame. Received: none")
-    count = min(total, max(32, _KEPT_ROWS // batch_size))
-    offsets = np.arange(batch_size) * max(1, total // batch_size)
-    places = (np.arange(count)[:, None] + offsets) % total
-    taken = {name: column[places] for name, column in columns.items()}
-    return [{name: column[index] for name, column in taken.items()} for index in range(count)]
+def run(config: LatencyConfig, console: Console) -> None:
+    """Measures, prints the tables, writes the report."""
+    report = measure(config, open_bundles(config.bundles), _perspectives(config), console=console)
+    latency_report.show(console, report)
+    for path in latency_report.write(report, config.output):
+        console.print(f"wrote {path}", markup=False, soft_wrap=True)
 
 
 def measure(
+    config: LatencyConfig,
     bundles: Mapping[str, Bundle],
-    views: Sequence[View],
+    perspectives: Sequence[Perspective],
     *,
-    threads: Sequence[int] = (1,),
-    batch_sizes: Sequence[int] = (1,),
-    num_frames: int = 10_000,
-    between: Between = "nothing",
-    on_cell: Callable[[Cell], None] = lambda _: None,
-) -> dict[Cell, Timing]:
-    """Times all forms.
-
-    Args:
-      bundles: form → its opened bundle; one with a fixed batch is timed at that batch only.
-      views: games to play.
-      threads: of a call.
-      batch_sizes: rows of a call.
-      num_frames: calls per cell at batch 1; larger batches make fewer calls, `LEAST_CALLS` at
-        least.
-      between: what happens before each call: `cold` empties the caches, `paced` awaits the next
-        frame.
-      on_cell: told each cell before it is timed first.
-    """
-    found: dict[Cell, Timing] = {}
-    pause = {"nothing": lambda: None, "cold": _evictor, "paced": _pacer}[between]()
-    for batch_size in batch_sizes:
-        frames = frames_of(views, batch_size)
-        calls = max(min(num_frames, LEAST_CALLS), num_frames // batch_size)
-        for count in threads:
-            cells = {
-                Cell(form, count, batch_size): Stepper(bundle, batch_size=batch_size, threads=count)
-                for form, bundle in bundles.items()
-                if bundle.config.batch_size in (None, batch_size)
-            }
-            for cell in cells:
-                on_cell(cell)
-            found |= _rounds(cells, frames, calls=calls, pause=pause)
-    return found
-
-
-class Calls(NamedTuple):
-    """Microseconds of some calls, float64 `[calls]`."""
-
-    wall: np.ndarray
-    cpu: np.ndarray
-    """Of the calling thread."""
-
-
-@dataclass
-class _Rounds:
-    """What was measured of a cell so far, µs."""
-
-    whole: list[Calls]
-    ort: list[np.ndarray]
-    preemptions: int = 0
-
-    def result(self) -> Timing:
-        every = np.concatenate([one.wall for one in self.whole])
-        cpu = np.concatenate([one.cpu for one in self.whole])
-        return Timing(
-            calls=len(every),
-            p50=float(np.median(every)),
-            p99=float(np.percentile(every, 99)),
-            max=float(every.max()),
-            cpu_p99=float(np.percentile(cpu, 99)),
-            round_p50s=tuple(float(np.median(one.wall)) for one in self.whole),
-            ort_p50=float(np.median(np.concatenate(self.ort))),
-            preemptions=self.preemptions,
+    console: Console,
+) -> LatencyReport:
+    """Times all forms; `console` is told what is being done."""
+    described, before = host.describe(), host.load_average()
+    with console.status("measuring the floor") as status:
+        floors = _floors(bundles)
+        warm = frame_timing.measure(
+            bundles,
+            perspectives,
+            threads=config.threads,
+            batch_sizes=config.batch_sizes,
+            num_frames=config.frames,
+            on_cell=lambda cell: status.update(f"timing {cell.form}, batch {cell.batch_size}"),
         )
+        cold: dict[Cell, Timing] = {}
+        paced: dict[Cell, Timing] = {}
+        count = max(1, config.frames // _COLD_SHARE)
+        if config.cold:
+            status.update("timing with empty caches")
+            cold = frame_timing.measure(bundles, perspectives, num_frames=count, between="cold")
+        if config.paced:
+            status.update("timing at 60 frames a second")
+            paced = frame_timing.measure(bundles, perspectives, num_frames=count, between="paced")
+        profiles: dict[str, Profile] = {}
+        if config.profile:
+            status.update("profiling")
+            frames, price = frame_timing.frames_of(perspectives, 1), op_profile.node_price()
+            for name, bundle in bundles.items():
+                if bundle.config.batch_size in (None, 1):
+                    profiles[name] = op_profile.profile(bundle, frames, price=price)
+    return LatencyReport(
+        machine=described,
+        load=(before, host.load_average()),
+        is_busy=before > host.BUSY * described["cores"],
+        precisions={name: bundle.config.precision for name, bundle in bundles.items()},
+        floors=floors,
+        warm=warm,
+        cold=cold,
+        paced=paced,
+        profiles=profiles,
+    )
 
 
-def _rounds(
-    cells: Mapping[Cell, Stepper],
-    frames: Sequence[Frame],
-    *,
-    calls: int,
-    pause: Callable[[], None] | None,
-) -> dict[Cell, Timing]:
-    """Times cells in turns."""
-    rounds = {cell: _Rounds([], []) for cell in cells}
-    live = {name: column.copy() for name, column in frames[0].items()}
+def open_bundles(folders: Sequence[Path]) -> dict[str, Bundle]:
+    """Bundles by a name that tells them apart: the folder's, or else the whole path.
 
-    def appear(index: int) -> None:
-        """The next frame stands in `live`."""
-        if pause is not None:
-            pause()
-        for name, column in frames[index % len(frames)].items():
-            live[name][...] = column
-
-    for stepper in cells.values():
-        for _ in range(WARM_CALLS):
-            stepper.step(live)
-    for share in np.array_split(np.arange(calls), min(ROUNDS, calls)):
-        for cell, stepper in cells.items():
-            before = host.preemptions()
-            with _without_collection():
-                whole = time_calls(lambda s=stepper: s.step(live), share, prepare=appear)
-                rounds[cell].whole.append(whole)
-                rounds[cell].preemptions += host.preemptions() - before
-                alone = time_calls(stepper.advance, share[::2], prepare=appear)
-                rounds[cell].ort.append(alone.wall)
-    return {cell: one.result() for cell, one in rounds.items()}
+    Raises: UserError: as `open_bundle`, or if a folder is given twice or holds no step.
+    """
+    names = [folder.resolve().name for folder in folders]
+    if len(set(names)) < len(names):
+        names = [str(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise UserError(f"bundles: want each once. Received: {' '.join(names)}")
+    bundles = dict(zip(names, map(open_bundle, folders), strict=True))
+    for name, bundle in bundles.items():
+        if bundle.config.form != "step":
+            raise UserError(
+                f"{name}: holds a {bundle.config.form}, and only steps are timed",
+                "Export it without --form window.",
+            )
+    return bundles
 
 
-def time_calls(
-    call: Callable[[], object],
-    indices: Sequence[int] | np.ndarray,
-    *,
-    prepare: Callable[[int], None] = lambda _: None,
-) -> Calls:
-    """Times a call per index; `prepare(index)` comes before it and is not timed."""
-    wall, cpu = np.empty(len(indices)), np.empty(len(indices))
-    clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
-    for place, index in enumerate(indices):
-        prepare(int(index))
-        cpu_began, began = cpu_clock(), clock()
-        call()
-        ended, cpu_ended = clock(), cpu_clock()
-        wall[place], cpu[place] = ended - began, cpu_ended - cpu_began
-    return Calls(wall / 1e3, cpu / 1e3)
+def _perspectives(config: LatencyConfig) -> list[Perspective]:
+    """Games to play: of the dataset, or samples."""
+    if config.data is not None:
+        return list(episodes.dataset_perspectives(config.data, config.split))
+    samples = SampleConfig(games=_SAMPLE_GAMES, max_seconds=_SAMPLE_SECONDS)
+    return list(episodes.perspectives_of(make_games(samples)))
 
 
-@contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
-    """Python's garbage collector paused, as an agent that cares collects between frames."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-def _evictor() -> Callable[[], None]:
-    """Reads twice what the largest cache holds."""
-    filler = np.ones(2 * host.last_cache_bytes(), np.uint8)
-    return lambda: np.maximum.reduce(filler)
-
-
-def _pacer() -> Callable[[], None]:
-    """Sleeps until the next frame begins."""
-    start, interval = time.perf_counter(), 1 / FRAMES_PER_SECOND
-
-    def pause() -> None:
-        elapsed = time.perf_counter() - start
-        time.sleep(interval - elapsed % interval)
-
-    return pause
+def _floors(bundles: Mapping[str, Bundle]) -> dict[str, Floor]:
+    overhead = roofline.call_overhead_us()
+    found = {}
+    for name, bundle in bundles.items():
+        num_bytes = roofline.weight_bytes(bundle.model)
+        rate = roofline.read_bandwidth(num_bytes)
+        found[name] = Floor(num_bytes, overhead, rate.cache / 1e9, rate.dram / 1e9)
+    return found

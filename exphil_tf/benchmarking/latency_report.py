@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.benchmarking.latency import Cell, Timing
+from exphil_tf.benchmarking.frame_timing import Cell, Timing
 from exphil_tf.benchmarking.op_profile import Profile
 from exphil_tf.evaluation import checks
 from exphil_tf.evaluation.checks import Check

@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from exphil_tf.inference.bundle import Bundle
-from exphil_tf.inference.session import open_session
+from exphil_tf.inference.session import open_session, session_options
 from exphil_tf.inference.stepper import Stepper
 
 _KERNEL = "_kernel_time"
@@ -68,31 +68,37 @@ class Profile:
 
 
 def profile(
-    bundle: Bundle, frames: Sequence[Mapping[str, np.ndarray]], *, price: NodePrice
+    bundle: Bundle,
+    frames: Sequence[Mapping[str, np.ndarray]],
+    *,
+    price: NodePrice,
+    calls: int = CALLS,
 ) -> Profile:
-    """Plays `CALLS` frames with the profiler on.
+    """Plays frames with the profiler on.
 
     Args:
       bundle: an opened bundle.
       frames: of one batch size, played over again if there are fewer.
       price: from `node_price`.
+      calls: frames to play.
     """
     batch_size = len(frames[0]["frame"])
     with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
-        session = bundle.session(batch_size=batch_size, profile=Path(folder) / "ops")
+        options = session_options(batch_size=batch_size, profile=Path(folder) / "ops")
+        session = bundle.session(options)
         stepper = Stepper(bundle, batch_size=batch_size, session=session)
-        for index in range(CALLS):
+        for index in range(calls):
             stepper.step(frames[index % len(frames)])
         events = _events(session)
-    return Profile(summarise(events, calls=CALLS, price=price), price.plain)
+    return Profile(summarise(events, calls=calls, price=price), price.plain)
 
 
-def node_price() -> NodePrice:
+def node_price(*, calls: int = CALLS) -> NodePrice:
     """Measures a chain of additions, with and without profiler."""
-    short, long = (_call_us(open_session(_chain(length))) for length in (_CHAIN, 2 * _CHAIN))
+    short, long = (_call_us(open_session(chain(n)), calls) for n in (_CHAIN, 2 * _CHAIN))
     with tempfile.TemporaryDirectory(prefix="exphil-profile-") as folder:
-        session = open_session(_chain(_CHAIN), profile=Path(folder) / "chain")
-        _call_us(session)
+        session = open_session(chain(_CHAIN), session_options(profile=Path(folder) / "chain"))
+        _call_us(session, calls)
         noted = _durations(_events(session)).values()
     return NodePrice(
         plain=max(0.0, (long - short) / _CHAIN),
@@ -144,19 +150,19 @@ def _events(session: ort.InferenceSession) -> list[dict[str, Any]]:
     return json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
 
 
-def _call_us(session: ort.InferenceSession) -> float:
+def _call_us(session: ort.InferenceSession, calls: int) -> float:
     """Median microseconds of a call."""
     values = {"x": np.zeros((1, _CHAIN_WIDTH), np.float32)}
-    took, clock = np.empty(CALLS), time.perf_counter_ns
-    for index in range(CALLS):
+    took, clock = np.empty(calls), time.perf_counter_ns
+    for index in range(calls):
         began = clock()
         session.run(None, values)
         took[index] = clock() - began
     return float(np.median(took)) / 1e3
 
 
-def _chain(length: int) -> bytes:
-    """A graph of additions one after another, each of other numbers."""
+def chain(length: int) -> bytes:
+    """A graph of additions one after another, each of other numbers, so that none is folded."""
     names = ["x", *(f"x{index}" for index in range(1, length)), "y"]
     nodes = [
         helper.make_node("Add", [names[index], f"c{index}"], [names[index + 1]])

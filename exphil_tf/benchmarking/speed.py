@@ -5,7 +5,6 @@ hold on a busy machine as well; absolute figures do not.
 """
 
 import contextlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from rich.console import Console
 from exphil_tf.benchmarking import host
 from exphil_tf.benchmarking.benchmark_config import SpeedConfig
 from exphil_tf.benchmarking.speed_table import Report
+from exphil_tf.foundation import atomic
 from exphil_tf.sim.sample_games import SampleConfig, write_games
 
 
@@ -73,5 +73,5 @@ def run(config: SpeedConfig, console: Console) -> None:
     for subject, report in measure(config):
         console.print(report.table())
         results[subject] = report.to_dict()
-        config.output.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
-    console.print(f"figures: {config.output}")
+        atomic.write_json(config.output, results)
+    console.print(f"figures: {config.output}", markup=False)

@@ -16,10 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.process import file_lock
 from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 
 LOCK = "lock"
@@ -35,12 +34,11 @@ def hold(run_dir: Path) -> Iterator[None]:
     Raises: UserError: (exit code 73) if another process holds it, naming its pid and host.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(run_dir / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise _held(run_dir, _read_owner(run_dir)) from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock.locked(run_dir / LOCK))
+        except BlockingIOError:
+            raise _held(run_dir, _read_owner(run_dir)) from None
         owner = _read_owner(run_dir)
         if _is_held_elsewhere(owner, run_dir):
             raise _held(run_dir, owner)
@@ -49,8 +47,6 @@ def hold(run_dir: Path) -> Iterator[None]:
         with _heartbeat(run_dir / OWNER):
             yield
         (run_dir / OWNER).unlink(missing_ok=True)
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.numpy
 
 from exphil_tf.checkpoints.expected_weights import WrongWeights, only_weights_of
+from exphil_tf.checkpoints.file_names import CONFIG, WEIGHTS
 from exphil_tf.checkpoints.store import NonFiniteError, require_finite
 from exphil_tf.data.delay import Delay
 from exphil_tf.features.controller import ControllerCodec
@@ -27,8 +28,6 @@ from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_I
 from models.policy import Policy
 from models.policy_config import LARGEST, PolicyConfig, QuantizationConfig
 
-CONFIG = "config.json"
-WEIGHTS = "weights.safetensors"
 FORMAT = "exphil-tf policy"
 FORMAT_VERSION = 1
 _KEYS = {

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.durable import TEMPORARY
 
 META = "meta.json"
 _NAME = re.compile(r"step-(\d{8,})")
@@ -110,7 +109,7 @@ class CheckpointStore:
         for checkpoint in found:
             if checkpoint.path not in keep:
                 # Renamed first: a reader never sees a folder with half of its files gone.
-                doomed = checkpoint.path.with_name(f"{TEMPORARY}{checkpoint.path.name}-gone")
+                doomed = checkpoint.path.with_name(f"{atomic.TEMPORARY}{checkpoint.path.name}-gone")
                 os.rename(checkpoint.path, doomed)  # noqa: PTH104 - see atomic
                 shutil.rmtree(doomed, ignore_errors=True)
 

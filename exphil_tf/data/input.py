@@ -113,7 +113,7 @@ def build(
     return from_source(config, source, batch_size=batch_size, seed=seed, training=training)
 
 
-def epoch_size(  # noqa: PLR0913 - as `build`
+def epoch_size(
     data: Manifest | Path | str,
     config: InputConfig,
     *,

@@ -1,9 +1,9 @@
-"""Whole games as streams of frames, to play exported policies on: parity, calibration, latency.
+"""Whole games, to play forms of a policy on: parity, calibration, latency.
 
-A *view* is one game as one of its players saw it. `Streams` lays views end to end in a few rows
-that advance together, as a vectorised agent would play them: memory is emptied where a view begins
-and nowhere else. The action before a view's first frame is the untouched controller, as in play;
-every other previous action is the human's.
+A *perspective* is one game as one of its players saw it. A `GameBatch` lays perspectives end to end
+in a few rows that advance together, as a vectorised agent would play them: memory is emptied where
+a perspective begins and nowhere else. The action before its first frame is the untouched
+controller, as in play; every other previous action is the human's.
 """
 
 import itertools
@@ -21,14 +21,15 @@ from exphil_tf.melee.types import Game
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
-from exphil_tf.records.manifest import Manifest, load_manifest
+from exphil_tf.records.manifest import Manifest, ManifestError, load_manifest
 from exphil_tf.records.shards import read_records
 
 _GO_FRAME = -39
 """From this frame on players may act."""
+_NO_FRAME = "games: want at least one frame with an answer. Received: none"
 
 
-class View(NamedTuple):
+class Perspective(NamedTuple):
     """One game as one of its players saw it."""
 
     columns: Mapping[str, np.ndarray]
@@ -37,11 +38,12 @@ class View(NamedTuple):
     """uint8 `[frames, ACTION_BYTES]`: the own controller."""
 
 
-def dataset_views(folder: Path, split: str = "validation") -> Iterator[View]:
-    """Views of a dataset's games, whole, of each player who may be imitated, in shard order.
+def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Perspective]:
+    """Perspectives of a dataset's games, whole, of each player who may be imitated, in shard order.
 
-    Raises: UserError: if the split holds no game (66), or the dataset is damaged or foreign; what
-      `decode_chunk` raises, if a record is none of ours.
+    Raises:
+      ManifestError: if there is no dataset (66), it is damaged (65) or of another schema (78).
+      UserError: if the split holds no game (66).
     """
     manifest = load_manifest(folder)
     shards = integrity.entries(manifest, splits={split}, variants={"original"})
@@ -52,7 +54,7 @@ def dataset_views(folder: Path, split: str = "validation") -> Iterator[View]:
         for player in range(2):
             if meta.perspectives >> player & 1:
                 found = True
-                yield _view(rows, player, player_id=meta.player_ids[player])
+                yield _perspective(rows, player, player_id=meta.player_ids[player])
     if not found:
         raise UserError(
             f"{folder}: no games in split {split!r} (splits: {', '.join(sorted(manifest.splits))})",
@@ -61,31 +63,35 @@ def dataset_views(folder: Path, split: str = "validation") -> Iterator[View]:
         )
 
 
-def game_views(games: Iterable[Game]) -> Iterator[View]:
-    """Both players' views of games in memory, such as `exphil_tf.samples` makes."""
+def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
+    """Both players' perspectives of games in memory, such as `exphil_tf.samples` makes."""
     for game in games:
         rows = pack(game.frames)
         for player in range(2):
-            yield _view(rows, player, player_id=0)
+            yield _perspective(rows, player, player_id=0)
 
 
 def _games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
     """The chunks of each game; a shard holds all chunks of its games, side by side."""
     for entry in manifest.splits.get(split, {}).get("original", []):
-        chunks = map(decode_chunk, read_records(folder / entry.path))
-        for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
-            yield list(game)
+        path = folder / entry.path
+        try:
+            chunks = map(decode_chunk, read_records(path))
+            for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
+                yield list(game)
+        except ValueError as error:  # a sound shard whose records are none of ours
+            raise ManifestError(f"{path}: {error}") from error
 
 
-def _view(rows: np.ndarray, player: int, *, player_id: int) -> View:
+def _perspective(rows: np.ndarray, player: int, *, player_id: int) -> Perspective:
     columns = unpack(rows[:, perspective_order(player)]).columns
     name = np.full(len(rows), player_id, np.int32)
-    return View({**columns, "name": name}, rows[:, action_order(player)])
+    return Perspective({**columns, "name": name}, rows[:, action_order(player)])
 
 
 @dataclass(frozen=True)
-class Streams:
-    """Views laid end to end in rows that advance together."""
+class GameBatch:
+    """Perspectives laid end to end in rows that advance together."""
 
     columns: Mapping[str, np.ndarray]
     """Schema columns `[rows, steps, …]`, own player first, and `name`."""
@@ -112,7 +118,7 @@ class Streams:
         return int(self.counted.sum())
 
     def at(self, step: int) -> dict[str, np.ndarray]:
-        """Columns `[rows, …]` of one step (views, not copies)."""
+        """Columns `[rows, …]` of one step (not copies)."""
         return {name: column[:, step] for name, column in self.columns.items()}
 
     def previous(self, codec: ControllerCodec) -> dict[str, np.ndarray]:
@@ -131,64 +137,63 @@ class Streams:
         return np.concatenate([p if p.ndim == 3 else p[..., None] for p in parts], axis=-1)
 
 
-def lay_out(
-    views: Iterable[View],
+def batch_games(
+    perspectives: Iterable[Perspective],
     codec: ControllerCodec,
     *,
     delay: int = 0,
     rows: int = 8,
     max_frames: int = 0,
     multiple: int = 1,
-) -> Streams:
-    """Whole views in rows of about equal length, each view from an empty memory.
+) -> GameBatch:
+    """Whole perspectives in rows of about equal length, each from an empty memory.
 
     Args:
-      views: what to play.
+      perspectives: what to play.
       codec: the policy's buckets.
       delay: frames between a state and the input that answers it, beyond 1.
       rows: at most so many side by side.
-      max_frames: take no further view once so many frames are there; 0 takes all.
+      max_frames: take no further perspective once so many frames are there; 0 takes all.
       multiple: rows are filled up to a multiple of so many steps.
 
     Raises: ValueError: if there is no frame with an answer.
     """
-    taken: list[_Piece] = []
-    for view in views:
-        taken.append(_piece(view, codec, delay))
-        if max_frames and sum(len(piece) for piece in taken) >= max_frames:
+    taken: list[_Frames] = []
+    for perspective in perspectives:
+        taken.append(_answered(perspective, codec, delay))
+        if max_frames and sum(map(len, taken)) >= max_frames:
             break
-    taken = sorted((piece for piece in taken if len(piece)), key=len, reverse=True)
+    taken = sorted(filter(len, taken), key=len, reverse=True)
     if not taken:
-        raise ValueError("streams: want at least one frame with an answer. Received: none")
-    lanes: list[list[_Piece]] = [[] for _ in range(min(rows, len(taken)))]
-    for piece in taken:  # the longest first, each where there is most room
-        min(lanes, key=lambda lane: sum(map(len, lane))).append(piece)
-    return _stack([_Piece.join(lane) for lane in lanes], multiple)
+        raise ValueError(_NO_FRAME)
+    filled: list[list[_Frames]] = [[] for _ in range(min(rows, len(taken)))]
+    for frames in taken:  # the longest first, each where there is most room
+        min(filled, key=lambda row: sum(map(len, row))).append(frames)
+    return _stack([_Frames.join(row) for row in filled], multiple)
 
 
-def long_stream(
-    views: Sequence[View], codec: ControllerCodec, *, frames: int, delay: int = 0
-) -> Streams:
+def long_game(
+    perspectives: Sequence[Perspective], codec: ControllerCodec, *, frames: int, delay: int = 0
+) -> GameBatch:
     """One row of exactly `frames` frames whose memory is emptied at its first frame only.
 
     Views follow one another as if they were one game, over again if they are too short.
 
     Raises: ValueError: if there is no frame with an answer.
     """
-    pieces = [piece for piece in (_piece(view, codec, delay) for view in views) if len(piece)]
-    if not pieces:
-        raise ValueError("streams: want at least one frame with an answer. Received: none")
-    lane: list[_Piece] = []
-    while sum(map(len, lane)) < frames:
-        lane.append(pieces[len(lane) % len(pieces)])
-    joined = _Piece.join(lane).cut(frames)
+    answered = (_answered(perspective, codec, delay) for perspective in perspectives)
+    parts = list(filter(len, answered))
+    if not parts:
+        raise ValueError(_NO_FRAME)
+    count = -(-frames // sum(map(len, parts)))
+    joined = _Frames.join(parts * count).cut(frames)
     joined.is_resetting[1:] = False
     return _stack([joined], 1)
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """One row's arrays, `[frames, …]`."""
+class _Frames:
+    """Arrays of one row, or of one perspective in it, `[frames, …]`."""
 
     columns: Mapping[str, np.ndarray]
     targets: Mapping[str, np.ndarray]
@@ -199,19 +204,19 @@ class _Piece:
         return len(self.counted)
 
     @classmethod
-    def join(cls, pieces: Sequence["_Piece"]) -> "_Piece":
+    def join(cls, parts: Sequence["_Frames"]) -> "_Frames":
         def concat(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
             return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
         return cls(
-            concat([piece.columns for piece in pieces]),
-            concat([piece.targets for piece in pieces]),
-            np.concatenate([piece.is_resetting for piece in pieces]),
-            np.concatenate([piece.counted for piece in pieces]),
+            concat([part.columns for part in parts]),
+            concat([part.targets for part in parts]),
+            np.concatenate([part.is_resetting for part in parts]),
+            np.concatenate([part.counted for part in parts]),
         )
 
-    def cut(self, frames: int) -> "_Piece":
-        return _Piece(
+    def cut(self, frames: int) -> "_Frames":
+        return _Frames(
             {name: column[:frames] for name, column in self.columns.items()},
             {name: target[:frames] for name, target in self.targets.items()},
             self.is_resetting[:frames],
@@ -219,20 +224,20 @@ class _Piece:
         )
 
 
-def _piece(view: View, codec: ControllerCodec, delay: int) -> _Piece:
-    """The frames of a view that an input answers: that of frame f is in f + 1 + delay."""
-    length = max(0, len(view.actions) - 1 - delay)
-    buckets = codec.encode(view.actions)
-    answered = view.columns["frame"][:length].astype(np.int64) + 1 + delay
-    return _Piece(
-        {name: column[:length] for name, column in view.columns.items()},
+def _answered(perspective: Perspective, codec: ControllerCodec, delay: int) -> _Frames:
+    """The frames of a perspective that an input answers: that of frame f is in f + 1 + delay."""
+    length = max(0, len(perspective.actions) - 1 - delay)
+    buckets = codec.encode(perspective.actions)
+    answered = perspective.columns["frame"][:length].astype(np.int64) + 1 + delay
+    return _Frames(
+        {name: column[:length] for name, column in perspective.columns.items()},
         {name: values[1 + delay : 1 + delay + length] for name, values in buckets.items()},
         np.arange(length) == 0,
         answered >= _GO_FRAME,
     )
 
 
-def _stack(rows: Sequence[_Piece], multiple: int) -> Streams:
+def _stack(rows: Sequence[_Frames], multiple: int) -> GameBatch:
     """Rows of one length, the shorter ones filled up with zeros that do not count."""
     steps = -(-max(map(len, rows)) // multiple) * multiple
 
@@ -242,7 +247,7 @@ def _stack(rows: Sequence[_Piece], multiple: int) -> Streams:
             place[: len(array)] = array
         return out
 
-    return Streams(
+    return GameBatch(
         {name: stack([row.columns[name] for row in rows]) for name in rows[0].columns},
         {name: stack([row.targets[name] for row in rows]) for name in rows[0].targets},
         stack([row.is_resetting for row in rows]),

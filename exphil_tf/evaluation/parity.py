@@ -9,7 +9,7 @@ bucket = argmax(logit + temperature · gumbel(u)), so at a temperature of a mill
 wanted bucket, 0 for all others, noise alone decides, and the `logits` it reports are conditioned on
 the human's action, as is the action that it remembers. Each step checks that it worked.
 
-Memories are compared on one long stream that is never reset: after a reset, parts of a memory that
+Memories are compared on one long game that is never reset: after a reset, parts of a memory that
 nobody reads may hold anything.
 
 A form is held against its *reference*: an exported graph against the Keras network it was made
@@ -22,14 +22,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from exphil_tf.evaluation.checks import Check
-from exphil_tf.evaluation.episodes import Streams
+from exphil_tf.evaluation.episodes import GameBatch
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.parity_report import Drift, FormParity, HeadParity, ParityReport
-from exphil_tf.evaluation.policy_runners import Runner, Stretch
+from exphil_tf.evaluation.policy_runners import Runner, Segment
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 
 STEPS = 250
-"""Steps that are compared at a time; streams are laid out in multiples of it."""
+"""Steps that are compared at a time; batches of games are filled up to multiples of it."""
 DRIFT_FRAMES = 10_000
 """Frames after which the drift of the memory is judged."""
 
@@ -40,7 +40,7 @@ GREATEST_NLL_LOSS = 0.01
 GREATEST_DRIFT = 1e-3
 """Greatest difference of an exact copy's memory after `DRIFT_FRAMES`."""
 GREATEST_GROWTH = 2.0
-"""Greatest |logit| on the long stream, in multiples of the baseline's."""
+"""Greatest |logit| in the long game, in multiples of the baseline's."""
 
 
 class Form(NamedTuple):
@@ -56,19 +56,19 @@ class Form(NamedTuple):
 
 def run_parity(
     forms: Mapping[str, Form],
-    streams: Streams,
+    games: GameBatch,
     *,
     codec: ControllerCodec,
-    long: Streams | None = None,
+    long: GameBatch | None = None,
     baseline: str = "keras float",
 ) -> ParityReport:
     """Plays all forms and compares them.
 
     Args:
       forms: by name, such as "keras float", "keras qat", "onnx float32", "onnx int8-qat".
-      streams: whole held-out games, from `streams.lay_out(…, multiple=STEPS)`.
+      games: whole held-out games, from `batch_games(…, multiple=STEPS)`.
       codec: the policy's buckets.
-      long: a stream for the drift of the memory, from `streams.long_stream`; None: not measured.
+      long: one long game for the drift of the memory, from `long_game`; None: not measured.
       baseline: the form whose likelihood the others' is held against.
 
     Raises: ValueError: if a reference or the baseline is missing, or a graph cannot be
@@ -78,10 +78,10 @@ def run_parity(
     if missing:
         raise ValueError(f"parity.forms: want {sorted(missing)}. Received: {sorted(forms)}")
     sums = {name: _Sums(codec) for name in forms}
-    previous = streams.previous(codec)
-    runs = {name: form.runner.run(streams, steps=STEPS) for name, form in forms.items()}
-    for start in range(0, streams.num_steps, STEPS):
-        sample = _sample(streams, previous, slice(start, start + STEPS))
+    previous = games.previous(codec)
+    runs = {name: form.runner.run(games, steps=STEPS) for name, form in forms.items()}
+    for start in range(0, games.num_steps, STEPS):
+        sample = _sample(games, previous, slice(start, start + STEPS))
         found = {name: next(run) for name, run in runs.items()}
         for name, form in forms.items():
             sums[name].add(found[name], sample, found.get(form.reference))
@@ -91,7 +91,7 @@ def run_parity(
     }
     drift = {} if long is None else _drift(forms, long)
     return ParityReport(
-        frames=streams.frames,
+        frames=games.frames,
         baseline=baseline,
         forms=results,
         drift=drift,
@@ -99,13 +99,13 @@ def run_parity(
     )
 
 
-def _sample(streams: Streams, previous: Mapping[str, np.ndarray], span: slice) -> Sample:
-    """The counted frames of a stretch."""
+def _sample(games: GameBatch, previous: Mapping[str, np.ndarray], span: slice) -> Sample:
+    """The counted frames of a segment."""
     return Sample.of(
-        {name: target[:, span] for name, target in streams.targets.items()},
+        {name: target[:, span] for name, target in games.targets.items()},
         {name: before[:, span] for name, before in previous.items()},
-        weights=streams.counted[:, span],
-        characters=streams.columns["p.character"][:, span, 0],
+        weights=games.counted[:, span],
+        characters=games.columns["p.character"][:, span, 0],
     )
 
 
@@ -121,8 +121,8 @@ class _Sums:
         self._difference = 0.0
         self._total_difference = 0.0
 
-    def add(self, found: Stretch, sample: Sample, reference: Stretch | None) -> None:
-        """Adds the counted frames of a stretch."""
+    def add(self, found: Segment, sample: Sample, reference: Segment | None) -> None:
+        """Adds the counted frames of a segment."""
         logits = sample.pick(self._split(found.logits))
         self._metrics.add(logits, sample)
         self._frames += len(sample)
@@ -176,7 +176,7 @@ def _agrees(name: str, logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return (logits.argmax(-1) == wanted.argmax(-1))[:, None]
 
 
-def _differences(found: Stretch, reference: Stretch) -> list[float]:
+def _differences(found: Segment, reference: Segment) -> list[float]:
     """Largest difference of each part of the memory."""
     return [
         float(np.abs(found.state[name] - wanted).max(initial=0.0))
@@ -191,8 +191,8 @@ def _relative(value: float, baseline: float) -> float:
 # -- Drift -----------------------------------------------------------------------------------------
 
 
-def _drift(forms: Mapping[str, Form], long: Streams) -> dict[str, Drift]:
-    """Every form on one long stream, from its first frame on without an empty memory."""
+def _drift(forms: Mapping[str, Form], long: GameBatch) -> dict[str, Drift]:
+    """Every form in one long game, whose memory is emptied at its first frame only."""
     frames = range(STEPS, long.num_steps + 1, STEPS)
     differences: dict[str, list[float]] = {name: [] for name in forms}
     max_logits: dict[str, list[float]] = {name: [] for name in forms}

@@ -47,7 +47,7 @@ class FormParity:
 
 @dataclass(frozen=True)
 class Drift:
-    """One form along a stream on which its memory is never emptied."""
+    """One form along a game in which its memory is never emptied."""
 
     frames: tuple[int, ...]
     """Where the memory was looked at."""
@@ -123,7 +123,7 @@ def _agreement_table(report: ParityReport) -> Table:
 
 
 def _drift_table(report: ParityReport) -> Table:
-    """The memory along the long stream: after a tenth of it, half and all; logits by half."""
+    """The memory along the long game: after a tenth of it, half and all; logits by half."""
     frames = next(iter(report.drift.values())).frames
     looks = sorted({max(len(frames) // part, 1) - 1 for part in (10, 2, 1)})
     names = [f"{frames[look]:,}" for look in looks]

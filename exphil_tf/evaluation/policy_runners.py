@@ -1,4 +1,4 @@
-"""Forms of a policy that can be played on streams of whole games, teacher-forced."""
+"""Forms of a policy that can be played on whole games, teacher-forced."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.evaluation.episodes import Streams
+from exphil_tf.evaluation.episodes import GameBatch
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.inference.bundle import Bundle
 from exphil_tf.inference.stepper import Stepper
@@ -18,7 +18,7 @@ FORCED = np.nextafter(np.float32(1), np.float32(0))
 """The greatest uniform: its noise is the greatest there is."""
 
 
-class Stretch(NamedTuple):
+class Segment(NamedTuple):
     """Some consecutive steps of all rows."""
 
     logits: np.ndarray
@@ -30,18 +30,18 @@ class Stretch(NamedTuple):
 class Runner(Protocol):
     """A form of a policy."""
 
-    def run(self, streams: Streams, *, steps: int) -> Iterator[Stretch]:
+    def run(self, games: GameBatch, *, steps: int) -> Iterator[Segment]:
         """Plays all steps from an empty memory, `steps` at a time.
 
         Args:
-          streams: their length is a multiple of `steps`.
-          steps: length of a stretch.
+          games: their length is a multiple of `steps`.
+          steps: length of a segment.
         """
         ...
 
 
 class KerasRunner:
-    """A Keras policy, unrolled over each stretch with its state carried along.
+    """A Keras policy, unrolled over each segment with its state carried along.
 
     Args:
       policy: the network; dropout is off, and so is every update of quantization ranges.
@@ -65,24 +65,24 @@ class KerasRunner:
 
         self._unroll = unroll
 
-    def run(self, streams: Streams, *, steps: int) -> Iterator[Stretch]:
+    def run(self, games: GameBatch, *, steps: int) -> Iterator[Segment]:
         """See `Runner`."""
         codec = self._policy.config.head.codec
         uses_prev = self._policy.config.embedding.with_prev_action
-        prev_action = codec.decode(streams.previous(codec)) if uses_prev else None
-        state = self._policy.initial_state(streams.num_rows)
-        for start in range(0, streams.num_steps, steps):
+        prev_action = codec.decode(games.previous(codec)) if uses_prev else None
+        state = self._policy.initial_state(games.num_rows)
+        for start in range(0, games.num_steps, steps):
             span = slice(start, start + steps)
             inputs = {
-                "columns": _cut(streams.columns, span),
+                "columns": _cut(games.columns, span),
                 "prev_action": None if prev_action is None else _cut(prev_action, span),
-                "targets": _cut(streams.targets, span),
-                "is_resetting": tf.constant(streams.is_resetting[:, span]),
+                "targets": _cut(games.targets, span),
+                "is_resetting": tf.constant(games.is_resetting[:, span]),
             }
             logits, state = self._unroll(inputs, state)
             parts = [np.asarray(part) for part in tf.nest.flatten(state)]
             names = self._policy.state_names
-            yield Stretch(np.asarray(logits), dict(zip(names, parts, strict=True)))
+            yield Segment(np.asarray(logits), dict(zip(names, parts, strict=True)))
 
 
 class OnnxRunner:
@@ -99,23 +99,23 @@ class OnnxRunner:
         self._codec = codec
         self._threads = threads
 
-    def run(self, streams: Streams, *, steps: int) -> Iterator[Stretch]:
+    def run(self, games: GameBatch, *, steps: int) -> Iterator[Segment]:
         """See `Runner`.
 
         Raises: ValueError: if the graph chose other buckets than the human's (see `force`).
         """
-        size = self._bundle.config.batch_size or streams.num_rows
+        size = self._bundle.config.batch_size or games.num_rows
         groups = [
             _Group(
                 Stepper(self._bundle, batch_size=size, threads=self._threads),
-                streams,
-                _rows(streams.num_rows, first, size),
+                games,
+                _rows(games.num_rows, first, size),
             )
-            for first in range(0, streams.num_rows, size)
+            for first in range(0, games.num_rows, size)
         ]
-        targets = streams.joined_targets()
+        targets = games.joined_targets()
         uniforms = force(targets, self._codec)
-        for start in range(0, streams.num_steps, steps):
+        for start in range(0, games.num_steps, steps):
             logits = [
                 group.play(range(start, start + steps), uniforms=uniforms, targets=targets)
                 for group in groups
@@ -125,17 +125,17 @@ class OnnxRunner:
                 for name in groups[0].stepper.state
             }
             # Rows of a fixed batch that are too many repeat the last.
-            count = streams.num_rows
-            yield Stretch(
+            count = games.num_rows
+            yield Segment(
                 np.concatenate(logits)[:count], {n: part[:count] for n, part in state.items()}
             )
 
 
 class _Group(NamedTuple):
-    """Rows of the streams that one stepper plays."""
+    """Rows of the games that one stepper plays."""
 
     stepper: Stepper
-    streams: Streams
+    games: GameBatch
     rows: slice | np.ndarray
 
     def play(self, steps: range, *, uniforms: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -143,13 +143,13 @@ class _Group(NamedTuple):
         rows = self.rows
         logits = np.empty((self.stepper.batch_size, len(steps), uniforms.shape[-1]), np.float32)
         for place, step in enumerate(steps):
-            self.stepper.reset(self.streams.is_resetting[rows, step])
-            columns = {name: column[rows] for name, column in self.streams.at(step).items()}
-            answer = self.stepper.step(
+            self.stepper.reset(self.games.is_resetting[rows, step])
+            columns = {name: column[rows] for name, column in self.games.at(step).items()}
+            output = self.stepper.step(
                 columns, uniforms=uniforms[rows, step], temperature=FORCING_TEMPERATURE
             )
-            _check_forced(answer.buckets, targets[rows, step])
-            logits[:, place] = answer.logits
+            _check_forced(output.buckets, targets[rows, step])
+            logits[:, place] = output.logits
         return logits
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from exphil_tf.evaluation import figures
 from exphil_tf.evaluation.baselines import NAMES
@@ -54,7 +53,7 @@ def page(evaluation: Evaluation) -> str:
         wins=sum(evaluation.beats_baselines(head) for head in COMPONENTS),
         hardest=max((row.nll for row in policy.characters), default=1.0) or 1.0,
         findings=findings(evaluation),
-        figures={name: Markup(svg) for name, svg in _figures(evaluation).items()},
+        figures=_figures(evaluation),
     )
 
 

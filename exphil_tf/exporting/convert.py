@@ -19,10 +19,10 @@ import onnx
 from exphil_tf.exporting.onnx.clean import clean, with_shapes
 from exphil_tf.exporting.onnx.fuse import fuse
 from exphil_tf.exporting.onnx.graph import Graph
-from exphil_tf.exporting.onnx.int8 import Activations, lower
+from exphil_tf.exporting.onnx.int8 import Activations, quantize_products
 from exphil_tf.exporting.onnx.tables import pack_tables
-from exphil_tf.exporting.tf_to_onnx import Signature, signature, trace
-from exphil_tf.exporting.verify_int8 import Proof, example_feeds, prove_integer
+from exphil_tf.exporting.tf_to_onnx import Signature, Traced, trace
+from exphil_tf.exporting.verify_int8 import RuntimeGraph, example_feeds, verify_integer
 from models.heads.controller import unit_block
 from models.policy import Policy
 
@@ -30,12 +30,12 @@ Precision = Literal["float32", "int8-qat", "int8-static", "int8-dynamic"]
 
 
 @dataclass(frozen=True)
-class Lowered:
+class Converted:
     """A graph ready to be published."""
 
     model: onnx.ModelProto = field(repr=False)
     signature: Signature
-    proof: Proof | None
+    runtime_graph: RuntimeGraph | None
     """What ONNX Runtime was seen to run; None of a float graph."""
     traced_nodes: int
     """Nodes as tf2onnx left them."""
@@ -43,13 +43,13 @@ class Lowered:
     """How often each rewrite applied."""
 
 
-def lower_policy(
+def convert_policy(
     policy: Policy,
     precision: Precision,
     *,
     batch_size: int | None = None,
     frames: int = 0,
-) -> Lowered:
+) -> Converted:
     """Traces a policy and brings it to a precision.
 
     Args:
@@ -60,35 +60,28 @@ def lower_policy(
 
     Raises: NotOnGrid, NotInteger: if a product would not be computed in integers.
     """
-    model = trace(policy, batch_size=batch_size, frames=frames)
-    ports = signature(policy, batch_size=batch_size, frames=frames)
-    return lower_model(model, ports, policy=policy, precision=precision)
+    traced = trace(policy, batch_size=batch_size, frames=frames)
+    return convert_traced(traced, policy=policy, precision=precision)
 
 
-def lower_model(
-    model: onnx.ModelProto,
-    ports: Signature,
-    *,
-    policy: Policy,
-    precision: Precision,
-) -> Lowered:
-    """As `lower_policy`, of a graph that was traced already (and is left as it was)."""
-    graph = with_shapes(model)
-    traced = len(graph.nodes)
+def convert_traced(traced: Traced, *, policy: Policy, precision: Precision) -> Converted:
+    """As `convert_policy`, of a graph that was traced already (and is left as it was)."""
+    graph = with_shapes(traced.model)
+    num_traced = len(graph.nodes)
     rewrites = clean(graph) | fuse(graph)
     clean(graph)
     products = None
     if precision in ("int8-qat", "int8-static"):
-        products = lower(graph, rounding_of(policy), blocks=_blocks(policy))
+        products = quantize_products(graph, rounding_of(policy), blocks=_blocks(policy))
         rewrites["tables"] = pack_tables(graph)
     graph.rename()
-    lowered = graph.to_model()
+    converted = graph.to_model()
     if precision == "int8-dynamic":
-        lowered = quantize_dynamically(lowered)
-    proof = None
+        converted = quantize_dynamically(converted)
+    runtime_graph = None
     if precision != "float32":
-        proof = prove_integer(lowered, example_feeds(lowered), products=products)
-    return Lowered(lowered, ports, proof, traced, rewrites)
+        runtime_graph = verify_integer(converted, example_feeds(converted), products=products)
+    return Converted(converted, traced.signature, runtime_graph, num_traced, rewrites)
 
 
 def rounding_of(policy: Policy) -> Activations:

@@ -1,4 +1,4 @@
-"""Writes a lowered policy as a bundle (`exphil_tf.inference.bundle`)."""
+"""Writes a converted policy as a bundle (`exphil_tf.inference.bundle`)."""
 
 import dataclasses
 import importlib.metadata
@@ -9,9 +9,10 @@ from typing import Any
 
 import onnx
 
-from exphil_tf.checkpoints.policy_bundle import WEIGHTS, PolicyInfo, codec_values
+from exphil_tf.checkpoints.file_names import WEIGHTS
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, codec_values
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
-from exphil_tf.exporting.convert import Lowered, Precision, activations_of
+from exphil_tf.exporting.convert import Converted, Precision, activations_of
 from exphil_tf.exporting.tf_to_onnx import describe_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
@@ -28,7 +29,7 @@ _IN_METADATA = ("precision", "activations", "form", "columns", "codec", "delay",
 
 def assemble(
     folder: Path,
-    lowered: Lowered,
+    converted: Converted,
     *,
     policy: Policy,
     info: PolicyInfo,
@@ -40,7 +41,7 @@ def assemble(
 
     Args:
       folder: where it will lie.
-      lowered: the graph.
+      converted: the graph.
       policy: what it was made from.
       info: of the run's policy bundle.
       precision: of the graph.
@@ -52,10 +53,10 @@ def assemble(
     config = BundleConfig(
         precision=precision,
         activations=activations_of(precision, policy),
-        form=_form(lowered),
+        form=_form(converted),
         batch_size=batch_size,
-        inputs=lowered.signature.inputs,
-        outputs=lowered.signature.outputs,
+        inputs=converted.signature.inputs,
+        outputs=converted.signature.outputs,
         columns=describe_columns(policy),
         codec=codec_values(policy.config.head.codec),
         delay=dataclasses.asdict(info.delay),
@@ -65,7 +66,7 @@ def assemble(
         provenance=provenance,
     )
     model = onnx.ModelProto()
-    model.CopyFrom(lowered.model)
+    model.CopyFrom(converted.model)
     onnx.helper.set_model_props(model, _metadata(config))
     data = model.SerializeToString(deterministic=True)
     # Whoever opens it would refuse what is not on the list of what exports hold.
@@ -73,9 +74,9 @@ def assemble(
     return Bundle(folder, config, data)
 
 
-def _form(lowered: Lowered) -> str:
+def _form(converted: Converted) -> str:
     """Only a window's numbers have an axis for time."""
-    return "step" if len(lowered.signature.inputs[0].shape) == 2 else "window"
+    return "step" if len(converted.signature.inputs[0].shape) == 2 else "window"
 
 
 def describe_source(source: Path, info: PolicyInfo) -> dict[str, Any]:

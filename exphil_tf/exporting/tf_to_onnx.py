@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import onnx
 from onnx import TensorProto, helper
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle_config import Port
+from exphil_tf.inference.session import BATCH
 from models.layers.quantized import ranges
 from models.layers.time_scan import written_out
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from models.policy import Policy
 
 OPSET = 18
-BATCH = "batch"
 _TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32, "bool": TensorProto.BOOL}
 _ACTION = "8 buttons (0/1), main_x, main_y, c_x, c_y in [-1, 1], shoulder in [0, 1]"
 
@@ -34,6 +34,13 @@ class Signature:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+
+
+class Traced(NamedTuple):
+    """A policy as a graph, before any rewriting."""
+
+    model: onnx.ModelProto
+    signature: Signature
 
 
 def signature(policy: Policy, *, batch_size: int | None = None, frames: int = 0) -> Signature:
@@ -69,8 +76,8 @@ def signature(policy: Policy, *, batch_size: int | None = None, frames: int = 0)
     return Signature(tuple(inputs), tuple(outputs))
 
 
-def trace(policy: Policy, *, batch_size: int | None = None, frames: int = 0) -> onnx.ModelProto:
-    """Returns the float32 graph of one frame (or of a window), named as `signature` says."""
+def trace(policy: Policy, *, batch_size: int | None = None, frames: int = 0) -> Traced:
+    """The float32 graph of one frame (or of a window); arguments as `signature`."""
     wanted = signature(policy, batch_size=batch_size, frames=frames)
     run = _window_fn(policy) if frames else _step_fn(policy)
     # Kernels that round their own inputs need the float ones.
@@ -78,7 +85,7 @@ def trace(policy: Policy, *, batch_size: int | None = None, frames: int = 0) -> 
     with ranges("kernels" if is_dynamic else "frozen"):
         model = _convert(run, wanted)
     _name_ports(model, wanted)
-    return model
+    return Traced(model, wanted)
 
 
 def describe_columns(policy: Policy) -> dict[str, dict[str, dict[str, Any]]]:

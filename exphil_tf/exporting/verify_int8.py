@@ -39,7 +39,7 @@ class NotInteger(ValueError):
 
 
 @dataclass(frozen=True)
-class Proof:
+class RuntimeGraph:
     """What ONNX Runtime runs."""
 
     nodes: int
@@ -50,9 +50,9 @@ class Proof:
     """Products of computed values, which stay float."""
 
 
-def prove_integer(
+def verify_integer(
     model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], *, products: int | None = None
-) -> Proof:
+) -> RuntimeGraph:
     """Checks the optimised graph and a profiled run.
 
     Args:
@@ -79,7 +79,7 @@ def prove_integer(
             "this processor has no 8-bit kernel for MatMulNBits (export with static activations)"
         )
     left = sum(node.op_type in _FLOAT_PRODUCTS for node in graph.nodes)
-    return Proof(len(graph.nodes), dict(sorted(integer.items())), left)
+    return RuntimeGraph(len(graph.nodes), dict(sorted(integer.items())), left)
 
 
 def example_feeds(model: onnx.ModelProto, *, rows: int = 1, seed: int = 0) -> dict[str, np.ndarray]:

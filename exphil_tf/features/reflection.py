@@ -143,7 +143,7 @@ def _action_tables() -> tuple[np.ndarray, np.ndarray]:
     """
     mirrored, starts_at_0 = mirrored_actions()[:_CHARACTERS], zero_index_table()[:_CHARACTERS]
     bits = mirrored ^ np.arange(ACTION_COUNT)
-    if bits.max() >= 256:  # noqa: PLR2004 - a byte
+    if bits.max() >= 256:  # a byte
         raise ValueError("reflection: want partners that differ in the low byte only")
     shifts = np.take_along_axis(starts_at_0, mirrored, 1).astype(np.int32) - starts_at_0
     beyond = ((0, 0), (0, _HIGH_ACTIONS * 256 - ACTION_COUNT))

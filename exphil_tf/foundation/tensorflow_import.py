@@ -24,7 +24,7 @@ def quiet_import() -> Iterator[None]:
     saved = os.dup(_STDERR)
     with _held() as held:
         os.dup2(held.fileno(), _STDERR)
-        text = open(_STDERR, "w", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+        text = open(_STDERR, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
         try:
             with contextlib.redirect_stderr(text):
                 yield
@@ -47,7 +47,7 @@ def _held() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile()
     except OSError:
-        return open(os.devnull, "w+b")  # noqa: PTH123, SIM115
+        return open(os.devnull, "w+b")  # noqa: PTH123
 
 
 def _flush() -> None:

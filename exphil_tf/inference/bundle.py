@@ -28,7 +28,7 @@ from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_I
 CONFIG = "config.json"
 PARITY = "parity.json"
 METADATA_PREFIX = "exphil_tf."
-"""Of the graph's own metadata: `exphil_tf.schema_fingerprint`, `exphil_tf.foundation.config`."""
+"""Of the graph's own metadata, such as `exphil_tf.schema_fingerprint`."""
 
 _FILES = {MODEL, CONFIG, PARITY}
 
@@ -42,20 +42,13 @@ class Bundle:
     model: bytes = field(repr=False)
     """The graph, as it was verified."""
 
-    def session(
-        self, *, threads: int = 1, batch_size: int | None = None, profile: Path | None = None
-    ) -> ort.InferenceSession:
-        """Opens the graph on the CPU.
-
-        Args:
-          threads: that one call may use.
-          batch_size: rows of every call, if they are known, which makes it a little faster.
-          profile: how the file begins in which the session notes the time of each operation.
+    def session(self, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+        """Opens the graph, as `open_session` does.
 
         Raises: UserError: if ONNX Runtime refuses the graph (65).
         """
         try:
-            return open_session(self.model, threads=threads, batch_size=batch_size, profile=profile)
+            return open_session(self.model, options)
         except Exception as error:  # ONNX Runtime's errors share no other base
             raise refused(self.folder, error) from error
 

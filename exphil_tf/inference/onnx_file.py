@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from exphil_tf.inference.protobuf import Message, Reader, Slot, WireError
+from exphil_tf.foundation.wire_format import WireError
+from exphil_tf.inference.protobuf import Message, Reader, Slot
 
 MAX_BYTES = 256 << 20
 """Of a file; a policy has some megabytes."""

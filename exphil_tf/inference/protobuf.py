@@ -16,14 +16,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from exphil_tf.foundation.wire_format import (
+    FIXED_32,
+    LENGTH,
+    VARINT,
+    WireError,
+    read_fields,
+    read_varints,
+)
+
 Kind = Literal["int", "float", "text", "bytes", "ints", "floats"]
-_WIRE = {"int": 0, "ints": 0, "float": 5, "floats": 5}
-_LENGTH = 2
-_SIZES = {1: 8, 5: 4}
-
-
-class WireError(ValueError):
-    """Bytes that are no message of the kind, or one that holds what it may not."""
+_WIRE = {"int": VARINT, "ints": VARINT, "float": FIXED_32, "floats": FIXED_32}
 
 
 class Slot(NamedTuple):
@@ -56,20 +59,17 @@ class Reader:
     def read(self, message: Message, data: memoryview) -> dict[str, Any]:
         """Values by field name: repeated ones as lists, single ones only where they occur.
 
-        Raises: WireError: see the module.
+        Raises: WireError: if the bytes are no message of the kind, or it holds what it may not.
         """
         values: dict[str, Any] = {
             slot.name: []
             for slot in message.slots.values()
             if isinstance(slot, Slot) and (slot.repeated or slot.kind in ("ints", "floats"))
         }
-        place = 0
-        while place < len(data):
-            key, place = _varint(data, place)
-            slot = _slot(message, key >> 3)
-            payload, place = _payload(data, place, wire=key & 7)
+        for number, wire, payload in read_fields(data):
             self._spend(1)
-            self._store(values, slot, wire=key & 7, payload=payload, message=message)
+            slot = _slot(message, number)
+            self._store(values, slot, wire=wire, payload=payload, message=message)
         return values
 
     def _store(
@@ -82,10 +82,10 @@ class Reader:
         message: Message,
     ) -> None:
         where = f"{message.name}.{slot.name}"
-        if slot.kind in ("ints", "floats") and wire == _LENGTH:
+        if slot.kind in ("ints", "floats") and wire == LENGTH:
             values[slot.name] += self._packed(payload, is_float=slot.kind == "floats")
             return
-        if wire != (_WIRE.get(slot.kind, _LENGTH) if isinstance(slot.kind, str) else _LENGTH):
+        if wire != (_WIRE.get(slot.kind, LENGTH) if isinstance(slot.kind, str) else LENGTH):
             raise WireError(f"{where}: wire type {wire}")
         value = self._value(slot.kind, payload, where)
         if slot.repeated or slot.kind in ("ints", "floats"):
@@ -113,11 +113,10 @@ class Reader:
                 raise WireError("packed floats cut short")
             self._spend(len(payload) // 4)
             return np.frombuffer(payload, "<f4").tolist()
-        found, place = [], 0
-        while place < len(payload):
+        found: list[int] = []
+        for value in read_varints(payload):
             self._spend(1)
-            value, place = _varint(payload, place)
-            found.append(_signed(value))
+            found.append(value)
         return found
 
     def _spend(self, count: int) -> None:
@@ -131,36 +130,3 @@ def _slot(message: Message, number: int) -> Slot:
     if isinstance(slot, str):
         raise WireError(slot)
     return slot
-
-
-def _payload(data: memoryview, place: int, *, wire: int) -> tuple[Any, int]:
-    """What follows a key, an integer or bytes, and the place behind it."""
-    if wire == 0:
-        value, place = _varint(data, place)
-        return _signed(value), place
-    if wire == _LENGTH:
-        size, place = _varint(data, place)
-    elif wire in _SIZES:
-        size = _SIZES[wire]
-    else:
-        raise WireError(f"wire type {wire}")
-    if size > len(data) - place:
-        raise WireError("cut short")
-    return data[place : place + size], place + size
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if place >= len(data):
-            raise WireError("cut short")
-        byte = data[place]
-        place += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value & 0xFFFFFFFFFFFFFFFF, place
-    raise WireError("a number of more than 64 bits")
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >> 63 else value

@@ -19,12 +19,16 @@ BATCH = "batch"
 """Name of the symbolic first axis of an exported graph."""
 
 
-def session_options(*, threads: int = 1, batch_size: int | None = None) -> ort.SessionOptions:
+def session_options(
+    *, threads: int = 1, batch_size: int | None = None, profile: Path | None = None
+) -> ort.SessionOptions:
     """Options of a session that plays one frame after another.
 
     Args:
       threads: that one call may use; 1 is fastest for a single row.
-      batch_size: rows of every call, if they are known; None leaves the batch symbolic.
+      batch_size: rows of every call, if they are known, which makes it a little faster; None leaves
+        the batch symbolic.
+      profile: how the file begins in which the session notes the time of each operation.
 
     Raises: ValueError: if there is no thread or no row.
     """
@@ -43,27 +47,14 @@ def session_options(*, threads: int = 1, batch_size: int | None = None) -> ort.S
     options.add_session_config_entry("session.x64quantprecision", "1")
     if batch_size is not None:
         options.add_free_dimension_override_by_name(BATCH, batch_size)
-    return options
-
-
-def open_session(
-    model: bytes | Path,
-    *,
-    threads: int = 1,
-    batch_size: int | None = None,
-    profile: Path | None = None,
-) -> ort.InferenceSession:
-    """Opens a graph on the CPU.
-
-    Args:
-      model: serialised, or its file.
-      threads: see `session_options`.
-      batch_size: see `session_options`.
-      profile: how the file begins in which the session notes the time of each operation.
-    """
-    options = session_options(threads=threads, batch_size=batch_size)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    source = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return options
+
+
+def open_session(model: bytes, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """Opens a serialised graph on the CPU, with `session_options()` unless told otherwise."""
+    return ort.InferenceSession(
+        model, options or session_options(), providers=["CPUExecutionProvider"]
+    )

@@ -19,6 +19,7 @@ import onnxruntime as ort
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import Bundle, refused
+from exphil_tf.inference.session import session_options
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -29,8 +30,8 @@ _DTYPES: dict[str, Any] = {
 _STATE, _NEW = "state.", "new."
 
 
-class Answer(NamedTuple):
-    """What a frame is answered with: views that later steps overwrite, copy what is to be kept."""
+class StepOutput(NamedTuple):
+    """What a step gives: views that later steps overwrite, copy what is to be kept."""
 
     controller: np.ndarray
     """float32 `[batch, 13]`: 8 buttons of 0/1, main_x, main_y, c_x, c_y, shoulder."""
@@ -64,7 +65,7 @@ class Stepper:
     ):
         if bundle.config.form != "step":
             raise ValueError(f"stepper: want the form step. Received: {bundle.config.form}")
-        session = session or bundle.session(threads=threads, batch_size=batch_size)
+        session = session or bundle.session(session_options(threads=threads, batch_size=batch_size))
         self.batch_size = batch_size
         self._session, self._folder = session, bundle.folder
         self._rng = np.random.default_rng(seed)
@@ -109,7 +110,7 @@ class Stepper:
         *,
         uniforms: np.ndarray | None = None,
         temperature: float | np.ndarray = 1.0,
-    ) -> Answer:
+    ) -> StepOutput:
         """Answers one frame.
 
         Args:
@@ -128,7 +129,7 @@ class Stepper:
                 place[...] = columns[name]
         except KeyError as error:
             raise ValueError(f"stepper.columns: want {error.args[0]}. Received: none") from None
-        return self._answer(uniforms, temperature)
+        return self._run(uniforms, temperature)
 
     def step_joined(
         self,
@@ -137,7 +138,7 @@ class Stepper:
         *,
         uniforms: np.ndarray | None = None,
         temperature: float | np.ndarray = 1.0,
-    ) -> Answer:
+    ) -> StepOutput:
         """As `step`, on columns that are joined already.
 
         Args:
@@ -148,9 +149,9 @@ class Stepper:
         """
         self.numbers[...] = numbers
         self.ids[...] = ids
-        return self._answer(uniforms, temperature)
+        return self._run(uniforms, temperature)
 
-    def advance(self) -> Answer:
+    def advance(self) -> StepOutput:
         """Runs the graph on what the buffers hold and hands its memory to the next frame.
 
         Raises: UserError: if ONNX Runtime gives up, which no sound bundle lets it (65).
@@ -161,9 +162,9 @@ class Stepper:
         except Exception as error:  # ONNX Runtime's errors share no other base
             raise refused(self._folder, error) from error
         self._turn = 1 - self._turn
-        return side.answer
+        return side.output
 
-    def _answer(self, uniforms: np.ndarray | None, temperature: float | np.ndarray) -> Answer:
+    def _run(self, uniforms: np.ndarray | None, temperature: float | np.ndarray) -> StepOutput:
         # A sum of squares is finite just where all numbers are, at a third of isfinite's price.
         if not self._flat.dot(self._flat) < np.inf:
             raise self._not_finite()
@@ -203,9 +204,9 @@ class _Side:
     ):
         self.fed = {name: buffers[turn] for name, (_, buffers) in pairs.items()}
         written = {out: buffers[1 - turn] for out, buffers in pairs.values()}
-        # Answers have buffers of their own on each side, so that one survives the next step.
+        # Outputs have buffers of their own on each side, so that one survives the next step.
         own = {name: np.empty_like(buffer) for name, buffer in outputs.items()} | written
-        self.answer = Answer(own["controller"], own["buckets"], own["logits"])
+        self.output = StepOutput(own["controller"], own["buckets"], own["logits"])
         self.binding = session.io_binding()
         for name, buffer in ({**inputs, **self.fed}).items():
             self.binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(buffer))

@@ -9,7 +9,7 @@ that nobody holds.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import multiprocessing.process
 import os
 import secrets
@@ -19,9 +19,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-_SEMAPHORES = Path("/dev/shm")  # noqa: S108 - where Linux keeps named ones
+from exphil_tf.process.file_lock import try_lock
+
+_SEMAPHORES = Path("/dev/shm")  # where Linux keeps named ones
 _SOCKET_PATH = 107
 """Longest path of a socket, bytes; one is made in the folder under a name of 17."""
+_TRIES = 8
 
 
 @contextlib.contextmanager
@@ -32,8 +35,8 @@ def held() -> Iterator[None]:
     """
     base = _base()
     before = tempfile.tempdir, os.environ.get("TMPDIR"), dict(_config())
-    lock = None if base is None else _claim(base)
-    if base is None or lock is None:
+    lock = None if base is None else _swept_and_claimed(base)
+    if lock is None:
         yield
         return
     folder, descriptor = lock
@@ -91,21 +94,30 @@ def _base() -> Path | None:
     if base.name.startswith(_prefix()):
         base = base.parent  # a command within a command
     if len(os.fsencode(base)) + len(_prefix()) + 30 > _SOCKET_PATH:
-        return Path("/tmp")  # noqa: S108
+        return Path("/tmp")
     return base
 
 
-def _claim(base: Path) -> tuple[Path, int] | None:
-    """A new folder and the descriptor that locks it."""
+def _swept_and_claimed(base: Path) -> tuple[Path, int] | None:
     with contextlib.suppress(OSError):
         sweep(base)
-        while True:
-            folder = base / f"{_prefix()}{secrets.token_hex(4)}"
-            folder.mkdir(mode=0o700)
-            descriptor = _locked(folder)
-            if descriptor is not None:
-                return folder, descriptor
+        return claim(base)
     return None
+
+
+def claim(base: Path) -> tuple[Path, int]:
+    """A new folder that `sweep` leaves alone, and the descriptor that locks it until it is closed.
+
+    Raises: OSError: if none can be made or locked.
+    """
+    for _ in range(_TRIES):  # somebody who sweeps may be faster with the lock
+        folder = base / f"{_prefix()}{secrets.token_hex(4)}"
+        folder.mkdir(mode=0o700)
+        descriptor = _locked(folder)
+        if descriptor is not None:
+            return folder, descriptor
+        shutil.rmtree(folder, ignore_errors=True)
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(base))
 
 
 def _locked(folder: Path) -> int | None:
@@ -115,8 +127,7 @@ def _locked(folder: Path) -> int | None:
     except FileNotFoundError:
         return None
     with contextlib.suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+        if try_lock(descriptor) and os.path.samestat(os.fstat(descriptor), folder.stat()):
             return descriptor
     os.close(descriptor)
     return None

@@ -28,14 +28,21 @@ import numpy as np
 import zstandard
 
 from exphil_tf.features.packing import ROW_BYTES, Replaced
+from exphil_tf.foundation.wire_format import (
+    LENGTH,
+    Field,
+    WireError,
+    read_fields,
+    read_varints,
+    write_field,
+    write_varint,
+)
 
 CHUNK_FRAMES = 1024
 OVERLAP_FRAMES = 128
 ZSTD_LEVEL = 1
 
-_VARINT, _LEN = 0, 2
 _BYTES_LIST, _INT64_LIST = 1, 3
-_WORD = 1 << 64
 _CACHED_BYTES = 64
 
 
@@ -92,28 +99,14 @@ class Packed(NamedTuple):
 # -- Wire format -----------------------------------------------------------------------------------
 
 
-def _varint(value: int) -> bytes:
-    value %= _WORD
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | _LEN) + _varint(len(payload)) + payload
-
-
 def _feature(value: bytes | tuple[int, ...]) -> bytes:
     if isinstance(value, bytes):
-        return _field(_BYTES_LIST, _field(1, value))
-    return _field(_INT64_LIST, _field(1, b"".join(map(_varint, value))))
+        return write_field(_BYTES_LIST, write_field(1, value))
+    return write_field(_INT64_LIST, write_field(1, b"".join(map(write_varint, value))))
 
 
 def _entry(name: str, value: bytes | tuple[int, ...]) -> bytes:
-    return _field(1, _field(1, name.encode()) + _field(2, _feature(value)))
+    return write_field(1, write_field(1, name.encode()) + write_field(2, _feature(value)))
 
 
 _cached_entry = functools.lru_cache(4096)(_entry)
@@ -126,61 +119,20 @@ def write_example(features: Mapping[str, bytes | tuple[int, ...]]) -> bytes:
         (_cached_entry if len(value) <= _CACHED_BYTES else _entry)(name, value)
         for name, value in sorted(features.items())
     ]
-    return _field(1, b"".join(entries))
+    return write_field(1, b"".join(entries))
 
 
-def _read_varint(data: memoryview, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if position >= len(data) or shift > 63:
-            raise ValueError("example: ends inside a number")
-        byte = data[position]
-        value |= (byte & 0x7F) << shift
-        position += 1
-        shift += 7
-        if byte < 0x80:
-            return value, position
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(number, value) of every field of a message; a value is an int or a length-delimited span."""
-    position = 0
-    while position < len(data):
-        tag, position = _read_varint(data, position)
-        if tag & 7 == _VARINT:
-            value, position = _read_varint(data, position)
-            yield tag >> 3, value
-            continue
-        if tag & 7 != _LEN:
-            raise ValueError(f"example: unexpected wire type. Received: {tag & 7}")
-        size, position = _read_varint(data, position)
-        if size > len(data) - position:
-            raise ValueError(f"example: a field of {size} bytes runs past the end")
-        yield tag >> 3, data[position : position + size]
-        position += size
-
-
-def _span(value: int | memoryview) -> memoryview:
-    if isinstance(value, int):
-        raise ValueError("example: want a message. Received: a number")
-    return value
-
-
-def _signed(value: int) -> int:
-    value %= _WORD
-    return value - _WORD if value >= _WORD >> 1 else value
+def _span(field: Field) -> memoryview:
+    if isinstance(field.value, int) or field.wire != LENGTH:
+        raise WireError(f"want a message. Received: wire type {field.wire}")
+    return field.value
 
 
 def _read_ints(data: memoryview) -> tuple[int, ...]:
     values: list[int] = []
-    for _, value in _fields(data):
-        if isinstance(value, int):  # not packed
-            values.append(_signed(value))
-            continue
-        position = 0
-        while position < len(value):
-            number, position = _read_varint(value, position)
-            values.append(_signed(number))
+    for field in read_fields(data):
+        # Lists may lie packed or not.
+        values += [field.value] if isinstance(field.value, int) else read_varints(_span(field))
     return tuple(values)
 
 
@@ -190,23 +142,27 @@ def read_example(record: bytes) -> dict[str, bytes | tuple[int, ...]]:
     Raises:
       ValueError: if the bytes are no such message.
     """
-    features: dict[str, bytes | tuple[int, ...]] = {}
-    for _, body in _fields(memoryview(record)):
-        for _, entry in _fields(_span(body)):
-            parts = {number: _span(value) for number, value in _fields(_span(entry))}
+    try:
+        return dict(_features(memoryview(record)))
+    except WireError as error:
+        raise ValueError(f"example: {error}") from error
+
+
+def _features(record: memoryview) -> Iterator[tuple[str, bytes | tuple[int, ...]]]:
+    for body in read_fields(record):
+        for entry in read_fields(_span(body)):
+            parts = {field.number: _span(field) for field in read_fields(_span(entry))}
             if set(parts) != {1, 2}:
-                raise ValueError("example: want a name and a feature in each entry")
-            for kind, value in _fields(parts[2]):
-                name = bytes(parts[1]).decode()
-                if kind == _INT64_LIST:
-                    features[name] = _read_ints(_span(value))
-                elif kind == _BYTES_LIST:
-                    features[name] = b"".join(
-                        bytes(_span(item)) for _, item in _fields(_span(value))
-                    )
+                raise WireError("want a name and a feature in each entry")
+            name = bytes(parts[1]).decode()
+            for kind in read_fields(parts[2]):
+                if kind.number == _INT64_LIST:
+                    yield name, _read_ints(_span(kind))
+                elif kind.number == _BYTES_LIST:
+                    items = read_fields(_span(kind))
+                    yield name, b"".join(bytes(_span(item)) for item in items)
                 else:
-                    raise ValueError(f"example.{name}: want bytes or int64. Received: kind {kind}")
-    return features
+                    raise WireError(f"{name}: want bytes or int64. Received: kind {kind.number}")
 
 
 # -- Chunks ----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records.manifest import Manifest, ManifestError, ShardEntry
 from exphil_tf.records.shards import ShardName

@@ -1,22 +1,18 @@
-"""TFRecord files: names, framing with CRC32C, checked reading; `durable` writes them.
+"""TFRecord files: names, framing with CRC32C, checked reading; `atomic` writes them.
 
-What a killed process leaves behind is swept at the next start. CRCs catch damaged bytes, but a file
-cut at a record's border still reads well: counts and the whole file's sha256 stand in the manifest
-for that.
+CRCs catch damaged bytes, but a file cut at a record's border still reads well: counts and the whole
+file's sha256 stand in the manifest for that.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import google_crc32c
-
-from exphil_tf.foundation.durable import TEMPORARY
 
 _MASK_DELTA = 0xA282EAD8
 _MAX_RECORD_BYTES = 1 << 28
@@ -65,17 +61,6 @@ def frame(record: bytes) -> bytes:
             struct.pack("<I", _masked_crc(record)),
         )
     )
-
-
-def sweep(folder: Path) -> list[str]:
-    """Removes what killed runs left in a folder; returns the names."""
-    stale = sorted(folder.glob(f"{TEMPORARY}*"))
-    for path in stale:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-    return [path.name for path in stale]
 
 
 def read_records(path: Path) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from exphil_tf.features.packing import unpack
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.records import headers, integrity
 from exphil_tf.records.example import Header, decode_header, decode_planes
 from exphil_tf.records.manifest import FileEntry, Manifest, ManifestError, ShardEntry, load_manifest

@@ -70,7 +70,7 @@ class _Console(melee.Console):
     """libmelee's reader, which takes the high byte of Pokémon Stadium's phase for the phase."""
 
     # Overrides a private method of libmelee's `Console` by its mangled name.
-    def _Console__stadium_transformation(self, gamestate: Any, event_bytes: Any) -> None:  # noqa: N802
+    def _Console__stadium_transformation(self, gamestate: Any, event_bytes: Any) -> None:
         read: Any = super()
         read._Console__stadium_transformation(gamestate, event_bytes)
         seen: Any = self._stadium_transformation

@@ -118,7 +118,7 @@ def _salvage(
         if error.reason not in (Reason.PARSER_ERROR, Reason.PARSER_PANIC):
             raise
         note = f"{failure}; repaired: {error}"
-    from exphil_tf.replays import libmelee_reader  # noqa: PLC0415 - slow import for a rare route
+    from exphil_tf.replays import libmelee_reader  # slow import for a rare route
 
     frames = libmelee_reader.read_frames(repaired.data, info, version=version)
     return frames, Route.LIBMELEE, f"{repaired.note}; {note}"

@@ -118,7 +118,7 @@ def frames_from_arrow(table: Any, info: GameInfo, version: Version = "last") -> 
     rows, frame_id, filled = select_rows(_array(table, ("id",)), version)
     ports = [player.port - 1 for player in info.players]
     seats = [_child(table, ("ports", f"P{port + 1}")) for port in ports]
-    if len(seats) != 2 or any(seat is None for seat in seats):  # noqa: PLR2004 - two players
+    if len(seats) != 2 or any(seat is None for seat in seats):  # two players
         raise ReplayError(
             Reason.PLAYERS, f"ports {[port + 1 for port in ports]} are not two that played"
         )

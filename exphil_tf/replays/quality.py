@@ -77,7 +77,7 @@ class Quality(NamedTuple):
         return next((name for least, name in names if self.score >= least), "poor")
 
 
-def assess(game: Game, config: QualityConfig = QualityConfig()) -> Quality:  # noqa: B008 - frozen
+def assess(game: Game, config: QualityConfig = QualityConfig()) -> Quality:  # frozen
     """Scores a parsed game of two players."""
     frames, count = game.frames, len(game.frames)
     live = frames.slice(int(np.searchsorted(frames["frame"], GO_FRAME)), count)

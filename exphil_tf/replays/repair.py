@@ -196,7 +196,7 @@ def _sound_rows(
     sound &= (pre_seen == post_seen).all(axis=1) & (pre_seen <= 1).all(axis=1)
     leaders = np.zeros(8, bool)
     leaders[[port * 2 for port in ports]] = True
-    if len(ports) == 2:  # noqa: PLR2004 - in larger games a beaten player leaves the stream
+    if len(ports) == 2:  # in larger games a beaten player leaves the stream
         sound &= (pre_seen[:, leaders] == 1).all(axis=1)
     allowed = leaders | np.roll(leaders, 1)
     sound &= ~pre_seen[:, ~allowed].any(axis=1)
@@ -243,7 +243,7 @@ def _pick(kind: _Events, kept: np.ndarray) -> _Events:
 def _presence(kind: _Events, total: int) -> np.ndarray:
     """int64 `[frames, 8]`: events per (port, leader or follower); any other spoils its frame."""
     seat = kind.records[:, 5].astype(np.int64) * 2 + kind.records[:, 6]
-    odd = (kind.records[:, 5] > 3) | (kind.records[:, 6] > 1)  # noqa: PLR2004 - ports are 0 to 3
+    odd = (kind.records[:, 5] > 3) | (kind.records[:, 6] > 1)  # ports are 0 to 3
     seat[odd] = 0  # a second event on one seat spoils the frame
     counts = np.bincount(kind.row * 8 + seat, minlength=total * 8).reshape(total, 8)
     np.add.at(counts[:, 0], kind.row[odd], 2)

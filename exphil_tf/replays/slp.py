@@ -262,5 +262,5 @@ def game_end(data: bytes, container: Container) -> tuple[int | None, int | None]
         or data[start] != events.GAME_END
     ):
         return None, None
-    quitter = data[start + 2] if size > 2 else 0xFF  # noqa: PLR2004 - payload of 2: method and quitter
+    quitter = data[start + 2] if size > 2 else 0xFF  # payload of 2: method and quitter
     return data[start + 1], quitter + 1 if quitter < _MAX_PORTS else None

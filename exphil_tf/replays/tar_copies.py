@@ -7,41 +7,35 @@ replays one after another into a temporary file, packed again (about as large as
 sources point there, as if it were a zip. Nothing is written under a member's name.
 
 The files lie in a folder of this process in the system's temporary folder (`TMPDIR`). It is removed
-when the process ends, and when it was killed, by the next process that looks for replays: a folder
-in use is locked by its owner. Other machines don't have the file; a source read there is refused.
+when the process ends, and when it was killed, by the next process that looks for replays (see
+`scratch`). Other machines don't have the file; a source read there is refused.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
 import shutil
-import stat
 import struct
 import tempfile
-import time
 import zlib
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import filelock
 import zstandard
 
+from exphil_tf.process import scratch
 from exphil_tf.replays.decompression import ZSTD
 from exphil_tf.replays.listing import Source
 
-PREFIX = "exphil-copies-"
-_LOCK = "lock"
 _KEPT_FREE_BYTES = 256 << 20
-_SETTLED_S = 60
-"""A folder is locked right after it was made; a younger one is left alone."""
 _HEADER = struct.Struct("<4sHHHHHIIIHH")
 
 
 class _Folder(NamedTuple):
     path: Path
-    lock: filelock.BaseFileLock
+    lock: int
+    """Descriptor."""
     process: int
 
 
@@ -53,8 +47,7 @@ def _folder() -> Path:
     own = [folder.path for folder in _folders if folder.process == os.getpid()]
     if own:
         return own[0]
-    path = Path(tempfile.mkdtemp(prefix=PREFIX))
-    lock = _lock(path)
+    path, lock = scratch.claim(Path(tempfile.gettempdir()))
     _folders.append(_Folder(path, lock, os.getpid()))
     atexit.register(release)
     return path
@@ -64,37 +57,13 @@ def release() -> None:
     """Removes this process's copies; sources that point there can't be read any more."""
     for folder in [folder for folder in _folders if folder.process == os.getpid()]:
         shutil.rmtree(folder.path, ignore_errors=True)
-        folder.lock.release()
+        os.close(folder.lock)
         _folders.remove(folder)
 
 
 def sweep() -> None:
     """Removes what killed processes left."""
-    own = {folder.path for folder in _folders}
-    with contextlib.suppress(OSError):
-        for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-            with contextlib.suppress(OSError):
-                if path not in own and _is_left_over(path.lstat()):
-                    lock = _lock(path)
-                    shutil.rmtree(path, ignore_errors=True)
-                    lock.release()
-
-
-def _is_left_over(status: os.stat_result) -> bool:
-    """Whether a folder may be one that nobody needs: an own one, made a while ago."""
-    own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
-    return own and time.time() - status.st_mtime > _SETTLED_S
-
-
-def _lock(folder: Path) -> filelock.BaseFileLock:
-    """Locks a folder until the process ends.
-
-    Raises:
-      OSError: if another process has locked it.
-    """
-    lock = filelock.FileLock(folder / _LOCK, timeout=0)
-    lock.acquire()
-    return lock
+    scratch.sweep(Path(tempfile.gettempdir()))
 
 
 class Copy:

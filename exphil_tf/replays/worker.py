@@ -108,7 +108,7 @@ def _answer(body: bytes) -> Outcome:
         return Outcome(None, str(error.reason), error.detail)
     except MemoryError:
         return Outcome(None, str(Reason.MEMORY), "the worker's memory limit")
-    except BaseException as error:  # noqa: BLE001 - panics derive from BaseException
+    except BaseException as error:  # panics derive from BaseException
         panic = type(error).__name__ == "PanicException"
         reason = Reason.PARSER_PANIC if panic else Reason.INTERNAL
         return Outcome(None, str(reason), _text(error))
@@ -126,7 +126,7 @@ def _message(content: Any) -> bytes:
         body = bytes(ForkingPickler.dumps(content))
     except MemoryError:
         body = bytes(ForkingPickler.dumps(Outcome(None, str(Reason.MEMORY), "the memory limit")))
-    except Exception as error:  # noqa: BLE001 - a value that cannot be sent is a defect of ours
+    except Exception as error:  # a value that cannot be sent is a defect of ours
         body = bytes(ForkingPickler.dumps(Outcome(None, str(Reason.INTERNAL), _text(error))))
     return _LENGTH.pack(len(body)) + body
 
@@ -179,7 +179,7 @@ class _WorkerProcess(ForkServerProcess):
                 own["daemon"] = daemonic
 
     @staticmethod
-    def _Popen(process_obj: Any) -> Any:  # noqa: N802 - multiprocessing's hook
+    def _Popen(process_obj: Any) -> Any:  # multiprocessing's hook
         return _Popen(process_obj)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays.columns import stage_columns
@@ -139,7 +139,7 @@ def _length(stock: np.ndarray, limit: int) -> int:
     return min(limit, int(over[0]) + 1) if len(over) else limit
 
 
-def _describe(  # noqa: PLR0913 - what makes a game
+def _describe(
     config: SampleConfig, index: int, *, stage: Stage, people: np.ndarray, characters: np.ndarray
 ) -> GameInfo:
     start = _START + datetime.timedelta(minutes=2 * index)

@@ -144,7 +144,7 @@ class ScriptedPlayers:
         stick.x[:] = x
         stick.y[:] = np.where((waits | (guards & (np.abs(x) < 0.3))) & seen.ground, -1.0, 0.0)
 
-    def _attack(  # noqa: PLR0913 - one set of controls
+    def _attack(
         self, world: ToyWorld, seen: _Seen, stick: _Stick, *, wants: np.ndarray, c: np.ndarray
     ) -> None:
         style = self._style
@@ -216,7 +216,7 @@ class ScriptedPlayers:
 
     # -- What its hands do -------------------------------------------------------------------------
 
-    def _hands(  # noqa: PLR0913 - one set of controls
+    def _hands(
         self,
         world: ToyWorld,
         stick: _Stick,

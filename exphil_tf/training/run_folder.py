@@ -23,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic, flat_yaml
 from exphil_tf.foundation.config import Saved
 from exphil_tf.foundation.errors import UserError
@@ -147,7 +148,7 @@ def find_bundle(folder: Path) -> Path:
     # A run's folder has a config.json too, so a bundle given by itself must show its weights.
     if (folder / "policy" / "config.json").is_file():
         return folder / "policy"
-    if (folder / "config.json").is_file() and (folder / "weights.safetensors").is_file():
+    if (folder / "config.json").is_file() and (folder / WEIGHTS).is_file():
         return folder
     if not folder.is_dir():
         raise UserError(

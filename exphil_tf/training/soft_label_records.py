@@ -28,7 +28,7 @@ from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import seed_pair
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.shards import CorruptShard, frame, read_records

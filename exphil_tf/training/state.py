@@ -22,7 +22,7 @@ import tensorflow as tf
 import zstandard
 
 from exphil_tf.checkpoints.store import NonFiniteError, require_finite
-from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.training.early_stopping import Progress
 
 _PREFIX = "state"

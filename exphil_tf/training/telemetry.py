@@ -47,7 +47,7 @@ class Telemetry:
         for sink in tuple(self._sinks):
             try:
                 sink.write(record)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on
+            except Exception as error:  # whatever it is, the run goes on
                 self._drop(sink, error)
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Telemetry:
         for sink in self._sinks:
             try:
                 sink.close()
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # as above
                 _log.warning("%s: %s; its last lines are lost", type(sink).__name__, error)
         self._sinks = []
 

@@ -64,7 +64,7 @@ def _written_out(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tup
 
 
 def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tuple[Nest, Nest]:
-    import tensorflow as tf  # noqa: PLC0415 - only this backend's branch may need it
+    import tensorflow as tf  # only this backend's branch may need it
 
     length = keras.tree.flatten(inputs)[0].shape[0]
     if length is None:

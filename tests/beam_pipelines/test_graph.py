@@ -14,7 +14,7 @@ from replay_collection import small_config
 from beam_pipelines import storage
 from beam_pipelines.beam_flags import beam_workers, is_local, known_flags, pipeline_options
 from beam_pipelines.transforms import BuildDataset, InspectGames
-from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.preprocessing.inspection import inspect_game
 from exphil_tf.replays.sources import Found, Source

@@ -18,7 +18,7 @@ import pytest
 from replay_collection import build_small, folder_bytes, small_config
 
 from beam_pipelines.build_dataset import build_dataset
-from exphil_tf.foundation.durable import TEMPORARY
+from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.process.exit_codes import EXIT_IO
 from exphil_tf.records.manifest import MANIFEST
 from exphil_tf.records.verify import verify

@@ -1,12 +1,9 @@
 """Timing with clocks that tell what they are told; floors, profiles and judgement by hand."""
 
-import dataclasses
 import io
-import itertools
 import json
 import math
-import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -16,20 +13,20 @@ from rich.console import Console
 
 from exphil_tf import benchmark
 from exphil_tf.benchmarking import (
+    frame_timing,
     host,
     latency,
     latency_report,
-    latency_turns,
     op_profile,
     roofline,
 )
-from exphil_tf.benchmarking.latency import Calls, Cell, Timing
+from exphil_tf.benchmarking.frame_timing import Calls, Cell, Clocks, Rounds, Timing
 from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
 from exphil_tf.benchmarking.op_profile import NodePrice, OpTime, Profile
-from exphil_tf.evaluation.episodes import View
+from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.exporting.publishing import publish
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.inference.bundle import open_bundle
+from exphil_tf.inference.session import open_session, session_options
 from tests.data.conftest import write_games
 from tests.exported_policies import export, make_policy
 
@@ -39,24 +36,17 @@ from tests.exported_policies import export, make_policy
 class Clock:
     """Nanoseconds that pass only when somebody lets them."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self):
         self.wall = self.cpu = 10**9
-        clocks = {"perf_counter_ns": lambda: self.wall, "thread_time_ns": lambda: self.cpu}
-        for module in (latency, roofline, op_profile):
-            monkeypatch.setattr(module, "time", SimpleNamespace(**clocks))
+        self.clocks = Clocks(lambda: self.wall, lambda: self.cpu)
 
     def pass_(self, wall, cpu=0):
         self.wall += wall
         self.cpu += cpu
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
-
-
-def test_only_the_call_is_timed(clock):
-    order = []
+def test_only_the_call_is_timed():
+    clock, order = Clock(), []
 
     def prepare(index):
         order.append(index)
@@ -66,7 +56,7 @@ def test_only_the_call_is_timed(clock):
         order.append("call")
         clock.pass_(1_500 * len(order), 700)
 
-    calls = latency.time_calls(call, [7, 8, 9], prepare=prepare)
+    calls = frame_timing.time_calls(call, [7, 8, 9], prepare=prepare, clocks=clock.clocks)
     assert order == [7, "call", 8, "call", 9, "call"]
     np.testing.assert_array_equal(calls.wall, [3.0, 6.0, 9.0])
     np.testing.assert_array_equal(calls.cpu, [0.7, 0.7, 0.7])
@@ -74,7 +64,7 @@ def test_only_the_call_is_timed(clock):
 
 def test_figures_of_rounds():
     first, second = np.arange(1.0, 101.0), np.full(100, 10.0)
-    rounds = latency._Rounds(
+    rounds = Rounds(
         [Calls(first, first / 2), Calls(second, second)],
         [np.array([4.0, 6.0]), np.array([5.0])],
         preemptions=3,
@@ -101,22 +91,22 @@ def test_forms_are_compared_round_by_round():
     assert timed(300.0, 600.0, 330.0).times(timed(150.0, 300.0, 150.0)) == 2.0
 
 
-def view(length, *, first=0):
+def perspective(length, *, first=0):
     places = np.arange(first, first + length)
     columns = {"frame": places.astype(np.int32), "p.x": np.stack([places, -places], 1) / 2}
-    return View(columns, np.zeros((length, 6), np.uint8))
+    return Perspective(columns, np.zeros((length, 6), np.uint8))
 
 
 def test_frames_are_consecutive_in_each_row():
-    frames = latency.frames_of([view(60), view(40, first=60)], 4)
+    frames = frame_timing.frames_of([perspective(60), perspective(40, first=60)], 4)
     found = np.stack([frame["frame"] for frame in frames])
     assert found.shape == (100, 4)
     np.testing.assert_array_equal((np.diff(found, axis=0)) % 100, 1)
     np.testing.assert_array_equal(found[0], [0, 25, 50, 75])
     np.testing.assert_array_equal(frames[3]["p.x"][1], [14.0, -14.0])
-    assert len(latency.frames_of([view(5)], 256)) == 5
+    assert len(frame_timing.frames_of([perspective(5)], 256)) == 5
     with pytest.raises(ValueError, match="want at least one frame"):
-        latency.frames_of([view(0)], 1)
+        frame_timing.frames_of([perspective(0)], 1)
 
 
 # -- The floor -------------------------------------------------------------------------------------
@@ -154,26 +144,16 @@ def test_floor_of_a_form():
 
 
 def test_bandwidth_and_overhead_are_measured():
-    assert 1e8 < roofline._rate(1 << 20) < 1e13
+    found = roofline.read_bandwidth(1 << 20)
+    assert found.num_bytes == 1 << 20
+    assert 1e8 < found.cache < 1e13 and 1e8 < found.dram < 1e13
     assert 0 < roofline.call_overhead_us(200) < 1e5
 
 
-def test_bandwidth_is_that_of_the_fastest_pass(clock, monkeypatch):
-    times = iter([9_000, 4_000, 6_000, 8_000] + [5_000] * 4)
-    ticks = iter([])
-
-    def tick():
-        nonlocal ticks
-        value = next(ticks, None)
-        if value is None:
-            ticks = iter([clock.wall + next(times)])
-            return clock.wall
-        return value
-
-    monkeypatch.setattr(roofline, "time", SimpleNamespace(perf_counter_ns=tick))
-    # 256 MiB in four passes of either loop, the fastest in 4 µs.
-    monkeypatch.setattr(roofline.np, "ones", lambda count, dtype: np.zeros(640, np.uint8))
-    assert roofline._rate(1 << 28) == pytest.approx(640 / 4e-6)
+def test_the_fastest_pass_counts():
+    clock, took = Clock(), iter([9_000, 4_000, 6_000, 8_000])
+    fastest = roofline.fastest_s(lambda: clock.pass_(next(took)), passes=4, clock=clock.clocks.wall)
+    assert fastest == pytest.approx(4e-6)
 
 
 # -- The profile -----------------------------------------------------------------------------------
@@ -197,49 +177,43 @@ def test_a_profile_by_hand():
     assert op_profile.summarise([], calls=1, price=NodePrice(0, 0)) == ()
 
 
-def test_the_chain_is_not_folded(monkeypatch):
-    monkeypatch.setattr(op_profile, "CALLS", 5)
-    seen = []
-    durations = op_profile._durations
-    monkeypatch.setattr(
-        op_profile, "_durations", lambda events: seen.append(durations(events)) or seen[-1]
-    )
-    assert op_profile.node_price().profiled > 0
-    assert {op for op, _ in seen[0]} == {"Add"} and len(seen[0]) == 100
-    assert {len(found) for found in seen[0].values()} == {5}
+def test_the_chain_is_not_folded(tmp_path):
+    session = open_session(op_profile.chain(100), session_options(profile=tmp_path / "chain"))
+    session.run(None, {"x": np.zeros((1, 32), np.float32)})
+    events = json.loads(Path(session.end_profiling()).read_text())
+    (only,) = op_profile.summarise(events, calls=1, price=NodePrice(0.0, 0.0))
+    assert (only.op, only.count) == ("Add", 100)
+    assert op_profile.node_price(calls=5).profiled > 0
 
 
 # -- The machine -----------------------------------------------------------------------------------
 
 
-def test_machine_is_described(tmp_path, monkeypatch):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(
+def test_machine_is_described(tmp_path):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(
         "model name\t: Fast 9000\nflags\t\t: fpu avx2 avx512_vnni\n\nmodel name\t: Other\n"
     )
-    for name, (level, kind, size) in {
-        "index0": ("1", "Data", "48K"),
-        "index2": ("2", "Unified", "2M"),
+    for name, texts in {
+        "index0": {"level": "1", "type": "Data", "size": "48K"},
+        "index2": {"level": "2", "type": "Unified", "size": "2M"},
     }.items():
-        (tmp_path / name).mkdir()
-        for part, text in (("level", level), ("type", kind), ("size", size)):
-            (tmp_path / name / part).write_text(f"{text}\n")
-    monkeypatch.setattr(host, "_CPUINFO", cpuinfo)
-    monkeypatch.setattr(host, "_CACHES", tmp_path)
-    found = host.describe()
+        folder = tmp_path / "sys/devices/system/cpu/cpu0/cache" / name
+        folder.mkdir(parents=True)
+        for part, text in texts.items():
+            (folder / part).write_text(f"{text}\n")
+    found = host.describe(tmp_path)
     assert found["processor"] == "Fast 9000"
     assert found["integer_instructions"] == ["avx2", "avx512_vnni"]
     assert found["caches"] == {"L1 data": "48K", "L2 unified": "2M"}
-    assert host.last_cache_bytes() == 2 << 20
+    assert host.last_cache_bytes(tmp_path) == 2 << 20
     assert set(found["versions"]) == {"numpy", "onnxruntime", "onnx"}
     json.dumps(found)
 
 
-def test_an_unknown_machine_is_described_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "_CPUINFO", tmp_path / "none")
-    monkeypatch.setattr(host, "_CACHES", tmp_path)
-    assert host.describe()["integer_instructions"] == []
-    assert host.last_cache_bytes() == 32 << 20
+def test_an_unknown_machine_is_described_too(tmp_path):
+    assert host.describe(tmp_path)["integer_instructions"] == []
+    assert host.last_cache_bytes(tmp_path) == 32 << 20
 
 
 # -- The report ------------------------------------------------------------------------------------
@@ -340,20 +314,14 @@ def bundles(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """Floors and samples that take no time."""
-    monkeypatch.setattr(roofline, "read_bandwidth", lambda n: roofline.Bandwidth(n, 8e10, 2e10))
-    monkeypatch.setattr(roofline, "call_overhead_us", lambda: 3.0)
-    monkeypatch.setattr(benchmark, "_SAMPLE_GAMES", 1)
-    monkeypatch.setattr(benchmark, "_SAMPLE_SECONDS", 20)
-    monkeypatch.setattr(host, "last_cache_bytes", lambda: 1 << 16)
-    monkeypatch.setattr(latency, "WARM_CALLS", 1)
-    monkeypatch.setattr(op_profile, "CALLS", 10)
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    """A dataset with games of its train split."""
+    return write_games(tmp_path_factory.mktemp("games"), (80,), perspectives=[3]).folder
 
 
 def run(folder, *names, **flags):
-    arguments = ["latency", *(str(folder / name) for name in names)]
+    arguments = ["latency", *(str(folder / name) for name in names), "--split", "train"]
     for name, value in flags.items():
         words = [f"--{name.replace('_', '-')}", *([] if value is True else value.split())]
         arguments += words
@@ -364,11 +332,11 @@ def cells(rows):
     return [(row["form"], row["threads"], row["batch_size"], row["calls"]) for row in rows]
 
 
-def test_the_command_times_what_it_is_asked_for(bundles, quick, tmp_path, capsys):
+def test_the_command_times_what_it_is_asked_for(bundles, games, tmp_path, capsys):
     output = tmp_path / "figures"
     run(
         bundles, "float", "dynamic", threads="1 2", batch_sizes="1 3", frames="10", cold=True,
-        paced=True, profile=True, output=str(output),
+        paced=True, profile=True, data=str(games), output=str(output),
     )  # fmt: skip
     plain = json.loads((output / "latency.json").read_text())
     assert cells(plain["warm"]) == [
@@ -393,30 +361,24 @@ def test_the_command_times_what_it_is_asked_for(bundles, quick, tmp_path, capsys
     assert "with empty caches" in shown and "operations of a frame, dynamic" in shown
 
 
-def test_a_fixed_batch_is_timed_at_that_batch_only(bundles, quick, tmp_path):
+def test_a_fixed_batch_is_timed_at_that_batch_only(bundles, games, tmp_path):
     run(
         bundles, "fixed", threads="1", batch_sizes="1 2", frames="4", profile=True, cold=True,
-        output=str(tmp_path),
+        data=str(games), output=str(tmp_path),
     )  # fmt: skip
     plain = json.loads((tmp_path / "latency.json").read_text())
     assert cells(plain["warm"]) == [("fixed", 1, 2, 4)]
     assert plain["profiles"] == {} and plain["cold"] == []
 
 
-def test_frames_come_from_the_dataset(bundles, quick, tmp_path, monkeypatch):
-    games = write_games(tmp_path, (80,), perspectives=[3])
-    asked = []
-    real = latency_turns._views
-    monkeypatch.setattr(latency_turns, "_views", lambda data: asked.append(real(data)) or asked[-1])
-    monkeypatch.setattr(latency_turns, "_SPLIT", "train")
-    run(
-        bundles, "float", threads="1", batch_sizes="1", frames="4", data=str(games.folder),
-        output=str(tmp_path / "figures"),
-    )  # fmt: skip
-    assert [len(view.actions) for view in asked[0]] == [80, 80]
+def test_without_a_dataset_sample_games_are_played(bundles, tmp_path):
+    run(bundles, "float", threads="1", batch_sizes="1", frames="4", output=str(tmp_path))
+    assert cells(json.loads((tmp_path / "latency.json").read_text())["warm"]) == [
+        ("float", 1, 1, 4)
+    ]
 
 
-def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):
+def test_mistakes_are_told_in_a_sentence(bundles, games, tmp_path):
     def told(*argv):
         with pytest.raises(UserError) as caught:
             benchmark.main(list(argv))
@@ -435,6 +397,8 @@ def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):
     assert told("latency", one, "--data", str(tmp_path / "none"))[1] == 66
     (tmp_path / "empty").mkdir()
     assert told("latency", one, "--data", str(tmp_path / "empty"))[1] == 66
+    told_of_split, code = told("latency", one, "--data", str(games))
+    assert "no games in split 'validation'" in told_of_split and code == 66
     for flag, value in (("--threads", "0"), ("--batch-sizes", "-1"), ("--frames", "0")):
         assert "want at least 1" in told("latency", one, flag, value)[0]
     assert benchmark.main(["--help"]) == 0
@@ -444,23 +408,24 @@ def test_mistakes_are_told_in_a_sentence(bundles, quick, tmp_path):
 
 
 def test_paced_calls_begin_with_frames():
-    """Sixty a second, whatever a call takes."""
-    pause, interval = latency._pacer(), 1 / latency.FRAMES_PER_SECOND
-    began, ticks = time.perf_counter(), []
-    for _ in range(4):
+    """Sixty a second, whatever a call takes; a call that takes longer misses some."""
+    now_s, begun = 100.0, []
+
+    def sleep(seconds):
+        nonlocal now_s
+        assert 0 < seconds <= 1 / 60
+        now_s += seconds
+
+    pause = frame_timing.pacer(clock=lambda: now_s, sleep=sleep)
+    for took_s in (0.001, 0.016, 0.001, 0.040, 0.0):
         pause()
-        ticks.append(time.perf_counter() - began)
-    # Each sleep ends after a boundary; a slow machine may miss some, but never comes early.
-    assert all(b - a > 0 for a, b in itertools.pairwise(ticks))
-    assert ticks[-1] > 3 * interval
+        begun.append((now_s - 100.0) * 60)
+        now_s += took_s
+    assert begun == pytest.approx([1, 2, 3, 4, 7])
 
 
-def test_windows_are_refused(bundles):
-    opened = open_bundle(bundles / "float")
-    window = dataclasses.replace(
-        opened, folder=bundles / "window", config=dataclasses.replace(opened.config, form="window")
-    )
-    with pytest.MonkeyPatch.context() as p:
-        p.setattr(latency_turns, "open_bundle", lambda folder: window)
-        with pytest.raises(UserError, match="holds a window, and only steps are timed"):
-            latency_turns._open([bundles / "window"])
+def test_windows_are_refused(tmp_path):
+    window = export(make_policy("mlp"), frames=2, folder=tmp_path / "window")
+    publish(window, {})
+    with pytest.raises(UserError, match="holds a window, and only steps are timed"):
+        latency.open_bundles([tmp_path / "window"])

@@ -2,8 +2,9 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -11,7 +12,6 @@ from rich.console import Console
 from exphil_tf.benchmark import main
 from exphil_tf.benchmarking import timing
 from exphil_tf.benchmarking.speed_table import Report
-from exphil_tf.benchmarking.timing import for_seconds
 from exphil_tf.foundation.errors import UserError
 
 
@@ -31,9 +31,8 @@ def test_report_shows_only_what_a_row_has():
     assert report.to_dict()["rows"]["two"] == {"a": 2.0}
 
 
-def test_warm_up_does_not_count(monkeypatch):
+def test_warm_up_does_not_count():
     now_s = 0.0
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: now_s))
     calls = 0
 
     def work() -> int:
@@ -42,9 +41,32 @@ def test_warm_up_does_not_count(monkeypatch):
         now_s += 1.0
         return 5
 
-    timed = for_seconds(work, seconds=10.0)
+    timed = timing.for_seconds(work, seconds=10.0, clock=lambda: now_s)
     assert (calls, timed.done, timed.wall_s) == (15, 50, 10.0)
     assert timed.per_s == 5.0
+
+
+SPIN = "import time\nwhile time.process_time() < 0.3: pass"
+NESTED = f"""
+import subprocess, sys
+for _ in range(2): subprocess.run([sys.executable, "-c", {SPIN!r}])
+print("done", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_work_of_ended_grandchildren_counts():
+    """Workers of a fork server are its children, and it lives on."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", NESTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert server.stdout is not None
+    before = timing.cpu_s()
+    server.stdout.readline()
+    used = timing.cpu_s() - before
+    server.communicate()
+    assert 0.5 < used < 60
 
 
 def test_unknown_subjects_are_refused():

@@ -10,7 +10,7 @@ import pytest
 from exphil_tf.data.sampling import Source
 from exphil_tf.features.packing import ROW_BYTES, mirror_planes, noisy_planes, pack_planes
 from exphil_tf.features.schema import SCHEMA, SPOILED
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.example import ChunkMeta, encode_chunks
 from exphil_tf.records.manifest import (

@@ -11,10 +11,10 @@ from rich.console import Console
 
 from exphil_tf.checkpoints.policy_bundle import requantized
 from exphil_tf.evaluation import parity_report, policy_runners
-from exphil_tf.evaluation.episodes import Streams, game_views, lay_out, long_stream
+from exphil_tf.evaluation.episodes import GameBatch, batch_games, long_game, perspectives_of
 from exphil_tf.evaluation.parity import STEPS, Form, run_parity
-from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner, Stretch, force
-from exphil_tf.exporting.calibration import calibrated
+from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner, Segment, force
+from exphil_tf.exporting.games import calibrated
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.sim.sample_games import SampleConfig, make_games
 from models.policy_config import QuantizationConfig
@@ -27,15 +27,15 @@ BACKBONES = ("mamba", "mlp", "lstm", "sliding_window")
 
 
 @pytest.fixture(scope="module")
-def views():
-    """Both players' views of two games of about six and seven seconds."""
+def perspectives():
+    """Both players' perspectives of two games of about six and seven seconds."""
     settings = SampleConfig(games=2, seed=2, min_seconds=6, max_seconds=7)
-    return list(game_views(make_games(settings)))
+    return list(perspectives_of(make_games(settings)))
 
 
 @pytest.fixture(scope="module")
-def streams(views):
-    return lay_out(views, CODEC, rows=3, multiple=STEPS)
+def batch(perspectives):
+    return batch_games(perspectives, CODEC, rows=3, multiple=STEPS)
 
 
 def known(value: float | None) -> float:
@@ -54,11 +54,11 @@ class Canned:
         self.row = (np.concatenate([row[n] for n in COMPONENTS]) * scale).astype(np.float32)
         self.memory = memory
 
-    def run(self, streams: Streams, *, steps: int) -> Iterator[Stretch]:
-        for start in range(0, streams.num_steps, steps):
-            shape = (streams.num_rows, steps, LOGITS)
-            total = np.full((streams.num_rows, 2), (start + steps) * self.memory, np.float32)
-            yield Stretch(np.broadcast_to(self.row, shape), {"total": total})
+    def run(self, batch: GameBatch, *, steps: int) -> Iterator[Segment]:
+        for start in range(0, batch.num_steps, steps):
+            shape = (batch.num_rows, steps, LOGITS)
+            total = np.full((batch.num_rows, 2), (start + steps) * self.memory, np.float32)
+            yield Segment(np.broadcast_to(self.row, shape), {"total": total})
 
 
 def one_hot(size, place, value=1.0):
@@ -73,7 +73,7 @@ def canned_streams(*, uncounted=0):
     targets["buttons"] = np.zeros((2, 2 * STEPS, 8), np.int32)
     targets["main_x"][:] = np.where(np.arange(2 * STEPS) % 4 == 0, 3, 8)
     columns = {"p.character": np.zeros((2, 2 * STEPS, 2), np.uint8)}
-    return Streams(columns, targets, np.zeros((2, 2 * STEPS), bool), counted)
+    return GameBatch(columns, targets, np.zeros((2, 2 * STEPS), bool), counted)
 
 
 def test_figures_by_hand():
@@ -83,8 +83,8 @@ def test_figures_by_hand():
         "copy": Form(Canned(main_x=one_hot(17, 8, 2.0), memory=1e-4), "keras float", "exact"),
         "pressed": Form(Canned(buttons=one_hot(8, 2)), "keras float", "quantized"),
     }
-    streams = canned_streams()
-    report = run_parity(forms, streams, codec=CODEC, long=streams)
+    batch = canned_streams()
+    report = run_parity(forms, batch, codec=CODEC, long=batch)
     assert report.frames == 1000
     # Even odds: 8 ln 2 for the buttons, ln 17 per axis, ln 5 for the shoulder.
     even = {"buttons": 8 * math.log(2), **dict.fromkeys(("main_x", "c_y"), math.log(17))}
@@ -122,20 +122,20 @@ def test_what_is_asked_is_judged():
         "onnx int8-qat": Form(fine["keras float"].runner, "keras float", "quantized"),
         "onnx int8-static": Form(even, "keras float"),
     }
-    streams = canned_streams()
-    report = run_parity(fine, streams, codec=CODEC, long=streams)
+    batch = canned_streams()
+    report = run_parity(fine, batch, codec=CODEC, long=batch)
     # One of the exact form; six heads, likelihood and bound of the quantized; none of the shown.
     assert len(report.checks) == 1 + 8 and report.is_met
     wrong = fine | {
         "onnx float32": Form(Canned(c_x=one_hot(17, 0), memory=1e-5), "keras float", "exact"),
         "onnx int8-qat": Form(loud, "keras float", "quantized"),
     }
-    report = run_parity(wrong, streams, codec=CODEC, long=streams)
+    report = run_parity(wrong, batch, codec=CODEC, long=batch)
     missed = {(check.form, check.what.split()[0]) for check in report.checks if not check.is_met}
     assert missed == {("onnx float32", "memory"), ("onnx int8-qat", "largest")}
     assert not report.is_met
     shy = fine | {"onnx int8-qat": Form(Canned(c_x=one_hot(17, 1)), "keras float", "quantized")}
-    report = run_parity(shy, streams, codec=CODEC)
+    report = run_parity(shy, batch, codec=CODEC)
     missed = [check for check in report.checks if not check.is_met]
     # Of the human's bucket 0, e / (16 + e) becomes 1 / (16 + e): a nat more of 19.1.
     assert [check.what.split()[0] for check in missed] == ["c_x:", "NLL"]
@@ -149,16 +149,16 @@ def test_frames_that_do_not_count_change_no_figure():
     class Wild(Canned):
         """Says something else wherever frames do not count."""
 
-        def run(self, streams, *, steps):
+        def run(self, batch, *, steps):
             for start, stretch in zip(
-                range(0, streams.num_steps, steps), super().run(streams, steps=steps), strict=True
+                range(0, batch.num_steps, steps), super().run(batch, steps=steps), strict=True
             ):
-                counted = streams.counted[:, start : start + steps, None]
+                counted = batch.counted[:, start : start + steps, None]
                 yield stretch._replace(logits=np.where(counted, stretch.logits, 99.0))
 
-    streams = canned_streams(uncounted=300)
+    batch = canned_streams(uncounted=300)
     forms = {"keras float": Form(Canned()), "wild": Form(Wild(), "keras float")}
-    report = run_parity(forms, streams, codec=CODEC)
+    report = run_parity(forms, batch, codec=CODEC)
     assert report.frames == 700
     assert report.forms["wild"].max_logit_difference == 0
     assert report.forms["wild"].relative_nll == 0
@@ -178,25 +178,25 @@ def test_a_form_without_its_reference_is_refused():
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_an_export_plays_like_its_network(backbone, streams):
+def test_an_export_plays_like_its_network(backbone, batch):
     """A stretch of each backbone, with a game that begins in the midst of it."""
-    assert np.flatnonzero(streams.is_resetting[0, STEPS : 2 * STEPS]).size == 1
+    assert np.flatnonzero(batch.is_resetting[0, STEPS : 2 * STEPS]).size == 1
     policy = make_policy(backbone)
     pair = (KerasRunner(policy), OnnxRunner(export(policy), CODEC))
-    keras, onnx = (next(runner.run(streams, steps=2 * STEPS)) for runner in pair)
+    keras, onnx = (next(runner.run(batch, steps=2 * STEPS)) for runner in pair)
     np.testing.assert_allclose(onnx.logits, keras.logits, atol=1e-5)
     assert np.std(keras.logits[..., 8:25], axis=1).mean() > 0.01  # it does look at the frames
     assert onnx.state.keys() == keras.state.keys()
 
 
-def test_a_float_export_does_not_drift(views, streams):
+def test_a_float_export_does_not_drift(perspectives, batch):
     policy = make_policy(layers=2)
     forms = {
         "keras float": Form(KerasRunner(policy)),
         "onnx float32": Form(OnnxRunner(export(policy), CODEC), "keras float", "exact"),
     }
-    long = long_stream(views, CODEC, frames=1000)
-    report = run_parity(forms, streams, codec=CODEC, long=long)
+    long = long_game(perspectives, CODEC, frames=1000)
+    report = run_parity(forms, batch, codec=CODEC, long=long)
     found = report.forms["onnx float32"]
     assert report.frames > 1500
     assert known(found.max_logit_difference) < 1e-4
@@ -207,9 +207,9 @@ def test_a_float_export_does_not_drift(views, streams):
     assert max(report.drift["onnx float32"].differences) < 1e-4
 
 
-def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(streams):
+def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(batch):
     policy = make_policy()
-    quantized = calibrated(policy, streams)
+    quantized = calibrated(policy, batch)
     dynamic = requantized(policy, QuantizationConfig(qat=True, qat_activations="dynamic"))
 
     def form(policy, precision, reference):
@@ -223,7 +223,7 @@ def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(strea
         "dynamic": form(dynamic, "int8-qat", "keras dynamic"),
         "stranger": form(make_policy(seed=5), "float32", "keras float"),
     }
-    report = run_parity(forms, streams, codec=CODEC)
+    report = run_parity(forms, batch, codec=CODEC)
     met = {form: [c.is_met for c in report.checks if c.form == form] for form in forms}
     assert len(met["static"]) == 7 and all(met["static"])
     assert sum(met["stranger"]) <= 1
@@ -237,11 +237,11 @@ def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(strea
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-def test_a_graph_of_a_fixed_batch_plays_all_rows(batch_size, streams):
+def test_a_graph_of_a_fixed_batch_plays_all_rows(batch_size, batch):
     policy = make_policy("lstm")
     fixed = OnnxRunner(export(policy, batch_size=batch_size), CODEC)
     free = OnnxRunner(export(policy), CODEC)
-    one, two = (next(runner.run(streams, steps=50)) for runner in (fixed, free))
+    one, two = (next(runner.run(batch, steps=50)) for runner in (fixed, free))
     assert one.logits.shape == (3, 50, LOGITS)
     np.testing.assert_allclose(one.logits, two.logits, atol=1e-5)
     assert one.state.keys() == two.state.keys() != set()
@@ -249,12 +249,12 @@ def test_a_graph_of_a_fixed_batch_plays_all_rows(batch_size, streams):
         np.testing.assert_allclose(part, two.state[name], atol=1e-5)
 
 
-def test_a_graph_that_cannot_be_forced_is_found_out(streams, monkeypatch):
+def test_a_graph_that_cannot_be_forced_is_found_out(batch, monkeypatch):
     """At temperature 0 a policy does as it likes, which is not what the human did."""
     monkeypatch.setattr(policy_runners, "FORCING_TEMPERATURE", 0.0)
     runner = OnnxRunner(export(make_policy("mlp")), CODEC)
     with pytest.raises(ValueError, match="want the graph to choose the human's buckets"):
-        next(runner.run(streams, steps=STEPS))
+        next(runner.run(batch, steps=STEPS))
 
 
 def test_forcing_uniforms_are_one_where_wanted():
@@ -274,8 +274,8 @@ def test_report_as_json_and_table():
         "keras float": Form(Canned()),
         "onnx float32": Form(Canned(memory=1e-3), "keras float", "exact"),
     }
-    streams = canned_streams()
-    report = run_parity(forms, streams, codec=CODEC, long=streams)
+    batch = canned_streams()
+    report = run_parity(forms, batch, codec=CODEC, long=batch)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert plain["format"] == 1
     assert plain["forms"]["onnx float32"]["reference"] == "keras float"

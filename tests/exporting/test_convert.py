@@ -9,9 +9,8 @@ import tensorflow as tf
 import traced_policies as policies
 from onnx_graphs import operators
 
-from exphil_tf.exporting.convert import lower_model, lower_policy
+from exphil_tf.exporting.convert import convert_policy, convert_traced
 from exphil_tf.exporting.onnx.clean import clean, with_shapes
-from exphil_tf.exporting.tf_to_onnx import signature
 from exphil_tf.exporting.verify_int8 import INTEGER_PRODUCTS
 from exphil_tf.inference.onnx_cost import check_cost, cost
 from exphil_tf.inference.onnx_file import read_onnx
@@ -23,9 +22,9 @@ from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, Po
 FRAMES = 6
 
 
-def play(lowered, policy, *, rows=policies.ROWS):
+def play(converted, policy, *, rows=policies.ROWS):
     """Steps graph and network side by side; returns their outputs by name, `[frames, …]`."""
-    session = open_session(lowered.model.SerializeToString())
+    session = open_session(converted.model.SerializeToString())
     names = [port.name for port in session.get_outputs()]
     state = policy.initial_state(rows)
     memory = dict(zip(policy.state_names, map(np.asarray, tf.nest.flatten(state)), strict=True))
@@ -49,7 +48,7 @@ def play(lowered, policy, *, rows=policies.ROWS):
 
 played = functools.cache(
     lambda backbone, precision, activations="dynamic": play(
-        policies.lowered(backbone, precision, activations),
+        policies.converted(backbone, precision, activations),
         policies.policy(backbone, policies.rounding_of(precision, activations)),
     )
 )
@@ -96,44 +95,44 @@ def test_every_product_with_a_weight_is_integer(backbone):
     products = sum(n.op_type == "MatMul" and n.input[1] in graph.constants for n in graph.nodes)
     assert products >= 9
     for activations, operator in (("static", "MatMulIntegerToFloat"), ("dynamic", "MatMulNBits")):
-        lowered = policies.lowered(backbone, "int8-qat", activations)
-        assert lowered.proof.integer == {operator: products}
-        stored = {t.name: t.data_type for t in lowered.model.graph.initializer}
-        for node in lowered.model.graph.node:
+        converted = policies.converted(backbone, "int8-qat", activations)
+        assert converted.runtime_graph.integer == {operator: products}
+        stored = {t.name: t.data_type for t in converted.model.graph.initializer}
+        for node in converted.model.graph.node:
             if node.op_type in INTEGER_PRODUCTS:
                 assert stored[node.input[1]] in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
 @pytest.mark.parametrize("backbone", policies.BACKBONES)
 def test_no_node_of_the_frameworks_is_left(backbone):
-    found = operators(policies.lowered(backbone, "float32").model)
+    found = operators(policies.converted(backbone, "float32").model)
     leftovers = {"Identity", "Reciprocal", "Softplus", "Gemm", "Loop", "If"}
     assert not leftovers & set(found)
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8-qat", "int8-dynamic"])
 def test_ports_are_named_typed_and_documented(precision):
-    lowered = policies.lowered("sliding_window", precision)
-    graph = lowered.model.graph
+    converted = policies.converted("sliding_window", precision)
+    graph = converted.model.graph
     for ports, values in (
-        (lowered.signature.inputs, graph.input),
-        (lowered.signature.outputs, graph.output),
+        (converted.signature.inputs, graph.input),
+        (converted.signature.outputs, graph.output),
     ):
         assert [p.name for p in ports] == [v.name for v in values]
         assert all(v.doc_string == p.doc for p, v in zip(ports, values, strict=True))
         assert all(p.doc for p in ports)
         assert all(p.shape[0] == "batch" for p in ports)
-    assert [p.name for p in lowered.signature.inputs][:5] == [
+    assert [p.name for p in converted.signature.inputs][:5] == [
         "numbers", "ids", "prev_action", "uniforms", "temperature",
     ]  # fmt: skip
-    assert {p.name: p.dtype for p in lowered.signature.inputs}["state.clock"] == "int32"
+    assert {p.name: p.dtype for p in converted.signature.inputs}["state.clock"] == "int32"
 
 
 def test_any_number_of_rows_and_rows_are_independent():
-    lowered = policies.lowered("mamba", "int8-qat", "static")
+    converted = policies.converted("mamba", "int8-qat", "static")
     policy = policies.policy("mamba", "moving_average")
-    many = play(lowered, policy, rows=7)[0]["logits"]
-    session = open_session(lowered.model.SerializeToString())
+    many = play(converted, policy, rows=7)[0]["logits"]
+    session = open_session(converted.model.SerializeToString())
     inputs = policies.frame(0, 7)
     feeds = {
         port.name: inputs.get(port.name, np.zeros((7, *port.shape[1:]), np.float32))
@@ -144,29 +143,27 @@ def test_any_number_of_rows_and_rows_are_independent():
 
 
 def test_fixed_rows():
-    lowered = lower_policy(policies.policy("mlp"), "float32", batch_size=3)
-    assert {port.shape[0] for port in lowered.signature.inputs} == {3}
-    session = open_session(lowered.model.SerializeToString())
+    converted = convert_policy(policies.policy("mlp"), "float32", batch_size=3)
+    assert {port.shape[0] for port in converted.signature.inputs} == {3}
+    session = open_session(converted.model.SerializeToString())
     assert session.get_inputs()[0].shape[0] == 3
 
 
 def test_exports_repeat_to_the_byte():
     """Names that tf2onnx counts up through a process do not reach the file."""
-    policy = policies.policy("mlp", "dynamic")
-    ports = signature(policy)
     for precision in ("int8-qat", "int8-dynamic"):
         rounding = policies.rounding_of(precision, "dynamic")
         traced, policy = policies.traced("mlp", rounding), policies.policy("mlp", rounding)
-        again = lower_policy(policy, precision).model
-        first = lower_model(traced, ports, policy=policy, precision=precision).model
+        again = convert_policy(policy, precision).model
+        first = convert_traced(traced, policy=policy, precision=precision).model
         assert first.SerializeToString() == again.SerializeToString()
 
 
 def test_sampling_follows_the_uniforms_and_the_temperature():
     found, wanted = played("mamba", "float32")
     np.testing.assert_array_equal(found["buckets"], wanted["buckets"])
-    lowered = policies.lowered("mamba", "float32")
-    session = open_session(lowered.model.SerializeToString())
+    converted = policies.converted("mamba", "float32")
+    session = open_session(converted.model.SerializeToString())
     inputs = policies.frame(0, 1)
     feeds = {
         port.name: inputs.get(port.name, np.zeros((1, *port.shape[1:]), np.float32))
@@ -195,8 +192,8 @@ def test_a_window_equals_the_steps_through_it(backbone):
         for inputs in frames:
             step = policies.keras_step(policy, inputs, state=state)
             state = step.state
-        lowered = policies.lowered(backbone, precision, activations, frames=policies.WINDOW)
-        session = open_session(lowered.model.SerializeToString())
+        converted = policies.converted(backbone, precision, activations, frames=policies.WINDOW)
+        session = open_session(converted.model.SerializeToString())
         assert {port.name for port in session.get_inputs()} == set(feeds)
         logits = session.run(["logits"], feeds)[0]
         np.testing.assert_allclose(logits, np.asarray(step.logits), rtol=1e-4, atol=1e-4)
@@ -214,8 +211,8 @@ def test_production_policy_takes_under_a_third(rounding):
             quantization=QuantizationConfig(qat=qat, qat_activations=rounding),
         )
         precision = "int8-qat" if qat else "float32"
-        lowered = lower_policy(Policy(config), precision)
-        sizes[qat] = lowered.model.ByteSize()
+        converted = convert_policy(Policy(config), precision)
+        sizes[qat] = converted.model.ByteSize()
     assert sizes[True] <= 0.30 * sizes[False]
 
 
@@ -242,35 +239,35 @@ def other_export(precision):
         BackboneConfig("mlp", (16, 24), layer_norm=True, residual=True),
         HeadConfig("independent", head_hidden=8),
     )  # fmt: skip
-    return lower_policy(Policy(config, seed=1, name="policy"), precision, batch_size=3)
+    return convert_policy(Policy(config, seed=1, name="policy"), precision, batch_size=3)
 
 
 def exports():
     for backbone in policies.BACKBONES:
         for precision, activations in EXPORTS:
-            yield policies.lowered(backbone, precision, activations)
+            yield policies.converted(backbone, precision, activations)
     for backbone in ("sliding_window", "mamba", "lstm"):
-        yield policies.lowered(backbone, "float32", frames=policies.WINDOW)
-        yield policies.lowered(backbone, "int8-qat", "static", frames=policies.WINDOW)
+        yield policies.converted(backbone, "float32", frames=policies.WINDOW)
+        yield policies.converted(backbone, "int8-qat", "static", frames=policies.WINDOW)
     yield from map(other_export, ("float32", "int8-dynamic"))
 
 
 def test_the_operators_a_file_may_use_are_those_that_exports_hold():
     used = set()
-    for lowered in exports():
-        file = read_onnx(lowered.model.SerializeToString())
+    for converted in exports():
+        file = read_onnx(converted.model.SerializeToString())
         used |= {node.operator for node in file.nodes}
-        check_cost(file, None if lowered.signature.inputs[0].shape[0] == "batch" else 3)
+        check_cost(file, None if converted.signature.inputs[0].shape[0] == "batch" else 3)
     assert used == set(RULES)
 
 
 @pytest.mark.parametrize("rows", [1, 5])
 def test_shapes_are_those_that_onnx_runtime_makes(rows):
     """Every value of every kind of export, looked at while it runs."""
-    for lowered in exports():
+    for converted in exports():
         model = onnx.ModelProto()
-        model.CopyFrom(lowered.model)
-        fixed = lowered.signature.inputs[0].shape[0]
+        model.CopyFrom(converted.model)
+        fixed = converted.signature.inputs[0].shape[0]
         batch = rows if fixed == "batch" else fixed
         wanted = cost(read_onnx(model.SerializeToString()), batch, limit=10**9).shapes
         names = [name for node in model.graph.node for name in node.output if name]
@@ -281,7 +278,7 @@ def test_shapes_are_those_that_onnx_runtime_makes(rows):
             port.name: np.zeros(
                 [batch if isinstance(size, str) else size for size in port.shape], port.dtype
             )
-            for port in lowered.signature.inputs
+            for port in converted.signature.inputs
         }
         for name, found in zip(names, session.run(names, feeds), strict=True):
             assert found.shape == wanted[name], name

@@ -15,9 +15,10 @@ from replay_collection import build_small, write_collection
 from exphil_tf import export
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, save_policy
 from exphil_tf.evaluation import parity
-from exphil_tf.exporting import convert, describe, export_parity
+from exphil_tf.exporting import convert, describe
+from exphil_tf.exporting import games as export_games
 from exphil_tf.exporting import tf_to_onnx as tracing
-from exphil_tf.exporting.convert import lower_policy
+from exphil_tf.exporting.convert import convert_policy
 from exphil_tf.exporting.publishing import publish
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
@@ -37,7 +38,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Equal networks are traced once, and the long stream is short."""
-    monkeypatch.setattr(export_parity, "DRIFT_FRAMES", 2 * parity.STEPS)
+    monkeypatch.setattr(export_games, "DRIFT_FRAMES", 2 * parity.STEPS)
 
     def trace(policy, **shape):
         weights = b"".join(np.asarray(w.value).tobytes() for w in policy.weights)
@@ -317,6 +318,6 @@ def test_policies_without_previous_action_lack_the_input(tmp_path):
     config = policies.config("mlp", rounding=None)
     embedding = dataclasses.replace(config.embedding, with_prev_action=False)
     policy = Policy(dataclasses.replace(config, embedding=embedding))
-    lowered = lower_policy(policy, "float32")
-    assert "prev_action" not in [port.name for port in lowered.signature.inputs]
-    assert "prev_action" not in [value.name for value in lowered.model.graph.input]
+    converted = convert_policy(policy, "float32")
+    assert "prev_action" not in [port.name for port in converted.signature.inputs]
+    assert "prev_action" not in [value.name for value in converted.model.graph.input]

@@ -5,32 +5,32 @@ import pytest
 from onnx_graphs import SCALE, ZERO, make, node, on_grid, product
 
 from exphil_tf.exporting.onnx.graph import Graph
-from exphil_tf.exporting.onnx.int8 import lower
+from exphil_tf.exporting.onnx.int8 import quantize_products
 from exphil_tf.exporting.verify_int8 import (
     NotInteger,
     example_feeds,
-    prove_integer,
     runs_integer_blocks,
+    verify_integer,
 )
 
 WEIGHT, STEPS, SCALES = on_grid(64, 16)
 
 
-def lowered(model, activations):
+def converted(model, activations):
     graph = Graph(model)
-    lower(graph, activations)
+    quantize_products(graph, activations)
     return graph.to_model()
 
 
 def proven(model, **options):
-    return prove_integer(model, example_feeds(model), **options)
+    return verify_integer(model, example_feeds(model), **options)
 
 
 @pytest.mark.parametrize(
     ("activations", "operator"), [("static", "MatMulIntegerToFloat"), ("dynamic", "MatMulNBits")]
 )
 def test_an_integer_product_passes(activations, operator):
-    proof = proven(lowered(product(64, 16), activations), products=1)
+    proof = proven(converted(product(64, 16), activations), products=1)
     assert proof.integer == {operator: 1}
     assert proof.float_products == 0
 
@@ -68,7 +68,7 @@ def test_weights_that_onnx_runtime_turns_back_into_float_are_found():
 
 
 def test_a_four_bit_or_float_kernel_is_found():
-    model = lowered(product(64, 16), "dynamic")
+    model = converted(product(64, 16), "dynamic")
     for attribute in model.graph.node[0].attribute:
         if attribute.name == "accuracy_level":
             attribute.i = 1
@@ -78,7 +78,7 @@ def test_a_four_bit_or_float_kernel_is_found():
 
 def test_the_number_of_products_must_be_right():
     with pytest.raises(NotInteger, match="want 2 integer products"):
-        proven(lowered(product(64, 16), "static"), products=2)
+        proven(converted(product(64, 16), "static"), products=2)
 
 
 def test_a_graph_without_products_is_no_integer_graph():

@@ -1,12 +1,17 @@
+"""Files and folders are whole or absent, errors name them, and a killed writer's rest is swept."""
+
 import errno
 import os
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.atomic import TEMPORARY, naming, write_file
 
 
 def fill(folder, text="new"):
@@ -189,3 +194,87 @@ def test_json_that_is_too_large(tmp_path):
         file.truncate(atomic.MAX_JSON + 1)
     with pytest.raises(ValueError, match="at most"):
         atomic.read_json(path)
+
+
+# -- Files, and what killed writers left -----------------------------------------------------------
+
+
+def test_sweep_takes_unfinished_things_only(tmp_path):
+    (tmp_path / ".tmp-spill-1").mkdir()
+    (tmp_path / ".tmp-spill-1" / "x").write_bytes(b"x")
+    (tmp_path / ".tmp-shard").write_bytes(b"x")
+    (tmp_path / "manifest.json").write_bytes(b"{}")
+    (tmp_path / "keep").mkdir()
+    (tmp_path / ".tmp-link").symlink_to(tmp_path / "keep")
+    assert [path.name for path in atomic.sweep(tmp_path)] == [
+        ".tmp-link",
+        ".tmp-shard",
+        ".tmp-spill-1",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "manifest.json"]
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from exphil_tf.foundation import atomic
+def parts():
+    yield b"x" * 100_000
+    os.kill(os.getpid(), 9)
+target = Path(sys.argv[2])
+if sys.argv[1] == "file":
+    atomic.write_file(target, parts())
+with atomic.publish(target) as folder:
+    (folder / "part").write_bytes(next(p := parts()))
+    next(p)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_writer_left_goes_with_the_next(kind, tmp_path, project_root):
+    target = tmp_path / "a[1]*"
+    command = [sys.executable, "-c", KILLED, kind, str(target)]
+    assert subprocess.run(command, cwd=project_root, check=False).returncode == -9
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name.startswith(TEMPORARY)
+    other = tmp_path / f"{TEMPORARY}other-01234567"
+    other.write_text("of another target")
+    if kind == "file":
+        write_file(target, [b"whole"])
+    else:
+        with atomic.publish(target) as folder:
+            (folder / "part").write_bytes(b"whole")
+    assert sorted(tmp_path.iterdir()) == sorted([target, other])
+
+
+def test_a_living_writers_temporary_stays(tmp_path):
+    def parts():
+        write_file(tmp_path / "a", [b"second"])
+        yield b"first"
+
+    write_file(tmp_path / "a", parts())
+    assert (tmp_path / "a").read_bytes() == b"first"
+    with atomic.publish(tmp_path / "b") as outer:
+        with atomic.publish(tmp_path / "b") as inner:
+            (inner / "part").write_bytes(b"second")
+        (outer / "part").write_bytes(b"first")
+    assert (tmp_path / "b/part").read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG])
+def test_errors_name_the_file(code, tmp_path, monkeypatch):
+    def failing(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "a").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError) as caught:
+        write_file(tmp_path / "a", [b"new"])
+    assert caught.value.filename == str(tmp_path / "a")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_a_name_that_is_there_is_kept(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, naming(tmp_path / "a"):
+        (tmp_path / "b").read_bytes()
+    assert caught.value.filename == str(tmp_path / "b")

@@ -8,10 +8,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import make, node
 
+from exphil_tf.foundation.wire_format import WireError
 from exphil_tf.inference.onnx_cost import MAX_WORK, check_cost, cost
 from exphil_tf.inference.onnx_file import MAX_FIELDS, OnnxFileError, read_onnx
 from exphil_tf.inference.onnx_rules import MAX_ELEMENTS, RULES
-from exphil_tf.inference.protobuf import Message, Reader, Slot, WireError
+from exphil_tf.inference.protobuf import Message, Reader, Slot
 
 TEXT = Message("test", {1: Slot("word", "text"), 2: Slot("sizes", "ints"), 3: Slot("x", "float")})
 

@@ -79,9 +79,7 @@ def bundle(model: bytes | None = None, *, form: str = "step"):
     return SimpleNamespace(
         folder=Path(),
         config=SimpleNamespace(columns=COLUMNS, form=form),
-        session=lambda *, threads=1, batch_size=None: open_session(
-            graph, threads=threads, batch_size=batch_size
-        ),
+        session=lambda options: open_session(graph, options),
     )
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.atomic import write_file
 from exphil_tf.records import shards
 from exphil_tf.records.shards import (
     CorruptShard,
     ShardName,
     frame,
     read_records,
-    sweep,
 )
 
 RECORDS = [b"", b"one", b"x" * 1000, bytes(range(256)) * 9]
@@ -105,17 +104,6 @@ def test_failure_at_any_system_call_leaves_the_old_file(
     # Once renamed (the folder's own sync failed) it is the new one, and whole in any case.
     assert path.read_bytes() in (b"old", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
-
-
-def test_sweep_takes_unfinished_things_only(tmp_path: Path) -> None:
-    (tmp_path / ".tmp-spill-1").mkdir()
-    (tmp_path / ".tmp-spill-1" / "x").write_bytes(b"x")
-    (tmp_path / ".tmp-shard").write_bytes(b"x")
-    (tmp_path / "manifest.json").write_bytes(b"{}")
-    (tmp_path / "keep").mkdir()
-    (tmp_path / ".tmp-link").symlink_to(tmp_path / "keep")
-    assert sweep(tmp_path) == [".tmp-link", ".tmp-shard", ".tmp-spill-1"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["keep", "manifest.json"]
 
 
 def test_names_round_trip() -> None:

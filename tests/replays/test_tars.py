@@ -9,6 +9,7 @@ import tracemalloc
 import pytest
 from replay_archives import REPLAY, TARS, games, reasons, write_tar
 
+from exphil_tf.process import scratch
 from exphil_tf.replays import archives, decompression, sources, tar_copies
 from exphil_tf.replays.refusals import Reason, ReplayError
 
@@ -110,8 +111,8 @@ def test_no_room_for_a_copy_has_a_reason_and_leaves_nothing(tmp_path, monkeypatc
     found = sources.find([path])
     assert not found.sources and reasons(found) == {"games.tar.gz": Reason.UNREADABLE}
     assert "TMPDIR" in found.refused[0].detail and "zip" in found.refused[0].detail
-    (own,) = tmp_path.glob(f"{tar_copies.PREFIX}*")
-    assert [one.name for one in own.iterdir()] == ["lock"]
+    (own,) = (one for one in tmp_path.iterdir() if one.is_dir())
+    assert not list(own.iterdir())
     tar_copies.release()
     assert [one.name for one in tmp_path.iterdir()] == ["games.tar.gz"]
 
@@ -119,14 +120,12 @@ def test_no_room_for_a_copy_has_a_reason_and_leaves_nothing(tmp_path, monkeypatc
 def test_copies_are_swept_when_released_and_after_a_kill(tmp_path, monkeypatch):
     monkeypatch.setattr(tar_copies.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tar_copies, "_folders", [])
-    killed = tmp_path / f"{tar_copies.PREFIX}killed"
-    killed.mkdir()
+    killed, lock = scratch.claim(tmp_path)
     (killed / "copy").write_bytes(b"x")
-    os.utime(killed, (1, 1))
+    os.close(lock)
     found = sources.find([write_tar(tmp_path / "games.tar.gz", games(3))])
     assert not killed.exists()
-    (own,) = tmp_path.glob(f"{tar_copies.PREFIX}*")
-    os.utime(own, (1, 1))
+    (own,) = (one for one in tmp_path.iterdir() if one.is_dir())
     tar_copies.sweep()
     assert own.exists() and sources.read_bytes(found.sources[0])
     tar_copies.release()

@@ -1,4 +1,4 @@
-"""Integer matrix products: lowers `QuantizeLinear -> DequantizeLinear -> MatMul` to one kernel.
+"""Integer matrix products: turns `QuantizeLinear -> DequantizeLinear -> MatMul` into one kernel.
 
 A quantization-aware policy leaves tf2onnx with its activations behind QuantizeLinear and
 DequantizeLinear and its weights as float32 that lie on their int8 grid (grappler folds the
@@ -109,7 +109,7 @@ class _Activation:
     zero: str
 
 
-def lower(
+def quantize_products(
     graph: Graph,
     activations: Activations,
     *,
@@ -122,7 +122,7 @@ def lower(
       activations: see the module.
       blocks: with dynamic, sizes for some products (inputs, outputs) instead of `block_size`'s.
 
-    Returns: how many products were lowered.
+    Returns: how many products were converted.
 
     Raises: NotOnGrid: naming the product, if its weights or its input are not quantized.
     """

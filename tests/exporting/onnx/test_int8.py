@@ -9,14 +9,14 @@ from onnx import numpy_helper
 from onnx_graphs import SCALE, ZERO, make, node, on_grid, operators, product, run
 
 from exphil_tf.exporting.onnx.graph import Graph
-from exphil_tf.exporting.onnx.int8 import NotOnGrid, lower, quantized_weight
+from exphil_tf.exporting.onnx.int8 import NotOnGrid, quantize_products, quantized_weight
 from exphil_tf.exporting.onnx.tables import SMALLEST, pack_tables
 from models.layers.quantized import block_size
 
 
-def lowered(model, activations):
+def converted(model, activations):
     graph = Graph(model)
-    lower(graph, activations)
+    quantize_products(graph, activations)
     return graph.to_model()
 
 
@@ -67,7 +67,7 @@ def test_weights_on_no_grid_are_refused():
 def test_static_product_equals_integer_arithmetic(inner, width, rank):
     rng = np.random.default_rng(1)
     bias = rng.normal(size=width).astype(np.float32)
-    after = lowered(product(inner, width, bias=bias, rank=rank), "static")
+    after = converted(product(inner, width, bias=bias, rank=rank), "static")
     assert operators(after) == {"QuantizeLinear": 1, "MatMulIntegerToFloat": 1}
     # Off the places halfway between two steps.
     shape = (4, inner) if rank == 2 else (4, 1, inner)
@@ -101,7 +101,7 @@ def test_static_product_rounds_as_tensorflow_does(ends):
     )
     x = np.concatenate([np.linspace(1.1 * low, 1.1 * high, 996), ends, [0]])
     x = x.astype(np.float32)[:, None]
-    found = run(lowered(model, "static"), x=x)[0]
+    found = run(converted(model, "static"), x=x)[0]
     wanted = np.asarray(tf.quantization.fake_quant_with_min_max_vars(x, low, high))
     np.testing.assert_allclose(found, wanted, atol=1e-3 * scale)
 
@@ -121,7 +121,7 @@ def test_dynamic_product_rounds_by_row_and_block(inner, width, block):
     assert block_size(inner) == block
     rng = np.random.default_rng(1)
     bias = rng.normal(size=width).astype(np.float32)
-    after = lowered(product(inner, width, bias=bias), "dynamic")
+    after = converted(product(inner, width, bias=bias), "dynamic")
     assert operators(after) == {"MatMulNBits": 1}
     x = (rng.normal(size=(4, inner)) * [[0.01], [1], [30], [0]]).astype(np.float32)
     weight, *_ = on_grid(inner, width)
@@ -139,7 +139,7 @@ def test_rows_do_not_share_ranges():
     x = np.random.default_rng(0).normal(size=(2, 64)).astype(np.float32)
     loud = np.concatenate([x, x[:1] * 1000])
     for activations in ("static", "dynamic"):
-        after = lowered(product(64, 20), activations)
+        after = converted(product(64, 20), activations)
         np.testing.assert_allclose(run(after, x=loud)[0][:2], run(after, x=x)[0], rtol=1e-5)
 
 
@@ -158,13 +158,13 @@ def test_extreme_bytes_do_not_overflow():
     )
     x = np.ones((1, 64), np.float32)
     for activations in ("static", "dynamic"):
-        np.testing.assert_allclose(run(lowered(model, activations), x=x)[0], 64.0, rtol=1e-5)
+        np.testing.assert_allclose(run(converted(model, activations), x=x)[0], 64.0, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("zero", "goes"), [(np.uint8(0), True), (ZERO, False)])
 def test_relu_folds_into_rounding_from_zero(zero, goes):
     model = product(16, 4, relu=True, zero=zero)
-    after = lowered(model, "static")
+    after = converted(model, "static")
     assert ("Relu" in operators(after)) is not goes
     x = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
     np.testing.assert_allclose(run(after, x=x)[0], run(model, x=x)[0], rtol=1e-5, atol=1e-5)
@@ -183,7 +183,7 @@ def test_two_products_of_one_input_share_its_rounding():
         outputs={"y": ["batch", 4], "z": ["batch", 4]},
         constants={"scale": SCALE, "zero": ZERO, "w": weight, "v": -weight},
     )
-    after = lowered(model, "static")
+    after = converted(model, "static")
     assert operators(after) == {"QuantizeLinear": 1, "MatMulIntegerToFloat": 2}
 
 
@@ -200,7 +200,7 @@ def test_a_summand_that_is_no_bias_stays_outside():
         outputs={"y": ["batch", 4]},
         constants={"scale": SCALE, "zero": ZERO, "w": weight},
     )
-    assert operators(lowered(model, "dynamic")) == {"MatMulNBits": 1, "Add": 1}
+    assert operators(converted(model, "dynamic")) == {"MatMulNBits": 1, "Add": 1}
 
 
 def test_what_is_not_quantized_is_refused_by_name():
@@ -211,14 +211,14 @@ def test_what_is_not_quantized_is_refused_by_name():
         constants={"w": on_grid(16, 4)[0]},
     )
     with pytest.raises(NotOnGrid, match="y: the input of this product is not quantized"):
-        lowered(plain, "static")
+        converted(plain, "static")
     off = product(16, 4)
     for tensor in off.graph.initializer:
         if tensor.name == "w":
             values = np.random.default_rng(5).normal(size=(16, 4)).astype(np.float32)
             tensor.CopyFrom(numpy_helper.from_array(values, "w"))
     with pytest.raises(NotOnGrid, match="y: weights are not on the int8 grid"):
-        lowered(off, "dynamic")
+        converted(off, "dynamic")
 
 
 def test_products_of_computed_values_stay():
@@ -227,7 +227,7 @@ def test_products_of_computed_values_stay():
         inputs={"x": ["batch", 1, 4], "z": ["batch", 4, 2]},
         outputs={"y": ["batch", 1, 2]},
     )
-    assert operators(lowered(model, "static")) == {"MatMul": 1}
+    assert operators(converted(model, "static")) == {"MatMul": 1}
 
 
 # -- Tables ----------------------------------------------------------------------------------------
