@@ -5,11 +5,11 @@ import struct
 
 import numpy as np
 
+from exphil_tf.features.item_slots import Items, item_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT, HITSTUN_ACTIONS, Character, Stage
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays import columns, events, slp
-from exphil_tf.replays.items import Items, item_columns
 
 
 def make_game(

@@ -23,12 +23,12 @@ from typing import Any, cast
 import numpy as np
 from peppi_py import _peppi
 
+from exphil_tf.features.item_slots import Items, item_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
-from exphil_tf.replays.items import Items, item_columns
 from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.rows import Version, select_rows
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from melee import enums as melee_enums
 
-from exphil_tf.features.controller import STICK_DEAD_ZONE
 from exphil_tf.features.schema import SCHEMA, EmbedKind
 from exphil_tf.melee import stages
+from exphil_tf.melee.controls import STICK_DEAD_ZONE
 from exphil_tf.melee.enums import ACTION_COUNT, Character, Stage, action_category_table
 from exphil_tf.replays.parse import parse
 from models.layers import embedding_tables as tables
