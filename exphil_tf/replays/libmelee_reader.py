@@ -20,6 +20,7 @@ import numpy as np
 
 from exphil_tf.features.item_slots import Items, item_columns
 from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.controls import AXES, STICK_STEPS
 from exphil_tf.melee.enums import BUTTONS, HITSTUN_ACTIONS, Stage
 from exphil_tf.melee.types import Frames, GameInfo
@@ -167,7 +168,7 @@ def _frames(states: list[_State], info: GameInfo, version: Version) -> Frames:
     result |= item_columns(_items(kept), len(kept), ports)
     known = info.stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
     moving = _moving(ids, [state["stage"] for state in states], frame_id) if known else None
-    result |= columns.stage_columns(info.stage, frame_id, moving)
+    result |= stage_columns(info.stage, frame_id, moving)
     return columns.finish(result, info, filled)
 
 

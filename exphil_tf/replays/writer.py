@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.controls import AXES, STICK_STEPS
 from exphil_tf.melee.enums import (
     BUTTON_MASKS,
@@ -28,7 +29,7 @@ from exphil_tf.melee.enums import (
     zero_index_table,
 )
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays import absent, columns, events, ubjson
+from exphil_tf.replays import absent, events, ubjson
 
 _EMPTY_PORT = 3
 _NOBODY = 6
@@ -272,7 +273,7 @@ def _item_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
 
 def _stage_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
     """Events at each change from the stage's resting state; none if it rests throughout."""
-    rest = columns.stage_columns(info.stage, frames["frame"][:1])
+    rest = stage_columns(info.stage, frames["frame"][:1])
     if info.stage == Stage.FOUNTAIN_OF_DREAMS:
         parts = [
             _changes(
