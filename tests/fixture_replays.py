@@ -62,7 +62,7 @@ def cut(name: str, sources: Path) -> bytes:
         info = dataclasses.replace(info, absent=0)
         columns["absent"] = np.zeros_like(columns["absent"])
     data = write_slp(Game(info, Frames(columns)))
-    return as_old(_with_hitlag_flags(data), rule.old_version) if rule.old_version else data
+    return as_old(with_hitlag_flags(data), rule.old_version) if rule.old_version else data
 
 
 def private_texts(name: str, sources: Path) -> set[bytes]:
@@ -90,7 +90,7 @@ def _neutral(info: GameInfo, *, seed: int) -> GameInfo:
     )
 
 
-def _with_hitlag_flags(data: bytes) -> bytes:
+def with_hitlag_flags(data: bytes) -> bytes:
     """The file with the state flag that old versions tell hitlag by; our writer leaves it out."""
     found, raw = slp.scan(data), bytearray(data)
     hitlag, flags = (events.POST_DTYPE.fields[name][1] for name in ("hitlag", "flags"))

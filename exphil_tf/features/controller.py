@@ -147,6 +147,13 @@ class ControllerCodec:
         steps = np.minimum(np.arange(256), TRIGGER_STEPS)
         return _nearest(np.rint(self.shoulder_centres * TRIGGER_STEPS), steps)
 
+    def bucket_values(self) -> dict[str, list[float]]:
+        """What buckets decode to, as bundles, exports and soft labels hold it."""
+        return {
+            "axis_centres": [float(value) for value in self.centres],
+            "shoulder_centres": [float(value) for value in self.shoulder_centres],
+        }
+
     @functools.cached_property
     def sticks(self) -> np.ndarray:
         """float32 `[num_axis, num_axis, 2]`: what the game reads of a pair of buckets, x and y."""
