@@ -21,11 +21,12 @@ from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.options import options
+from exphil_tf.melee.controls import AXES
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records import integrity
-from exphil_tf.records.manifest import AXES, load_manifest
+from exphil_tf.records.manifest import load_manifest
 from exphil_tf.records.stick_centres import StickCentres, fit
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import Split

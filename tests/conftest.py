@@ -12,8 +12,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import fixture_replays
 import hypothesis
 import numpy as np
 import pytest
@@ -62,6 +64,31 @@ def _beside(name: str) -> Path:
 def replays_dir() -> Path:
     """The folder of odd replays beside the checkout; a test that asks for it skips without it."""
     return _beside("replays")
+
+
+@pytest.fixture(scope="session")
+def real_replay() -> Callable[[str], Path]:
+    """Finds a real replay: `items`, `nana` and `old` in the repository, others beside the checkout.
+
+    The names of the first stand in `fixture_replays.NAMES`; with others a test skips where they are
+    not.
+    """
+
+    def find(name: str) -> Path:
+        if name in fixture_replays.NAMES:
+            return fixture_replays.fixture(name)
+        return _beside("replays") / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_replays() -> list[Path]:
+    """Every real replay there is: those in the repository, and the odd ones beside the checkout."""
+    return [
+        *map(fixture_replays.fixture, fixture_replays.NAMES),
+        *sorted((BESIDE / "replays").resolve().rglob("*.slp")),
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,12 @@ import struct
 
 import numpy as np
 
+from exphil_tf.features.item_slots import Items, item_columns
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.enums import ACTION_COUNT, HITSTUN_ACTIONS, Character, Stage
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays import columns, events, slp
-from exphil_tf.replays.items import Items, item_columns
+from exphil_tf.replays import events, slp
 
 
 def make_game(
@@ -39,7 +40,7 @@ def make_game(
     result["c.shoulder"] = (rng.integers(0, 141, (length, 2)) / 140).astype(np.float32)
     _place_nana(rng, result, picked)
     result |= item_columns(_random_items(rng, length), length, [port - 1 for port in ports])
-    result |= columns.stage_columns(
+    result |= stage_columns(
         stage, frame, _random_stage(rng, stage, length) if moving_stage else None
     )
     players = tuple(

@@ -1,8 +1,9 @@
 """A policy bundle: one folder that a policy can be rebuilt from, and nothing that can run code.
 
 `config.json` holds the network's configuration, the codec, the schema it reads, the delay it was
-trained for and where it came from; `weights.safetensors` the weights by name (the averaged ones
-where training averaged); `checksums.json` a sha256 of each. Model code is built from the JSON.
+trained for, whose styles it learnt and where it came from; `weights.safetensors` the weights by
+name (the averaged ones where training averaged); `checksums.json` a sha256 of each. Model code is
+built from the JSON.
 """
 
 import dataclasses
@@ -19,12 +20,12 @@ from exphil_tf.checkpoints.expected_weights import WrongWeights, only_weights_of
 from exphil_tf.checkpoints.file_names import CONFIG, WEIGHTS
 from exphil_tf.checkpoints.store import NonFiniteError, require_finite
 from exphil_tf.data.delay import Delay
-from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
+from exphil_tf.replays.players import KnownPlayers
 from models.policy import Policy
 from models.policy_config import LARGEST, PolicyConfig, QuantizationConfig
 
@@ -32,7 +33,7 @@ FORMAT = "exphil-tf policy"
 FORMAT_VERSION = 1
 _KEYS = {
     "format", "format_version", "policy", "codec", "schema", "delay", "weights", "window_size",
-    "provenance",
+    "provenance", "players",
 }  # fmt: skip
 _DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "BOOL": "bool"}
 _MAX_WEIGHTS = 4 << 30
@@ -51,6 +52,8 @@ class PolicyInfo:
     """Frames of context that training unrolled."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Where it came from (`checkpoints.provenance`), plain values."""
+    players: KnownPlayers | None = None
+    """Whose styles it learnt; None if it learnt none, or an older release trained it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming what makes no sense."""
@@ -208,11 +211,11 @@ def named_weights(policy: Policy) -> dict[str, Any]:
 
 
 def _to_json(info: PolicyInfo) -> dict[str, Any]:
-    return {
+    values: dict[str, Any] = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "policy": info.config.to_dict(),
-        "codec": codec_values(info.config.head.codec),
+        "codec": info.config.head.codec.bucket_values(),
         "schema": {
             "fingerprint": SCHEMA.fingerprint(),
             "row_bytes": ROW_BYTES,
@@ -223,14 +226,7 @@ def _to_json(info: PolicyInfo) -> dict[str, Any]:
         "window_size": info.window_size,
         "provenance": dict(info.provenance),
     }
-
-
-def codec_values(codec: ControllerCodec) -> dict[str, list[float]]:
-    """What buckets decode to, as bundles and exports hold it."""
-    return {
-        "axis_centres": [float(v) for v in codec.centres],
-        "shoulder_centres": [float(v) for v in codec.shoulder_centres],
-    }
+    return values if info.players is None else values | {"players": info.players.to_dict()}
 
 
 def _from_json(folder: Path, values: Any) -> PolicyInfo:
@@ -249,7 +245,7 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
             raise ValueError(f"unknown keys {unknown!r:.120}")
         _check_schema(folder, values["schema"])
         config = PolicyConfig.from_dict(values["policy"])
-        if values["codec"] != codec_values(config.head.codec):
+        if values["codec"] != config.head.codec.bucket_values():
             raise _incompatible(folder, "its controller codec decodes to other values")
         return PolicyInfo(
             config=config,
@@ -257,6 +253,7 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
             weights=values["weights"],
             window_size=values["window_size"],
             provenance=values["provenance"],
+            players=KnownPlayers.from_dict(values["players"]) if "players" in values else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else f"{error!s:.300}"

@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from exphil_tf.melee.types import FIRST_FRAME
+from exphil_tf.melee.types import FIRST_FRAME, GO_FRAME
 
-GO_ROW = -39 - FIRST_FRAME
+GO_ROW = GO_FRAME - FIRST_FRAME
 """Row of the first frame at which players may act."""
 
 

@@ -17,15 +17,13 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
 from exphil_tf.features.packing import action_order, pack, perspective_order, unpack
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.melee.types import Game
+from exphil_tf.melee.types import GO_FRAME, Game
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records.example import Chunk, decode_chunk, join_rows
 from exphil_tf.records.manifest import Manifest, ManifestError, load_manifest
 from exphil_tf.records.shards import read_records
 
-_GO_FRAME = -39
-"""From this frame on players may act."""
 _NO_FRAME = "games: want at least one frame with an answer. Received: none"
 
 
@@ -233,7 +231,7 @@ def _answered(perspective: Perspective, codec: ControllerCodec, delay: int) -> _
         {name: column[:length] for name, column in perspective.columns.items()},
         {name: values[1 + delay : 1 + delay + length] for name, values in buckets.items()},
         np.arange(length) == 0,
-        answered >= _GO_FRAME,
+        answered >= GO_FRAME,
     )
 
 

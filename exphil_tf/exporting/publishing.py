@@ -10,7 +10,7 @@ from typing import Any
 import onnx
 
 from exphil_tf.checkpoints.file_names import WEIGHTS
-from exphil_tf.checkpoints.policy_bundle import PolicyInfo, codec_values
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
 from exphil_tf.exporting.convert import Converted, Precision, activations_of
 from exphil_tf.exporting.tf_to_onnx import describe_columns
@@ -58,12 +58,13 @@ def assemble(
         inputs=converted.signature.inputs,
         outputs=converted.signature.outputs,
         columns=describe_columns(policy),
-        codec=codec_values(policy.config.head.codec),
+        codec=policy.config.head.codec.bucket_values(),
         delay=dataclasses.asdict(info.delay),
         window_size=info.window_size,
         schema={"fingerprint": SCHEMA.fingerprint(), "digests": SCHEMA.digests()},
         policy=policy.config.to_dict(),
         provenance=provenance,
+        players=None if info.players is None else info.players.to_dict(),
     )
     model = onnx.ModelProto()
     model.CopyFrom(converted.model)

@@ -25,38 +25,20 @@ from typing import Any
 
 import numpy as np
 
-from exphil_tf.features.packing import ACTION_BYTES, CONTROLLER_FIELDS, STICK_STEPS, TRIGGER_STEPS
+from exphil_tf.features.packing import ACTION_BYTES, CONTROLLER_FIELDS
+from exphil_tf.melee.controls import (
+    AXES,
+    STICK_DEAD_ZONE,
+    STICK_STEPS,
+    TRIGGER_DEAD_ZONE,
+    TRIGGER_STEPS,
+    clamp_stick,
+)
 from exphil_tf.melee.enums import BUTTONS
 
-AXES = ("main_x", "main_y", "c_x", "c_y")
 COMPONENTS = ("buttons", *AXES, "shoulder")
 """Sampling order."""
-STICK_DEAD_ZONE = 23
-"""Smallest non-zero stick reading, in 1/80: the game zeroes |raw| ≤ 22."""
-TRIGGER_DEAD_ZONE = 43
-"""Smallest non-zero analog trigger reading, in 1/140."""
 _BYTE = {field.name[2:]: index for index, field in enumerate(CONTROLLER_FIELDS)}
-
-
-def clamp_stick(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the game makes of a stick's position, in 1/80; exact for all of 157,596 recorded ones.
-
-    A position outside the circle of radius 80 is drawn to its centre and cut to whole steps; then
-    each axis is 0 in its dead zone.
-
-    Args:
-      x: numbers `[…]`, right of the centre.
-      y: of the same shape, above it.
-    """
-    radius = np.maximum(np.hypot(x, y), STICK_STEPS)
-    # The guard keeps whole steps whole, whatever the last bit of a quotient.
-    pair = (np.where(radius > STICK_STEPS, _cut(v * STICK_STEPS / radius), v) for v in (x, y))
-    x, y = (np.where(np.abs(v) < STICK_DEAD_ZONE, 0, v) for v in pair)
-    return x, y
-
-
-def _cut(values: np.ndarray) -> np.ndarray:
-    return np.sign(values) * np.floor(np.abs(values) + 1e-9)
 
 
 def _even_steps(count: int, *, first: int, last: int) -> np.ndarray:
@@ -164,6 +146,13 @@ class ControllerCodec:
         """int32 `[256]`: stored trigger byte → bucket."""
         steps = np.minimum(np.arange(256), TRIGGER_STEPS)
         return _nearest(np.rint(self.shoulder_centres * TRIGGER_STEPS), steps)
+
+    def bucket_values(self) -> dict[str, list[float]]:
+        """What buckets decode to, as bundles, exports and soft labels hold it."""
+        return {
+            "axis_centres": [float(value) for value in self.centres],
+            "shoulder_centres": [float(value) for value in self.shoulder_centres],
+        }
 
     @functools.cached_property
     def sticks(self) -> np.ndarray:

@@ -23,12 +23,9 @@ import numpy as np
 from exphil_tf.features.layout import STORED_DTYPES, lay_out
 from exphil_tf.features.reflection import Backend, Reflection
 from exphil_tf.features.schema import PLAYERS, SCHEMA, SHAPES, Field, Group, Store
+from exphil_tf.melee.controls import STICK_STEPS, TRIGGER_STEPS
 from exphil_tf.melee.types import Frames
 
-STICK_STEPS = 80
-"""A stick axis reads -80…80 over 80 in game."""
-TRIGGER_STEPS = 140
-"""A trigger reads 0…140 over 140 in game."""
 LAYOUT = lay_out(SCHEMA)
 ROW_BYTES = LAYOUT.row_bytes
 NOISE_BYTES = LAYOUT.noise_bytes

@@ -12,7 +12,8 @@ follows from the schema alone:
   low byte only, so one look-up gives the bits to flip. Where libmelee counts one of the two from 0
   and the other from 1, the action's frame is shifted.
 
-Each rule is its own inverse, so two reflections are none. The same code serves numpy and graphs; a
+Each rule is its own inverse, so two reflections are none. The same code serves numpy and graphs;
+`exphil_tf.features.viewpoint` does the same to typed columns, and tests hold the two together. A
 constant mask per byte was dropped: it cannot tell what is there from what is not.
 """
 
@@ -27,8 +28,9 @@ from exphil_tf.features.field import Mirror
 from exphil_tf.features.layout import Layout, Slot
 from exphil_tf.melee.enums import ACTION_COUNT, mirrored_actions, zero_index_table
 
-_HIGH_ACTIONS, _CHARACTERS = 4, 32
-"""Sizes of the look-up: ids up to 1,023, of the characters who have sided moves of their own."""
+SIDED_IDS, SIDED_CHARACTERS = 1024, 32
+"""Sizes of the look-up: action ids, of the characters who have sided moves of their own."""
+_HIGH_ACTIONS = SIDED_IDS // 256
 
 
 class Backend(NamedTuple):
@@ -102,7 +104,7 @@ class Reflection:
         tops = take(at.floats)
         # Doubling drops the sign bit: what remains of a zero is nothing.
         rest = take(at.floats - 3) | take(at.floats - 2) | take(at.floats - 1) | (tops + tops)
-        sides, _ = _action_tables()
+        sides, _ = action_tables()
         return xp.join(
             [
                 tops ^ (xp.cast(rest != 0, "uint8") * np.uint8(0x80)),
@@ -118,15 +120,15 @@ class Reflection:
         """Low and high bytes of the action frames."""
         at = self._at
         low, high = (xp.cast(xp.take(part), "int32") for part in (at.counts, at.counts + 1))
-        _, shifts = _action_tables()
+        _, shifts = action_tables()
         count = high * 256 + low + xp.look_up(shifts, _index(xp, at.counted, at.counters))
         return xp.cast(count % 256, "uint8"), xp.cast(count // 256 % 256, "uint8")
 
 
 def _index(xp: Backend, actions: np.ndarray, characters: np.ndarray) -> Any:
-    """Where `_action_tables` hold the actions whose low bytes lie at `actions`."""
+    """Where `action_tables` hold the actions whose low bytes lie at `actions`."""
     parts = (
-        xp.take(characters) & np.uint8(_CHARACTERS - 1),
+        xp.take(characters) & np.uint8(SIDED_CHARACTERS - 1),
         xp.take(actions + 1) & np.uint8(_HIGH_ACTIONS - 1),
         xp.take(actions),
     )
@@ -135,18 +137,20 @@ def _index(xp: Backend, actions: np.ndarray, characters: np.ndarray) -> Any:
 
 
 @functools.cache
-def _action_tables() -> tuple[np.ndarray, np.ndarray]:
+def action_tables() -> tuple[np.ndarray, np.ndarray]:
     """By character and action: bits of the low byte to flip, and what to add to its frame.
 
-    uint8 and int32 `[_CHARACTERS * _HIGH_ACTIONS * 256]`. Read on first use: the second needs
-    libmelee's files.
+    uint8 and int32 `[SIDED_CHARACTERS * SIDED_IDS]`. Read on first use: the second needs libmelee's
+    files.
     """
-    mirrored, starts_at_0 = mirrored_actions()[:_CHARACTERS], zero_index_table()[:_CHARACTERS]
+    mirrored, starts_at_0 = (
+        table[:SIDED_CHARACTERS] for table in (mirrored_actions(), zero_index_table())
+    )
     bits = mirrored ^ np.arange(ACTION_COUNT)
     if bits.max() >= 256:  # a byte
         raise ValueError("reflection: want partners that differ in the low byte only")
     shifts = np.take_along_axis(starts_at_0, mirrored, 1).astype(np.int32) - starts_at_0
-    beyond = ((0, 0), (0, _HIGH_ACTIONS * 256 - ACTION_COUNT))
+    beyond = ((0, 0), (0, SIDED_IDS - ACTION_COUNT))
     return np.pad(bits.astype(np.uint8), beyond).ravel(), np.pad(shifts, beyond).ravel()
 
 

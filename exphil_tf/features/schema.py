@@ -97,10 +97,11 @@ class Schema:
 
     def field(self, name: str) -> Field:
         """The field called `name`; KeyError if there is none."""
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(name)
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, Field]:
+        return {field.name: field for field in self.fields}
 
     @functools.cached_property
     def absent_bits(self) -> dict[tuple[int, int], int]:
@@ -141,11 +142,13 @@ class Schema:
 
     def empty(self, num_frames: int) -> dict[str, np.ndarray]:
         """Zeroed columns for `num_frames` frames; the frame ids count from -123."""
-        columns = {
-            field.name: np.zeros((num_frames, *field.shape), field.dtype) for field in self.fields
-        }
+        columns = self.zeros(num_frames)
         columns["frame"] += np.arange(num_frames, dtype=np.int32) + FIRST_FRAME
         return columns
+
+    def zeros(self, *lead: int) -> dict[str, np.ndarray]:
+        """Zeroed columns `[*lead, *field.shape]`."""
+        return {field.name: np.zeros((*lead, *field.shape), field.dtype) for field in self.fields}
 
     def mismatch(self, fingerprint: object, digests: Mapping[str, str]) -> str:
         """The sentence that refuses an artefact of another schema, with the first differences."""

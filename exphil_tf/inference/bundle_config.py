@@ -15,6 +15,7 @@ from typing import Any
 from exphil_tf.data.delay import Delay
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.session import BATCH
+from exphil_tf.replays.players import KnownPlayers
 
 FORMAT = "exphil-tf onnx"
 FORMAT_VERSION = 1
@@ -22,6 +23,7 @@ _INPUTS = {"numbers", "ids", "uniforms", "temperature"}
 _OUTPUTS = {"controller", "buckets", "logits"}
 _DTYPES = ("float32", "int32", "bool")
 _STATE, _NEW = "state.", "new."
+_OPTIONAL = {"policy", "provenance", "players"}
 _MAX_ROWS = _MAX_WINDOW = 65_536
 
 
@@ -66,10 +68,15 @@ class BundleConfig:
     """The network's configuration."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """The weights' sha256, versions, commit, and how they were trained."""
+    players: Mapping[str, Any] | None = None
+    """Whose styles the policy learnt (`KnownPlayers`): the ids that the input `name` takes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `config.json` holds them."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        if self.players is None:
+            del values["players"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BundleConfig:
@@ -80,7 +87,7 @@ class BundleConfig:
         own: dict[str, Any] = dict(values)
         for name in ("format", "format_version"):
             own.pop(name, None)
-        _check_keys(own, {field.name for field in fields(cls)}, optional={"policy", "provenance"})
+        _check_keys(own, {field.name for field in fields(cls)}, optional=_OPTIONAL)
         for name in ("inputs", "outputs"):
             own[name] = tuple(_port(port) for port in own[name])
         config = cls(**own)
@@ -133,6 +140,14 @@ def _check_values(config: BundleConfig) -> None:
     for name in ("columns", "schema", "policy", "provenance"):
         if not isinstance(getattr(config, name), dict):
             raise ValueError(f"{name}: want an object")
+    _check_players(config.players)
+
+
+def _check_players(players: Any) -> None:
+    if players is not None and not isinstance(players, dict):
+        raise ValueError(f"players: want an object. Received: {players!r:.80}")
+    if players is not None:
+        KnownPlayers.from_dict(players)
 
 
 def _check_ports(config: BundleConfig) -> None:

@@ -61,9 +61,9 @@ def _randall_table() -> np.ndarray:
 
 
 def randall(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Randall's centre x and height, float32 `[time]` each, for frame ids `[time]`.
+    """Randall's centre x and height, float32 `[…]` each, for frame ids `[…]`.
 
     Yoshi's Story only.
     """
     table = _randall_table()[np.asarray(frame) % RANDALL_PERIOD_FRAMES]
-    return table[:, 0], table[:, 1]
+    return table[..., 0], table[..., 1]

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 FIRST_FRAME = -123
-"""Id of the first frame of every game; players may act from frame -39 on ("GO!")."""
+"""Id of the first frame of every game."""
+GO_FRAME = -39
+"""Id of the first frame on which players may act ("GO!")."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation.errors import UserError, shown
+from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 
@@ -33,8 +34,7 @@ REJECTED = "rejected.jsonl"
 GAMES = "games.jsonl"
 FORMAT_VERSION = 2
 """Version 1 had no checksum of its own, and told players apart by a hash that could be guessed."""
-AXES = ("main_x", "main_y", "c_x", "c_y")
-STICK_VALUES = 161
+STICK_VALUES = 2 * STICK_STEPS + 1
 """Readings of a stick axis: -80 to 80, in 1/80."""
 
 
@@ -115,7 +115,7 @@ class SplitStats(_Strict):
     buttons_pressed: dict[str, int] = Field(default_factory=dict)
     """Perspective-frames on which it goes down."""
     sticks: dict[str, list[int]] = Field(default_factory=dict)
-    """Perspective-frames by stick reading, -80/80 to 80/80, for each of `AXES`."""
+    """Perspective-frames by stick reading, -80/80 to 80/80, for each of `controls.AXES`."""
 
     def press_rates(self) -> dict[str, float]:
         """Share of perspective-frames on which each button is held."""

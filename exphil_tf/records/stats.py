@@ -13,9 +13,10 @@ import numpy as np
 
 from exphil_tf.features.packing import LAYOUT
 from exphil_tf.features.schema import SCHEMA, SPOILED
+from exphil_tf.melee.controls import AXES
 from exphil_tf.melee.enums import BUTTONS, Character, Stage
 from exphil_tf.melee.types import Frames
-from exphil_tf.records.manifest import AXES, STICK_VALUES
+from exphil_tf.records.manifest import STICK_VALUES
 
 Tally = dict[str, Any]
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.features.packing import STICK_STEPS
+from exphil_tf.melee.controls import STICK_STEPS
 
 
 class StickCentres(NamedTuple):

@@ -26,7 +26,7 @@ import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee import stages
-from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, Stage, zero_index_table
+from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, zero_index_table
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import absent, rows
 
@@ -94,40 +94,6 @@ _BUTTON_TABLE = _button_table()
 def buttons(physical: np.ndarray) -> np.ndarray:
     """uint8 bitmask of the eight policy buttons from the 16-bit physical button word."""
     return _BUTTON_TABLE[physical]
-
-
-def stage_columns(
-    stage: int, frame_id: np.ndarray, dynamic: Mapping[str, np.ndarray] | None = None
-) -> dict[str, np.ndarray]:
-    """The schema's `s.*` columns.
-
-    Args:
-      stage: external stage id.
-      frame_id: int32 `[frames]`.
-      dynamic: columns that the replay tells (by full name); the others hold the stage's resting
-        state.
-    """
-    length = len(frame_id)
-    columns = {
-        name: np.zeros(length, SCHEMA.field(name).dtype)
-        for name in SCHEMA.names
-        if name.startswith("s.")
-    }
-    columns["s.stage"] += np.uint8(stage)
-    if stage == Stage.FOUNTAIN_OF_DREAMS:
-        columns["s.fod_left"] += np.float32(stages.FOD_START_HEIGHTS[0])
-        columns["s.fod_right"] += np.float32(stages.FOD_START_HEIGHTS[1])
-    elif stage == Stage.POKEMON_STADIUM:
-        columns["s.stadium"] += np.uint8(stages.STADIUM_NORMAL)
-    elif stage == Stage.YOSHIS_STORY:
-        x, y = stages.randall(frame_id)
-        columns["s.randall_x"], columns["s.randall_y"] = (
-            np.ascontiguousarray(x),
-            np.ascontiguousarray(y),
-        )
-    for name, values in (dynamic or {}).items():
-        columns[name] = values.astype(columns[name].dtype)
-    return columns
 
 
 def carry(

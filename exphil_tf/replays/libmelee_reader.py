@@ -18,15 +18,17 @@ from typing import Any
 import melee
 import numpy as np
 
+from exphil_tf.features.item_slots import Items, item_columns
 from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
+from exphil_tf.melee.controls import AXES, STICK_STEPS
 from exphil_tf.melee.enums import BUTTONS, HITSTUN_ACTIONS, Stage
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
-from exphil_tf.replays.items import Items, item_columns
 from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.rows import Version, select_rows
 
-_STICK_GRIDS = (127, 128, 80)
+_STICK_GRIDS = (127, 128, STICK_STEPS)
 """Steps from centre to rim: CPU players use the first two, human pads the last."""
 _STICK_NOISE = 1e-6
 """Above float32 rounding (6e-8), below the distance of points of different grids (6e-5)."""
@@ -160,13 +162,13 @@ def _frames(states: list[_State], info: GameInfo, version: Version) -> Frames:
         for group in ("p", "n", "c"):
             _fill(result, [state[group][player] for state in kept], group=group, player=player)
         result["n.exists"][:, player] = [state["n"][player] is not None for state in kept]
-    for name in ("main_x", "main_y", "c_x", "c_y"):
+    for name in AXES:
         result[f"c.{name}"] = unit_to_stick(result[f"c.{name}"])
     ports = [player.port - 1 for player in info.players]
     result |= item_columns(_items(kept), len(kept), ports)
     known = info.stage in (Stage.FOUNTAIN_OF_DREAMS, Stage.DREAMLAND, Stage.POKEMON_STADIUM)
     moving = _moving(ids, [state["stage"] for state in states], frame_id) if known else None
-    result |= columns.stage_columns(info.stage, frame_id, moving)
+    result |= stage_columns(info.stage, frame_id, moving)
     return columns.finish(result, info, filled)
 
 

@@ -23,12 +23,13 @@ from typing import Any, cast
 import numpy as np
 from peppi_py import _peppi
 
+from exphil_tf.features.item_slots import NO_ITEMS, Items, item_columns
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import Frames, GameInfo
 from exphil_tf.replays import columns
-from exphil_tf.replays.items import Items, item_columns
 from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.rows import Version, select_rows
 
@@ -127,9 +128,7 @@ def frames_from_arrow(table: Any, info: GameInfo, version: Version = "last") -> 
         _put_leader(result, player, seat, rows=rows)
         _put_nana(result, player, seat, rows=rows)
     result |= item_columns(_items(table, rows, len(table)), len(frame_id), ports)
-    result |= columns.stage_columns(
-        info.stage, frame_id, _stage_events(table, info.stage, frame_id)
-    )
+    result |= stage_columns(info.stage, frame_id, _stage_events(table, info.stage, frame_id))
     return columns.finish(result, info, filled)
 
 
@@ -213,7 +212,7 @@ def _ragged(table: Any, name: str) -> tuple[np.ndarray, Any] | None:
 def _items(table: Any, rows: _Rows, num_rows: int) -> Items:
     found = _ragged(table, "item")
     if found is None:
-        return Items(*[np.zeros(0, np.int64)] * len(Items._fields))
+        return NO_ITEMS
     offsets, flat = found
     kept = np.arange(num_rows)[rows]
     counts = (offsets[1:] - offsets[:-1])[kept]

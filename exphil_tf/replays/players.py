@@ -22,10 +22,12 @@ import functools
 import hashlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import PlayerInfo
@@ -39,6 +41,7 @@ PUBLIC_KEY_NOTE = (
     "players are recorded under the public default key, by which connect codes can be guessed: set "
     f"{SECRET_VARIABLE} before you share the dataset"
 )
+_PSEUDONYM = re.compile("[0-9a-f]{16}")
 MIN_SECRET = 16
 _MIN_DIFFERENT = 8
 """Characters of a secret, and different ones among them."""
@@ -131,6 +134,73 @@ class Registry:
         players = [{"player": name, "games": games} for name, games in self.players.items()]
         content = {"version": _VERSION, "max_players": self.max_players, "players": players}
         return json.dumps(content, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class KnownPlayers:
+    """The players whose styles a policy learnt, as its bundle names them.
+
+    Pseudonyms only: whoever has the key of the dataset finds a player by connect code, everybody
+    else by pseudonym or id.
+
+    Args:
+      ids: pseudonym → id, from 1; 0 is everybody else.
+      key: fingerprint of the pseudonyms' key (`key_fingerprint`).
+
+    Raises: ValueError: if a pseudonym or an id is none, or an id stands twice.
+    """
+
+    ids: Mapping[str, int]
+    key: str
+
+    def __post_init__(self) -> None:
+        """Refuses what is no table of players."""
+        names_fit = all(_PSEUDONYM.fullmatch(name) for name in self.ids)
+        numbers = list(self.ids.values())
+        numbers_fit = all(type(number) is int and number > UNKNOWN for number in numbers)
+        if not names_fit or not numbers_fit or len(set(numbers)) != len(numbers):
+            raise ValueError(
+                f"players: want pseudonyms and an id of its own for each, from 1. "
+                f"Received: {dict(self.ids)!r:.120}"
+            )
+
+    def id_of(self, text: str, key: str = PUBLIC_KEY) -> int:
+        """The id of a player.
+
+        Args:
+          text: connect code, netplay name or tag, as `identity` reads them; or a pseudonym.
+          key: of the pseudonyms (`key_of`).
+
+        Raises: ValueError: if the policy learnt nobody of that name, or has other pseudonyms.
+        """
+        if text in self.ids:
+            return self.ids[text]
+        if key_fingerprint(key) != self.key:
+            raise ValueError(
+                f"player: want a pseudonym, as names are keyed by another secret (set "
+                f"{SECRET_VARIABLE} as it was in preprocessing). Received: {text!r:.60}"
+            )
+        for kind in ("code", "name", "tag"):
+            one = PlayerInfo(port=1, character=0, **{kind: text})
+            found = self.ids.get(pseudonym(identity(one), key), UNKNOWN)
+            if found != UNKNOWN:
+                return found
+        raise ValueError(
+            f"player: want one of the {len(self.ids)} whose styles were learnt. "
+            f"Received: {text!r:.60}"
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values."""
+        return {"key": self.key, "ids": dict(self.ids)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> KnownPlayers:
+        """The inverse of `to_dict`; ValueError if the values are no such table."""
+        ids, key = values.get("ids"), values.get("key")
+        if not isinstance(ids, dict) or not isinstance(key, str) or len(values) != 2:
+            raise ValueError(f"players: want key and ids. Received: {sorted(values)!r:.80}")
+        return cls(cast(dict[str, int], ids), key)
 
 
 def build(games: Mapping[str, int], *, max_players: int = 112, min_games: int = 1) -> Registry:

@@ -17,11 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.features.controller import AXES
-from exphil_tf.melee.types import Frames, Game
+from exphil_tf.melee.controls import AXES
+from exphil_tf.melee.types import GO_FRAME, Frames, Game
 
-GO_FRAME = -39
-"""First frame in which inputs do something."""
 _DEFLECTION = 0.3
 """Stick deflection from which on it counts as an input."""
 _DEAD_ACTIONS = 11

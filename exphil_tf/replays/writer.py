@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from exphil_tf.features.schema import PLAYERS, SCHEMA
+from exphil_tf.features.stage_columns import stage_columns
+from exphil_tf.melee.controls import AXES, STICK_STEPS
 from exphil_tf.melee.enums import (
     BUTTON_MASKS,
     BUTTONS,
@@ -27,12 +29,11 @@ from exphil_tf.melee.enums import (
     zero_index_table,
 )
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays import absent, columns, events, ubjson
+from exphil_tf.replays import absent, events, ubjson
 
 _EMPTY_PORT = 3
 _NOBODY = 6
 """`last_hit_by` of a character that was not hit."""
-_STICK_STEPS = 80
 _STADIUM_RISING = 5
 _FLOATS = (
     "percent", "x", "y", "shield", "speed_air_x_self", "speed_ground_x_self", "speed_y_self",
@@ -229,7 +230,7 @@ def _character(frames: Frames, group: str, player: int) -> tuple[np.ndarray, np.
 
 
 def _put_controller(pre: np.ndarray, frames: Frames, player: int) -> None:
-    for name in ("main_x", "main_y", "c_x", "c_y"):
+    for name in AXES:
         pre[name] = frames[f"c.{name}"][:, player]
     for raw, name in (
         ("raw_x", "main_x"),
@@ -237,7 +238,7 @@ def _put_controller(pre: np.ndarray, frames: Frames, player: int) -> None:
         ("raw_c_x", "c_x"),
         ("raw_c_y", "c_y"),
     ):
-        pre[raw] = np.rint(frames[f"c.{name}"][:, player] * _STICK_STEPS)
+        pre[raw] = np.rint(frames[f"c.{name}"][:, player] * STICK_STEPS)
     shoulder = frames["c.shoulder"][:, player]
     pre["trigger"], pre["physical_l"] = shoulder, shoulder
     mask = frames["c.buttons"][:, player]
@@ -272,7 +273,7 @@ def _item_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
 
 def _stage_blocks(info: GameInfo, frames: Frames) -> list[events.Block]:
     """Events at each change from the stage's resting state; none if it rests throughout."""
-    rest = columns.stage_columns(info.stage, frames["frame"][:1])
+    rest = stage_columns(info.stage, frames["frame"][:1])
     if info.stage == Stage.FOUNTAIN_OF_DREAMS:
         parts = [
             _changes(

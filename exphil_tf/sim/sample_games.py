@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_tf.features.schema import SCHEMA
+from exphil_tf.features.frame_builder import FrameBuilder
+from exphil_tf.features.schema import Group
+from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
-from exphil_tf.replays.columns import stage_columns
 from exphil_tf.replays.writer import write_slp
 from exphil_tf.sim import toy
 from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, STATS
@@ -71,7 +72,8 @@ def make_games(config: SampleConfig) -> list[Game]:
     seconds = rng.integers(config.min_seconds, config.max_seconds + 1, config.games)
     world = ToyWorld(characters, stages)
     players = ScriptedPlayers(people % len(STYLES), rng)
-    frames = _play(world, players, int(seconds.max()) * FPS - FIRST_FRAME)
+    num_frames = int(seconds.max()) * FPS - FIRST_FRAME
+    frames = _play(world, players, num_frames, stages=np.array(stages))
     games = []
     for index, stage in enumerate(stages):
         columns = {name: column[:, index] for name, column in frames.items()}
@@ -83,52 +85,61 @@ def make_games(config: SampleConfig) -> list[Game]:
     return games
 
 
-def _play(world: ToyWorld, players: ScriptedPlayers, num_frames: int) -> dict[str, np.ndarray]:
-    """Columns `[time, games, 2]` of every per-player field that the toy has."""
+def _play(
+    world: ToyWorld, players: ScriptedPlayers, num_frames: int, *, stages: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Columns `[time, games, …]` of every game, in schema order."""
     inputs = Inputs(
         *(np.zeros(world.x.shape, np.float32) for _ in range(5)), buttons=_no_buttons(world)
     )
-    rows = [_observe(world, inputs)]
+    seen, held = [_observe(world)], [vars(inputs)]
     for _ in range(num_frames - 1):
         inputs = players.act(world)
         world.step(inputs)
-        rows.append(_observe(world, inputs))
-    return {
-        name: np.stack([row[name] for row in rows]).astype(SCHEMA.field(name).dtype)
-        for name in rows[0]
-    }
+        seen.append(_observe(world))
+        held.append(vars(inputs))
+    frame = np.arange(num_frames)[:, None] + np.full(len(stages), FIRST_FRAME)
+    builder = FrameBuilder(frame.shape)
+    builder.put(Group.FRAME, {"frame": frame})
+    builder.put(Group.PLAYER, _stack(seen))
+    builder.put(Group.CONTROLLER, _stack(held))
+    builder.put_columns(stage_columns(np.broadcast_to(stages, frame.shape), frame))
+    return builder.columns()
 
 
 def _no_buttons(world: ToyWorld) -> np.ndarray:
     return np.zeros(world.x.shape, np.uint8)
 
 
-def _observe(world: ToyWorld, inputs: Inputs) -> dict[str, np.ndarray]:
-    """One frame of schema columns, `[games, 2]` each, in whatever dtype."""
+def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def _observe(world: ToyWorld) -> dict[str, np.ndarray]:
+    """One frame of players' columns by short name, `[games, 2]` each."""
     is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
     loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
     values = {
-        "p.percent": world.percent,
-        "p.x": world.x,
-        "p.y": world.y,
-        "p.speed_air_x_self": world.vx * ~world.on_ground,
-        "p.speed_ground_x_self": world.vx * world.on_ground,
-        "p.speed_y_self": world.vy,
-        "p.speed_x_attack": world.kx,
-        "p.speed_y_attack": world.ky,
-        "p.shield": world.shield,
-        "p.action": world.action,
-        "p.action_frame": np.maximum(loops, 1),
-        "p.hitstun": world.hitstun,
-        "p.hitlag": world.hitlag,
-        "p.character": world.characters,
-        "p.facing": world.facing > 0,
-        "p.jumps_left": world.jumps,
-        "p.on_ground": world.on_ground,
-        "p.invulnerable": world.safe > 0,
-        "p.stock": world.stock,
+        "percent": world.percent,
+        "x": world.x,
+        "y": world.y,
+        "speed_air_x_self": world.vx * ~world.on_ground,
+        "speed_ground_x_self": world.vx * world.on_ground,
+        "speed_y_self": world.vy,
+        "speed_x_attack": world.kx,
+        "speed_y_attack": world.ky,
+        "shield": world.shield,
+        "action": world.action,
+        "action_frame": np.maximum(loops, 1),
+        "hitstun": world.hitstun,
+        "hitlag": world.hitlag,
+        "character": world.characters,
+        "facing": world.facing > 0,
+        "jumps_left": world.jumps,
+        "on_ground": world.on_ground,
+        "invulnerable": world.safe > 0,
+        "stock": world.stock,
     }
-    values |= {f"c.{name}": value for name, value in vars(inputs).items()}
     # The world changes its arrays in place.
     return {name: value.copy() for name, value in values.items()}
 
@@ -164,12 +175,9 @@ def _describe(
 
 
 def _finish(info: GameInfo, columns: dict[str, np.ndarray]) -> Game:
-    """The game with the columns that the toy does not know, and how it ended."""
-    length = len(columns["p.x"])
-    frame = np.arange(FIRST_FRAME, FIRST_FRAME + length, dtype=np.int32)
-    full = SCHEMA.empty(length) | columns | stage_columns(info.stage, frame)
+    """The game of some columns `[time, …]`, and how it ended."""
     stocks = columns["p.stock"][-1]
     is_won = not stocks.all()
     quitter = None if is_won else info.players[int(stocks[0] > stocks[1])].port
     ending = {"end_method": _WON if is_won else _NO_CONTEST, "lras": quitter}
-    return Game(GameInfo(**(vars(info) | ending)), Frames(full))
+    return Game(GameInfo(**(vars(info) | ending)), Frames(columns))

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exphil_tf.melee.controls import STICK_DEAD_ZONE, STICK_STEPS, TRIGGER_STEPS
+from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, IS_ATTACK, Action
-from exphil_tf.sim.toy import GO_FRAME, Inputs, ToyWorld
+from exphil_tf.sim.toy import Inputs, ToyWorld
 
 APPROACH, SPACE, WAIT = range(3)
 _A, _B, _X, _Y, _Z, _L, _R, _D_UP = range(8)
-_STICK_STEPS, _STICK_DEAD, _TRIGGER_STEPS = 80, 23, 140
 _STICK_SPEED = 0.75
 """Most change of a stick axis in a frame."""
 
@@ -250,7 +251,7 @@ class ScriptedPlayers:
             main_y=main_y,
             c_x=c_x,
             c_y=c_y,
-            shoulder=(np.rint(shoulder * _TRIGGER_STEPS) / _TRIGGER_STEPS).astype(np.float32),
+            shoulder=(np.rint(shoulder * TRIGGER_STEPS) / TRIGGER_STEPS).astype(np.float32),
             buttons=np.packbits(down, axis=-1, bitorder="little")[..., 0],
         )
 
@@ -300,8 +301,11 @@ def _look(world: ToyWorld) -> _Seen:
 
 
 def _on_grid(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Stick values as the game reads them: inside the unit circle, dead below 23/80, in 1/80."""
+    """Any positions as sticks that the game could read: in the unit circle, live, in 1/80.
+
+    Not `controls.clamp_stick`, which wants the whole steps that an adapter sends.
+    """
     length = np.maximum(np.hypot(x, y), 1.0)
-    steps = [np.trunc(axis / length * _STICK_STEPS + np.sign(axis) * 1e-6) for axis in (x, y)]
-    live = [np.where(np.abs(axis) < _STICK_DEAD, 0, axis) for axis in steps]
-    return tuple((axis / _STICK_STEPS).astype(np.float32) for axis in live)  # pyright: ignore
+    steps = [np.trunc(axis / length * STICK_STEPS + np.sign(axis) * 1e-6) for axis in (x, y)]
+    x, y = (np.where(np.abs(axis) < STICK_DEAD_ZONE, 0, axis) for axis in steps)
+    return (x / STICK_STEPS).astype(np.float32), (y / STICK_STEPS).astype(np.float32)

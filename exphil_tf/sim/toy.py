@@ -19,7 +19,7 @@ import numpy as np
 
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.stages import GEOMETRY
-from exphil_tf.melee.types import FIRST_FRAME
+from exphil_tf.melee.types import FIRST_FRAME, GO_FRAME
 from exphil_tf.sim.moves import (
     AERIALS,
     AIR_FREE,
@@ -39,7 +39,6 @@ from exphil_tf.sim.moves import (
     set_of,
 )
 
-GO_FRAME = -39
 STOCKS = 4
 MAX_SHIELD = 60.0
 _HITLAG_MAX = 20

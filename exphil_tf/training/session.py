@@ -28,6 +28,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.records.manifest import Manifest
+from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.console import ConsoleSink
@@ -252,6 +253,13 @@ class Session:
         dataset = self._batches("validation", training=False)
         return lambda: dataset
 
+    def _known_players(self) -> KnownPlayers | None:
+        """Whose styles the policy learns; None if it learns none."""
+        if not self.policy.config.embedding.learn_player_styles:
+            return None
+        ids = {entry.player: entry.id for entry in self.manifest.players}
+        return KnownPlayers(ids, str(self.manifest.config["pseudonyms"]))
+
     def _publisher(
         self, folder: Path, trainer: Imitation, provenance: dict[str, Any]
     ) -> Callable[[Position], None]:
@@ -261,6 +269,7 @@ class Session:
             delay=Delay(self.config.input.frame_delay, *delays),
             weights="ema" if self.config.optimizer.ema else "raw",
             window_size=self.config.input.window_size,
+            players=self._known_players(),
         )
 
         def publish(position: Position) -> None:

@@ -60,14 +60,6 @@ class LabelsManifest:
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in counts}
 
 
-def describe_codec(codec: ControllerCodec) -> dict[str, Any]:
-    """Values of a codec's buckets, plain."""
-    return {
-        "axis_centres": [float(v) for v in codec.centres],
-        "shoulder_centres": [float(v) for v in codec.shoulder_centres],
-    }
-
-
 def describe_labels(
     teacher: Mapping[str, Any],
     codec: ControllerCodec,
@@ -92,7 +84,7 @@ def describe_labels(
         manifest_sha256=manifest_sha256,
         schema_fingerprint=SCHEMA.fingerprint(),
         row_bytes=ROW_BYTES,
-        codec=describe_codec(codec),
+        codec=codec.bucket_values(),
         input=dataclasses.asdict(config),
         passes=passes,
         seed=seed,
@@ -161,7 +153,7 @@ def check_labels(
             "Give --data the one they were made of, or make new ones.",
             exit_code=EXIT_INCOMPATIBLE,
         )
-    mine = describe_codec(codec)
+    mine = codec.bucket_values()
     for name, flag in (
         ("axis_centres", "--axis-buckets or --kmeans-centers"),
         ("shoulder_centres", "--shoulder-buckets"),

@@ -19,6 +19,7 @@ from exphil_tf.checkpoints.store import NonFiniteError
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.replays.players import KnownPlayers
 from models.policy import Policy
 from models.policy_config import BackboneConfig, HeadConfig, PolicyConfig
 
@@ -62,6 +63,21 @@ def test_round_trip(bundle, policy):
     for name, variable in expected.items():
         np.testing.assert_array_equal(found[name].numpy(), variable.numpy())
     assert not any("seed" in name for name in found)
+
+
+def test_players_travel_along_and_a_bundle_without_them_has_none(bundle, policy):
+    assert load_policy(bundle)[1].players is None
+    assert "players" not in json.loads((bundle / CONFIG).read_text())
+    weights = (bundle / WEIGHTS).read_bytes()
+    known = KnownPlayers({"0123456789abcdef": 1, "f" * 16: 2}, "public")
+    save_policy(bundle, policy, PolicyInfo(policy.config, players=known))
+    assert load_policy(bundle)[1].players == known
+    assert (bundle / WEIGHTS).read_bytes() == weights
+
+    rewrite(bundle, lambda values: values["players"]["ids"].update(Ann=3))
+    with pytest.raises(UserError, match="players: want pseudonyms") as caught:
+        load_policy(bundle)
+    assert caught.value.exit_code == 65
 
 
 def test_every_file_can_be_read_without_running_code(bundle):

@@ -1,15 +1,17 @@
 """No bound is narrower than the game: its own enumerations, and what real games hold."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_replays import NAMES
 from melee import enums as melee_enums
 
-from exphil_tf.features.controller import STICK_DEAD_ZONE
 from exphil_tf.features.schema import SCHEMA, EmbedKind
 from exphil_tf.melee import stages
+from exphil_tf.melee.controls import STICK_DEAD_ZONE
 from exphil_tf.melee.enums import ACTION_COUNT, Character, Stage, action_category_table
 from exphil_tf.replays.parse import parse
 from models.layers import embedding_tables as tables
@@ -98,6 +100,11 @@ def test_kirbys_copied_abilities_are_games(cases_dir: Path, hat: str) -> None:
     frames = parse(cases_dir / f"kirby_copy_ability/kirby_{hat}.slp").frames
     assert frames["p.action"].max() == int(hat[-3:])
     assert (frames["p.action"] == int(hat[-3:])).sum() == 30
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_games_are_inside(real_replay: Callable[[str], Path], name: str) -> None:
+    assert SCHEMA.check(parse(real_replay(name)).frames) == []
 
 
 @pytest.mark.slow

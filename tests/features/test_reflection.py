@@ -1,10 +1,12 @@
 """A mirrored row is the row of the mirrored game, as parsing a mirrored file shows."""
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_replays import NAMES
 from replay_games import make_game
 
 from exphil_tf.features import packing
@@ -52,9 +54,12 @@ def test_made_games(stage: Stage, seed: int) -> None:
     assert_mirrors(write_slp(game))
 
 
-@pytest.mark.parametrize("name", ["ics2", "v3.12", "v3.13", "v3.16", "v3.18"])
-def test_real_games(replays_dir: Path, name: str) -> None:
-    assert_mirrors((replays_dir / f"peppi/{name}.slp").read_bytes())
+OTHERS = [f"peppi/{name}.slp" for name in ("ics2", "v3.12", "v3.13", "v3.16", "v3.18")]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *OTHERS])
+def test_real_games(real_replay: Callable[[str], Path], name: str) -> None:
+    assert_mirrors(real_replay(name).read_bytes())
 
 
 @pytest.mark.parametrize(

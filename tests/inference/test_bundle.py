@@ -92,6 +92,12 @@ def test_round_trip(published):
     assert bundle.config.window_size == policies.WINDOW
 
 
+def test_players_travel_along(published, copy):
+    assert "players" not in json.loads((published / CONFIG).read_bytes())
+    players = {"key": "public", "ids": {"0123456789abcdef": 1}}
+    assert open_bundle(copy(config=edited(players=players))).config.players == players
+
+
 def test_it_plays(published):
     stepper = Stepper(open_bundle(published))
     columns = {name: value for name, value in SCHEMA.empty(1).items()}
@@ -186,6 +192,8 @@ def test_hostile_configurations(copy, text):
         ({"inputs": [{"name": 3, "dtype": "a", "shape": [1], "doc": ""}]}, "want a name"),
         ({"surplus": 1}, "surplus"),
         ({"precision": {}}, "precision: want a word"),
+        ({"players": []}, "players: want an object"),
+        ({"players": {"key": "public", "ids": {"Ann": 1}}}, "players: want pseudonyms"),
         ({"columns": {"numbers": {}, "ids": {}}}, "columns.numbers: want"),
         (
             {"columns": {"numbers": {"x": {"start": -5, "stop": 85}}, "ids": {}}},

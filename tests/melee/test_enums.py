@@ -53,11 +53,12 @@ def test_zero_index_table_is_the_one_that_consoles_use():
     assert ours == wanted and len(wanted) > 1000
 
 
-def test_zero_index_table_equals_a_console_that_reads_a_file(replays_dir):
+def test_zero_index_table_equals_a_console_that_reads_a_file(real_replay):
     import melee
 
-    path = replays_dir / "peppi" / "v3.16.slp"
-    console = melee.Console(path=str(path), is_dolphin=False, allow_old_version=True)
+    console = melee.Console(
+        path=str(real_replay("items")), is_dolphin=False, allow_old_version=True
+    )
     ours = enums.zero_index_table()
     for character, actions in console.zero_indices.items():
         assert set(np.flatnonzero(ours[character])) == actions

@@ -61,8 +61,8 @@ def test_random_damage_never_raises_anything_else(tmp_path, name):
         tar_copies.release()
 
 
-def test_real_replays_zip_and_read_back(tmp_path, replays_dir):
-    files = sources.find([replays_dir])
+def test_real_replays_zip_and_read_back(tmp_path, real_replays):
+    files = sources.find(real_replays)
     path = tmp_path / "all.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for source in files.sources[::4]:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
+import fixture_replays
 import numpy as np
 import pytest
 from mutators import mutants
@@ -30,7 +31,8 @@ def _originals(replays_dir: Path | None) -> list[bytes]:
     ]
     names = ["peppi/v2.0.slp", "peppi/v3.12.slp", "peppi/v3.18.slp", "libmelee/test_game_1.slp"]
     real = [] if replays_dir is None else [(replays_dir / name).read_bytes() for name in names]
-    return [*map(write_slp, games), *real]
+    cut = [fixture_replays.fixture(name).read_bytes() for name in fixture_replays.NAMES]
+    return [*map(write_slp, games), *cut, *real]
 
 
 def _run(count: int, replays_dir: Path | None) -> Counter:
@@ -51,14 +53,14 @@ def _run(count: int, replays_dir: Path | None) -> Counter:
     return outcomes
 
 
-def test_damaged_written_replays() -> None:
+def test_damaged_written_and_real_replays() -> None:
     outcomes = _run(600, None)
     assert outcomes["repaired"] > 60, outcomes
     assert outcomes[Reason.NESTING] > 20, outcomes
 
 
 def test_two_thousand_damaged_replays(replays_dir: Path) -> None:
-    """Real and written ones; about six seconds."""
+    """With those beside the checkout; about six seconds."""
     outcomes = _run(2000, replays_dir)
     assert outcomes["repaired"] > 300, outcomes
 

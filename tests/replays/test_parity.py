@@ -6,6 +6,7 @@ on its side. libmelee gives the first version of a rolled-back frame, so that is
 that training takes the last version is tested against the repeats in the file.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import melee
 import numpy as np
 import peppi_py
 import pytest
+from fixture_replays import NAMES
 
 from exphil_tf.melee.enums import BUTTONS, STAGE_FROM_LIBMELEE
 from exphil_tf.melee.types import Game
@@ -20,6 +22,8 @@ from exphil_tf.replays import absent, libmelee_reader
 from exphil_tf.replays.parse import Route, parse, read_replay
 from exphil_tf.replays.refusals import Reason, ReplayError
 from exphil_tf.replays.repair import repair
+
+FindReplay = Callable[[str], Path]
 
 SHORT = [
     "libmelee/test_game_1.slp", "peppi/v3.12.slp", "peppi/v3.13.slp", "peppi/v3.16.slp",
@@ -174,17 +178,17 @@ def _assert_items(game: Game, items: list[list[tuple]]) -> None:
     assert not frames["i.exists"][[not listed for listed in items]].any()
 
 
-@pytest.mark.parametrize("name", SHORT)
-def test_equal_on_every_shared_field(replays_dir: Path, name: str) -> None:
-    game = parse(replays_dir / name, version="first")
-    _assert_parity(game, _witness(replays_dir / name, game))
+@pytest.mark.parametrize("name", ["items", "nana", *SHORT])
+def test_equal_on_every_shared_field(real_replay: FindReplay, name: str) -> None:
+    game = parse(real_replay(name), version="first")
+    _assert_parity(game, _witness(real_replay(name), game))
 
 
-@pytest.mark.parametrize("name", OLD)
-def test_equal_on_what_an_old_version_records(replays_dir: Path, name: str) -> None:
-    game = parse(replays_dir / name, version="first")
+@pytest.mark.parametrize("name", ["old", *OLD])
+def test_equal_on_what_an_old_version_records(real_replay: FindReplay, name: str) -> None:
+    game = parse(real_replay(name), version="first")
     assert game.info.version < (3, 0, 0)
-    _assert_parity(game, _witness(replays_dir / name, game))
+    _assert_parity(game, _witness(real_replay(name), game))
 
 
 @pytest.mark.slow
@@ -197,6 +201,7 @@ def test_equal_on_every_shared_field_of_long_games(replays_dir: Path, name: str)
 @pytest.mark.parametrize(
     "name",
     [
+        *NAMES,
         "peppi/v3.18.slp",
         "peppi/v3.16.slp",
         "libmelee/test_game_1.slp",
@@ -204,9 +209,9 @@ def test_equal_on_every_shared_field_of_long_games(replays_dir: Path, name: str)
         "peppi/ics.slp",
     ],
 )
-def test_slow_path_gives_the_same_frames(replays_dir: Path, name: str) -> None:
+def test_slow_path_gives_the_same_frames(real_replay: FindReplay, name: str) -> None:
     """The libmelee route, last versions included, on repaired bytes."""
-    data = (replays_dir / name).read_bytes()
+    data = real_replay(name).read_bytes()
     game = parse(data)
     slow = libmelee_reader.read_frames(repair(data).data, game.info)
     for column in game.frames:

@@ -126,3 +126,46 @@ def test_weak_secrets_are_refused_without_being_repeated(secret):
 
 def test_a_secret_of_bytes_that_are_no_text():
     assert len(players.key_of({players.SECRET_VARIABLE: "\udcff\udcfe0123456789abcdef"})) == 64
+
+
+KNOWN = players.KnownPlayers(
+    {
+        players.pseudonym(players.identity(one)): number
+        for number, one in enumerate(
+            (player(code="ABCD#123"), player(name="Ann"), player(tag="T")), 1
+        )
+    },
+    key="public",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("abcd#123", 1), ("ＡＢＣＤ＃１２３", 1), ("ann", 2), ("T", 3)]
+)
+def test_a_known_player_is_found_by_any_name(text: str, number: int) -> None:
+    assert KNOWN.id_of(text) == number
+    assert players.KnownPlayers.from_dict(json.loads(json.dumps(KNOWN.to_dict()))) == KNOWN
+
+
+def test_a_pseudonym_finds_without_the_key_and_a_name_does_not() -> None:
+    key = players.key_of({players.SECRET_VARIABLE: "correct horse battery staple"})
+    name = players.pseudonym(players.identity(player(code="ABCD#123")), key)
+    known = players.KnownPlayers({name: 7}, players.key_fingerprint(key))
+    assert known.id_of(name) == known.id_of("ABCD#123", key) == 7
+    with pytest.raises(ValueError, match=f"set {players.SECRET_VARIABLE}"):
+        known.id_of("ABCD#123")
+    with pytest.raises(ValueError, match="want one of the 1"):
+        known.id_of("WXYZ#1", key)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"ids": {}}, {"ids": [], "key": "public"}, {"ids": {"Ann": 1}, "key": "public"},
+        {"ids": {"0" * 16: 0}, "key": "public"}, {"ids": {"0" * 16: True}, "key": "public"},
+        {"ids": {"0" * 16: 1, "1" * 16: 1}, "key": "public"}, {"ids": {}, "key": "", "more": 1},
+    ],
+)  # fmt: skip
+def test_what_is_no_table_of_players_is_refused(values: dict) -> None:
+    with pytest.raises(ValueError, match=r"players: want .* Received"):
+        players.KnownPlayers.from_dict(values)

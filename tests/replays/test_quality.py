@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from fixture_replays import NAMES
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.types import Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays import quality
+from exphil_tf.replays.parse import parse
 from exphil_tf.replays.quality import QualityConfig, assess
 
 GO = 84
@@ -51,6 +53,16 @@ def test_length(length, points):
 def test_lengths_that_fail(length, failure):
     result = assess(good(length))
     assert (result.failure, result.score, result.label) == (failure, 0, "poor")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seconds_of_real_games(real_replay, name):
+    """Too short to teach, and else good: both act, hit and are hit."""
+    game = parse(real_replay(name))
+    assert assess(game).failure == "short"
+    found = assess(game, QualityConfig(quality_min_frames=100))
+    assert (found.failure, found.length, found.self_destructs) == ("", 15, 15)
+    assert found.damage >= 4 and found.activity >= 12
 
 
 def test_the_ceiling_can_be_set():

@@ -1,11 +1,13 @@
 """Repair: what is saved of a damaged replay is a bit-identical prefix of the game."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import peppi_py
 import pytest
+from fixture_replays import NAMES
 from replay_games import event_positions, make_game, rebuild
 
 from exphil_tf.features.schema import SCHEMA, SPOILED
@@ -51,10 +53,11 @@ def test_truncations_at_every_kind_of_place() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["peppi/v3.18.slp", "peppi/v3.16.slp", "peppi/ics2.slp", "libmelee/test_game_1.slp"]
+    "name",
+    [*NAMES, "peppi/v3.18.slp", "peppi/v3.16.slp", "peppi/ics2.slp", "libmelee/test_game_1.slp"],
 )
-def test_truncations_of_real_files(replays_dir: Path, name: str) -> None:
-    data = (replays_dir / name).read_bytes()
+def test_truncations_of_real_files(real_replay: Callable[[str], Path], name: str) -> None:
+    data = real_replay(name).read_bytes()
     replay = read_replay(data, version="first")
     recorded = [name for name in replay.game.frames if name not in replay.absent]
     whole = Frames({name: replay.game.frames[name] for name in recorded})
@@ -316,12 +319,14 @@ def test_two_rolled_back_versions_of_a_frame() -> None:
         )
 
 
-def test_repaired_real_files_are_what_peppi_reads(replays_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["items", "nana", "peppi/v3.16.slp"])
+def test_repaired_real_files_are_what_peppi_reads(
+    real_replay: Callable[[str], Path], name: str, tmp_path: Path
+) -> None:
     """Repairing a sound file changes nothing that peppi-py's public classes show."""
     path = tmp_path / "repaired.slp"
-    data = (replays_dir / "peppi/v3.16.slp").read_bytes()
-    path.write_bytes(repair(data).data)
-    before = peppi_py.read_slippi(str(replays_dir / "peppi/v3.16.slp")).frames
+    path.write_bytes(repair(real_replay(name).read_bytes()).data)
+    before = peppi_py.read_slippi(str(real_replay(name))).frames
     after = peppi_py.read_slippi(str(path)).frames
     assert before.id.equals(after.id)
     for port in range(2):

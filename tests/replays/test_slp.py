@@ -138,9 +138,9 @@ def test_ubjson_scalars_and_refusals() -> None:
         ubjson.read_object(b"{" + b"U\x01aZ" * 30_000 + b"}", 0)
 
 
-def test_header_equals_peppi_on_real_files(replays_dir: Path) -> None:
+def test_header_equals_peppi_on_real_files(real_replays: list[Path]) -> None:
     compared = 0
-    for path in sorted(replays_dir.rglob("*.slp")):
+    for path in real_replays:
         try:
             read = peppi_py.read_slippi(str(path), skip_frames=True)
         except BaseException:  # files that peppi refuses
@@ -172,7 +172,7 @@ def test_header_equals_peppi_on_real_files(replays_dir: Path) -> None:
             assert (got.stocks, got.costume) == (want.stocks, want.costume)
             assert got.code.count("＃") == 0
         compared += 1
-    assert compared >= 30
+    assert compared > 0.85 * len(real_replays)
 
 
 def test_netplay_names_and_codes(replays_dir: Path) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim.moves import STATS, Action
 from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
-from exphil_tf.sim.toy import GO_FRAME, STOCKS, Inputs, ToyWorld
+from exphil_tf.sim.toy import STOCKS, Inputs, ToyWorld
 
 STICKS = ("main_x", "main_y", "c_x", "c_y")
 FOX, MARTH = int(Character.FOX), int(Character.MARTH)

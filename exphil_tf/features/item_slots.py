@@ -4,8 +4,9 @@ A game shows a list of items per frame, ordered by the engine's whim. The networ
 item in the same place for its whole life. Rule: when an item appears it takes the lowest free slot;
 with all slots taken it waits, unseen, and of those waiting the lowest spawn id takes the next slot
 that frees; a slot frees on the first frame without its item. So the oldest items stay and a crowd
-never reshuffles them. The rule looks only backwards: `SlotTracker` applies it to a live game frame
-by frame, `assign_slots` to a whole replay at once (its loop is per item, not per frame).
+never reshuffles them. The rule looks only backwards: `SlotTracker` and `ItemTracker` apply it to a
+live game frame by frame, `assign_slots` and `item_columns` to a whole replay at once (the loop is
+per item, not per frame).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy as np
 
 from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS
 
+OWNED = "p.items_owned"
+"""The column that says whose the items are."""
 _INT16_MAX = 32767
 
 
@@ -44,6 +47,9 @@ class Items(NamedTuple):
     owner: np.ndarray
 
 
+NO_ITEMS = Items(*[np.zeros(0, np.int64)] * len(Items._fields))
+
+
 def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[str, np.ndarray]:
     """The schema's `i.*` columns `[frames, items]` and `p.items_owned` `[frames, players]`.
 
@@ -52,17 +58,24 @@ def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[st
       num_frames: length of the columns.
       ports: the two players' ports, 0 to 3, ascending.
     """
+    slot = assign_slots(items.row, items.spawn_id)
+    return _fill(items, slot, num_frames, ports=ports)
+
+
+def _fill(
+    items: Items, slot: np.ndarray, num_frames: int, *, ports: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """The columns of items in the given slots int64 `[updates]`; -1 is not seen."""
     shape = (num_frames, ITEM_SLOTS)
     columns = {
         "i.x": np.zeros(shape, np.float32), "i.y": np.zeros(shape, np.float32),
         "i.speed_x": np.zeros(shape, np.float32), "i.speed_y": np.zeros(shape, np.float32),
         "i.type": np.zeros(shape, np.uint16), "i.timer": np.zeros(shape, np.int16),
         "i.exists": np.zeros(shape, np.uint8), "i.state": np.zeros(shape, np.uint8),
-        "p.items_owned": np.zeros((num_frames, PLAYERS), np.uint8),
+        OWNED: np.zeros((num_frames, PLAYERS), np.uint8),
     }  # fmt: skip
     if not len(items.row):
         return columns
-    slot = assign_slots(items.row, items.spawn_id)
     kept = slot >= 0
     where = (items.row[kept], slot[kept])
     for name in ("x", "y", "speed_x", "speed_y", "type", "state"):
@@ -72,7 +85,7 @@ def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[st
     for player, port in enumerate(ports):
         mine = items.owner[kept] == port
         bits = np.left_shift(1, where[1][mine]).astype(np.uint8)
-        np.bitwise_or.at(columns["p.items_owned"][:, player], where[0][mine], bits)
+        np.bitwise_or.at(columns[OWNED][:, player], where[0][mine], bits)
     return columns
 
 
@@ -130,12 +143,32 @@ class SlotTracker:
         self._occupants: list[int | None] = [None] * num_slots
 
     def step(self, spawn_ids: Sequence[int]) -> list[int]:
-        """Slot of each item present in the next frame, -1 for those that wait."""
+        """Slot of each item present in the next frame, -1 for those that wait and for repeats."""
         present = set(spawn_ids)
         self._occupants = [item if item in present else None for item in self._occupants]
         for item in sorted(present.difference(self._occupants)):
             if None in self._occupants:
                 self._occupants[self._occupants.index(None)] = item
-        return [
-            self._occupants.index(item) if item in self._occupants else -1 for item in spawn_ids
-        ]
+        slots = {item: slot for slot, item in enumerate(self._occupants) if item is not None}
+        return [slots.pop(item, -1) for item in spawn_ids]
+
+
+class ItemTracker:
+    """The items of a live game as the schema's columns, a frame at a time; one instance per game.
+
+    Args:
+      ports: the two players' ports, 0 to 3, in the order of the columns.
+    """
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._ports, self._slots = ports, SlotTracker()
+
+    def step(self, items: Items) -> dict[str, np.ndarray]:
+        """`i.*` columns `[items]` and `p.items_owned` `[players]` of the next frame.
+
+        Args:
+          items: those present, each with row 0.
+        """
+        slot = np.array(self._slots.step(items.spawn_id.tolist()), np.int64)
+        columns = _fill(items, slot, 1, ports=self._ports)
+        return {name: column[0] for name, column in columns.items()}

@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exphil_tf.features.item_slots import Items, SlotTracker, assign_slots, item_columns
 from exphil_tf.features.schema import ITEM_SLOTS
-from exphil_tf.replays.items import Items, SlotTracker, assign_slots, item_columns
 
 LIVES = st.lists(st.tuples(st.integers(0, 30), st.integers(1, 25)), max_size=25)
 """(first frame, number of frames) of items; the spawn id is the position."""
