@@ -26,7 +26,9 @@ class PolicyInputs(NamedTuple):
     weight: Any
     """float32 `[batch, time]`, 0 where a frame doesn't count."""
     is_resetting: Any
-    """bool `[batch, time]`."""
+    """bool `[batch, time]`, True where a game begins inside the unroll. Never at its first frame:
+    an unroll starts from the initial state wherever it was cut out of a game, and the action before
+    it was really taken."""
 
 
 def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
@@ -42,8 +44,12 @@ def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
         targets={name: value[:, 1:] for name, value in buckets.items()},
         previous=previous,
         weight=batch["weight"],
-        is_resetting=batch["is_resetting"],
+        is_resetting=_begins_inside(batch["is_resetting"]),
     )
+
+
+def _begins_inside(is_resetting: Any) -> Any:
+    return ops.concatenate([ops.zeros_like(is_resetting[:, :1]), is_resetting[:, 1:]], axis=1)
 
 
 def unroll(policy: Policy, inputs: PolicyInputs, *, training: bool) -> dict[str, Any]:
