@@ -151,7 +151,7 @@ class Policy(keras.Model):
           uniforms: float32 `[batch, num_uniforms]` in [0, 1).
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
-        controller = self.embedding.join_controller(prev_action)
+        controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
         joined = self.embedding.inputs.join(columns, ops)
         hidden, state = self._step_hidden(*joined, controller, state, is_resetting)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
@@ -179,6 +179,7 @@ class Policy(keras.Model):
           uniforms: as in `step`.
           temperature: as in `step`.
         """
+        controller = _of_this_game(controller, is_resetting)
         hidden, state = self._step_hidden(numbers, ids, controller, state, is_resetting)
         answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
         return JoinedStep(*self.join_outputs(*answer), state)
@@ -192,7 +193,6 @@ class Policy(keras.Model):
         is_resetting: Tensor | None,
     ) -> tuple[Tensor, State]:
         """What the head reads, `[batch, width + num_previous]`, and the new state."""
-        controller = _of_this_game(controller, is_resetting)
         x = self.embedding.embed(numbers, ids, controller)
         hidden, state = self.backbone.step(x, state, is_resetting)
         return _with_previous(hidden, controller), state
@@ -288,7 +288,7 @@ class Policy(keras.Model):
         training: bool = False,
     ) -> tuple[Tensor, State]:
         """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
-        controller = _of_this_game(self.embedding.join_controller(prev_action), is_resetting)
+        controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
         x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
         return _with_previous(hidden, controller), state
@@ -339,9 +339,15 @@ def _value_table(codec: ControllerCodec) -> tuple[np.ndarray, ...]:
     return np.concatenate([x, y, codec.shoulder_centres]), own, other, start
 
 
-def _of_this_game(controller: Tensor | None, is_resetting: Tensor | None) -> Tensor | None:
-    """The previous action, zeros (a controller at rest) where there was none in this game."""
-    return None if controller is None else zero_on_reset(controller, is_resetting)
+def _of_this_game(prev_action: Any, is_resetting: Tensor | None) -> Any:
+    """The previous action, zeros (a controller at rest) where there was none in this game.
+
+    An unroll's is zeroed before its components are joined: behind that, XLA sums the first norm
+    over features in another order, and runs would not repeat to the bit from release to release.
+    """
+    if prev_action is None or is_resetting is None:
+        return prev_action
+    return keras.tree.map_structure(lambda x: zero_on_reset(x, is_resetting), prev_action)
 
 
 def _with_previous(hidden: Tensor, controller: Tensor | None) -> Tensor:

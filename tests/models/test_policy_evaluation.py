@@ -213,21 +213,22 @@ def test_what_the_caller_says_of_the_action_before_a_game_changes_nothing(backbo
         return tf.where(mask, fill, value)
 
     def outputs(prev_action):
-        given = inputs | {"prev_action": prev_action}
-        found = evaluate(policy, given)
-        called = policy(given | {"targets": inputs["actions"]})
+        changed = inputs | {"prev_action": prev_action}
+        found = evaluate(policy, changed)
+        called = policy(changed | {"targets": inputs["actions"]})
         state, steps = policy.initial_state(BATCH), []
         for t in range(TIME):
-            step = policy.step(
-                frame(inputs["columns"], t),
-                frame(prev_action, t),
-                state,
-                is_resetting=resets[:, t],
-                uniforms=tf.fill((BATCH, policy.num_uniforms), 0.4),
-                temperature=tf.constant(1.0),
-            )
-            state = step.state
-            steps.append(step)
+            columns, action = frame(inputs["columns"], t), frame(prev_action, t)
+            given = {
+                "is_resetting": resets[:, t],
+                "uniforms": tf.fill((BATCH, policy.num_uniforms), 0.4),
+                "temperature": tf.constant(1.0),
+            }
+            joined = policy.embedding.inputs.join(columns, keras.ops)
+            controller = policy.embedding.join_controller(action)
+            steps.append(policy.step_joined(*joined, controller, state, **given))
+            steps.append(policy.step(columns, action, state, **given))
+            state = steps[-1].state
         return tf.nest.flatten((found.hidden, found.logits, found.state, called, steps))
 
     given = inputs["prev_action"]
