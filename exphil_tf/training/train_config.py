@@ -16,6 +16,7 @@ from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import (
     FineTuneConfig,
     LossConfig,
@@ -121,6 +122,18 @@ class TrainConfig:
         columns["unrecorded"] = unrecorded
         embedding = EmbeddingConfig(**columns)
         return PolicyConfig(embedding, trunk_config, head_config, self.quantization)
+
+    def imitation(self, unrecorded: int = 0) -> ImitationConfig:
+        """What the learner and its data are built from; arguments and errors as of `policy`."""
+        return ImitationConfig(
+            policy=self.policy(unrecorded),
+            input=self.input,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            fine_tune=self.fine_tune,
+            run=self.run,
+        )
 
 
 Config = TypeVar("Config", bound=TrainConfig)
