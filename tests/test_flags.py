@@ -187,6 +187,19 @@ def started(config):
         return [v.numpy().tolist() for v in policy.weights], setup.learner.options.freeze_step
 
 
+def valued(config):
+    """What is learnt besides the policy, what is optimised of it, and what a bundle holds."""
+    with opened(config) as setup, tempfile.TemporaryDirectory() as place:
+        learner = setup.learner
+        names = sorted((n, tuple(v.shape)) for n, v in learner.variables().training.items())
+        learner.update(iter(setup.data.batches()), step=0)
+        setup.export(Path(place) / "policy", {})
+        files = sorted(path.name for path in (Path(place) / "policy").iterdir())
+        report = learner.take_report().values
+        measured = {name: report.get(name) for name in ("loss", "value_loss", "explained_variance")}
+        return names, measured, files
+
+
 def compiled(config):
     """Whether the step is compiled with XLA."""
     with opened(config) as setup:
@@ -394,6 +407,12 @@ TABLE: dict[str, Row] = {
     "focal_loss": row(loss, "--focal-loss"),
     "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
     "button_pos_weight": row(loss, "--button-pos-weight auto"),
+    # Values.
+    "value_head": row(valued, "--value-head", SEEDED),
+    "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
+    "value_half_life": row(valued, "--value-half-life 60", (*SEEDED, "--value-head")),
+    "value_weight": row(valued, "--value-weight 0.5", (*SEEDED, "--value-head")),
+    "value_in_bundle": row(valued, "--value-in-bundle", (*SEEDED, "--value-head")),
     # The run.
     "epochs": row(horizon, "--epochs 3"),
     "max_steps": row(horizon, "--max-steps 3"),

@@ -11,6 +11,7 @@ from exphil_tf.training.run_config import LossConfig, OptimizerConfig
 from exphil_tf.training.updater import Updater
 from models.policy import Policy
 from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_inputs import policy_inputs
 
 FLAT = np.ones(8, np.float32)
 
@@ -59,3 +60,8 @@ def train(learner, *batches, step=0):
 
 def weights(learner):
     return {name: v.numpy() for name, v in named_weights(learner.policy).items()}
+
+
+def inputs_of(policy, batch):
+    """A batch, unpacked for a policy."""
+    return policy_inputs(batch, policy.config.head.codec)

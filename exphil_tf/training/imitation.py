@@ -8,6 +8,7 @@ A further loss, such as a teacher's or a value head's, joins as a `training.loss
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,10 @@ class ImitationLearner:
         counters = {f"totals/{name}": v for name, v in self._sums.variables.items()}
         counters |= {f"counts/{name}": v for name, v in self._counts.items()}
         return LearnerVariables(weights, training, counters | {"grad_norm": self._norm})
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the policy has its averaged weights, where averages are kept."""
+        return self.updater.averaged()
 
     def update(self, batches: Iterator[Batch], *, step: int) -> None:
         """Learns from the next batch, or from the next few where gradients are accumulated."""

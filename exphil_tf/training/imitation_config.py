@@ -1,6 +1,6 @@
 """Everything that decides what an imitation run learns, and how; free of TensorFlow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.training.run_config import (
@@ -10,6 +10,7 @@ from exphil_tf.training.run_config import (
     RunConfig,
     ScheduleConfig,
 )
+from exphil_tf.training.value_config import ValueConfig
 from models.policy_config import PolicyConfig
 
 
@@ -25,6 +26,7 @@ class ImitationConfig:
     fine_tune: FineTuneConfig
     run: RunConfig
     """Its seed is set."""
+    value: ValueConfig = field(default_factory=ValueConfig)
 
     @property
     def seed(self) -> int:

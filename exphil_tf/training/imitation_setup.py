@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
+from exphil_tf.checkpoints.value_weights import VALUE_WEIGHTS, value_file
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
@@ -35,6 +38,8 @@ from exphil_tf.training.plan import Plan, make_plan
 from exphil_tf.training.run_config import ScheduleConfig
 from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
+from exphil_tf.training.value_learner import ValueBesideImitation
+from exphil_tf.training.value_term import ValueTerm, make_value_term
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -45,7 +50,7 @@ _log = logging.getLogger(__name__)
 class ImitationSetup(LearnerSetup[Batch]):
     """An imitation learner, ready to run, and what the run will be."""
 
-    learner: ImitationLearner
+    learner: ImitationLearner | ValueBesideImitation
     plan: Plan
 
 
@@ -85,14 +90,23 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: TeacherSource) ->
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, policy, data=data, validation=validation)
-    learner = _learner(config, policy, dataset.manifest, plan=plan, terms=teacher.terms)
+    value = make_value_term(config.value, policy, seed=config.seed)
+    # Values that shape the policy join its loss; others must not touch its step.
+    joined = (value,) if value is not None and value.weight else ()
+    imitation = _learner(
+        config, policy, dataset.manifest, plan=plan, terms=(*teacher.terms, *joined)
+    )
+    learner = imitation
+    if value is not None and not joined:
+        updater = _updater(config, plan, value.trainable_variables)
+        learner = ValueBesideImitation(imitation, value, updater)
     return ImitationSetup(
         learner=learner,
         data=data,
         validation=validation,
         horizon=plan.horizon,
-        start=lambda: _start(config, learner, data),
-        export=_exporter(config, learner),
+        start=lambda: _start(config, imitation, data),
+        export=_exporter(config, learner, value if config.value.value_in_bundle else None),
         plan=plan,
     )
 
@@ -140,10 +154,14 @@ def _learner(
         terms=terms,
         freeze_step=_freeze_step(config, plan.horizon.total_steps),
     )
-    variables = trainable_variables(policy, terms)
+    updater = _updater(config, plan, trainable_variables(policy, terms))
+    return ImitationLearner(policy, updater, options)
+
+
+def _updater(config: ImitationConfig, plan: Plan, variables: list[keras.Variable]) -> Updater:
     schedule = _schedule(config.schedule, plan.horizon.total_steps)
     optimizer = build_optimizer(config.optimizer, schedule, variables)
-    return ImitationLearner(policy, Updater(variables, optimizer, config.optimizer), options)
+    return Updater(variables, optimizer, config.optimizer)
 
 
 def _schedule(asked: ScheduleConfig, total_steps: int) -> Schedule:
@@ -195,7 +213,9 @@ def _start(
 
 
 def _exporter(
-    config: ImitationConfig, learner: ImitationLearner
+    config: ImitationConfig,
+    learner: ImitationLearner | ValueBesideImitation,
+    value: ValueTerm | None,
 ) -> Callable[[Path, Mapping[str, Any]], None]:
     info = PolicyInfo(
         config=config.policy,
@@ -206,7 +226,8 @@ def _exporter(
 
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:
         stamped = dataclasses.replace(info, provenance=dict(provenance))
-        with learner.updater.averaged():
-            bundles.save_policy(folder, learner.policy, stamped)
+        with learner.averaged():
+            attached = {} if value is None else {VALUE_WEIGHTS: value_file(value.stored())}
+            bundles.save_policy(folder, learner.policy, stamped, attached=attached)
 
     return export

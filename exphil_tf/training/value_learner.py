@@ -7,6 +7,7 @@ gradients count in the norm that clips the policy's, and a larger graph is compi
 rounding. One more forward pass is the price.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from exphil_tf.training.running_sums import RunningSums
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_term import ValueTerm
 from models.layers.quantized import ranges
+from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll_hidden
 
 
@@ -51,6 +53,17 @@ class ValueBesideImitation:
         return LearnerVariables(
             own.weights, {**own.training, **training}, {**own.counters, **counters}
         )
+
+    @property
+    def policy(self) -> Policy:
+        """Imitation's."""
+        return self.imitation.policy
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, policy and head have their averaged weights, where averages are kept."""
+        with self.imitation.averaged(), self.updater.averaged():
+            yield
 
     def update(self, batches: Iterator[Batch], *, step: int) -> None:
         """Learns values of each batch that imitation's update takes, before it does."""

@@ -9,13 +9,17 @@ moved, with mean 0.
 from collections.abc import Mapping
 from typing import Any
 
+import keras
 import numpy as np
 
+from exphil_tf.checkpoints.value_weights import StoredValueHead
 from exphil_tf.rewards.returns import discounted_returns, per_frame_discount, transitions
 from exphil_tf.training.loss_term import LossTerm, StepOutputs
 from exphil_tf.training.metric import Metric, Values
+from exphil_tf.training.value_config import ValueConfig
 from models.heads.value import ValueHead
 from models.layers.backend import ops
+from models.policy import Policy
 from models.policy_inputs import PolicyInputs
 
 METRICS = (
@@ -24,6 +28,20 @@ METRICS = (
     # 1 - Var(return - value) / Var(return): 0 for a constant, 1 for an oracle.
     Metric("explained_variance", "of returns explained", ".3f", lower_is_better=False),
 )
+
+
+def make_value_term(config: ValueConfig, policy: Policy, *, seed: int) -> "ValueTerm | None":
+    """A new value head for a policy, with its loss; None if none is wanted."""
+    if not config.value_head:
+        return None
+    head = ValueHead(
+        policy.backbone.width + policy.num_previous,
+        hidden=config.value_hidden,
+        stop_gradient=config.value_weight == 0,
+        seed=seed,
+        name="value",
+    )
+    return ValueTerm(head, half_life_frames=config.value_half_life, weight=config.value_weight)
 
 
 class ValueTerm(LossTerm):
@@ -52,6 +70,15 @@ class ValueTerm(LossTerm):
         self.variables = tuple(head.variables)
         self._discount = per_frame_discount(half_life_frames)
 
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """Of the head."""
+        return list(self.head.trainable_variables)
+
+    def stored(self) -> StoredValueHead:
+        """The head as bundles hold it."""
+        return StoredValueHead(self.head, self.half_life_frames)
+
     def add(self, loss: Any, outputs: StepOutputs, *, training: bool) -> tuple[Any, dict[str, Any]]:
         """See `LossTerm.add`."""
         del training
@@ -68,17 +95,14 @@ class ValueTerm(LossTerm):
         Returns: float32 `[batch, time - 1]`, and sums by the names of `sum_shapes`.
         """
         values = self.head(hidden)
-        between = transitions(
-            inputs.columns, inputs.is_resetting, discount=self._discount, xp=ops
-        )
+        between = transitions(inputs.columns, inputs.is_resetting, discount=self._discount, xp=ops)
         bootstrap = ops.stop_gradient(values[:, -1])
         found = discounted_returns(between.reward, between.discount, bootstrap, xp=ops)
         error, weight = found - values[:, :-1], inputs.weight[:, :-1]
         squared = error * error
         terms = (ops.ones_like(error), error, squared, found, found * found)
         return squared, {
-            name: ops.sum(weight * term)
-            for name, term in zip(self.sum_shapes, terms, strict=True)
+            name: ops.sum(weight * term) for name, term in zip(self.sum_shapes, terms, strict=True)
         }
 
     def means(self, sums: Mapping[str, np.ndarray], frames: float) -> Values:
