@@ -8,10 +8,13 @@ without a teacher, and measures what that was worth.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,25 +28,23 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
-from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import (
-    Recipe,
     dry_run,
     find_run,
     open_dataset,
-    report,
     say_next,
-    train,
+    training_run,
     with_seed,
 )
 from exphil_tf.training import run_folder
+from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
-from exphil_tf.training.run_folder import Target, find_bundle
+from exphil_tf.training.run_folder import RunLocation, find_bundle
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
 from exphil_tf.training.train_config import check_dataset, resolve
 
 if TYPE_CHECKING:
-    from exphil_tf.training.distillation import DistillSession
+    from exphil_tf.training.imitation_setup import ImitationSetup
 
 PROG = "python -m exphil_tf.distill"
 HARD = "hard-labels"
@@ -53,7 +54,7 @@ COMPARISON = "comparison"
 
 def main(argv: Sequence[str]) -> int:
     """Distils as the arguments say; returns the exit code."""
-    config, target = find_run(
+    config, location = find_run(
         lambda saved: load(DistillConfig, argv, prog=PROG, presets=PRESETS, saved=saved)
     )
     config, notes = resolve(config)
@@ -61,31 +62,33 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     config, labels = with_labels(config)
-    bundle = find_bundle(Path(config.distillation.teacher)) if config.distillation.teacher else None
-    data_dir, manifest = open_dataset(config, console)
-    if manifest is None:  # a dry run on replays that have not been preprocessed
+    asked = config.distillation
+    given = GivenTeacher(find_bundle(Path(asked.teacher)) if asked.teacher else None, labels)
+    dataset = open_dataset(config, console)
+    if dataset is None:  # a dry run on replays that have not been preprocessed
         return 0
-    notes += [*target.remarks(), *check_dataset(config, manifest)]
-    if config.distillation.compare and not manifest.frames("validation"):
+    notes += [*location.notes(), *check_dataset(config, dataset.manifest)]
+    if asked.compare and not dataset.has_validation:
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
             "Preprocess with --val-split, or leave --compare out.",
             exit_code=EXIT_NO_INPUT,
         )
-    lesson = Lesson(bundle, labels)
     config = with_seed(config)
-    recipe = lesson.recipe(config, manifest, notes)
+    sources = describe_source(config, dataset, given, notes=notes)
     for note in notes:
         console.print(f"note: {note}", markup=False)
-    console.print(f"run: {target.run_dir}  seed: {config.run.seed}  data: {data_dir}")
+    console.print(f"run: {location.run_dir}  seed: {config.run.seed}  data: {dataset.folder}")
+    make = functools.partial(make_setup, config, dataset, given)
     if config.run.dry_run:
-        return dry_run(recipe.make_session(config, manifest, data_dir), console)
-    outcome = train(config, target, manifest, data_dir=data_dir, recipe=recipe, console=console)
-    code = report(outcome, target, console=console, prog=PROG)
-    if not code and config.distillation.compare:
-        code = _compare(config, target, manifest, data_dir=data_dir, lesson=lesson, console=console)
+        return dry_run(make, console)
+    run = training_run(config, location, dataset, prog=PROG, sources=sources)
+    outcome = run.train(make, console)
+    code = run.report(outcome, console, prog=PROG)
+    if not code and asked.compare:
+        code = _compare(config, location, dataset, given=given, console=console)
     if not code:
-        say_next(console, target, data_dir)
+        say_next(console, location, dataset)
     return code
 
 
@@ -101,8 +104,8 @@ def with_labels(config: DistillConfig) -> tuple[DistillConfig, LabelsManifest | 
     return with_input_of(config, labels.input, origin=place), labels
 
 
-@dataclasses.dataclass(frozen=True)
-class Lesson:
+@dataclass(frozen=True)
+class GivenTeacher:
     """Who teaches: a policy that is asked, or what one answered."""
 
     bundle: Path | None
@@ -110,96 +113,106 @@ class Lesson:
     labels: LabelsManifest | None
     """Of stored answers, which are used if there are any."""
 
-    def recipe(self, config: DistillConfig, manifest: Manifest, notes: list[str]) -> Recipe:
-        """What training needs to know of the lesson.
 
-        Args:
-          config: resolved.
-          manifest: of the dataset.
-          notes: sentences about the teacher are added here.
+def describe_source(
+    config: DistillConfig, dataset: Dataset, given: GivenTeacher, *, notes: list[str]
+) -> dict[str, Any]:
+    """What a student learns from besides the dataset, by content: entries of `config.json`.
 
-        Raises: UserError: if the teacher, its answers and the student don't fit together.
-        """
-        with quiet_import():
-            from exphil_tf.checkpoints.policy_bundle import read_info
-            from exphil_tf.training.distillation import check_teacher, describe_teacher, remarks
+    Args:
+      config: resolved.
+      dataset: what both read.
+      given: the teacher.
+      notes: sentences about the teacher are added here.
 
-        codec = config.policy().head.codec
-        digest = provenance.manifest_sha256(manifest)
-        identity: dict[str, Any] | None = None
-        if self.bundle is not None:
-            info = read_info(self.bundle)
-            identity = describe_teacher(self.bundle, info)
-            check_teacher(info, config, codec)
-            notes += remarks(info, config, manifest_sha256=digest)
-        if self.labels is not None:
-            check_labels(self.labels, manifest_sha256=digest, codec=codec, teacher=identity)
-            identity = dict(self.labels.teacher)
-        source = {
-            "teacher": identity,
-            "alpha": config.distillation.alpha,
-            "temperature": config.distillation.temperature,
-            "soft_labels_sha256": self._labels_sha256(config),
-        }
-        return Recipe(PROG, {"distillation": source}, self.make_session)
+    Raises: UserError: if the teacher, its answers and the student don't fit together.
+    """
+    with quiet_import():
+        from exphil_tf.checkpoints.policy_bundle import read_info
+        from exphil_tf.training.distillation import check_teacher, describe_teacher, teacher_notes
 
-    def make_session(
-        self, config: DistillConfig, manifest: Manifest, data_dir: Path
-    ) -> DistillSession:
-        """The run's parts; the teacher is loaded under the run's precision."""
-        with quiet_import():
-            from exphil_tf.training.distillation import DistillSession, load_teacher
-            from exphil_tf.training.session import prepare_process
-            from exphil_tf.training.soft_label_records import SoftLabels
+    codec = config.policy().head.codec
+    digest = provenance.manifest_sha256(dataset.manifest)
+    identity: dict[str, Any] | None = None
+    if given.bundle is not None:
+        info = read_info(given.bundle)
+        identity = describe_teacher(given.bundle, info)
+        check_teacher(info, config.input, codec)
+        notes += teacher_notes(info, config.input, manifest_sha256=digest)
+    if given.labels is not None:
+        check_labels(given.labels, manifest_sha256=digest, codec=codec, teacher=identity)
+        identity = dict(given.labels.teacher)
+    place = config.distillation.soft_labels
+    source = {
+        "teacher": identity,
+        "alpha": config.distillation.alpha,
+        "temperature": config.distillation.temperature,
+        # Of the list of the labels' checksums, which covers every byte of them.
+        "soft_labels_sha256": atomic.sha256(Path(place) / LABELS / atomic.CHECKSUMS)
+        if place
+        else None,
+    }
+    return {"distillation": source}
 
-        prepare_process(config)
-        if self.labels is not None:
-            place = Path(str(config.distillation.soft_labels))
-            answers = SoftLabels(place, self.labels, config.policy().head.codec)
-        else:
-            assert self.bundle is not None  # `check_distillation` saw to it
-            answers = load_teacher(self.bundle)
-        return DistillSession(config, manifest, data_dir, answers=answers)
 
-    @staticmethod
-    def _labels_sha256(config: DistillConfig) -> str | None:
-        """Of the list of the labels' checksums, which covers every byte of them."""
-        place = config.distillation.soft_labels
-        return atomic.sha256(Path(place) / LABELS / atomic.CHECKSUMS) if place else None
+@contextlib.contextmanager
+def make_setup(
+    config: DistillConfig, dataset: Dataset, given: GivenTeacher
+) -> Iterator[ImitationSetup]:
+    """The student and its data; the teacher is loaded under the run's precision."""
+    with quiet_import():
+        from exphil_tf.training.distillation import distillation_terms, load_teacher
+        from exphil_tf.training.imitation_setup import TeacherSource, imitation_setup
+        from exphil_tf.training.soft_label_records import SoftLabels
+
+    imitation, asked = config.imitation(dataset.manifest.unrecorded()), config.distillation
+
+    def open_teacher() -> TeacherSource:
+        if given.labels is None:
+            assert given.bundle is not None  # `check_distillation` saw to it
+            return TeacherSource(distillation_terms(load_teacher(given.bundle).logits, asked))
+        labels = SoftLabels(
+            Path(str(asked.soft_labels)),
+            given.labels,
+            imitation.policy.head.codec,
+            input=imitation.input,
+            batch_size=imitation.run.batch_size,
+            seed=imitation.seed,
+        )
+        return TeacherSource(distillation_terms(labels.logits, asked), labels)
+
+    with imitation_setup(imitation, dataset, open_teacher=open_teacher) as setup:
+        yield setup
 
 
 def _compare(
     config: DistillConfig,
-    target: Target,
-    manifest: Manifest,
+    location: RunLocation,
+    dataset: Dataset,
     *,
-    data_dir: Path,
-    lesson: Lesson,
+    given: GivenTeacher,
     console: Console,
 ) -> int:
     """Trains the same student on hard labels, measures all, shows and writes the comparison."""
-    hard_dir = target.run_dir / HARD
+    hard_dir = location.run_dir / HARD
     alone = dataclasses.replace(config.distillation, alpha=0.0, compare=False)
     place = dataclasses.replace(config.run, run_dir=str(hard_dir), name=None)
     hard = dataclasses.replace(config, distillation=alone, run=place)
-    is_begun = target.is_resuming and (hard_dir / run_folder.CONFIG_YAML).is_file()
+    is_begun = location.is_resuming and (hard_dir / run_folder.CONFIG_YAML).is_file()
     console.print(f"the same student without a teacher: {hard_dir}", markup=False)
-    outcome = train(
-        hard,
-        Target(hard_dir, is_resuming=is_begun),
-        manifest,
-        data_dir=data_dir,
-        recipe=lesson.recipe(hard, manifest, []),
-        console=console,
+    sources = describe_source(hard, dataset, given, notes=[])
+    run = training_run(
+        hard, RunLocation(hard_dir, is_resuming=is_begun), dataset, prog=PROG, sources=sources
     )
+    outcome = run.train(functools.partial(make_setup, hard, dataset, given), console)
     if outcome.reason == "interrupted":
-        return report(outcome, target, console=console, prog=PROG)
-    policies = {HARD: hard_dir, "distilled": target.run_dir}
-    if lesson.bundle is not None:
-        policies["teacher"] = lesson.bundle
-    folder = target.run_dir / COMPARISON
+        return run.report(outcome, console, prog=PROG)
+    policies = {HARD: hard_dir, "distilled": location.run_dir}
+    if given.bundle is not None:
+        policies["teacher"] = given.bundle
+    folder = location.run_dir / COMPARISON
     asked = {
-        name: EvaluateConfig(path, data_dir, output=folder / name, jit=config.run.jit)
+        name: EvaluateConfig(path, dataset.folder, output=folder / name, jit=config.run.jit)
         for name, path in policies.items()
     }
     _show(asked, folder, console)
@@ -208,11 +221,8 @@ def _compare(
 
 def _show(asked: dict[str, EvaluateConfig], folder: Path, console: Console) -> None:
     """Measures each policy as the evaluate command does, shows all in one table and writes it."""
-    import keras
-
     from exphil_tf.evaluation import comparison
 
-    keras.config.set_dtype_policy("float32")  # training may have set another
     evaluations = {name: evaluate(config, console)[0] for name, config in asked.items()}
     path = folder / "comparison.json"
     atomic.write_json(path, {"policies": comparison.to_json(evaluations)})

@@ -47,16 +47,17 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     bundle = find_bundle(config.teacher)
     reading = TrainConfig(data=DataConfig(data=str(config.data)), input=config.input)
-    manifest = open_dataset(reading, console)[1]
-    assert manifest is not None  # it was given, not to be preprocessed
+    dataset = open_dataset(reading, console)
+    assert dataset is not None  # it was given, not to be preprocessed
+    manifest = dataset.manifest
 
     with quiet_import():
         from exphil_tf.training import distillation
     teacher = distillation.load_teacher(bundle)
     codec = teacher.info.config.head.codec
     digest = provenance.manifest_sha256(manifest)
-    distillation.check_teacher(teacher.info, reading, codec)
-    for note in distillation.remarks(teacher.info, reading, manifest_sha256=digest):
+    distillation.check_teacher(teacher.info, config.input, codec)
+    for note in distillation.teacher_notes(teacher.info, config.input, manifest_sha256=digest):
         console.print(f"note: {note}", markup=False)
     labels = describe_labels(
         teacher.identity,
@@ -132,7 +133,9 @@ def _generate(
         ]
         unrolls = sum(size.unrolls for size in sizes)
         build = tf.autograph.experimental.do_not_convert(data_input.build)
-        ask = soft_label_records.ask_fn(teacher, teacher.info.config.head.codec, jit=config.jit)
+        stored_logits_fn = soft_label_records.compile_stored_logits(
+            teacher.logits, teacher.info.config.head.codec, jit=config.jit
+        )
         with (
             atomic.publish(config.output / LABELS) as folder,
             progress(console, unrolls, "answered", what="unrolls") as on_unrolls,
@@ -140,7 +143,7 @@ def _generate(
             shards = soft_label_records.write_records(
                 folder,
                 build(manifest, config.input, **asked),
-                ask,
+                stored_logits_fn,
                 count=unrolls,
                 on_unrolls=on_unrolls,
             )

@@ -1,9 +1,12 @@
 """A policy: frame columns and the previous action in, a distribution over the next action out.
 
-`unroll` trains on `[batch, time]` frames with the targets that teach the head; `step` plays one
-frame and samples. Both are pure functions of their arguments and the weights (dropout's seed
-aside), and both compile under XLA with static shapes. Weights exist as soon as a policy does, and
-are a function of (config, seed).
+`unroll` trains on `[batch, time]` frames, teacher-forced on the actions taken; `step` plays one
+frame and samples; `evaluate_actions` says how likely actions were that `step` took. All are pure
+functions of their arguments and the weights (dropout's seed aside), and compile under XLA with
+static shapes. Weights exist as soon as a policy does, and are a function of (config, seed).
+
+Where `is_resetting` is True a game begins: the backbone's state and the previous action count as
+zeros there, whatever the caller hands in.
 """
 
 from typing import Any, NamedTuple
@@ -14,12 +17,13 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS
 from models.backbones import BACKBONES
+from models.heads import distribution
 from models.heads.controller import HEADS
-from models.heads.distribution import Buckets, Logits
+from models.heads.distribution import ActionLikelihood, Buckets, Logits
 from models.layers.backend import ops, take_rows
 from models.layers.frame_embedding import Columns, FrameEmbedding
 from models.layers.seeding import derive_seed
-from models.layers.temporal import State, Tensor
+from models.layers.temporal import State, Tensor, zero_on_reset
 from models.policy_config import PolicyConfig
 
 PREVIOUS_CONTROLLER = len(BUTTONS) + len(COMPONENTS) - 1
@@ -36,7 +40,20 @@ class PolicyStep(NamedTuple):
     hidden: Tensor
     """`[batch, width + num_previous]`, what the head reads; for value heads."""
     state: State
-    """The trunk's state after this frame."""
+    """The backbone's state after this frame."""
+
+
+class ActionEvaluation(NamedTuple):
+    """What a policy says of actions taken, on every frame of an unroll."""
+
+    likelihood: ActionLikelihood
+    """Log-probability, entropy and KL at the sampling temperature, float32 `[batch, time]`."""
+    logits: Logits
+    """float32 `[batch, time, …]`, before temperature."""
+    hidden: Tensor
+    """`[batch, time, width + num_previous]`, what the heads read; for value heads."""
+    state: State
+    """The backbone's state after the last frame."""
 
 
 class JoinedStep(NamedTuple):
@@ -50,11 +67,11 @@ class JoinedStep(NamedTuple):
     logits: Tensor
     """float32 `[batch, num_logits]`."""
     state: State
-    """The trunk's state after this frame."""
+    """The backbone's state after this frame."""
 
 
 class Policy(keras.Model):
-    """Embedding, trunk and controller head under one contract.
+    """Embedding, backbone and controller head under one contract.
 
     Args:
       config: everything that decides shapes.
@@ -71,8 +88,8 @@ class Policy(keras.Model):
         self.embedding = FrameEmbedding(
             config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
         )
-        trunk = BACKBONES[config.backbone.backbone]
-        self.backbone = trunk(
+        backbone = BACKBONES[config.backbone.backbone]
+        self.backbone = backbone(
             config.backbone, seed=parts["backbone"], quantize=rounding, name="backbone"
         )
         head = HEADS[config.head.head]
@@ -90,7 +107,7 @@ class Policy(keras.Model):
 
     @property
     def num_previous(self) -> int:
-        """Numbers of the previous action that the head reads beside the trunk's output."""
+        """Numbers of the previous action that the head reads beside the backbone's output."""
         return PREVIOUS_CONTROLLER if self.config.embedding.with_prev_action else 0
 
     @property
@@ -104,7 +121,7 @@ class Policy(keras.Model):
         return int(sum(np.prod(w.shape, dtype=int) for w in self.trainable_weights))
 
     def initial_state(self, batch_size: int) -> State:
-        """Returns the trunk's state at the start of a game."""
+        """Returns the backbone's state at the start of a game."""
         return self.backbone.initial_state(batch_size)
 
     @property
@@ -126,14 +143,15 @@ class Policy(keras.Model):
 
         Args:
           columns: schema columns from the own perspective, `[batch, …]` (see `FrameEmbedding`).
-          prev_action: decoded controller of the frame before, `[batch, …]`; None if not embedded.
-          state: the trunk's state.
+          prev_action: decoded controller of the frame before, `[batch, …]`, not read where a game
+            begins; None if not embedded.
+          state: the backbone's state.
           is_resetting: bool `[batch]`, True on a game's first frame; None if the caller gives rows
             that start a game their initial state.
           uniforms: float32 `[batch, num_uniforms]` in [0, 1).
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
-        controller = self.embedding.join_controller(prev_action)
+        controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
         joined = self.embedding.inputs.join(columns, ops)
         hidden, state = self._step_hidden(*joined, controller, state, is_resetting)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
@@ -156,11 +174,12 @@ class Policy(keras.Model):
           numbers: float32 `[batch, num_numbers]`, see `embedding.inputs`.
           ids: int32 `[batch, num_ids]`.
           controller: float32 `[batch, 13]`, the frame before's; None if it is not embedded.
-          state: the trunk's state.
+          state: the backbone's state.
           is_resetting: as in `step`.
           uniforms: as in `step`.
           temperature: as in `step`.
         """
+        controller = _of_this_game(controller, is_resetting)
         hidden, state = self._step_hidden(numbers, ids, controller, state, is_resetting)
         answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
         return JoinedStep(*self.join_outputs(*answer), state)
@@ -201,14 +220,15 @@ class Policy(keras.Model):
         is_resetting: Tensor,
         training: bool = False,
     ) -> tuple[Logits, State]:
-        """Reads `time` frames and teaches the head with the actions taken.
+        """Reads `time` frames, the head teacher-forced on the actions taken.
 
         Args:
           columns: schema columns from the own perspective, `[batch, time, …]`.
-          prev_action: decoded controllers, `[batch, time, …]`; None if not embedded.
+          prev_action: decoded controllers of the frames before, `[batch, time, …]`, not read where
+            a game begins; None if not embedded.
           targets: buckets `[batch, time]` (buttons `[batch, time, 8]`) that later components are
             conditioned on; may be None for an independent head.
-          state: the trunk's state.
+          state: the backbone's state.
           is_resetting: bool `[batch, time]`, True on a game's first frame.
           training: a Python bool; dropout is active only when True.
 
@@ -218,6 +238,45 @@ class Policy(keras.Model):
             columns, prev_action, state=state, is_resetting=is_resetting, training=training
         )
         return self.head.unroll(hidden, targets), state
+
+    def evaluate_actions(
+        self,
+        columns: Columns,
+        prev_action: Columns | None,
+        actions: Buckets,
+        *,
+        state: State,
+        is_resetting: Tensor,
+        temperature: Tensor | None = None,
+        reference: Logits | None = None,
+        training: bool = False,
+    ) -> ActionEvaluation:
+        """Reads `time` frames and says how likely the actions taken in them were.
+
+        With the weights that `step` played with, its actions, its starting state and its
+        temperature, probabilities are those that `step` sampled with.
+
+        Args:
+          columns: as in `unroll`.
+          prev_action: as in `unroll`.
+          actions: buckets taken, int32 `[batch, time]` (buttons `[batch, time, 8]`).
+          state: before the first frame; gradients flow into it.
+          is_resetting: bool `[batch, time]`, True on a game's first frame.
+          temperature: float32 `[]` or `[batch]`, positive, of the sampling; None for 1.
+          reference: logits of another policy at the same frames and actions, before temperature,
+            as `unroll` gives them; for KL.
+          training: a Python bool; dropout is active only when True.
+        """
+        hidden, state = self.unroll_hidden(
+            columns, prev_action, state=state, is_resetting=is_resetting, training=training
+        )
+        logits = self.head.unroll(hidden, actions)
+        if temperature is not None:
+            temperature = ops.reshape(ops.cast(temperature, "float32"), (-1, 1, 1))
+        likelihood = distribution.evaluate(
+            logits, actions, temperature=temperature, reference=reference
+        )
+        return ActionEvaluation(likelihood, logits, hidden, state)
 
     def unroll_hidden(
         self,
@@ -229,7 +288,7 @@ class Policy(keras.Model):
         training: bool = False,
     ) -> tuple[Tensor, State]:
         """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
-        controller = self.embedding.join_controller(prev_action)
+        controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
         x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
         return _with_previous(hidden, controller), state
@@ -280,11 +339,22 @@ def _value_table(codec: ControllerCodec) -> tuple[np.ndarray, ...]:
     return np.concatenate([x, y, codec.shoulder_centres]), own, other, start
 
 
-def _with_previous(hidden: Tensor, controller: Tensor | None) -> Tensor:
-    """Appends the previous action, past the trunk and its dropout.
+def _of_this_game(prev_action: Any, is_resetting: Tensor | None) -> Any:
+    """The previous action, zeros (a controller at rest) where there was none in this game.
 
-    Holding is by far the commonest choice (98 % of buttons, 92 % of sticks), and a trunk that must
-    carry the held controller through its blocks learns it late and blurs it.
+    An unroll's is zeroed before its components are joined: behind that, XLA sums the first norm
+    over features in another order, and runs would not repeat to the bit from release to release.
+    """
+    if prev_action is None or is_resetting is None:
+        return prev_action
+    return keras.tree.map_structure(lambda x: zero_on_reset(x, is_resetting), prev_action)
+
+
+def _with_previous(hidden: Tensor, controller: Tensor | None) -> Tensor:
+    """Appends the previous action, past the backbone and its dropout.
+
+    Holding is by far the commonest choice (98 % of buttons, 92 % of sticks), and a backbone
+    that must carry the held controller through its blocks learns it late and blurs it.
     """
     if controller is None:
         return hidden

@@ -5,10 +5,14 @@ at the thing. The probe's answer must differ with the flag. An option without a 
 so no flag can be added that does nothing.
 """
 
-import contextlib
 import dataclasses
+import io
 import json
+import os
+import shutil
+import sys
 import tempfile
+import types
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -19,31 +23,36 @@ import tensorflow as tf
 from rich.console import Console
 
 from exphil_tf import train
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.data import input as data_input
 from exphil_tf.data.sampling import describe
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
-from exphil_tf.melee.enums import BUTTONS
-from exphil_tf.training import losses, run_folder, session
+from exphil_tf.records.manifest import load_manifest
+from exphil_tf.training import losses, run_folder
+from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.early_stopping import Progress
-from exphil_tf.training.loop import Horizon, Loop, Outcome
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.imitation_setup import imitation_setup
+from exphil_tf.training.metric import Metric
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.policy_inputs import policy_inputs, unroll
-from exphil_tf.training.run_folder import Target
+from exphil_tf.training.plan import horizon_of
 from exphil_tf.training.schedules import Schedule
-from exphil_tf.training.session import Session
-from exphil_tf.training.state import Position
 from exphil_tf.training.train_config import TrainConfig, resolve
 from exphil_tf.training.updater import Updater
 from models.policy import Policy
+from models.policy_inputs import policy_inputs, unroll
+from tests.tiny_learner import LineLearner, run_in, setup_of
 
 SMALL = ("--hidden", "8", "--num-layers", "1", "--head-hidden", "4", "--action-dim", "4")
 MLP = (*SMALL, "--backbone", "mlp")
 MAMBA = (*SMALL, "--backbone", "mamba")
 ATTENTION = (*SMALL, "--backbone", "sliding_window", "--num-heads", "2")
 BATCH, TIME = 2, 6
+DATASET = Path(tempfile.gettempdir()) / f"exphil-flags-{os.getpid()}"
+"""A dataset of five small chunks."""
 
 
 def parsed(*flags: str) -> TrainConfig:
@@ -134,141 +143,143 @@ def update(config):
 
 def stopping(config):
     """What becomes of a sequence of losses."""
-    progress, seen = Progress(), []
+    progress, seen, nll = Progress(), [], Metric("nll")
     for step, value in enumerate([3.0, 2.995, 2.994, 2.993, 2.9925, 2.992, 2.9919, 2.5]):
-        progress = progress.after(value, step=step, config=config.stopping)
+        progress = progress.after(value, step=step, metric=nll, config=config.stopping)
         seen.append((progress.waited, progress.is_over(config.stopping)))
     return seen, config.stopping.save_best
 
 
 def horizon(config):
     """Length of a run on 1000 unrolls."""
-    return Horizon.of(1000, run=config.run, accumulation_steps=config.optimizer.accumulation_steps)
+    return horizon_of(1000, run=config.run, accumulation_steps=config.optimizer.accumulation_steps)
 
 
 def folder(config):
     """The folder that a run would go to."""
-    target = run_folder.find_target(config.run, prefix="x")
-    return target.is_resuming, str(target.run_dir)[:8]
+    location = run_folder.locate(config.run, prefix="x")
+    return location.is_resuming, str(location.run_dir)[:8]
+
+
+def batches(config):
+    """Bytes and weights of the first batches of the small dataset."""
+    build = tf.autograph.experimental.do_not_convert(data_input.build)
+    data = build(DATASET, config.input, split="train", batch_size=8, seed=3, training=True)
+    return [(b["state"].tobytes(), b["weight"].tobytes()) for b in data.take(3).as_numpy_iterator()]
+
+
+def opened(config):
+    """What an imitation run on the small dataset trains with."""
+    return imitation_setup(config.imitation(), Dataset(DATASET, load_manifest(DATASET)))
 
 
 def initial_weights(config):
     """First weights."""
-    manifest = SimpleNamespace(unrecorded=int)
-    made = Session(config, manifest=manifest, data_dir=Path()).policy  # type: ignore[arg-type]
-    return [float(np.sum(v.numpy())) for v in made.trainable_variables]
+    with opened(config) as setup:
+        return [float(np.sum(v.numpy())) for v in setup.learner.policy.trainable_variables]
+
+
+def started(config):
+    """Weights and ranges before the first update, and when ranges freeze."""
+    with opened(config) as setup:
+        setup.start()
+        policy = setup.learner.policy
+        return [v.numpy().tolist() for v in policy.weights], setup.learner.options.freeze_step
+
+
+def valued(config):
+    """What is learnt besides the policy, what is optimised of it, and what a bundle holds."""
+    with opened(config) as setup, tempfile.TemporaryDirectory() as place:
+        learner = setup.learner
+        names = sorted((n, tuple(v.shape)) for n, v in learner.variables().training.items())
+        learner.update(iter(setup.data.batches()), step=0)
+        setup.export(Path(place) / "policy", {})
+        files = sorted(path.name for path in (Path(place) / "policy").iterdir())
+        report = learner.take_report().values
+        measured = {name: report.get(name) for name in ("loss", "value_loss", "explained_variance")}
+        return names, measured, files
+
+
+def compiled(config):
+    """Whether the step is compiled with XLA."""
+    with opened(config) as setup:
+        return setup.learner.options.jit
+
+
+def precision(config):
+    """The arithmetic of layers."""
+    with opened(config) as setup:
+        return setup.learner.policy.backbone.compute_dtype
+
+
+def kernels(config):
+    """Whether deterministic kernels are asked for."""
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as p:
+        enable = "enable_op_determinism"
+        p.setattr(tf.config.experimental, enable, lambda: asked.append(enable))
+        with opened(config):
+            return asked
+
+
+def kept(config):
+    """What the run of a tiny learner leaves behind: checkpoints, lines of log and console."""
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as place:
+        run = run_in(place, run=config.run, resume=False)
+        console = Console(file=printed, width=200)
+        run.train(lambda: setup_of(LineLearner(), horizon=Horizon(4.0, 32)), console)
+        events = [json.loads(line) for line in (run.location.run_dir / "log.jsonl").open()]
+        return (
+            sorted(path.name for path in run.location.run_dir.glob("checkpoints/step-*")),
+            [(event["event"], event["step"]) for event in events],
+            len(printed.getvalue().splitlines()),
+        )
+
+
+def sent_to_wandb(config):
+    """The project that a tiny learner's run is sent to."""
+    projects: list[str] = []
+    fake = types.ModuleType("wandb")
+    sent = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
+    fake.init = lambda **asked: projects.append(asked["project"]) or sent  # type: ignore
+    with pytest.MonkeyPatch.context() as p:
+        p.setitem(sys.modules, "wandb", fake)
+        kept(config)
+    return projects
 
 
 def command(config):
-    """Whether the command trains, and what it does to a folder that holds a run."""
-    did: list[str] = []
-    outcome = Outcome("finished", Position(), "", 0.0)
-    with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
-        target = Target(Path(place), is_resuming=False)
-        (target.run_dir / run_folder.CONFIG_YAML).write_text("lr: 1\n")
-        p.setattr(train, "read_options", lambda argv: (config, target))
-        p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace(unrecorded=int)))
-        p.setattr(train, "check_dataset", lambda *a: [])
-        p.setattr(train, "make_session", lambda *a: None)
-        p.setattr(train, "dry_run", lambda *a, **k: did.append("planned") or 0)
-        p.setattr(train, "train", lambda *a, **k: did.append("trained") or outcome)
-        train.main([])
+    """Whether the command trains, and what it says to a folder that holds a run."""
+    with tempfile.TemporaryDirectory() as place:
+        run_dir = Path(place) / "run"
+        flags = [*MLP, "--data", str(DATASET), "--run-dir", str(run_dir), "--max-steps", "1"]
+        flags += ["--no-jit", "--no-deterministic", "--batch-size", "4", "--verbosity", "0"]
+        if config.run.dry_run:
+            train.main([*flags, "--dry-run"])
+            return run_dir.exists()
+        train.main(flags)
         try:
-            run_folder.claim(target, overwrite=config.run.overwrite)
-        except UserError:
-            did.append("refused")
-    return did
+            train.main([*flags, *["--overwrite"] * config.run.overwrite])
+        except UserError as error:
+            return str(error)
+        return run_dir.exists()
 
 
 def comparing(config):
-    """How the shards of a dataset are compared with its manifest."""
-    with pytest.MonkeyPatch.context() as p:
-        p.setattr(train, "load_checked", lambda *a, mode, **k: mode)
-        return train.open_dataset(config, Console())[1]
-
-
-def parts(config):
-    """What a session joins: intervals, checkpoints kept, sinks, compilation."""
-    stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
-    manifest = SimpleNamespace(stats={"train": stats}, frames=lambda split: 0, unrecorded=int)
-    made = Session(config, manifest, Path("x"))  # type: ignore[arg-type]
-    plan = SimpleNamespace(horizon=Horizon(10.0, 100))
-    patch = pytest.MonkeyPatch()
-    wandb: list[Any] = []
-    seen: list[Any] = []
-
-    class FakeWandB:
-        def __init__(self, folder, **options):
-            wandb.append(options["project"])
-
-        def write(self, event):
-            pass
-
-        close = write
-
-    with patch.context() as p:
-        p.setattr(session, "WandB", FakeWandB)
-        p.setattr(Session, "plan", plan)
-        p.setattr(Session, "_batches", lambda *a, **k: tf.data.Dataset.range(3))
-        p.setattr(Session, "_named_shards", lambda self: contextlib.nullcontext())
-        p.setattr(session, "JsonLines", lambda path: FakeWandB(path, project="jsonl"))
-        p.setattr(session, "TensorBoard", lambda path, h: FakeWandB(path, project="tb"))
-        p.setattr(session.atomic, "problems", lambda path: [])
-
-        def run(self, position):
-            seen.append((self, self.parts.telemetry._sinks[0].verbosity))
-            return Outcome("interrupted", Position(), "", 0.0)
-
-        p.setattr(Loop, "run", run)
-        # Only `requested` of it is read, and that by the loop.
-        nobody: Any = SimpleNamespace()
-        made.train(Target(Path("nowhere"), False), nobody, provenance={})
-    ((loop, verbosity),) = seen
-    run_config = loop.run_config
-    return {
-        "jit": loop.parts.trainer.options.jit,
-        "keep": (loop.parts.store.keep_last, loop.parts.store.keep_best),
-        "sinks": wandb,
-        "intervals": (
-            run_config.log_interval,
-            run_config.save_every,
-            run_config.save_every_steps,
-            run_config.save_every_minutes,
-        ),
-        "verbosity": verbosity,
-    }
-
-
-def prepared(config):
-    """Where weights and ranges come from before the first update, and when ranges freeze."""
-    stats = SimpleNamespace(press_rates=lambda: dict.fromkeys(BUTTONS, 0.1))
-    manifest = SimpleNamespace(stats={"train": stats}, unrecorded=int)
-    made = Session(config, manifest, Path("x"))  # type: ignore[arg-type]
-    did: list[Any] = []
-    with pytest.MonkeyPatch.context() as p:
-        p.setattr(Session, "plan", SimpleNamespace(horizon=Horizon(10.0, 100)))
-        p.setattr(Session, "_batches", lambda *a, **k: tf.data.Dataset.range(99))
-        p.setattr(Session, "_named_shards", lambda self: contextlib.nullcontext())
-        p.setattr(session.run_folder, "find_bundle", lambda folder: folder)
-        p.setattr(session.atomic, "sha256", lambda path: "")
-        info = SimpleNamespace(provenance={})
-        p.setattr(session.bundles, "start_from", lambda _, path: did.append(str(path)) or info)
-        p.setattr(session, "calibrate", lambda _, batches: did.append(len(list(batches))))
-        made._prepare_weights(made._trainer(), {})
-        return did, made._freeze_step()
-
-
-def process(config):
-    """What is set for the whole process."""
-    seen: list[Any] = []
-    with pytest.MonkeyPatch.context() as p:
-        keras = session.keras
-        p.setattr(keras.utils, "set_random_seed", lambda s: None)
-        p.setattr(keras.config, "set_dtype_policy", seen.append)
-        enable = "enable_op_determinism"
-        p.setattr(session.tf.config.experimental, enable, lambda: seen.append(enable))
-        session.prepare_process(config)
-    return seen
+    """Whether a byte that changed behind the manifest's back is found."""
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(DATASET, Path(place) / "copy"))
+        shard = next(copy.glob("train-original-*"))
+        data = bytearray(shard.read_bytes())
+        data[len(data) // 2] ^= 1
+        shard.write_bytes(data)
+        there = dataclasses.replace(config.data, data=str(copy))
+        try:
+            train.open_dataset(dataclasses.replace(config, data=there), Console(quiet=True))
+        except UserError:
+            return "found"
+        return "not found"
 
 
 class Row(NamedTuple):
@@ -284,13 +295,13 @@ def row(probe, flags, stage=()):
 
 
 AUGMENT = "--augment --augment-from variants"
-SEEDED = (*MLP, "--seed", "1")
+SEEDED = (*MLP, "--seed", "1", "--batch-size", "4", "--window-size", "30")
 RANGES = (*SEEDED, "--qat", "--qat-activations", "moving_average")
 TABLE: dict[str, Row] = {
     # Data.
     "replays": row(preprocessing, "--replays a b"),
     "data": row(lambda c: c.data.data, "--data elsewhere"),
-    "verify_data": row(comparing, "--verify-data always", "--data d"),
+    "verify_data": row(comparing, "--verify-data sizes", "--data d"),
     "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
@@ -317,14 +328,14 @@ TABLE: dict[str, Row] = {
     "frame_delay_min": row(grid, "--frame-delay-min 2", "--frame-delay-augment"),
     "frame_delay_max": row(grid, "--frame-delay-max 9", "--frame-delay-augment"),
     "online_robust": row(grid, "--online-robust"),
-    "augment": row("batches", "--augment"),
-    "mirror_prob": row("batches", "--mirror-prob 0", "--augment"),
-    "noise_prob": row("batches", "--noise-prob 1", "--augment"),
-    "noise_scale": row("batches", "--noise-scale 5", "--augment --noise-prob 1"),
+    "augment": row(batches, "--augment"),
+    "mirror_prob": row(batches, "--mirror-prob 0", "--augment"),
+    "noise_prob": row(batches, "--noise-prob 1", "--augment"),
+    "noise_scale": row(batches, "--noise-scale 5", "--augment --noise-prob 1"),
     "augment_from": row(preprocessing, "--augment-from variants", "--replays a --augment"),
-    "balance_characters": row("batches", "--balance-characters"),
-    "block_records": row("batches", "--block-records 2"),
-    "shuffle_records": row("batches", "--shuffle-records 2", "--block-records 2"),
+    "balance_characters": row(batches, "--balance-characters"),
+    "block_records": row(batches, "--block-records 2"),
+    "shuffle_records": row(batches, "--shuffle-records 2", "--block-records 2"),
     "shuffle_files": row(lambda c: c.input.shuffle_files, "--shuffle-files 1"),
     # Network.
     "temporal": row(lambda c: resolve(c)[0].policy(), "--no-temporal"),
@@ -343,9 +354,9 @@ TABLE: dict[str, Row] = {
     "qat": row(network, "--qat", MLP),
     "qat_activations": row(shapes, "--qat-activations moving_average", (*MLP, "--qat")),
     "quantize_embeddings": row(network, "--no-quantize-embeddings", (*MLP, "--qat")),
-    "init_from": row(prepared, "--init-from runs/other", SEEDED),
-    "calibration_batches": row(prepared, "--calibration-batches 3", RANGES),
-    "freeze_ranges": row(prepared, "--freeze-ranges 0.25", RANGES),
+    "init_from": row(started, "--init-from BUNDLE", SEEDED),
+    "calibration_batches": row(started, "--calibration-batches 3", RANGES),
+    "freeze_ranges": row(started, "--freeze-ranges 0.25", RANGES),
     "action_dim": row(shapes, "--action-dim 6", MLP),
     "character_dim": row(shapes, "--character-dim 6", MLP),
     "stage_dim": row(shapes, "--stage-dim 6", (*MLP, "--stage-mode", "learned")),
@@ -396,6 +407,12 @@ TABLE: dict[str, Row] = {
     "focal_loss": row(loss, "--focal-loss"),
     "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
     "button_pos_weight": row(loss, "--button-pos-weight auto"),
+    # Values.
+    "value_head": row(valued, "--value-head", SEEDED),
+    "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
+    "value_half_life": row(valued, "--value-half-life 60", (*SEEDED, "--value-head")),
+    "value_weight": row(valued, "--value-weight 0.5", (*SEEDED, "--value-head")),
+    "value_in_bundle": row(valued, "--value-in-bundle", (*SEEDED, "--value-head")),
     # The run.
     "epochs": row(horizon, "--epochs 3"),
     "max_steps": row(horizon, "--max-steps 3"),
@@ -406,44 +423,34 @@ TABLE: dict[str, Row] = {
     "resume": row(folder, "--resume auto", "--name x"),
     "dry_run": row(command, "--dry-run"),
     "overwrite": row(command, "--overwrite"),
-    "keep_last": row(parts, "--keep-last 7", SEEDED),
-    "keep_best": row(parts, "--keep-best 7", SEEDED),
-    "save_every": row(parts, "--save-every 7", SEEDED),
-    "save_every_steps": row(parts, "--save-every-steps 7", SEEDED),
-    "save_every_minutes": row(parts, "--save-every-minutes 7", SEEDED),
-    "verbosity": row(parts, "--verbosity 2", SEEDED),
-    "log_interval": row(parts, "--log-interval 7", SEEDED),
-    "wandb": row(parts, "--wandb", SEEDED),
-    "wandb_project": row(parts, "--wandb-project mine", (*SEEDED, "--wandb")),
-    "precision": row(process, "--precision bf16", SEEDED),
-    "jit": row(parts, "--no-jit", SEEDED),
-    "deterministic": row(process, "--no-deterministic", SEEDED),
+    "keep_last": row(kept, "--keep-last 5", SEEDED),
+    "keep_best": row(kept, "--keep-best 7", SEEDED),
+    "save_every": row(kept, "--save-every 7", SEEDED),
+    "save_every_steps": row(kept, "--save-every-steps 3", SEEDED),
+    "save_every_minutes": row(kept, "--save-every-minutes 1e-9", SEEDED),
+    "verbosity": row(kept, "--verbosity 2", SEEDED),
+    "log_interval": row(kept, "--log-interval 7", SEEDED),
+    "wandb": row(sent_to_wandb, "--wandb", SEEDED),
+    "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
+    "precision": row(precision, "--precision bf16", SEEDED),
+    "jit": row(compiled, "--no-jit", SEEDED),
+    "deterministic": row(kernels, "--no-deterministic", SEEDED),
 }
 
 
-@pytest.fixture(scope="module")
-def batches(tmp_path_factory):
-    """A probe: bytes and weights of the first batches of a dataset of five small chunks."""
+@pytest.fixture(scope="module", autouse=True)
+def _dataset(tmp_path_factory):
     from exphil_tf import preprocess, samples
 
     made = tmp_path_factory.mktemp("flags")
     length = ["--min-seconds", "9", "--max-seconds", "10", "--games", "3", "--seed", "1"]
     samples.main(["--output", str(made / "replays"), *length])
-    place = ["--replays", str(made / "replays"), "--output", str(made / "dataset")]
+    place = ["--replays", str(made / "replays"), "--output", str(DATASET)]
     small = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
     preprocess.main([*place, *small, "--variants", "original"])
-
-    def probe(config):
-        build = tf.autograph.experimental.do_not_convert(data_input.build)
-        data = build(
-            made / "dataset", config.input, split="train", batch_size=8, seed=3, training=True
-        )
-        return [
-            (b["state"].tobytes(), b["weight"].tobytes()) for b in data.take(3).as_numpy_iterator()
-        ]
-
-    assert len(describe(made / "dataset", "train").characters) > 1
-    return probe
+    assert len(describe(DATASET, "train").characters) > 1
+    yield
+    shutil.rmtree(DATASET)
 
 
 def test_every_option_has_a_row():
@@ -460,10 +467,8 @@ def test_flag_changes_the_option(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_flag_changes_what_it_names(name, request, tmp_path):
+def test_flag_changes_what_it_names(name, tmp_path):
     probe, *_ = TABLE[name]
-    if probe == "batches":
-        probe = request.getfixturevalue("batches")
     before, after = (parsed(*flags) for flags in with_files(TABLE[name], tmp_path))
     if name == "replays":
         before = dataclasses.replace(before, data=parsed("--replays", "other").data)
@@ -474,8 +479,12 @@ def with_files(of, tmp_path):
     """Flags without and with the option, its file made."""
     centres = tmp_path / "centres.json"
     centres.write_text(json.dumps({"axis_centres": [-1.0, -0.4, 0.0, 0.4, 1.0]}))
-    flags = [str(centres) if word == "KMEANS" else word for word in of.flags]
-    return of.stage, (*of.stage, *flags)
+    bundle = tmp_path / "bundle"
+    if "BUNDLE" in of.flags:
+        policy = Policy(parsed(*of.stage).policy(), seed=9, name="policy")
+        save_policy(bundle, policy, PolicyInfo(policy.config))
+    made = {"KMEANS": str(centres), "BUNDLE": str(bundle)}
+    return of.stage, (*of.stage, *(made.get(word, word) for word in of.flags))
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -488,7 +497,7 @@ def test_preset_builds_its_network_and_input(name):
     policy = Policy(config.policy(), seed=0)
     assert policy.num_parameters > 10_000
     assert grid(config).window == config.input.window_size
-    assert Horizon.of(10**6, run=config.run, accumulation_steps=1).total_steps > 1000
+    assert horizon_of(10**6, run=config.run, accumulation_steps=1).total_steps > 1000
     Schedule(config.schedule, total_steps=10**5)
     if config.filters.train_character is not None:
         on_replays = load(TrainConfig, ["--preset", name, "--replays", "x"], presets=PRESETS)
@@ -498,6 +507,4 @@ def test_preset_builds_its_network_and_input(name):
 def test_what_no_training_game_recorded_is_part_of_the_policy():
     config = parsed(*MLP, "--seed", "3")
     for bits in (0, 96):
-        manifest: Any = SimpleNamespace(unrecorded=lambda bits=bits: bits)
-        made = Session(config, manifest, Path("x")).policy
-        assert made.config.embedding.unrecorded == bits
+        assert config.imitation(bits).policy.embedding.unrecorded == bits

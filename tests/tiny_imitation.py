@@ -1,16 +1,17 @@
-"""A tiny policy with its trainer, and batches of random bytes for it."""
+"""A tiny policy with its learner, and batches of random bytes for it."""
 
 import numpy as np
 import tensorflow as tf
 
 from exphil_tf.checkpoints.policy_bundle import named_weights
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
-from exphil_tf.training.imitation import Imitation, StepOptions
+from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainable_variables
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.run_config import LossConfig, OptimizerConfig
 from exphil_tf.training.updater import Updater
 from models.policy import Policy
 from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_inputs import policy_inputs
 
 FLAT = np.ones(8, np.float32)
 
@@ -34,20 +35,33 @@ def make_batch(seed, batch=4, time=5):
     }
 
 
-def make(*, jit=False, dropout=0.0, loss=None, **options):
+def make(*, jit=False, dropout=0.0, loss=None, terms=(), **options):
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
         BackboneConfig(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
         HeadConfig(head_hidden=4),
     )
     policy = Policy(config, seed=1, name="policy")
-    optimizer_config = OptimizerConfig(**options)
-    variables = policy.trainable_variables
-    updater = Updater(
-        variables, build_optimizer(optimizer_config, 0.01, variables), optimizer_config
-    )
-    return Imitation(policy, updater, StepOptions(loss or LossConfig(), FLAT, jit))
+    step = StepOptions(loss or LossConfig(), FLAT, jit, terms=terms)
+    return learner_of(policy, step, **options)
 
 
-def weights(trainer):
-    return {name: v.numpy() for name, v in named_weights(trainer.policy).items()}
+def learner_of(policy, step, **options):
+    config = OptimizerConfig(**options)
+    variables = trainable_variables(policy, step.terms)
+    updater = Updater(variables, build_optimizer(config, 0.01, variables), config)
+    return ImitationLearner(policy, updater, step)
+
+
+def train(learner, *batches, step=0):
+    """One update on these batches; more than one where gradients are accumulated."""
+    learner.update(iter(batches), step=step)
+
+
+def weights(learner):
+    return {name: v.numpy() for name, v in named_weights(learner.policy).items()}
+
+
+def inputs_of(policy, batch):
+    """A batch, unpacked for a policy."""
+    return policy_inputs(batch, policy.config.head.codec)

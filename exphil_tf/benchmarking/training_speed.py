@@ -2,11 +2,17 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exphil_tf.benchmarking.speed_table import Report
 from exphil_tf.foundation.config import PRESETS, load
 from exphil_tf.records.manifest import load_manifest
+from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from exphil_tf.training.imitation import ImitationLearner
+    from exphil_tf.training.loop import TimedIterator
 
 _SHAPES: dict[str, list[str]] = {
     "mamba 256 × 2, batch 64": ["--hidden", "256", "256", "--num-layers", "2"],
@@ -16,36 +22,42 @@ _MIN_STEPS = 3
 
 
 def _time(arguments: list[str], data: Path, *, seconds: float) -> dict[str, float]:
-    from exphil_tf.training.session import Session, prepare_process
+    from exphil_tf.training.imitation_setup import imitation_setup
+    from exphil_tf.training.loop import TimedIterator
 
     common = ["--data", str(data), "--seed", "0"]
     config = load(TrainConfig, [*common, *arguments], prog="benchmarks", presets=PRESETS)
-    prepare_process(config)
-    session = Session(config, load_manifest(data), data)
-    trainer = session._trainer()
-    batches = iter(session._batches("train", training=True))
+    dataset = Dataset(data, load_manifest(data))
+    with imitation_setup(config.imitation(dataset.manifest.unrecorded()), dataset) as setup:
+        figures = _time_updates(setup.learner, TimedIterator(iter(setup.data.batches())), seconds)
+    frames = config.run.batch_size * config.input.window_size
+    return {
+        "frames/s": frames / figures["s/step"],
+        **figures,
+        "frames/step": frames,
+        "parameters": setup.learner.policy.count_params(),
+    }
+
+
+def _time_updates(
+    learner: "ImitationLearner", batches: "TimedIterator", seconds: float
+) -> dict[str, float]:
     compile_s = -time.perf_counter()
-    trainer.train(next(batches))
-    trainer.take_totals()  # waits for the device
+    learner.update(batches, step=0)
+    learner.take_report()  # waits for the device
     compile_s += time.perf_counter()
-    waited_s = elapsed_s = 0.0
+    batches.waited_s = elapsed_s = 0.0
     steps = 0
     while steps < _MIN_STEPS or elapsed_s < seconds:
         start = time.perf_counter()
-        batch = next(batches)
-        waited_s += time.perf_counter() - start
-        trainer.train(batch)
-        trainer.take_totals()
+        learner.update(batches, step=steps + 1)
+        learner.take_report()
         elapsed_s += time.perf_counter() - start
         steps += 1
-    frames = config.run.batch_size * config.input.window_size
     return {
-        "frames/s": steps * frames / elapsed_s,
         "s/step": elapsed_s / steps,
-        "waiting for input, %": 100 * waited_s / elapsed_s,
+        "waiting for input, %": 100 * batches.waited_s / elapsed_s,
         "compile, s": compile_s,
-        "frames/step": frames,
-        "parameters": session.policy.count_params(),
     }
 
 

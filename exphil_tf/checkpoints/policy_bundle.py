@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,20 @@ class PolicyInfo:
             raise ValueError(f"provenance: want an object. Received: {self.provenance!r:.40}")
 
 
-def save_policy(folder: Path, policy: Policy, info: PolicyInfo) -> None:
+def save_policy(
+    folder: Path,
+    policy: Policy,
+    info: PolicyInfo,
+    *,
+    attached: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Publishes a bundle, replacing an older one in the same place.
 
     Args:
       folder: of the bundle, by habit `policy/` in a run.
       policy: its present weights are written.
       info: its `config` must be the policy's.
+      attached: further files, by name, that what plays the policy does not read.
 
     Raises: NonFiniteError: if a weight is NaN or infinite; OSError: if the disk is full.
     """
@@ -82,6 +90,8 @@ def save_policy(folder: Path, policy: Policy, info: PolicyInfo) -> None:
     with atomic.publish(folder) as temporary:
         atomic.write_json(temporary / CONFIG, _to_json(info))
         atomic.write_bytes(temporary / WEIGHTS, safetensors.numpy.save(weights))
+        for name, content in attached.items():
+            atomic.write_bytes(temporary / name, content)
 
 
 def load_policy(folder: Path) -> tuple[Policy, PolicyInfo]:

@@ -15,11 +15,8 @@ from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training.policy_inputs import PolicyInputs, policy_inputs
 from models.policy import Policy
-
-Batch = Mapping[str, Any]
-"""What `exphil_tf.data.input.build` yields."""
+from models.policy_inputs import Batch, policy_inputs, unroll_hidden
 
 
 class Prediction(NamedTuple):
@@ -51,7 +48,7 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
     @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
     def forward(batch: dict[str, Any], uniforms: Any) -> dict[str, Any]:
         inputs = policy_inputs(batch, codec)
-        hidden = _unroll_hidden(policy, inputs)
+        hidden = unroll_hidden(policy, inputs, training=False)
         drawn, _ = policy.head.step(
             tf.reshape(hidden, (-1, hidden.shape[-1])), uniforms, tf.constant(1.0)
         )
@@ -79,19 +76,6 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
         return Prediction(sample.pick(found["logits"]), sample.pick(found["drawn"]), sample)
 
     return predict
-
-
-def _unroll_hidden(policy: Policy, inputs: PolicyInputs) -> Any:
-    """What the head reads of every frame, `[batch, time, width]`."""
-    uses_prev = policy.config.embedding.with_prev_action
-    hidden, _ = policy.unroll_hidden(
-        inputs.columns,
-        inputs.prev_action if uses_prev else None,
-        state=policy.initial_state(inputs.weight.shape[0]),
-        is_resetting=inputs.is_resetting,
-        training=False,
-    )
-    return hidden
 
 
 def fit_baselines(

@@ -7,9 +7,9 @@ import tensorflow as tf
 
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
-from exphil_tf.training.policy_inputs import Batch, policy_inputs, unroll
 from models.layers.quantized import activation_quantizers, calibrating
 from models.policy import Policy
+from models.policy_inputs import Batch, policy_inputs, unroll
 
 
 def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:

@@ -2,11 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from exphil_tf.training.metric import Metric, selecting
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -16,14 +18,30 @@ class ConsoleSink:
 
     Args:
       total_steps: of the run.
+      metrics: of the learner; those with a label are shown.
       verbosity: 0 prints validation and the end only, 1 progress too, 2 every event.
       console: where to; rich honours NO_COLOR and sees whether it is a terminal.
     """
 
-    def __init__(self, total_steps: int, *, verbosity: int = 1, console: Console | None = None):
+    def __init__(
+        self,
+        total_steps: int,
+        metrics: Sequence[Metric],
+        *,
+        verbosity: int = 1,
+        console: Console | None = None,
+    ):
         self.console = console or Console(stderr=False, highlight=False)
         self.verbosity = verbosity
         self.total_steps = total_steps
+        self._selecting = selecting(metrics)
+        others = [metric for metric in metrics if metric.label and not metric.is_selecting]
+        self._shown = [self._selecting, *others]
+        self._sentences = {
+            "validation": self._validation,
+            "note": lambda event: str(event["text"]),
+            "end": self._end,
+        }
         self._last_line_s = -PLAIN_INTERVAL_S
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -38,8 +56,10 @@ class ConsoleSink:
         kind = event["event"]
         if kind == "train":
             self._train(event)
-        elif kind in ("validation", "note", "end") or self.verbosity > 1:
-            self._print(_SENTENCES.get(kind, _other)(event))
+        elif kind in self._sentences:
+            self._print(self._sentences[kind](event))
+        elif self.verbosity > 1:
+            self._print(_plain(event))
 
     def close(self) -> None:
         """Takes the live line away."""
@@ -49,8 +69,8 @@ class ConsoleSink:
     def _train(self, event: Mapping[str, Any]) -> None:
         line = (
             f"step {event['step']}/{self.total_steps} epoch {event['epoch']:.2f} "
-            f"nll {event['nll_total']:.4f} lr {event['lr']:.2e} "
-            f"{event['frames_per_s']:,.0f} frames/s input wait {event['input_wait']:.1%}"
+            + "".join(f"{text} " for text in self._numbers(event))
+            + f"{event['frames_per_s']:,.0f} frames/s input wait {event['input_wait']:.1%}"
         )
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=event["step"], description=line)
@@ -60,38 +80,48 @@ class ConsoleSink:
             self._last_line_s = time.monotonic()
             self._print(line)
 
+    def _numbers(self, event: Mapping[str, Any]) -> list[str]:
+        """Labels with their values, of metrics that are one number."""
+        return [
+            f"{metric.title} {metric.text(event[metric.name])}"
+            for metric in self._shown
+            if isinstance(event.get(metric.name), (int, float))
+        ]
+
+    def _components(self, event: Mapping[str, Any]) -> list[str]:
+        """Components with their values, of metrics that are a number by component."""
+        return [
+            f"{name} {metric.text(value)}"
+            for metric in self._shown
+            if isinstance(event.get(metric.name), Mapping)
+            for name, value in event[metric.name].items()
+        ]
+
+    def _validation(self, event: Mapping[str, Any]) -> str:
+        first, *others = self._numbers(event)
+        beside = f" ({', '.join(others)})" if others else ""
+        best = " (best)" if event["is_best"] else ""
+        components = self._components(event)
+        end = f": {' '.join(components)}" if components else ""
+        return f"step {event['step']} {event['split']} {first}{beside}{best}{end}"
+
+    def _end(self, event: Mapping[str, Any]) -> str:
+        metric, best = self._selecting, event["best"]
+        is_validated = event["best_on"] == "validation"
+        return (
+            f"{event['reason']} at step {event['step']}: "
+            f"{'' if is_validated else 'not validated, '}"
+            f"{metric.best_name(is_validated=is_validated)} "
+            f"{'none' if best is None else metric.text(best)}, "
+            f"{event['seconds']:.0f} s, weights sha256 {event['weights_sha256']}"
+        )
+
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, markup=False)
 
 
-def _validation(event: Mapping[str, Any]) -> str:
-    heads = " ".join(f"{name} {value:.3f}" for name, value in event["nll"].items())
-    best = " (best)" if event["is_best"] else ""
-    unrounded = event.get("nll_total_float")
-    beside = "" if unrounded is None else f" (unrounded {unrounded:.4f})"
-    total = f"{event['nll_total']:.4f}{beside}{best}"
-    return f"step {event['step']} {event['split']} nll {total}: {heads}"
-
-
-def _note(event: Mapping[str, Any]) -> str:
-    return str(event["text"])
-
-
-def _end(event: Mapping[str, Any]) -> str:
-    metric = "none" if event["best"] is None else f"{event['best']:.4f}"
-    is_validated = event["best_on"] == "validation"
-    what = "best nll" if is_validated else "not validated, lowest training nll"
-    return (
-        f"{event['reason']} at step {event['step']}: {what} {metric}, "
-        f"{event['seconds']:.0f} s, weights sha256 {event['weights_sha256']}"
-    )
-
-
-def _other(event: Mapping[str, Any]) -> str:
+def _plain(event: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in event.items() if not isinstance(value, dict))
-
-
-_SENTENCES = {"validation": _validation, "note": _note, "end": _end}
 
 
 @contextlib.contextmanager

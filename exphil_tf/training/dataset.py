@@ -1,6 +1,7 @@
 """A dataset as commands open it: its manifest, after its shards were compared with it."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +10,19 @@ from exphil_tf.records import integrity
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest, load_manifest
 from exphil_tf.training.console import progress
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A finished dataset."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether it has games to validate on."""
+        return self.manifest.frames("validation") > 0
 
 
 def load_checked(

@@ -2,14 +2,12 @@
 
 The teacher reads the same augmented, delayed batch inside the student's compiled step, its later
 components of an action conditioned on the human's earlier ones, as the student's are. So nothing is
-stored, and the answers fit every augmentation. Stored answers (`training.soft_labels`) take its
-place where a teacher is too slow to be asked again in each epoch.
+stored, and its logits fit every augmentation. Stored ones (`training.soft_labels`) take its place
+where a teacher is too slow to be asked again in each epoch.
 """
 
-import contextlib
-import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,18 @@ import tensorflow as tf
 
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE
-from exphil_tf.training.distill_config import DistillationConfig, DistillConfig
-from exphil_tf.training.imitation import SoftLoss
-from exphil_tf.training.policy_inputs import Batch, PolicyInputs, unroll
-from exphil_tf.training.session import Session
-from exphil_tf.training.soft_label_records import Answers, SoftLabels
-from exphil_tf.training.train_config import TrainConfig
+from exphil_tf.training.distill_config import DistillationConfig
+from exphil_tf.training.loss_term import LossTerm, StepOutputs
+from exphil_tf.training.soft_label_records import TeacherLogitsFn
 from models.heads import distribution
 from models.heads.distribution import Logits
 from models.policy import Policy
+from models.policy_inputs import Batch, PolicyInputs, unroll
 
 # -- The loss --------------------------------------------------------------------------------------
 
@@ -55,17 +51,39 @@ def divergence(teacher: Logits, student: Logits, *, temperature: float) -> Any:
     return temperature**2 * sum(distribution.kl(soft, other).values())
 
 
-def soft_loss(answers: Answers, config: DistillationConfig) -> SoftLoss | None:
-    """(1 - alpha) · hard + alpha · `divergence`, or nothing at all for alpha 0."""
+class DistillationTerm(LossTerm):
+    """(1 - alpha) · the loss so far + alpha · `divergence`, while training.
+
+    Validation always goes by what the human did.
+
+    Args:
+      teacher_logits_fn: the teacher.
+      config: alpha and temperature.
+    """
+
+    name = "distillation"
+
+    def __init__(self, teacher_logits_fn: TeacherLogitsFn, config: DistillationConfig):
+        self._teacher_logits_fn = teacher_logits_fn
+        self._config = config
+
+    def add(self, loss: Any, outputs: StepOutputs, *, training: bool) -> tuple[Any, dict[str, Any]]:
+        """As `LossTerm.add`; measures nothing of its own."""
+        if not training:
+            return loss, {}
+        alpha, temperature = self._config.alpha, self._config.temperature
+        teacher = self._teacher_logits_fn(outputs.batch, outputs.inputs)
+        soft = divergence(teacher, outputs.logits, temperature=temperature)
+        return (1 - alpha) * loss + alpha * soft, {}
+
+
+def distillation_terms(
+    teacher_logits_fn: TeacherLogitsFn, config: DistillationConfig
+) -> tuple[LossTerm, ...]:
+    """The teacher's share of the loss; nothing at all for alpha 0, so that nobody is asked."""
     if config.alpha == 0:
-        return None
-
-    def mix(hard: Any, logits: Mapping[str, Any], *, batch: Batch, inputs: PolicyInputs) -> Any:
-        taught = answers.logits(batch, inputs)
-        soft = divergence(taught, dict(logits), temperature=config.temperature)
-        return (1 - config.alpha) * hard + config.alpha * soft
-
-    return mix
+        return ()
+    return (DistillationTerm(teacher_logits_fn, config),)
 
 
 # -- The teacher -----------------------------------------------------------------------------------
@@ -73,7 +91,7 @@ def soft_loss(answers: Answers, config: DistillationConfig) -> SoftLoss | None:
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained policy that answers and never learns."""
+    """A trained policy that gives logits and never learns."""
 
     policy: Policy
     info: PolicyInfo
@@ -81,7 +99,7 @@ class Teacher:
     """Plain values that name it by content: see `describe_teacher`."""
 
     def logits(self, batch: Batch, inputs: PolicyInputs) -> Logits:
-        """The answers to a batch; dropout is off. Raises nothing, in or out of a graph."""
+        """Of each frame of a batch, without dropout; a `TeacherLogitsFn`."""
         del batch
         return unroll(self.policy, inputs, training=False)
 
@@ -118,14 +136,14 @@ def describe_teacher(bundle: Path, info: PolicyInfo | None = None) -> dict[str, 
     }
 
 
-def check_teacher(info: PolicyInfo, config: TrainConfig, codec: ControllerCodec) -> None:
-    """Refuses a teacher whose answers don't mean what the student's do.
+def check_teacher(info: PolicyInfo, config: InputConfig, codec: ControllerCodec) -> None:
+    """Refuses a teacher whose logits don't mean what the student's do.
 
     A schema that differs is refused on loading; embeddings may differ.
 
     Args:
       info: of the teacher.
-      config: of the student, or of what reads a dataset for the teacher.
+      config: how the student, or who stores the teacher's answers, reads the dataset.
       codec: of the student.
 
     Raises: UserError: (78) names what differs.
@@ -143,7 +161,7 @@ def check_teacher(info: PolicyInfo, config: TrainConfig, codec: ControllerCodec)
                 "as its teacher has them.",
                 exit_code=EXIT_INCOMPATIBLE,
             )
-    low, high = config.input.delays(training=True)
+    low, high = config.delays(training=True)
     seen = info.delay.trained_min, info.delay.trained_max
     if not seen[0] <= low <= high <= seen[1]:
         raise UserError(
@@ -153,10 +171,10 @@ def check_teacher(info: PolicyInfo, config: TrainConfig, codec: ControllerCodec)
         )
 
 
-def remarks(info: PolicyInfo, config: TrainConfig, *, manifest_sha256: str) -> list[str]:
-    """Sentences about a teacher that answers under other conditions than it was trained under."""
+def teacher_notes(info: PolicyInfo, config: InputConfig, *, manifest_sha256: str) -> list[str]:
+    """Sentences about a teacher that is asked under other conditions than it was trained under."""
     has_memory = info.config.backbone.backbone != "mlp"
-    window, burn_in = config.input.window_size, config.input.burn_in
+    window, burn_in = config.window_size, config.burn_in
     trained_on = info.provenance.get("data", {}).get("manifest_sha256")
     found = []
     if has_memory and window < info.window_size:
@@ -164,42 +182,8 @@ def remarks(info: PolicyInfo, config: TrainConfig, *, manifest_sha256: str) -> l
             f"window_size {window} gives the teacher less memory than the {info.window_size} "
             "frames that it was trained with"
         )
-    if has_memory and not burn_in and config.input.loss_frames == "all":
+    if has_memory and not burn_in and config.loss_frames == "all":
         found.append("burn_in 0 also asks the teacher about frames before its memory is warm")
     if info.config.embedding.learn_player_styles and trained_on != manifest_sha256:
         found.append("the teacher knows players by numbers, which mean others in this dataset")
     return found
-
-
-# -- The session -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class DistillSession(Session):
-    """A run that also learns from a teacher, asked while it trains, or from what it answered."""
-
-    config: DistillConfig
-    answers: Teacher | SoftLabels = dataclasses.field(kw_only=True)
-
-    @property
-    def soft_loss(self) -> SoftLoss | None:
-        """The teacher's share of the loss."""
-        return soft_loss(self.answers, self.config.distillation)
-
-    def _batches(self, split: str, *, training: bool) -> tf.data.Dataset:
-        if not training or not isinstance(self.answers, SoftLabels):
-            return super()._batches(split, training=training)
-        return self.answers.batches(
-            self.config.input, batch_size=self.config.run.batch_size, seed=self.config.run.seed or 0
-        )
-
-    def _epoch_size(self, split: str, *, training: bool) -> EpochSize:
-        if not training or not isinstance(self.answers, SoftLabels):
-            return super()._epoch_size(split, training=training)
-        return self.answers.epoch_size(self.config.run.batch_size)
-
-    @contextlib.contextmanager
-    def _named_shards(self) -> Iterator[None]:
-        labels = self.answers if isinstance(self.answers, SoftLabels) else None
-        with super()._named_shards(), labels.named_errors() if labels else contextlib.nullcontext():
-            yield

@@ -5,34 +5,43 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from exphil_tf.training.metric import Metric
 from exphil_tf.training.run_config import StoppingConfig
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Validation so far. Immutable; `after` gives the next."""
+    """The selecting metric at the epochs' ends so far. Immutable; `after` gives the next."""
 
     best: float | None = None
-    """Lowest loss yet, nats per frame."""
+    """Best value yet."""
     best_step: int | None = None
     """Optimiser step of `best`."""
     reference: float | None = None
-    """Loss that the next one must undercut by min_delta to count as an improvement."""
+    """Value that the next one must better by min_delta to count as an improvement."""
     waited: int = 0
-    """Validations in a row that didn't."""
+    """Values in a row that didn't."""
 
-    def after(self, loss: float, *, step: int, config: StoppingConfig) -> "Progress":
-        """Progress after one more validation; NaN is worse than everything."""
-        improved = self.reference is None or loss < self.reference - config.min_delta
-        is_best = self.best is None or loss < self.best
-        if math.isnan(loss):
-            improved = is_best = False
+    def after(
+        self, value: float, *, step: int, metric: Metric, config: StoppingConfig
+    ) -> "Progress":
+        """Progress after one more value of a metric; NaN is worse than everything."""
+        cost = metric.cost(value)
+        reference, best = self._cost(self.reference, metric), self._cost(self.best, metric)
+        is_improved = reference is None or cost < reference - config.min_delta
+        is_best = best is None or cost < best
+        if math.isnan(value):
+            is_improved = is_best = False
         return Progress(
-            best=loss if is_best else self.best,
+            best=value if is_best else self.best,
             best_step=step if is_best else self.best_step,
-            reference=loss if improved else self.reference,
-            waited=0 if improved else self.waited + 1,
+            reference=value if is_improved else self.reference,
+            waited=0 if is_improved else self.waited + 1,
         )
+
+    @staticmethod
+    def _cost(value: float | None, metric: Metric) -> float | None:
+        return None if value is None else metric.cost(value)
 
     def is_over(self, config: StoppingConfig) -> bool:
         """Whether early stopping ends the run here."""

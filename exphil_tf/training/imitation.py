@@ -1,41 +1,32 @@
-"""One step of behaviour cloning, compiled whole: bytes in, changed weights out.
+"""Behaviour cloning: a learner whose step is compiled whole, bytes in, changed weights out.
 
 unpack -> unroll -> losses -> gradients -> clip -> accumulate -> apply -> average, as one
 `tf.function`. With accumulation, the batches before an update run a second function that ends at
 "accumulate", and the update is a third, so the expensive part is compiled once.
+
+A further loss, such as a teacher's or a value head's, joins as a `training.loss_term.LossTerm`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.training import losses, step_metrics
-from exphil_tf.training.policy_inputs import Batch, PolicyInputs, policy_inputs, unroll
+from exphil_tf.training import imitation_metrics, losses
+from exphil_tf.training.imitation_metrics import METRICS, SHAPES
+from exphil_tf.training.learner import LearnerVariables, Report
+from exphil_tf.training.loss_term import LossTerm, StepOutputs
+from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.run_config import LossConfig
-from exphil_tf.training.step_metrics import Totals
+from exphil_tf.training.running_sums import RunningSums
 from exphil_tf.training.updater import Updater, UpdateReport
 from models.layers.quantized import RangeMode, activation_quantizers, ranges
 from models.policy import Policy
-
-
-class SoftLoss(Protocol):
-    """What a teacher adds to the loss of a training batch."""
-
-    def __call__(
-        self, hard: Any, logits: Mapping[str, Any], *, batch: Batch, inputs: PolicyInputs
-    ) -> Any:
-        """float32 `[batch, time]`: the loss to optimise.
-
-        Args:
-          hard: float32 `[batch, time]`, the loss against what the human did.
-          logits: of the policy that learns, as in `losses.nll`.
-          batch: as the input pipeline yields it.
-          inputs: the same, unpacked.
-        """
-        ...
+from models.policy_inputs import Batch, policy_inputs, unroll_hidden
 
 
 @dataclass(frozen=True)
@@ -47,16 +38,24 @@ class StepOptions:
     """float32 `[8]`, from `losses.button_weights`."""
     jit: bool = True
     """Compile with XLA. Without it a step is several times slower but ready at once."""
-    soft: SoftLoss | None = None
-    """Of a teacher, while training; validation always goes by what the human did."""
+    terms: tuple[LossTerm, ...] = ()
+    """What joins the loss, in this order."""
+    freeze_step: int | None = None
+    """Updates after which activation ranges stay as they are; None where none is stored."""
 
 
-class Imitation:
+def trainable_variables(policy: Policy, terms: Sequence[LossTerm]) -> list[keras.Variable]:
+    """What an imitation step trains, in the order that optimizers and checkpoints index it by."""
+    own = [v for term in terms for v in term.variables if v.trainable]
+    return [*policy.trainable_variables, *own]
+
+
+class ImitationLearner:
     """Trains and validates one policy on batches of `exphil_tf.data.input`.
 
     Args:
-      policy: the network; its seed generators are part of `state`.
-      updater: built over the policy's trainable variables.
+      policy: the network; its seed generators are part of what it checkpoints.
+      updater: built over `trainable_variables(policy, options.terms)`.
       options: loss and compilation.
     """
 
@@ -64,20 +63,79 @@ class Imitation:
         self.policy = policy
         self.updater = updater
         self.options = options
-        self.totals = Totals()
-        self._validation = Totals()
+        own = (metric for term in options.terms for metric in term.metrics)
+        self.metrics: tuple[Metric, ...] = (*METRICS, *own)
+        shapes = SHAPES | {k: v for term in options.terms for k, v in term.sum_shapes.items()}
+        self._sums, self._validation, self._validation_float = (
+            RunningSums(shapes) for _ in range(3)
+        )
         self._norm = tf.Variable(tf.zeros([]), trainable=False)
         self._counts = {
             name: tf.Variable(tf.zeros([], tf.int64), trainable=False)
             for name in ("skipped", "streak", "worst_streak")
         }
-        self.is_quantized = policy.config.quantization.qat
-        self._validation_float = Totals()
+        self._is_quantized = policy.config.quantization.qat
         self._ranges: RangeMode = "observe" if activation_quantizers(policy) else "frozen"
         self._update = self._compiled(self._update_accumulated)
         self._validate = self._compiled(self._validate_batch)
         self._validate_float = self._compiled(self._validate_batch_float)
         self._compile_training()
+
+    def variables(self) -> LearnerVariables:
+        """Of policy, updater, terms and counters."""
+        # By index: Keras numbers paths by how many layers of a kind the process has made.
+        weights = {f"policy/{i}": v.value for i, v in enumerate(self.policy.variables)}
+        training = {f"updater/{name}": v for name, v in self.updater.state().items()}
+        for term in self.options.terms:
+            training |= {f"{term.name}/{i}": v.value for i, v in enumerate(term.variables)}
+        counters = {f"totals/{name}": v for name, v in self._sums.variables.items()}
+        counters |= {f"counts/{name}": v for name, v in self._counts.items()}
+        return LearnerVariables(weights, training, counters | {"grad_norm": self._norm})
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the policy has its averaged weights, where averages are kept."""
+        return self.updater.averaged()
+
+    def update(self, batches: Iterator[Batch], *, step: int) -> None:
+        """Learns from the next batch, or from the next few where gradients are accumulated."""
+        if self.options.freeze_step is not None and step >= self.options.freeze_step:
+            self._freeze_ranges()
+        if not self.updater.is_accumulating:
+            self._train(dict(next(batches)))
+            return
+        for _ in range(self.updater.config.accumulation_steps):
+            self._accumulate(dict(next(batches)))
+        self._update()
+
+    def validate(self, batches: Iterable[Batch]) -> Values:
+        """Means over the batches, by the averaged weights where averages are kept."""
+        with self.updater.averaged():
+            for batch in batches:
+                self._validate(dict(batch))
+                if self._is_quantized:
+                    self._validate_float(dict(batch))
+        values = self._means(self._validation)
+        unrounded = self._means(self._validation_float)
+        return values | ({"nll_total_float": unrounded["nll_total"]} if unrounded else {})
+
+    def take_report(self) -> Report:
+        """What the updates since the last call brought."""
+        frames = float(self._sums.variables["weight"].numpy())
+        values = self._means(self._sums)
+        if values:
+            values["lr"] = float(self.updater.optimizer.learning_rate)
+            values["grad_norm"] = float(self._norm.numpy())
+        worst = int(self._counts["worst_streak"].numpy())
+        self._counts["worst_streak"].assign(0)
+        return Report(frames, values, int(self._counts["skipped"].numpy()), worst)
+
+    def reset(self) -> None:
+        """Drops sums and streaks, after weights went back to a checkpoint."""
+        self._sums.reset()
+        self._counts["streak"].assign(0)
+        self._counts["worst_streak"].assign(0)
+
+    # -- Training ----------------------------------------------------------------------------------
 
     def _compiled(self, function: Any) -> Any:
         # No Python control flow to convert: without autograph, tracing takes half the time.
@@ -87,73 +145,11 @@ class Imitation:
         self._train = self._compiled(self._train_batch)
         self._accumulate = self._compiled(self._accumulate_batch)
 
-    def freeze_ranges(self) -> None:
+    def _freeze_ranges(self) -> None:
         """Activation ranges stay as they are from now on (training compiles anew)."""
         if self._ranges != "frozen":
             self._ranges = "frozen"
             self._compile_training()
-
-    def state(self) -> dict[str, tf.Variable]:
-        """Every variable of policy, updater and counters, by a name that is stable between runs."""
-        # By index: Keras numbers paths by how many layers of a kind the process has made.
-        named = {f"policy/{i}": v.value for i, v in enumerate(self.policy.variables)}
-        named |= {f"updater/{name}": v for name, v in self.updater.state().items()}
-        named |= {f"totals/{name}": v for name, v in self.totals.variables.items()}
-        named |= {f"counts/{name}": v for name, v in self._counts.items()}
-        return named | {"grad_norm": self._norm}
-
-    def train(self, batch: Batch, *, is_last: bool = True) -> None:
-        """Learns from one batch; with accumulation, changes weights only where `is_last`."""
-        if not self.updater.is_accumulating:
-            self._train(dict(batch))
-            return
-        self._accumulate(dict(batch))
-        if is_last:
-            self._update()
-
-    def validate(self, batch: Batch) -> None:
-        """Adds one batch to the validation sums."""
-        self._validate(dict(batch))
-        if self.is_quantized:
-            self._validate_float(dict(batch))
-
-    def take_validation(self) -> step_metrics.Measured | None:
-        """Means over the validated batches, which are forgotten."""
-        result = self._validation.measured()
-        self._validation.reset()
-        return result
-
-    def take_validation_float(self) -> step_metrics.Measured | None:
-        """As `take_validation`, of the same weights unrounded; None if nothing is quantized."""
-        result = self._validation_float.measured()
-        self._validation_float.reset()
-        return result
-
-    def take_totals(self) -> step_metrics.Measured | None:
-        """Means over the trained batches since the last call."""
-        result = self.totals.measured()
-        self.totals.reset()
-        return result
-
-    def grad_norm(self) -> float:
-        """Global gradient norm of the latest update that was made, before clipping."""
-        return float(self._norm.numpy())
-
-    def skipped(self) -> int:
-        """Updates left out since the start because something was NaN or infinite."""
-        return int(self._counts["skipped"].numpy())
-
-    def take_worst_streak(self) -> int:
-        """Most updates left out in a row since the last call."""
-        worst = int(self._counts["worst_streak"].numpy())
-        self._counts["worst_streak"].assign(0)
-        return worst
-
-    def forget(self) -> None:
-        """Drops sums and streaks, after weights went back to a checkpoint."""
-        self.totals.reset()
-        self._counts["streak"].assign(0)
-        self._counts["worst_streak"].assign(0)
 
     def _train_batch(self, batch: dict[str, Any]) -> None:
         bounds = self._bounds() if self._ranges == "observe" else []
@@ -163,7 +159,7 @@ class Imitation:
         for variable, value in zip(bounds, before, strict=True):
             # NaN or infinity in a batch that was left out must not stay in a range.
             variable.assign(tf.where(report.applied, variable, value))
-        self._note(report, sums)
+        self._count(report, sums)
 
     def _bounds(self) -> list[Any]:
         found = activation_quantizers(self.policy)
@@ -172,49 +168,59 @@ class Imitation:
     def _accumulate_batch(self, batch: dict[str, Any]) -> None:
         gradients, sums = self._gradients(batch)
         self.updater.accumulate(gradients, loss=sums["loss"], weight=sums["weight"])
-        self.totals.add(sums, tf.math.is_finite(sums["loss"]))
+        self._sums.add(sums, tf.math.is_finite(sums["loss"]))
 
     def _update_accumulated(self) -> None:
-        self._note(self.updater.update_accumulated(), None)
-
-    def _validate_batch(self, batch: dict[str, Any]) -> None:
-        inputs = policy_inputs(batch, self.policy.config.head.codec)
-        self._validation.add(self._validation_sums(inputs))
-
-    def _validate_batch_float(self, batch: dict[str, Any]) -> None:
-        inputs = policy_inputs(batch, self.policy.config.head.codec)
-        with ranges("off"):
-            self._validation_float.add(self._validation_sums(inputs))
-
-    def _validation_sums(self, inputs: PolicyInputs) -> dict[str, Any]:
-        logits = unroll(self.policy, inputs, training=False)
-        return step_metrics.sums(
-            logits, inputs.targets, loss=self._hard(logits, inputs), weight=inputs.weight
-        )
+        self._count(self.updater.update_accumulated(), None)
 
     def _gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        inputs = policy_inputs(batch, self.policy.config.head.codec)
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            with ranges(self._ranges):
-                logits = unroll(self.policy, inputs, training=True)
-            loss = self._hard(logits, inputs)
-            if self.options.soft is not None:
-                loss = self.options.soft(loss, logits, batch=batch, inputs=inputs)
-            sums = step_metrics.sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
+            sums = self._batch_sums(batch, ranges_mode=self._ranges, training=True)
         return tape.gradient(sums["loss"], variables), sums
 
-    def _hard(self, logits: Mapping[str, Any], inputs: PolicyInputs) -> Any:
-        return losses.optimised(
-            logits, inputs.targets, config=self.options.loss, pos_weight=self.options.pos_weight
-        )
-
-    def _note(self, report: UpdateReport, sums: dict[str, Any] | None) -> None:
+    def _count(self, report: UpdateReport, sums: dict[str, Any] | None) -> None:
         self._norm.assign(tf.where(report.applied, report.grad_norm, self._norm))
         if sums is not None:
-            self.totals.add(sums, report.applied)
+            self._sums.add(sums, report.applied)
         streak = tf.where(report.applied, tf.constant(0, tf.int64), self._counts["streak"] + 1)
         self._counts["streak"].assign(streak)
         self._counts["worst_streak"].assign(tf.maximum(self._counts["worst_streak"], streak))
         self._counts["skipped"].assign_add(tf.cast(~report.applied, tf.int64))
+
+    # -- Validation --------------------------------------------------------------------------------
+
+    def _validate_batch(self, batch: dict[str, Any]) -> None:
+        self._validation.add(self._batch_sums(batch, ranges_mode="frozen", training=False))
+
+    def _validate_batch_float(self, batch: dict[str, Any]) -> None:
+        self._validation_float.add(self._batch_sums(batch, ranges_mode="off", training=False))
+
+    # -- Both --------------------------------------------------------------------------------------
+
+    def _batch_sums(
+        self, batch: dict[str, Any], *, ranges_mode: RangeMode, training: bool
+    ) -> dict[str, Any]:
+        """Sums over a batch's frames of the optimised loss and of everything that is reported."""
+        inputs = policy_inputs(batch, self.policy.config.head.codec)
+        with ranges(ranges_mode):
+            hidden = unroll_hidden(self.policy, inputs, training=training)
+            logits = self.policy.head.unroll(hidden, inputs.targets)
+        loss = losses.optimised(
+            logits, inputs.targets, config=self.options.loss, pos_weight=self.options.pos_weight
+        )
+        outputs, own = StepOutputs(batch, inputs, hidden, logits), {}
+        for term in self.options.terms:
+            loss, sums = term.add(loss, outputs, training=training)
+            own |= sums
+        sums = imitation_metrics.batch_sums(logits, inputs.targets, loss=loss, weight=inputs.weight)
+        return sums | own
+
+    def _means(self, running: RunningSums) -> dict[str, Any]:
+        sums = running.take()
+        values = imitation_metrics.means(sums)
+        if values:
+            for term in self.options.terms:
+                values |= term.means(sums, float(sums["weight"]))
+        return values

@@ -1,81 +1,51 @@
-"""The loop around the step: epochs, validation, checkpoints, interruptions, NaN.
+"""The loop around a learner: epochs, validation, checkpoints, interruptions, NaN.
 
 What happens at a step depends on the step alone, never on the clock, but for *when* a checkpoint is
 written, which changes no number. So a run that is killed anywhere and resumed from its last
 checkpoint walks through the same states as one that never stopped.
+
+What is learnt, and how, is the `training.learner.Learner`'s business.
 """
 
 import dataclasses
-import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 from exphil_tf.checkpoints.store import CheckpointStore
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
-from exphil_tf.training.imitation import Imitation
+from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
-from exphil_tf.training.policy_inputs import Batch
+from exphil_tf.training.learner import Batch, Learner
+from exphil_tf.training.metric import Values, selecting
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.state import Position, TrainState
-from exphil_tf.training.step_metrics import Measured
 from exphil_tf.training.telemetry import Telemetry
 
 MAX_STREAK = 5
 """Updates in a row that NaN may spoil before the run goes back to a checkpoint."""
 MAX_ROLLBACKS = 2
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Horizon:
-    """How long a run is, in updates."""
-
-    steps_per_epoch: float
-    """Updates per epoch; not a whole number, as epochs share batches."""
-    total_steps: int
-    """Updates of the run."""
-
-    @classmethod
-    def of(cls, num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> "Horizon":
-        """The horizon of `epochs` passes over `num_unrolls`, or of `max_steps` if that is less."""
-        per_epoch = num_unrolls / (run.batch_size * accumulation_steps)
-        total = max(1, round(per_epoch * run.epochs))
-        return cls(per_epoch, min(total, run.max_steps or total))
-
-    def epoch_of(self, step: int) -> float:
-        """Epochs done after `step` updates."""
-        return step / self.steps_per_epoch
-
-    def ends_epoch(self, step: int) -> bool:
-        """Whether an epoch, or the run, ends with this update."""
-        if step <= 0:
-            return False
-        epoch = round(self.epoch_of(step))
-        is_end = epoch >= 1 and step == max(1, round(epoch * self.steps_per_epoch))
-        return is_end or step == self.total_steps
-
-
-@dataclass(frozen=True)
-class Parts:
+class LoopComponents(Generic[Batch]):
     """What a loop joins."""
 
-    trainer: Imitation
+    learner: Learner[Batch]
     state: TrainState
+    """The learner's variables, with `batches`' place in the data."""
     batches: Iterator[Batch]
-    """Endless training batches, part of `state`."""
-    validation: Callable[[], Iterable[Batch]] | None
-    """Makes one pass over the validation split; None where there is none."""
+    """Without end."""
+    validation: Iterable[Batch] | None
+    """One pass at each iteration; None where there is nothing to validate on."""
     store: CheckpointStore
     telemetry: Telemetry
     interrupts: Interrupts
-    publish_policy: Callable[[Position], None]
-    """Exports the policy as it stands."""
-    learning_rate: Callable[[], float]
-    freeze_step: int | None = None
-    """Updates after which activation ranges are frozen; None if nothing is quantized."""
+    export: Callable[[Position], None]
+    """Publishes what was learnt as it stands."""
 
 
 class Outcome(NamedTuple):
@@ -89,26 +59,33 @@ class Outcome(NamedTuple):
     """Of this process."""
 
 
-class Loop:
-    """Runs training from a position to its end, or until interrupted.
+class Loop(Generic[Batch]):
+    """Runs a learner from a position to the run's end, or until interrupted.
 
     Args:
-      parts: see `Parts`.
+      components: see `LoopComponents`.
       run: intervals.
-      stopping: what validation decides.
+      stopping: what the selecting metric decides.
       horizon: length.
     """
 
-    def __init__(self, parts: Parts, run: RunConfig, *, stopping: StoppingConfig, horizon: Horizon):
-        self.parts = parts
+    def __init__(
+        self,
+        components: LoopComponents[Batch],
+        run: RunConfig,
+        *,
+        stopping: StoppingConfig,
+        horizon: Horizon,
+    ):
+        self.components = components
         self.run_config = run
         self.stopping = stopping
         self.horizon = horizon
         self.position = Position()
-        self._accumulation = parts.trainer.updater.config.accumulation_steps
+        self._batches = TimedIterator(components.batches)
+        self._selecting = selecting(components.learner.metrics)
         self._saved_step = -1
         self._saved_s = self._logged_s = self._started_s = time.monotonic()
-        self._waited_s = 0.0
         self._is_compiled = False
 
     def run(self, position: Position) -> Outcome:
@@ -122,7 +99,7 @@ class Loop:
         while True:
             if self._is_epoch_pending():
                 self._end_epoch()
-            if self.parts.interrupts.requested:
+            if self.components.interrupts.requested:
                 return self._interrupted()
             if self.position.step >= self.horizon.total_steps:
                 return self._finish("finished")
@@ -133,13 +110,7 @@ class Loop:
     # -- Steps -------------------------------------------------------------------------------------
 
     def _train_one_update(self) -> None:
-        if self.parts.freeze_step is not None and self.position.step >= self.parts.freeze_step:
-            self.parts.trainer.freeze_ranges()
-        for micro in range(self._accumulation):
-            begin = time.monotonic()
-            batch = next(self.parts.batches)
-            self._waited_s += time.monotonic() - begin
-            self.parts.trainer.train(batch, is_last=micro == self._accumulation - 1)
+        self.components.learner.update(self._batches, step=self.position.step)
         step = self.position.step + 1
         self.position = dataclasses.replace(self.position, step=step)
         is_end = self.horizon.ends_epoch(step)
@@ -153,35 +124,29 @@ class Loop:
 
     def _restart_clock(self) -> None:
         """Leaves compilation and validation out of the frames per second."""
-        self._logged_s, self._waited_s = time.monotonic(), 0.0
+        self._logged_s, self._batches.waited_s = time.monotonic(), 0.0
 
     def _log_training(self) -> None:
-        trainer, now = self.parts.trainer, time.monotonic()
-        self._react_to_streak(trainer.take_worst_streak())
-        measured = trainer.take_totals()
-        if measured is None:
+        report, now = self.components.learner.take_report(), time.monotonic()
+        if report.worst_streak >= MAX_STREAK:
+            self._roll_back(report.worst_streak)
+            return
+        if not report.values:
             return
         elapsed = max(now - self._logged_s, 1e-9)
-        position = self.position = dataclasses.replace(
-            self.position,
-            frames=self.position.frames + measured.frames,
-            epoch_frames=self.position.epoch_frames + measured.frames,
-            epoch_nll=self.position.epoch_nll + measured.total * measured.frames,
-        )
-        self.parts.telemetry.write(
+        selected = report.values.get(self._selecting.name)
+        position = self.position = self.position.after(report.frames, selected)
+        self.components.telemetry.write(
             "train",
             step=position.step,
             epoch=self.horizon.epoch_of(position.step),
-            **_numbers(measured),
-            loss=measured.loss,
-            lr=self.parts.learning_rate(),
-            grad_norm=trainer.grad_norm(),
-            skipped=trainer.skipped(),
+            **report.values,
+            skipped=report.skipped,
             frames=position.frames,
-            frames_per_s=measured.frames / elapsed,
-            input_wait=self._waited_s / elapsed,
+            frames_per_s=report.frames / elapsed,
+            input_wait=self._batches.waited_s / elapsed,
         )
-        self._logged_s, self._waited_s = now, 0.0
+        self._logged_s, self._batches.waited_s = now, 0.0
 
     # -- Epochs ------------------------------------------------------------------------------------
 
@@ -190,51 +155,51 @@ class Loop:
         return self.horizon.ends_epoch(step) and self.position.validated_step < step
 
     def _end_epoch(self) -> None:
-        """Validates, exports the policy if it is the one to keep, saves."""
+        """Validates, exports what was learnt if it is to be kept, saves."""
         step = self.position.step
-        measured = self._validate(self.parts.validation) if self.parts.validation else None
-        if self.parts.interrupts.requested:
+        values = self._validate()
+        if self.components.interrupts.requested:
             return  # the epoch's end stays pending, and a resumed run validates
-        frames = self.position.epoch_frames
-        loss = measured.total if measured else self.position.epoch_nll / max(frames, 1e-9)
-        progress = self.position.progress
-        if measured or frames:
-            progress = progress.after(loss, step=step, config=self.stopping)
-        is_best = progress.best_step == step
-        self.position = dataclasses.replace(
-            self.position, progress=progress, validated_step=step, epoch_frames=0.0, epoch_nll=0.0
-        )
-        if measured:
-            unrounded = self.parts.trainer.take_validation_float()
-            self.parts.telemetry.write(
+        selected = values[self._selecting.name] if values else self.position.epoch_mean
+        self.position = position = self._after_epoch(selected)
+        is_best = position.progress.best_step == step
+        if values:
+            self.components.telemetry.write(
                 "validation",
                 step=step,
                 epoch=self.horizon.epoch_of(step),
                 split="validation",
                 is_best=is_best,
-                loss=measured.loss,
-                **_numbers(measured),
-                **({"nll_total_float": unrounded.total} if unrounded else {}),
+                **values,
             )
         if is_best or not self.stopping.save_best:
-            self.parts.publish_policy(self.position)
+            self.components.export(position)
         if self._is_epoch_saved(step) or is_best:
-            self._save(metric=loss)
+            self._save(selected)
         self._restart_clock()
+
+    def _after_epoch(self, selected: float | None) -> Position:
+        progress, step = self.position.progress, self.position.step
+        if selected is not None:
+            metric, config = self._selecting, self.stopping
+            progress = progress.after(selected, step=step, metric=metric, config=config)
+        return self.position.after_epoch(progress)
 
     def _is_epoch_saved(self, step: int) -> bool:
         epoch = round(self.horizon.epoch_of(step))
         return epoch % self.run_config.save_every == 0 or step == self.horizon.total_steps
 
-    def _validate(self, batches: Callable[[], Iterable[Batch]]) -> Measured | None:
+    def _validate(self) -> Values:
         """Means over the whole validation split; over a part of it if interrupted."""
-        trainer = self.parts.trainer
-        with trainer.updater.averaged():
-            for batch in batches():
-                if self.parts.interrupts.requested:
-                    break
-                trainer.validate(batch)
-        return trainer.take_validation()
+        if self.components.validation is None:
+            return {}
+        return self.components.learner.validate(self._until_interrupted(self.components.validation))
+
+    def _until_interrupted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            if self.components.interrupts.requested:
+                return
+            yield batch
 
     # -- Checkpoints -------------------------------------------------------------------------------
 
@@ -245,18 +210,17 @@ class Loop:
         minutes = run.save_every_minutes
         return minutes is not None and time.monotonic() - self._saved_s >= 60 * minutes
 
-    def _save(self, metric: float | None = None) -> None:
+    def _save(self, selected: float | None = None) -> None:
         meta: dict[str, Any] = {"position": self.position.to_dict()}
-        if metric is not None:
-            meta["metric"] = metric
-        path = self.parts.store.save(self.position.step, self.parts.state.write, meta)
-        self._saved_step, self._saved_s = self.position.step, time.monotonic()
-        self.parts.telemetry.write("checkpoint", step=self.position.step, path=str(path))
+        if selected is not None and math.isfinite(selected):
+            meta["metric"] = self._selecting.cost(selected)
+        components, step = self.components, self.position.step
+        path = components.store.save(step, components.state.write, meta)
+        self._saved_step, self._saved_s = step, time.monotonic()
+        components.telemetry.write("checkpoint", step=step, path=str(path))
 
-    def _react_to_streak(self, streak: int) -> None:
-        if streak < MAX_STREAK:
-            return
-        checkpoint = self.parts.store.latest()
+    def _roll_back(self, streak: int) -> None:
+        checkpoint = self.components.store.latest()
         rollbacks = self.position.rollbacks + 1
         if checkpoint is None or rollbacks > MAX_ROLLBACKS:
             raise UserError(
@@ -267,12 +231,14 @@ class Loop:
                 exit_code=EXIT_DATA,
             )
         # Weights go back, the data goes on: the same batches would do the same again.
-        self.parts.state.read(checkpoint.path, with_data=False)
-        self.parts.trainer.forget()
+        self.components.state.read(checkpoint.path, with_data=False)
+        self.components.learner.reset()
         self.position = dataclasses.replace(self.position, rollbacks=rollbacks)
-        self._note(
-            f"{streak} updates in a row were NaN or infinite: "
-            f"back to the weights of step {checkpoint.step}"
+        self.components.telemetry.write(
+            "note",
+            step=self.position.step,
+            text=f"{streak} updates in a row were NaN or infinite: "
+            f"back to the weights of step {checkpoint.step}",
         )
         self._save()
 
@@ -287,12 +253,12 @@ class Loop:
         if self._saved_step != self.position.step:
             self._save()
         outcome = self._outcome(reason)
-        self.parts.telemetry.write(
+        self.components.telemetry.write(
             "end",
             step=self.position.step,
             reason=reason,
             best=self.position.progress.best,
-            best_on="validation" if self.parts.validation else "training",
+            best_on="training" if self.components.validation is None else "validation",
             best_step=self.position.progress.best_step,
             seconds=outcome.seconds,
             weights_sha256=outcome.weights_sha256,
@@ -300,18 +266,19 @@ class Loop:
         return outcome
 
     def _outcome(self, reason: str) -> Outcome:
-        digest = self.parts.state.sha256("policy/")
+        digest = self.components.state.weights_sha256()
         return Outcome(reason, self.position, digest, time.monotonic() - self._started_s)
 
-    def _note(self, text: str) -> None:
-        self.parts.telemetry.write("note", step=self.position.step, text=text)
 
+class TimedIterator(Iterator[Batch]):
+    """Passes batches on and counts the seconds that were spent waiting for them."""
 
-def _numbers(measured: Measured) -> dict[str, Any]:
-    """What training and validation report alike."""
-    return {
-        "nll_total": measured.total,
-        "nll": measured.nll,
-        "nll_buttons": measured.nll_buttons,
-        "press_rate": {"predicted": measured.predicted, "actual": measured.actual},
-    }
+    def __init__(self, batches: Iterator[Batch]):
+        self._batches = batches
+        self.waited_s = 0.0
+
+    def __next__(self) -> Batch:
+        begin = time.monotonic()
+        batch = next(self._batches)
+        self.waited_s += time.monotonic() - begin
+        return batch

@@ -6,8 +6,9 @@ from rich.table import Table
 
 from exphil_tf.data.input import EpochSize
 from exphil_tf.features.packing import ROW_BYTES
-from exphil_tf.training.loop import Horizon
-from exphil_tf.training.train_config import TrainConfig
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.imitation_config import ImitationConfig
+from exphil_tf.training.run_config import RunConfig
 from models.policy import Policy
 
 _BLOCKS_IN_FLIGHT = 4
@@ -30,11 +31,17 @@ class Plan:
     """Decoded records in flight."""
 
 
+def horizon_of(num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> Horizon:
+    """The horizon of `epochs` passes over `num_unrolls`, or of `max_steps` if that is less."""
+    per_epoch = num_unrolls / (run.batch_size * accumulation_steps)
+    return Horizon.of_epochs(run.epochs, steps_per_epoch=per_epoch, max_steps=run.max_steps)
+
+
 def make_plan(
-    config: TrainConfig, policy: Policy, *, train: EpochSize, validation: EpochSize | None
+    config: ImitationConfig, policy: Policy, *, train: EpochSize, validation: EpochSize | None
 ) -> Plan:
     """Computes the plan of a configuration on a dataset of these sizes."""
-    horizon = Horizon.of(
+    horizon = horizon_of(
         train.unrolls, run=config.run, accumulation_steps=config.optimizer.accumulation_steps
     )
     copies = 2 + {"sgd": 1, "rmsprop": 1}.get(config.optimizer.optimizer, 2)
@@ -50,9 +57,9 @@ def make_plan(
     )
 
 
-def _activation_bytes(config: TrainConfig, policy: Policy) -> int:
+def _activation_bytes(config: ImitationConfig, policy: Policy) -> int:
     """Floats that a frame leaves behind: the embedding, each block's parts, the logits."""
-    trunk = config.backbone
+    trunk = config.policy.backbone
     frames = config.run.batch_size * config.input.window_size
     per_block = {
         "mlp": 3 * max(trunk.hidden),
@@ -62,7 +69,7 @@ def _activation_bytes(config: TrainConfig, policy: Policy) -> int:
         "sliding_window": 8 * trunk.width + trunk.num_heads * config.input.window_size,
     }[trunk.backbone]
     layers = len(trunk.hidden) if trunk.backbone == "mlp" else trunk.num_layers
-    head = 2 * sum(policy.config.head.codec.sizes.values()) + 12 * config.head.head_hidden
+    head = 2 * sum(policy.config.head.codec.sizes.values()) + 12 * config.policy.head.head_hidden
     per_frame = 3 * policy.embedding.width + layers * per_block + head
     return frames * (4 * per_frame + ROW_BYTES)
 

@@ -62,7 +62,7 @@ here, and count by content."""
 
 
 @dataclass(frozen=True)
-class Target:
+class RunLocation:
     """Where a run goes, and from where it goes on."""
 
     run_dir: Path
@@ -77,7 +77,7 @@ class Target:
         path = self.run_dir / CONFIG_YAML
         return path if self.is_resuming and path.is_file() else None
 
-    def remarks(self) -> list[str]:
+    def notes(self) -> list[str]:
         """A sentence if a run that was to be resumed starts anew, so that a slip is noticed."""
         if not self.is_resuming or self.checkpoint is not None:
             return []
@@ -96,7 +96,7 @@ def _near(run_dir: Path) -> list[str]:
     return difflib.get_close_matches(run_dir.name, sorted(beside), n=3, cutoff=0.6)
 
 
-def find_target(run: RunConfig, *, prefix: str) -> Target:
+def locate(run: RunConfig, *, prefix: str) -> RunLocation:
     """Chooses the folder.
 
     Args:
@@ -107,19 +107,19 @@ def find_target(run: RunConfig, *, prefix: str) -> Target:
     """
     named = Path(run.run_dir) if run.run_dir else Path(RUNS) / run.name if run.name else None
     if run.resume is None:
-        return Target(named or Path(RUNS) / _new_name(prefix), is_resuming=False)
+        return RunLocation(named or Path(RUNS) / _new_name(prefix), is_resuming=False)
     if run.resume == "auto":
         folder = named or newest_unfinished(Path(RUNS))
-        return Target(folder or Path(RUNS) / _new_name(prefix), is_resuming=True)
-    return _target_of_path(Path(run.resume))
+        return RunLocation(folder or Path(RUNS) / _new_name(prefix), is_resuming=True)
+    return _location_of_path(Path(run.resume))
 
 
-def _target_of_path(path: Path) -> Target:
+def _location_of_path(path: Path) -> RunLocation:
     if (path / CONFIG_YAML).is_file():
-        return Target(path, is_resuming=True)
+        return RunLocation(path, is_resuming=True)
     run_dir = path.parent.parent
     if path.is_dir() and path.parent.name == CHECKPOINTS and (run_dir / CONFIG_YAML).is_file():
-        return Target(run_dir, is_resuming=True, checkpoint=path)
+        return RunLocation(run_dir, is_resuming=True, checkpoint=path)
     raise UserError(
         f"--resume: {path}: neither a run's folder nor a checkpoint in one",
         "Give runs/NAME, runs/NAME/checkpoints/step-…, or auto.",
@@ -168,21 +168,21 @@ def find_bundle(folder: Path) -> Path:
     )
 
 
-def claim(target: Target, *, overwrite: bool) -> None:
+def claim(location: RunLocation, *, overwrite: bool) -> None:
     """Makes the folder ready; call it while holding its lock.
 
     Raises: UserError: (73) if a run is there that is neither to be resumed nor overwritten.
     """
-    if target.is_resuming or not (target.run_dir / CONFIG_YAML).exists():
+    if location.is_resuming or not (location.run_dir / CONFIG_YAML).exists():
         return
     if not overwrite:
         raise UserError(
-            f"{target.run_dir}: holds a run",
+            f"{location.run_dir}: holds a run",
             "Go on with it by --resume auto, replace it by --overwrite, or choose another --name.",
             exit_code=EXIT_CANNOT_CREATE,
         )
     for name in _CONTENTS:
-        path = target.run_dir / name
+        path = location.run_dir / name
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -32,9 +32,9 @@ from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.shards import CorruptShard, frame, read_records
-from exphil_tf.training.policy_inputs import Batch, PolicyInputs, policy_inputs
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest
 from models.heads.distribution import Logits
+from models.policy_inputs import Batch, PolicyInputs, policy_inputs
 
 SOFT = "soft_logits"
 """Key of a batch's stored logits, float16 `[batch, time, logits]`."""
@@ -45,12 +45,9 @@ _CALLS = max(2, min(8, os.cpu_count() or 2))
 _PREFETCHED = 4
 
 
-class Answers(Protocol):
-    """Where a teacher's logits for a training batch come from."""
-
-    def logits(self, batch: Batch, inputs: PolicyInputs) -> Logits:
-        """Float32 logits by component, `[batch, time, buckets]`, before any temperature."""
-        ...
+TeacherLogitsFn = Callable[[Batch, PolicyInputs], Logits]
+"""A teacher's logits for a training batch, float32 by component, `[batch, time, buckets]`, before
+any temperature; runs inside the compiled step."""
 
 
 # -- Writing ---------------------------------------------------------------------------------------
@@ -59,7 +56,7 @@ class Answers(Protocol):
 def write_records(
     folder: Path,
     batches: Iterable[Batch],
-    ask: Callable[[Batch], np.ndarray],
+    stored_logits_fn: Callable[[Batch], np.ndarray],
     *,
     count: int,
     on_unrolls: Callable[[int], None] = lambda _: None,
@@ -71,15 +68,15 @@ def write_records(
     Args:
       folder: an empty one.
       batches: of `exphil_tf.data.input.build`.
-      ask: `ask_fn`.
+      stored_logits_fn: of `compile_stored_logits`.
       count: unrolls.
       on_unrolls: told the unrolls done so far, once per batch.
 
     Returns: the shards' names.
 
-    Raises: UserError: if an answer is NaN or infinite; OSError: if the disk is full.
+    Raises: UserError: if a logit is NaN or infinite; OSError: if the disk is full.
     """
-    records = itertools.islice(_serialised(batches, ask, on_unrolls), count)
+    records = itertools.islice(_serialised(batches, stored_logits_fn, on_unrolls), count)
     names: list[str] = []
     for first in records:
         shard = itertools.chain([first], itertools.islice(records, SHARD_UNROLLS - 1))
@@ -88,17 +85,19 @@ def write_records(
     return tuple(names)
 
 
-def ask_fn(answers: Answers, codec: ControllerCodec, *, jit: bool) -> Callable[[Batch], np.ndarray]:
-    """Compiles the question: a batch in, float16 `[batch, time, logits]` out."""
+def compile_stored_logits(
+    teacher_logits_fn: TeacherLogitsFn, codec: ControllerCodec, *, jit: bool
+) -> Callable[[Batch], np.ndarray]:
+    """Compiles what is stored of a teacher: a batch in, float16 `[batch, time, logits]` out."""
 
     @tf.function(jit_compile=jit, autograph=False)
     def forward(batch: dict[str, Any]) -> Any:
-        logits = answers.logits(batch, policy_inputs(batch, codec))
+        logits = teacher_logits_fn(batch, policy_inputs(batch, codec))
         parts = [logits["buttons"], *(tf.nn.log_softmax(logits[n]) for n in COMPONENTS[1:])]
         joined = tf.concat(parts, -1)
         return tf.cast(tf.clip_by_value(joined, -_LARGEST, _LARGEST), tf.float16)
 
-    def ask(batch: Batch) -> np.ndarray:
+    def stored_logits(batch: Batch) -> np.ndarray:
         found = forward(dict(batch)).numpy()
         if not np.isfinite(found).all():
             raise UserError(
@@ -108,18 +107,18 @@ def ask_fn(answers: Answers, codec: ControllerCodec, *, jit: bool) -> Callable[[
             )
         return found
 
-    return ask
+    return stored_logits
 
 
 def _serialised(
     batches: Iterable[Batch],
-    ask: Callable[[Batch], np.ndarray],
+    stored_logits_fn: Callable[[Batch], np.ndarray],
     on_unrolls: Callable[[int], None],
 ) -> Iterator[bytes]:
     done = 0
     compressor = zstandard.ZstdCompressor(level=3)
     for batch in batches:
-        soft = ask(batch)
+        soft = stored_logits_fn(batch)
         values = {name: np.asarray(value) for name, value in batch.items()}
         for row in range(len(soft)):
             unroll = {name: value[row] for name, value in values.items()}
@@ -154,51 +153,48 @@ def _example(blob: bytes, unroll: dict[str, np.ndarray]) -> bytes:
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """Finished soft labels as training batches, and as the answers to them."""
+    """Finished soft labels as training data, and as the teacher's logits for it."""
 
     place: Path
     """The folder that `generate_soft_labels` was given."""
     manifest: LabelsManifest
     codec: ControllerCodec
+    input: InputConfig
+    """Window, and how much is shuffled at a time, in unrolls."""
+    batch_size: int
+    """Unrolls per batch."""
+    seed: int
+    """Decides the order."""
 
     def logits(self, batch: Batch, inputs: PolicyInputs) -> Logits:
-        """The stored answers to a batch of `batches`."""
+        """The stored ones, of a batch of `batches`; a `TeacherLogitsFn`."""
         del inputs
         sizes = [self.codec.sizes[name] for name in COMPONENTS]
         parts = tf.split(tf.cast(batch[SOFT], tf.float32), sizes, axis=-1)
         return dict(zip(COMPONENTS, parts, strict=True))
 
-    def epoch_size(self, batch_size: int) -> EpochSize:
+    def epoch_size(self) -> EpochSize:
         """Length of one pass, the mean over the passes that are stored."""
         passes = self.manifest.passes
         unrolls = max(1, round(self.manifest.unrolls / passes))
         frames = round(self.manifest.labelled_frames / passes)
-        return EpochSize(unrolls, frames, -(-unrolls // batch_size))
+        return EpochSize(unrolls, frames, -(-unrolls // self.batch_size))
 
-    def batches(self, config: InputConfig, *, batch_size: int, seed: int) -> tf.data.Dataset:
-        """Endless batches, as those of `data.input.build` in training, with `SOFT` beside them.
-
-        Args:
-          config: window, and how much is shuffled at a time, in unrolls.
-          batch_size: unrolls per batch.
-          seed: decides the order.
-        """
-        planes = _Planes(config.window_size, sum(self.codec.sizes.values()), batch_size)
-
-        @tf.autograph.experimental.do_not_convert
-        def one_round(number: tf.Tensor) -> tf.data.Dataset:
-            return self._records(config, seed=seed, number=number)
-
-        dataset = tf.data.Dataset.counter().flat_map(one_round)
-        dataset = dataset.batch(batch_size, drop_remainder=True)
+    def batches(self) -> tf.data.Dataset:
+        """Endless batches, as those of `data.input.build` in training, with `SOFT` beside them."""
+        num_logits = sum(self.codec.sizes.values())
+        planes = _Planes(self.input.window_size, num_logits, self.batch_size)
+        dataset = tf.data.Dataset.counter().flat_map(self._records)
+        dataset = dataset.batch(self.batch_size, drop_remainder=True)
         dataset = dataset.map(planes.parse, num_parallel_calls=_CALLS)
         options = tf.data.Options()
         options.deterministic = True
         return dataset.with_options(options).prefetch(_PREFETCHED)
 
-    def _records(self, config: InputConfig, *, seed: int, number: tf.Tensor) -> tf.data.Dataset:
+    @tf.autograph.experimental.do_not_convert
+    def _records(self, number: tf.Tensor) -> tf.data.Dataset:
         """Every stored unroll once, still compressed, in the order of round `number`."""
-        folder = self.place / LABELS
+        folder, seed = self.place / LABELS, self.seed
         paths = tf.constant([str(folder / name) for name in self.manifest.shards])
         paths = sampling.shuffle(paths, seed_pair(seed, sampling.FILES, number))
 
@@ -209,10 +205,10 @@ class SoftLabels:
 
         read = tf.data.Dataset.from_tensor_slices(paths).interleave(
             lambda path: tf.data.TFRecordDataset(path, buffer_size=1 << 20),
-            cycle_length=config.shuffle_files,
+            cycle_length=self.input.shuffle_files,
             block_length=1,
         )
-        return read.batch(config.shuffle_records).enumerate().flat_map(mix)  # pyright: ignore
+        return read.batch(self.input.shuffle_records).enumerate().flat_map(mix)  # pyright: ignore
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:

@@ -24,10 +24,10 @@ import zstandard
 from exphil_tf.checkpoints.store import NonFiniteError, require_finite
 from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.training.early_stopping import Progress
+from exphil_tf.training.learner import LearnerVariables
 
 _PREFIX = "state"
 _SUFFIX = ".zst"
-_LEARNT = ("policy/", "updater/")
 _EXPANSION, _ALWAYS = 200, 1 << 30
 """A state may unpack to so many times its size, or to so many bytes; ten times is usual."""
 
@@ -43,13 +43,39 @@ class Position:
     progress: Progress = field(default_factory=Progress)
     """Validation results so far."""
     frames: float = 0.0
-    """Labelled frames learnt from, as weights."""
+    """Frames learnt from, as weights."""
     epoch_frames: float = 0.0
     """The same since the last epoch's end."""
-    epoch_nll: float = 0.0
-    """Sum of nats over `epoch_frames`."""
+    epoch_sum: float = 0.0
+    """Sum of the selecting metric over `epoch_frames`."""
     rollbacks: int = 0
     """Times that NaN made the run go back to a checkpoint."""
+
+    @property
+    def epoch_mean(self) -> float | None:
+        """Mean of the selecting metric since the last epoch's end; None before the first frame."""
+        return self.epoch_sum / self.epoch_frames if self.epoch_frames else None
+
+    def after(self, frames: float, selected: float | None) -> "Position":
+        """The position after training on more frames.
+
+        Args:
+          frames: as weights.
+          selected: mean of the selecting metric over them; None if it wasn't measured.
+        """
+        counted = 0.0 if selected is None else frames
+        return dataclasses.replace(
+            self,
+            frames=self.frames + frames,
+            epoch_frames=self.epoch_frames + counted,
+            epoch_sum=self.epoch_sum + (selected or 0.0) * counted,
+        )
+
+    def after_epoch(self, progress: Progress) -> "Position":
+        """The position once this step's epoch was brought to its end."""
+        return dataclasses.replace(
+            self, progress=progress, validated_step=self.step, epoch_frames=0.0, epoch_sum=0.0
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values."""
@@ -61,6 +87,7 @@ class Position:
 
         Raises: TypeError, ValueError: if the values are of another version or make no sense.
         """
+        values = {_RENAMED.get(name, name): value for name, value in values.items()}
         position = cls(**{**values, "progress": Progress(**values["progress"])})
         for name, value in {**values, **dataclasses.asdict(position.progress)}.items():
             if name != "progress" and not _is_count(name, value):
@@ -71,7 +98,9 @@ class Position:
         return position
 
 
-_FRACTIONS = ("frames", "epoch_frames", "epoch_nll", "best", "reference")
+_RENAMED = {"epoch_nll": "epoch_sum"}
+"""Names in checkpoints of earlier releases."""
+_FRACTIONS = ("frames", "epoch_frames", "epoch_sum", "best", "reference")
 
 
 def _is_count(name: str, value: Any) -> bool:
@@ -87,17 +116,16 @@ class TrainState:
     """The variables and the data position of one run.
 
     Args:
-      variables: by name (`Imitation.state`).
-      iterator: of the training dataset, checkpointable, or None where data restarts.
+      variables: of the learner.
+      iterator: of the training data, a TensorFlow trackable; None where data restarts.
     """
 
-    def __init__(self, variables: Mapping[str, tf.Variable], iterator: Any = None):
-        self.variables = dict(variables)
-        trackables = {"variables": self.variables}
-        learnt = {k: v for k, v in self.variables.items() if k.startswith(_LEARNT)}
-        self._learnt = tf.train.Checkpoint(variables=learnt)
-        self._all = tf.train.Checkpoint(
-            **trackables, **({} if iterator is None else {"iterator": iterator})
+    def __init__(self, variables: LearnerVariables, iterator: Any = None):
+        self.variables = variables.all()
+        self._weights, self._learnt = variables.weights, variables.learnt()
+        self._weights_and_training = tf.train.Checkpoint(variables=self._learnt)
+        self._everything = tf.train.Checkpoint(
+            variables=self.variables, **({} if iterator is None else {"iterator": iterator})
         )
 
     def write(self, folder: Path) -> None:
@@ -106,7 +134,7 @@ class TrainState:
         Raises: NonFiniteError: if any variable holds NaN or infinity; nothing is written.
         """
         require_finite((name, v.numpy()) for name, v in self.variables.items())
-        self._all.write(str(folder / _PREFIX))
+        self._everything.write(str(folder / _PREFIX))
         for path in sorted(folder.glob(f"{_PREFIX}.*")):
             _compress(path)
 
@@ -119,7 +147,7 @@ class TrainState:
 
         Raises: ValueError: if it was written by another model, optimizer or kind of data.
         """
-        checkpoint = self._all if with_data else self._learnt
+        checkpoint = self._everything if with_data else self._weights_and_training
         try:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as temporary:
                 for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
@@ -127,11 +155,8 @@ class TrainState:
                 status = checkpoint.read(str(Path(temporary) / _PREFIX))
                 status.assert_existing_objects_matched().expect_partial()
             # Nothing that `write` wrote is NaN, so what is there now may be trusted to be a state.
-            require_finite(
-                (name, v.numpy())
-                for name, v in self.variables.items()
-                if with_data or name.startswith(_LEARNT)
-            )
+            restored = self.variables if with_data else self._learnt
+            require_finite((name, v.numpy()) for name, v in restored.items())
         except NonFiniteError as error:
             raise ValueError(f"{folder}: {error}") from error
         except OSError:
@@ -140,15 +165,22 @@ class TrainState:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"{folder}: was written by another configuration: {reason}") from error
 
-    def sha256(self, prefix: str = "") -> str:
-        """Hex digest of the variables whose names start with `prefix`, in order of name."""
-        digest = hashlib.sha256()
-        for name in sorted(self.variables):
-            if name.startswith(prefix):
-                array = np.ascontiguousarray(self.variables[name].numpy())
-                digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-                digest.update(array.tobytes())
-        return digest.hexdigest()
+    def sha256(self) -> str:
+        """Hex digest of all variables, in order of name."""
+        return _sha256(self.variables)
+
+    def weights_sha256(self) -> str:
+        """Hex digest of what is learnt and exported, in order of name."""
+        return _sha256(self._weights)
+
+
+def _sha256(variables: Mapping[str, tf.Variable]) -> str:
+    digest = hashlib.sha256()
+    for name, variable in sorted(variables.items()):
+        array = np.ascontiguousarray(variable.numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _compress(path: Path) -> None:

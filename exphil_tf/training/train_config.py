@@ -16,6 +16,7 @@ from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import (
     FineTuneConfig,
     LossConfig,
@@ -25,6 +26,7 @@ from exphil_tf.training.run_config import (
     StoppingConfig,
 )
 from exphil_tf.training.stick_centres import read_centres
+from exphil_tf.training.value_config import ValueConfig
 from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
@@ -100,6 +102,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     stopping: StoppingConfig = field(default_factory=StoppingConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     def policy(self, unrecorded: int = 0) -> PolicyConfig:
@@ -122,6 +125,19 @@ class TrainConfig:
         embedding = EmbeddingConfig(**columns)
         return PolicyConfig(embedding, trunk_config, head_config, self.quantization)
 
+    def imitation(self, unrecorded: int = 0) -> ImitationConfig:
+        """What the learner and its data are built from; arguments and errors as of `policy`."""
+        return ImitationConfig(
+            policy=self.policy(unrecorded),
+            input=self.input,
+            loss=self.loss,
+            optimizer=self.optimizer,
+            schedule=self.schedule,
+            fine_tune=self.fine_tune,
+            run=self.run,
+            value=self.value,
+        )
+
 
 Config = TypeVar("Config", bound=TrainConfig)
 """Of `train`, or of a command that adds to its options."""
@@ -142,6 +158,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
             "Give --replays DIR with .slp files, or --data DIR with a dataset. No replays? "
             "python -m exphil_tf.samples makes some.",
         )
+    _check_value(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 
@@ -201,6 +218,16 @@ def _resolve_temporal(config: Config) -> tuple[Config, list[str]]:
     return config, []
 
 
+def _check_value(config: TrainConfig) -> None:
+    """Refuses unrolls without a frame that has a return."""
+    lacks = config.input.window_size < 2 or config.input.loss_frames == "last"
+    if config.value.value_head and lacks:
+        raise UserError(
+            "--value-head: the last frame of an unroll has no return to learn, and no other counts",
+            "Give --loss-frames all and a --window-size of at least 2, or no --value-head.",
+        )
+
+
 def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
     """Advice, and options without effect: (whether it applies, sentence)."""
     trunk, window = config.backbone, config.input.window_size
@@ -222,6 +249,11 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
         (
             qat and tuning.init_from is None,
             "qat from scratch: fine-tuning a finished run (--init-from RUN) is shorter",
+        ),
+        (
+            not config.value.value_head and config.value != ValueConfig(),
+            "value_hidden, value_half_life, value_weight and value_in_bundle have no effect "
+            "without --value-head",
         ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
         (window < 30 and not is_mlp, f"window_size {window} is short for a policy with memory"),

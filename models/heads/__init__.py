@@ -1,1 +1,1 @@
-"""Output heads: the controller's distribution."""
+"""Output heads: the controller's distribution, and the value of a state."""

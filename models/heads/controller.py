@@ -42,7 +42,7 @@ def unit_block(head_hidden: int) -> int:
 
 
 class IndependentHead(keras.layers.Layer):
-    """Each component depends on the trunk's output alone.
+    """Each component depends on what the head reads alone.
 
     Args:
       config: buckets and hidden units.
@@ -66,7 +66,8 @@ class IndependentHead(keras.layers.Layer):
         self.num_logits = int(stops[-1])
         self.units = config.head_hidden
         width = len(COMPONENTS) * self.units
-        self.trunk = dense(width, "trunk", seed=seed, quantize=quantize)
+        # Its initial weights depend on its name, and bundles hold them under it.
+        self.unit_proj = dense(width, "trunk", seed=seed, quantize=quantize)
         self.unit_quantizer = None
         if quantize:
             block = unit_block(self.units)
@@ -78,8 +79,8 @@ class IndependentHead(keras.layers.Layer):
         return self.num_logits
 
     def build(self, input_shape: tuple) -> None:
-        """Builds every weight from the trunk's static width."""
-        self.trunk.build((None, input_shape[-1]))
+        """Builds every weight from the static width of what the head reads."""
+        self.unit_proj.build((None, input_shape[-1]))
         if self.unit_quantizer is not None:
             self.unit_quantizer.build()
         self.output_kernel = self.add_weight(
@@ -98,7 +99,7 @@ class IndependentHead(keras.layers.Layer):
           hidden: `[…, width]`, usually `[batch, time, width]`.
           targets: buckets `[…]` (buttons `[…, 8]`); an independent head ignores them.
         """
-        units = self._taught(self.trunk(hidden), targets)
+        units = self._teacher_forced(self.unit_proj(hidden), targets)
         logits = ops.matmul(self._active(units), self._output_matrix(units.dtype))
         logits = ops.cast(logits + ops.cast(self.output_bias, units.dtype), "float32")
         return {name: logits[..., span] for name, span in self.spans.items()}
@@ -126,7 +127,7 @@ class IndependentHead(keras.layers.Layer):
 
         With it, look-ups of rows and the joining of buckets need no reshape.
         """
-        units = self.trunk(hidden)
+        units = self.unit_proj(hidden)
         kernel = self._output_matrix(units.dtype)
         bias = ops.cast(self.output_bias, units.dtype)
         noise = self._noise(uniforms, temperature)
@@ -138,7 +139,7 @@ class IndependentHead(keras.layers.Layer):
             chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
             buckets[name] = ops.cast(chosen, "int32")
             if index + 1 < len(COMPONENTS):
-                units = self._informed(units, name, buckets[name])
+                units = self._conditioned(units, name, buckets[name])
         return buckets, logits
 
     def _active(self, units: Tensor) -> Tensor:
@@ -174,12 +175,12 @@ class IndependentHead(keras.layers.Layer):
         stops = [span.stop for span in self.spans.values()][:-1]
         return ops.split(noise[:, None] * scale, stops, axis=2)
 
-    def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
+    def _teacher_forced(self, units: Tensor, targets: Buckets | None) -> Tensor:
         """Units of all components once the true action is known."""
         del targets
         return units
 
-    def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
+    def _conditioned(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
         """Units once the bucket of `name` is chosen; only those of later components change."""
         del name, chosen
         return units
@@ -189,9 +190,9 @@ class AutoregressiveHead(IndependentHead):
     """Components in `COMPONENTS` order, each conditioned on all before it."""
 
     def build(self, input_shape: tuple) -> None:
-        """Builds every weight from the trunk's static width."""
+        """Builds every weight from the static width of what the head reads."""
         super().build(input_shape)
-        # A row per logit, a column per unit; a component only informs those after it.
+        # A row per logit, a column per unit; a component only conditions those after it.
         owner, unit_owner = self._owners()
         self.condition_mask = (owner[:, None] < unit_owner[None, :]).astype(np.float32)
         self.condition_kernel = self.add_weight(
@@ -209,16 +210,16 @@ class AutoregressiveHead(IndependentHead):
         parts = [quantize_kernel(kernel[:count]), quantize_kernel(kernel[count:])]
         return ops.concatenate(parts, axis=0)
 
-    def _taught(self, units: Tensor, targets: Buckets | None) -> Tensor:
+    def _teacher_forced(self, units: Tensor, targets: Buckets | None) -> Tensor:
         if targets is None:
-            raise ValueError("head.targets: want buckets to teach the head with. Received: None")
+            raise ValueError("head.targets: want buckets to teacher-force with. Received: None")
         chosen = [ops.cast(targets["buttons"], units.dtype)]
         for name in COMPONENTS[1:]:
             chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=units.dtype))
         joined = ops.concatenate(chosen, axis=-1)
         return units + ops.matmul(joined, self._condition_matrix(units.dtype))
 
-    def _informed(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
+    def _conditioned(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
         rows = self._condition_matrix(units.dtype)[self.spans[name]]
         if name != "buttons":
             return units + take_rows(rows, chosen)

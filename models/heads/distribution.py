@@ -6,10 +6,16 @@ independent Bernoullis `[…, 8]`, the four axes and `shoulder` hold categories,
 imitation, PPO and play agree on what the network's output means. Everything is float32.
 
 In an autoregressive head, logits of later components are conditioned on the given earlier ones.
-So `nll` summed is the exact joint; `entropy` and `kl` are those of the conditionals at that sample.
+So log-probabilities summed are the exact joint; entropy and KL are those of the conditionals at
+that action, and their sums estimate the joint's without bias if it was drawn from the policy (for
+KL: from the first of the two).
+
+Sampling at temperature T draws from `tempered` logits; pass those to the functions here to speak of
+what was played.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from exphil_tf.features.controller import COMPONENTS
 from models.layers.backend import ops
@@ -17,6 +23,71 @@ from models.layers.temporal import Tensor
 
 Logits = dict[str, Tensor]
 Buckets = dict[str, Any]
+
+
+class Nats(NamedTuple):
+    """A quantity in nats of a distribution, by component and of the whole controller."""
+
+    components: dict[str, Tensor]
+    """float32 `[…]` each; the eight buttons are summed."""
+    total: Tensor
+    """float32 `[…]`, their sum."""
+
+    @classmethod
+    def of(cls, components: Mapping[str, Tensor]) -> "Nats":
+        """Joins components, summed in `COMPONENTS` order."""
+        return cls(dict(components), sum(components[name] for name in COMPONENTS))
+
+
+class ActionLikelihood(NamedTuple):
+    """What a distribution says of an action that was taken."""
+
+    log_prob: Nats
+    """Log-probability of the action."""
+    entropy: Nats
+    """Entropy at that action."""
+    kl_to: Nats | None
+    """KL(this || reference) at that action; None without a reference."""
+    kl_from: Nats | None
+    """KL(reference || this) at that action; None without a reference."""
+
+
+def evaluate(
+    logits: Logits,
+    buckets: Buckets,
+    *,
+    temperature: Tensor | None = None,
+    reference: Logits | None = None,
+) -> ActionLikelihood:
+    """Log-probability, entropy and divergence from a reference, all at one temperature.
+
+    Args:
+      logits: before temperature, conditioned on `buckets` if the head is autoregressive.
+      buckets: the action.
+      temperature: as in `tempered`.
+      reference: logits of another policy at the same frames, likewise before temperature.
+    """
+    logits = tempered(logits, temperature)
+    other = None if reference is None else tempered(reference, temperature)
+    log_probs = {name: -value for name, value in nll(logits, buckets).items()}
+    return ActionLikelihood(
+        log_prob=Nats.of(log_probs),
+        entropy=Nats.of(entropy(logits)),
+        kl_to=None if other is None else Nats.of(kl(logits, other)),
+        kl_from=None if other is None else Nats.of(kl(other, logits)),
+    )
+
+
+def tempered(logits: Logits, temperature: Tensor | None) -> Logits:
+    """Returns the logits that sampling at a temperature draws from.
+
+    Args:
+      logits: of a head.
+      temperature: float32, positive, broadcast against `[…, 1]`; None for 1.
+    """
+    if temperature is None:
+        return logits
+    return {name: ops.cast(value, "float32") / temperature for name, value in logits.items()}
 
 
 def button_nll(logits: Tensor, pressed: Tensor) -> Tensor:
@@ -46,12 +117,9 @@ def log_prob(logits: Logits, buckets: Buckets, temperature: Tensor | None = None
     Args:
       logits: of the distribution, conditioned on `buckets` if the head is autoregressive.
       buckets: the action.
-      temperature: float32, positive, broadcast against `[…, 1]`; of the sampling, if not 1.
+      temperature: as in `tempered`.
     """
-    if temperature is not None:
-        logits = {name: value / temperature for name, value in logits.items()}
-    losses = nll(logits, buckets)
-    return -sum(losses[name] for name in COMPONENTS)
+    return -Nats.of(nll(tempered(logits, temperature), buckets)).total
 
 
 def entropy(logits: Logits) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 Two widths are in use. The *raw* width counts an id as one number, as the user's documents do (287
 by default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about.
-The *dense* width is what the trunk really reads: learned vectors instead of ids, names only where
+The *dense* width is what the backbone really reads: learned vectors, no ids, names only where
 styles are learned, plus what the original lacked (hitlag, moving stage parts, Kirby's copies, and
 flags of what an old replay did not record: six numbers that the default vector has room for in its
 padding).
@@ -337,7 +337,7 @@ def layout(config: EmbeddingConfig) -> dict[str, slice]:
 
 
 def dense_width(config: EmbeddingConfig) -> int:
-    """Width of the vector that the trunk reads, padding included."""
+    """Width of the vector that the backbone reads, padding included."""
     return padded(sum(width for _, width in _dense_parts(config)))
 
 

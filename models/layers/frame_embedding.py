@@ -6,7 +6,7 @@ Nanas and all item slots go through the same operations and share their tables. 
 pays about a microsecond per operation, which is what this layout saves.
 
 The order of the dense vector is `embedding_tables.layout`, not the one of the original project: a
-trunk's first matrix is learned, so order has no meaning, and a reordering would cost operations.
+backbone's first matrix is learned, so order has no meaning, and a reordering would cost operations.
 """
 
 from typing import Any

@@ -15,7 +15,7 @@ from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
-from models.layers.temporal import State, TemporalLayer, Tensor, kept
+from models.layers.temporal import State, TemporalLayer, Tensor, zero_on_reset
 from models.layers.time_scan import time_scan
 from models.policy_config import Rounding
 
@@ -69,7 +69,7 @@ class LSTMLayer(TemporalLayer):
 
     def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
-        h, c = (kept(part, is_resetting) for part in state)
+        h, c = (zero_on_reset(part, is_resetting) for part in state)
         projected = ops.cast(self.input_proj(x), "float32")
         h, c, _ = _lstm_cell(projected, self._rounded(h), c, kernel=self._kernel())
         return self.norm(h), (h, c)

@@ -1,8 +1,10 @@
 """The contract of everything that reads frames in order: `initial_state`, `step`, `unroll`.
 
 `unroll` trains, `step` plays; both take the same state and the same `is_resetting`, and one test
-ties them: `unroll(x)` equals `step` repeated. A row's state counts as initial where
-`is_resetting` is True, *before* that frame is read.
+ties them: `unroll(x)` equals `step` repeated. `is_resetting` is True on the first frame of a game:
+there a row's state counts as initial, *before* that frame is read, and so does all else that the
+row remembers (a policy's previous action). An unroll cut out of the middle of a game is no reset:
+it starts from `initial_state` and still knows the action before it.
 """
 
 from typing import Any
@@ -61,9 +63,18 @@ class TemporalLayer(keras.layers.Layer):
         return self.unroll(x, state, is_resetting, training=training)[0]
 
 
-def kept(x: Tensor, is_resetting: Tensor | None) -> Tensor:
-    """Returns `x [batch, …]`, zero in rows that reset (None: in none)."""
+def zero_on_reset(x: Tensor, is_resetting: Tensor | None) -> Tensor:
+    """Forgets what a row held before a game began.
+
+    Args:
+      x: `[batch, …]`, or `[batch, time, …]`.
+      is_resetting: bool `[batch]`, or `[batch, time]`; None for no resets.
+
+    Returns: `x`, zero where it resets, even where it was NaN.
+    """
     if is_resetting is None:
         return x
-    keep = 1.0 - ops.cast(is_resetting, x.dtype)
-    return x * ops.reshape(keep, (-1, *[1] * (len(x.shape) - 1)))
+    mask: Any = is_resetting
+    for _ in range(len(x.shape) - len(mask.shape)):
+        mask = mask[..., None]
+    return ops.where(mask, ops.zeros((), x.dtype), x)

@@ -15,7 +15,7 @@ from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import losses
-from exphil_tf.training import policy_inputs as training_batches
+from models import policy_inputs as training_batches
 from models.policy import Policy
 from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
 from tests.data.conftest import write_games

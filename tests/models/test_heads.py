@@ -62,13 +62,13 @@ def test_teacher_forcing_equals_a_loop_over_components():
     head = make("autoregressive")
     x, targets = hidden(7), policy_inputs.targets(head.config.codec, 7)
     got = head.unroll(x, targets)
-    trunk, bias = (np.asarray(w) for w in head.trunk.weights)
+    projection, bias = (np.asarray(w) for w in head.unit_proj.weights)
     condition = np.asarray(head.condition_kernel)
     kernel, out_bias = np.asarray(head.output_kernel), np.asarray(head.output_bias)
     chosen = [targets["buttons"]] + [np.eye(head.sizes[n])[targets[n]] for n in (*AXES, "shoulder")]
     for i, name in enumerate(COMPONENTS):
         units = slice(i * head.units, (i + 1) * head.units)
-        pre = np.asarray(x) @ trunk[:, units] + bias[units]
+        pre = np.asarray(x) @ projection[:, units] + bias[units]
         for j in range(i):
             pre += chosen[j] @ condition[head.spans[COMPONENTS[j]], units]
         span = head.spans[name]
@@ -95,7 +95,7 @@ def test_independent_head_ignores_targets():
     x, codec = hidden(7), head.config.codec
     one = head.unroll(x, policy_inputs.targets(codec, 7, seed=1))
     assert_same_logits(one, head.unroll(x, None))
-    with pytest.raises(ValueError, match="want buckets to teach the head with"):
+    with pytest.raises(ValueError, match="want buckets to teacher-force with"):
         make("autoregressive").unroll(x, None)
 
 

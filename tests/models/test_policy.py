@@ -18,8 +18,8 @@ SMALL = BackboneConfig(
 
 
 def config(backbone: str = "mamba", **head) -> PolicyConfig:
-    trunk = BackboneConfig(**{**vars(SMALL), "backbone": backbone})
-    return PolicyConfig(EmbeddingConfig(action_dim=8), trunk, HeadConfig(head_hidden=8, **head))
+    chosen = BackboneConfig(**{**vars(SMALL), "backbone": backbone})
+    return PolicyConfig(EmbeddingConfig(action_dim=8), chosen, HeadConfig(head_hidden=8, **head))
 
 
 def batch(policy: Policy, seed: int = 0) -> dict:
@@ -51,7 +51,7 @@ def frame(nest, t: int):
 
 @pytest.mark.parametrize("head", ["autoregressive", "independent"])
 @pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
-def test_played_frames_equal_the_unroll_taught_with_the_played_actions(backbone, head):
+def test_played_frames_equal_the_unroll_teacher_forced_on_the_played_actions(backbone, head):
     policy = Policy(config(backbone, head=head), seed=1)
     inputs = batch(policy)
     step = tf.function(policy.step)
@@ -76,8 +76,8 @@ def test_played_frames_equal_the_unroll_taught_with_the_played_actions(backbone,
         np.testing.assert_allclose(logits[name], stepped, atol=2e-5)
 
 
-def test_the_head_reads_the_previous_action_past_the_trunk():
-    """With a trunk that says nothing, logits still follow the held controller."""
+def test_the_head_reads_the_previous_action_past_the_backbone():
+    """With a backbone that says nothing, logits still follow the held controller."""
     policy = Policy(config())
     inputs = batch(policy)
     previous = inputs["prev_action"]

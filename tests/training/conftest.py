@@ -50,9 +50,16 @@ class Trainer:
         """Runs `exphil_tf.train` on the small dataset with small options."""
         return self.command(cwd, "--data", str(self.dataset), *SMALL, *flags, **faults)
 
-    def command(self, cwd: Path, *argv: str, module: str = "train", **faults: int | str) -> Ended:
+    def command(
+        self, cwd: Path, *argv: object, module: str = "train", **faults: int | str
+    ) -> Ended:
         """Runs a command with exactly these arguments."""
-        request = {"module": module, "argv": argv, "cwd": str(cwd), "faults": faults}
+        request = {
+            "module": module,
+            "argv": [str(word) for word in argv],
+            "cwd": str(cwd),
+            "faults": faults,
+        }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request) + "\n")

@@ -6,9 +6,9 @@ shown there holds here; the rows below are of the others.
 
 import contextlib
 import dataclasses
+import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,31 +17,31 @@ import tensorflow as tf
 
 from exphil_tf import distill, generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
-from exphil_tf.data import input as data_input
-from exphil_tf.data.input import EpochSize
+from exphil_tf.checkpoints.provenance import manifest_sha256
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import PRESETS, load, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
+from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
 from exphil_tf.training import distillation, soft_label_records
-from exphil_tf.training.distill_config import DistillConfig, SoftLabelsConfig
-from exphil_tf.training.loop import Outcome
-from exphil_tf.training.run_folder import Target
-from exphil_tf.training.soft_labels import LABELS, describe_labels, write_manifest
-from exphil_tf.training.state import Position
+from exphil_tf.training.dataset import Dataset
+from exphil_tf.training.distill_config import DistillConfig, SoftLabelsConfig, check_distillation
+from exphil_tf.training.loss_term import StepOutputs
+from exphil_tf.training.soft_labels import LABELS, describe_labels, read_labels, write_manifest
 from exphil_tf.training.train_config import TrainConfig
 from models.policy import Policy
 from models.policy_config import BackboneConfig, EmbeddingConfig, PolicyConfig
 
 CODEC = ControllerCodec()
-MANIFEST = "0" * 64
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory):
+def place(tmp_path_factory, dataset):
     """Two teachers and two sets of soft labels, in the folder that the tests run in."""
     folder = tmp_path_factory.mktemp("flags")
+    (folder / "data").symlink_to(dataset)
     small = PolicyConfig(EmbeddingConfig(action_dim=2), BackboneConfig("mlp", hidden=(4,)))
     for seed, name in enumerate(("one", "two")):
         save_policy(folder / name, Policy(small, seed=seed, name="policy"), PolicyInfo(small))
@@ -49,12 +49,12 @@ def place(tmp_path_factory):
         labels = describe_labels(
             identity,
             CODEC,
-            manifest_sha256=MANIFEST,
+            manifest_sha256=manifest_sha256(load_manifest(dataset)),
             config=InputConfig(window_size=30 + seed),
             passes=1,
             seed=seed,
         )
-        with distillation.atomic.publish(folder / f"labels-{name}" / LABELS) as temporary:
+        with atomic.publish(folder / f"labels-{name}" / LABELS) as temporary:
             write_manifest(temporary, labels)
     with contextlib.chdir(folder):
         yield folder
@@ -64,44 +64,43 @@ def parsed(*flags: str) -> DistillConfig:
     return load(DistillConfig, ["--data", "dataset", *flags], env={}, presets=PRESETS)
 
 
-def soft_loss(config):
+def loss(config):
     """The loss of fixed logits."""
     rng = np.random.default_rng(0)
-    sizes = CODEC.sizes
-    one, two = ({n: tf.constant(rng.normal(size=k)) for n, k in sizes.items()} for _ in range(2))
-    answers: Any = SimpleNamespace(logits=lambda batch, inputs: one)
-    mix = distillation.soft_loss(answers, config.distillation)
-    assert mix is not None
+    one, two = (
+        {n: tf.constant(rng.normal(size=k)) for n, k in CODEC.sizes.items()} for _ in range(2)
+    )
+    (term,) = distillation.distillation_terms(lambda batch, inputs: one, config.distillation)
     nothing: Any = None
-    return float(mix(tf.constant(1.0), two, batch=nothing, inputs=nothing))
+    outputs = StepOutputs(batch=nothing, inputs=nothing, hidden=nothing, logits=two)
+    found, sums = term.add(tf.constant(1.0), outputs, training=True)
+    assert sums == {}
+    return float(found)
 
 
-def command(config):
-    """What the command would run, and learn from."""
-    did: list[Any] = []
-    nobody: Any = SimpleNamespace(frames=lambda split: 1)
-    with pytest.MonkeyPatch.context() as p:
-        p.setattr(distill, "find_run", lambda *a: (config, Target(Path("run"), False)))
-        p.setattr(distill, "open_dataset", lambda *a: (Path("x"), nobody))
-        p.setattr(distill, "check_dataset", lambda *a: [])
-        p.setattr(distill.provenance, "manifest_sha256", lambda manifest: MANIFEST)
+def source(config):
+    """What the command would learn from, and how it would read the dataset."""
+    config, labels = distill.with_labels(config)
+    teacher = config.distillation.teacher
+    given = distill.GivenTeacher(Path(teacher) if teacher else None, labels)
+    dataset = Dataset(Path("data"), load_manifest(Path("data")))
+    return distill.describe_source(config, dataset, given, notes=[]), config.input
 
-        def train(config, target, manifest, *, recipe, **kwargs):
-            did.append((target.run_dir, config.input, recipe.sources))
-            return Outcome("finished", Position(), "", 0.0)
 
-        p.setattr(distill, "train", train)
-        p.setattr(distill, "_show", lambda asked, *a: did.append(sorted(asked)))
-        distill.main([])
-    return did
+def check(config):
+    """What the command says of options that contradict each other."""
+    try:
+        return check_distillation(config)
+    except UserError as error:
+        return str(error)
 
 
 TABLE = {
-    "teacher": (command, "--teacher two", "--teacher one"),
-    "soft_labels": (command, "--soft-labels labels-two", "--soft-labels labels-one"),
-    "alpha": (soft_loss, "--alpha 0.2", ""),
-    "temperature": (soft_loss, "--temperature 3", ""),
-    "compare": (command, "--compare", "--teacher one"),
+    "teacher": (source, "--teacher two", "--teacher one"),
+    "soft_labels": (source, "--soft-labels labels-two", "--soft-labels labels-one"),
+    "alpha": (loss, "--alpha 0.2", ""),
+    "temperature": (loss, "--temperature 3", ""),
+    "compare": (check, "--compare", "--teacher one --alpha 0"),
 }
 
 
@@ -137,45 +136,41 @@ def labels_of(*flags: str) -> SoftLabelsConfig:
     return load(SoftLabelsConfig, list(flags), env={})
 
 
-def generation(config):
-    """What would be read, asked and written."""
-    seen: list[Any] = []
+def generated(*flags: str):
+    """What the command asks the teacher for, and what it writes."""
+    config, asked = labels_of(*flags), set()
+    compile_stored_logits = soft_label_records.compile_stored_logits
+
+    def watched(teacher_logits_fn, codec, *, jit):
+        stored_logits_fn = compile_stored_logits(teacher_logits_fn, codec, jit=jit)
+        return lambda batch: asked.add((jit, len(batch["name"]))) or stored_logits_fn(batch)
+
     with pytest.MonkeyPatch.context() as p:
-
-        def build(manifest, inputs, **asked):
-            seen.append((inputs, asked))
-
-        def write(folder, batches, ask, *, count, on_unrolls):
-            seen.append((folder.parent, count))
-            return ()
-
-        p.setattr(data_input, "build", build)
-        size = EpochSize(5, 50, 2)
-        p.setattr(data_input, "epoch_size", lambda *a, **k: size)
-        p.setattr(soft_label_records, "ask_fn", lambda *a, jit: seen.append(jit))
-        p.setattr(soft_label_records, "write_records", write)
-        p.setattr(generate_soft_labels, "open_dataset", lambda *a: (None, SimpleNamespace()))
-        p.setattr(generate_soft_labels.provenance, "manifest_sha256", lambda manifest: MANIFEST)
-        p.setattr(distillation, "load_teacher", lambda bundle: seen.append(bundle) or teacher)
-        teacher = SimpleNamespace(info=PolicyInfo(PolicyConfig()), identity={})
-        p.setattr(generate_soft_labels, "load", lambda *a, **k: config)
-        try:
-            generate_soft_labels.main([])
-        except UserError as error:
-            seen.append(str(error))
-    return seen
+        p.setattr(soft_label_records, "compile_stored_logits", watched)
+        assert generate_soft_labels.main(list(flags)) == 0
+    labels = read_labels(config.output)
+    shutil.rmtree(config.output)
+    return str(config.output), asked, labels
 
 
-STAGE = "--teacher one --data d --output made"
+STAGE = "--teacher one --data data --output made --window-size 30 --batch-size 16 --no-jit"
 GENERATION = {
     "teacher": "--teacher two",
-    "data": "--data e",
-    "output": "--output other",
+    "data": "--data other",
+    "output": "--output elsewhere",
     "passes": "--passes 2",
-    "batch_size": "--batch-size 3",
+    "batch_size": "--batch-size 32",
     "seed": "--seed 4",
-    "jit": "--no-jit",
+    "jit": "--jit",
 }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place, dataset):
+    shutil.copytree(dataset, place / "other")
+    values = json.loads((dataset / MANIFEST).read_bytes())
+    (place / "other" / MANIFEST).write_bytes(seal(values | {"input_hash": "of other games"}))
+    return generated(*STAGE.split())
 
 
 def test_every_option_of_generation_has_a_row_or_is_one_of_the_input():
@@ -186,24 +181,17 @@ def test_every_option_of_generation_has_a_row_or_is_one_of_the_input():
 
 
 @pytest.mark.parametrize("name", [*GENERATION, "window_size"])
-def test_flag_of_generation_changes_what_it_names(name, tmp_path):
+def test_flag_of_generation_changes_what_it_names(name, undisturbed):
     flags = GENERATION.get(name, "--window-size 31")
-    with contextlib.chdir(tmp_path):
-        for teacher in ("one", "two"):
-            (tmp_path / teacher).mkdir()
-            for file in ("config.json", "weights.safetensors"):
-                (tmp_path / teacher / file).touch()
-        asked = [labels_of(*STAGE.split(), *words) for words in ([], [], flags.split())]
-        found = []
-        for config in asked:
-            found.append(generation(config))
-            shutil.rmtree(config.output)
-    assert found[0] == found[1] != found[2]
+    assert generated(*STAGE.split(), *flags.split()) != undisturbed
 
 
-def test_overwrite_replaces_others():
-    asked = [*STAGE.split(), "--seed", "9"]
-    generation(labels_of(*STAGE.split()))
-    assert "holds soft labels of another seed" in generation(labels_of(*asked))[-1]
-    (folder, count) = generation(labels_of(*asked, "--overwrite"))[-1]
-    assert (folder, count) == (Path("made"), 5)
+def test_overwrite_replaces_others(undisturbed):
+    del undisturbed
+    stage = [*STAGE.split(), "--output", "held"]
+    assert generate_soft_labels.main(stage) == 0
+    with pytest.raises(UserError, match="holds soft labels of another seed"):
+        generate_soft_labels.main([*stage, "--seed", "9"])
+    assert read_labels(Path("held")).seed == 0
+    assert generate_soft_labels.main([*stage, "--seed", "9", "--overwrite"]) == 0
+    assert read_labels(Path("held")).seed == 9

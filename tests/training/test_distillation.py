@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_imitation import FLAT, make, make_batch, weights
+from tiny_imitation import FLAT, make, make_batch, train, weights
 
 from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.checkpoints.provenance import manifest_sha256
 from exphil_tf.data import input as data_input
-from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import from_dict
@@ -21,16 +20,13 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import distillation, losses
 from exphil_tf.training.distill_config import DistillationConfig, DistillConfig, with_input_of
-from exphil_tf.training.imitation import Imitation, StepOptions
-from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.policy_inputs import policy_inputs, unroll
-from exphil_tf.training.run_config import LossConfig, OptimizerConfig
+from exphil_tf.training.run_config import LossConfig
 from exphil_tf.training.soft_label_records import SOFT, SoftLabels
 from exphil_tf.training.soft_labels import LABELS, check_labels, read_labels
 from exphil_tf.training.train_config import TrainConfig
-from exphil_tf.training.updater import Updater
 from models.policy import Policy
 from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_inputs import policy_inputs, unroll
 
 CODEC = ControllerCodec()
 ASKED = DistillationConfig(teacher="t")
@@ -117,19 +113,15 @@ def teacher_of(seed=9, dropout=0.5, backbone="mlp"):
     return distillation.Teacher(policy, PolicyInfo(config), {})
 
 
-def student_of(soft, **options):
-    plain = make(**options)
-    config = OptimizerConfig()
-    variables = plain.policy.trainable_variables
-    updater = Updater(variables, build_optimizer(config, 0.01, variables), config)
-    return Imitation(plain.policy, updater, StepOptions(LossConfig(), FLAT, False, soft))
+def student_of(teacher, config, **options):
+    return make(terms=distillation.distillation_terms(teacher.logits, config), **options)
 
 
 def test_student_comes_to_answer_as_its_teacher():
     teacher = teacher_of(backbone="mamba")
     before = [v.numpy() for v in teacher.policy.weights]
     asked = dataclasses.replace(ASKED, alpha=1.0, temperature=2.0)
-    student = student_of(distillation.soft_loss(teacher, asked))
+    student = student_of(teacher, asked)
     batch = make_batch(0)
     inputs = policy_inputs(batch, CODEC)
     taught = teacher.logits(batch, inputs)
@@ -142,7 +134,7 @@ def test_student_comes_to_answer_as_its_teacher():
 
     first = distance()
     for _ in range(30):
-        student.train(batch)
+        train(student, batch)
     assert distance() < first / 2
     for value, variable in zip(before, teacher.policy.weights, strict=True):
         np.testing.assert_array_equal(value, variable.numpy())
@@ -153,29 +145,27 @@ def test_student_comes_to_answer_as_its_teacher():
 def test_loss_is_the_mix_and_the_nll_stays_plain():
     teacher, batch = teacher_of(), make_batch(0)
     asked = dataclasses.replace(ASKED, alpha=0.25, temperature=3.0)
-    student = student_of(distillation.soft_loss(teacher, asked))
+    student = student_of(teacher, asked)
     inputs = policy_inputs(batch, CODEC)
     own = unroll(student.policy, inputs, training=False)
     hard = losses.optimised(own, inputs.targets, config=LossConfig(), pos_weight=FLAT)
     soft = distillation.divergence(teacher.logits(batch, inputs), own, temperature=3.0)
     weight = batch["weight"].numpy()
     mean = [float((weight * v.numpy()).sum() / weight.sum()) for v in (hard, soft)]
-    student.train(batch)
-    student.validate(batch)
-    trained = student.take_totals()
-    assert trained.loss == pytest.approx(0.75 * mean[0] + 0.25 * mean[1], rel=1e-5)
-    assert trained.total == pytest.approx(mean[0], rel=1e-5)
-    validated = student.take_validation()
-    assert validated.loss == pytest.approx(validated.total, rel=1e-5)  # nobody teaches there
+    train(student, batch)
+    trained, validated = student.take_report().values, student.validate([batch])
+    assert trained["loss"] == pytest.approx(0.75 * mean[0] + 0.25 * mean[1], rel=1e-5)
+    assert trained["nll_total"] == pytest.approx(mean[0], rel=1e-5)
+    assert validated["loss"] == pytest.approx(validated["nll_total"], rel=1e-5)  # nobody teaches
 
 
 def test_alpha_0_is_plain_training():
     plain = make(dropout=0.3)
     without = dataclasses.replace(ASKED, alpha=0.0)
-    student = student_of(distillation.soft_loss(teacher_of(), without), dropout=0.3)
-    for trainer in (plain, student):
+    student = student_of(teacher_of(), without, dropout=0.3)
+    for learner in (plain, student):
         for seed in range(3):
-            trainer.train(make_batch(seed))
+            train(learner, make_batch(seed))
     for name, value in weights(plain).items():
         np.testing.assert_array_equal(value, weights(student)[name], err_msg=name)
 
@@ -196,21 +186,21 @@ def test_teacher_that_means_something_else_is_refused(student, words):
     info = dataclasses.replace(teacher_of().info, delay=Delay(0, 0, 2))
     config = from_dict(DistillConfig, student)
     with pytest.raises(UserError) as caught:
-        distillation.check_teacher(info, config, config.policy().head.codec)
+        distillation.check_teacher(info, config.input, config.policy().head.codec)
     assert caught.value.exit_code == 78
     for word in words:
         assert word in str(caught.value)
     plain = from_dict(DistillConfig, {"frame_delay": 2, "nana_mode": "full"})
-    distillation.check_teacher(info, plain, plain.policy().head.codec)
+    distillation.check_teacher(info, plain.input, plain.policy().head.codec)
 
 
-def test_remarks_tell_of_other_conditions():
+def test_notes_tell_of_other_conditions():
     info = dataclasses.replace(teacher_of(backbone="lstm").info, window_size=80)
     short = from_dict(TrainConfig, {"window_size": 40})
-    found = distillation.remarks(info, short, manifest_sha256="x")
+    found = distillation.teacher_notes(info, short.input, manifest_sha256="x")
     assert [text.split()[0] for text in found] == ["window_size", "burn_in"]
     warm = from_dict(TrainConfig, {"window_size": 80, "burn_in": 10})
-    assert distillation.remarks(info, warm, manifest_sha256="x") == []
+    assert distillation.teacher_notes(info, warm.input, manifest_sha256="x") == []
 
 
 # -- Stored answers --------------------------------------------------------------------------------
@@ -234,13 +224,13 @@ def generate(place, dataset, *flags):
     return generate_soft_labels.main([*map(str, where), *INPUT, "--no-jit", *flags])
 
 
-def labels_of(place):
-    return SoftLabels(place / "labels", read_labels(place / "labels"), CODEC)
-
-
-def config_of(place):
-    config = from_dict(DistillConfig, {"soft_labels": str(place / "labels"), "seed": 3})
-    return with_input_of(config, labels_of(place).manifest.input, origin="labels")
+def labels_of(place, batch_size=4, seed=3):
+    manifest = read_labels(place / "labels")
+    config = from_dict(DistillConfig, {"soft_labels": str(place / "labels")})
+    asked = with_input_of(config, manifest.input, origin="labels").input
+    return SoftLabels(
+        place / "labels", manifest, CODEC, input=asked, batch_size=batch_size, seed=seed
+    )
 
 
 def unrolls(batches, count):
@@ -256,28 +246,28 @@ def unrolls(batches, count):
 
 def test_stored_unrolls_are_one_pass_of_the_dataset(dataset, taught):
     labels = labels_of(taught)
-    config = config_of(taught).input
+    config = labels.input
     assert (config.window_size, config.burn_in, config.frame_delay) == (30, 5, 1)
     count = labels.manifest.unrolls
     size = data_input.epoch_size(
         dataset, config, split="train", batch_size=4, seed=0, training=True
     )
-    assert count == size.unrolls == labels.epoch_size(4).unrolls > 100
+    assert count == size.unrolls == labels.epoch_size().unrolls > 100
     build = tf.autograph.experimental.do_not_convert(data_input.build)
     plain = build(dataset, config, split="train", batch_size=4, seed=0, training=True)
     # A batch of 1 leaves no rest, so that two rounds are each stored unroll twice.
-    stored = unrolls(labels.batches(config, batch_size=1, seed=3), 2 * count)
+    stored = unrolls(labels_of(taught, batch_size=1).batches(), 2 * count)
     assert sorted(stored[:count]) == sorted(unrolls(plain, count))
     assert sorted(stored[count:]) == sorted(stored[:count]) != stored[:count]
-    again, other = (unrolls(labels.batches(config, batch_size=1, seed=s), count) for s in (3, 4))
+    again, other = (unrolls(labels_of(taught, 1, seed).batches(), count) for seed in (3, 4))
     assert again == stored[:count] != stored[count:]
     assert sorted(other) == sorted(again) != other
 
 
 def test_stored_answers_equal_asked_ones(taught):
-    labels, config = labels_of(taught), config_of(taught)
+    labels = labels_of(taught, batch_size=8)
     teacher = distillation.load_teacher(taught / "bundle")
-    batch = next(iter(labels.batches(config.input, batch_size=8, seed=0)))
+    batch = next(iter(labels.batches()))
     assert batch[SOFT].dtype == tf.float16
     inputs = policy_inputs(batch, CODEC)
     stored, asked = labels.logits(batch, inputs), teacher.logits(batch, inputs)
@@ -305,12 +295,11 @@ def test_finished_labels_are_kept_and_others_not_replaced(dataset, taught, capsy
 def test_two_augmented_passes(dataset, taught, tmp_path):
     (tmp_path / "bundle").symlink_to(taught / "bundle")
     assert generate(tmp_path, dataset, "--passes", "2", "--augment", "--noise-prob", "1") == 0
-    one, two = labels_of(taught), labels_of(tmp_path)
+    one, two = labels_of(taught), labels_of(tmp_path, batch_size=1)
     assert two.manifest.unrolls >= 2 * one.manifest.unrolls - 8  # the grid moves between passes
-    assert two.epoch_size(4).unrolls == round(two.manifest.unrolls / 2)
-    config = config_of(tmp_path)
-    assert config.input.augment and config.input.noise_prob == 1
-    seen = unrolls(two.batches(config.input, batch_size=1, seed=0), two.manifest.unrolls)
+    assert two.epoch_size().unrolls == round(two.manifest.unrolls / 2)
+    assert two.input.augment and two.input.noise_prob == 1
+    seen = unrolls(two.batches(), two.manifest.unrolls)
     assert len(set(seen)) == len(seen)
 
 
@@ -330,7 +319,7 @@ def test_labels_are_whole_or_refused(dataset, taught, tmp_path):
     assert caught.value.exit_code == 65
     # Damage while training reads it names the shard.
     with pytest.raises(UserError, match=shard.name), labels.named_errors():
-        unrolls(labels.batches(InputConfig(window_size=30), batch_size=4, seed=0), 10**4)
+        unrolls(labels.batches(), 10**4)
     # Running the command again makes them anew, the same ones.
     assert generate(tmp_path, dataset) == 0
     assert shard.read_bytes() == whole

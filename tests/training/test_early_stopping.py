@@ -4,15 +4,20 @@ import math
 import pytest
 
 from exphil_tf.training.early_stopping import Progress
+from exphil_tf.training.metric import Metric
 from exphil_tf.training.run_config import StoppingConfig
 
 CONFIG = StoppingConfig(early_stopping=True, patience=2, min_delta=0.1)
 
 
-def run(losses, config=CONFIG):
+NLL = Metric("nll")
+RETURN = Metric("return", lower_is_better=False)
+
+
+def run(losses, config=CONFIG, metric=NLL):
     progress, states = Progress(), []
     for step, loss in enumerate(losses, start=1):
-        progress = progress.after(loss, step=step, config=config)
+        progress = progress.after(loss, step=step, metric=metric, config=config)
         states.append(progress)
         if progress.is_over(config):
             break
@@ -23,6 +28,13 @@ def test_stops_after_patience_without_enough_improvement():
     states = run([5.0, 4.0, 3.95, 3.92, 1.0])
     assert len(states) == 4
     assert [s.waited for s in states] == [0, 0, 1, 2]
+
+
+def test_where_more_is_better_it_is_the_mirror_image():
+    values = [5.0, 4.0, 3.95, 3.92, 1.0]
+    mirrored = run([-value for value in values], metric=RETURN)
+    assert [s.waited for s in mirrored] == [s.waited for s in run(values)]
+    assert (mirrored[-1].best, mirrored[-1].best_step) == (-3.92, 4)
 
 
 def test_small_gains_are_still_the_best_policy():

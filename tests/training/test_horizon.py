@@ -4,17 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exphil_tf.training.loop import Horizon
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.plan import horizon_of
 from exphil_tf.training.run_config import RunConfig
 
 
 def test_length_comes_from_the_data():
     run = RunConfig(epochs=3, batch_size=10)
-    assert Horizon.of(1000, run=run, accumulation_steps=1) == Horizon(100.0, 300)
-    assert Horizon.of(1000, run=run, accumulation_steps=4) == Horizon(25.0, 75)
+    assert horizon_of(1000, run=run, accumulation_steps=1) == Horizon(100.0, 300)
+    assert horizon_of(1000, run=run, accumulation_steps=4) == Horizon(25.0, 75)
     capped = RunConfig(epochs=3, batch_size=10, max_steps=120)
-    assert Horizon.of(1000, run=capped, accumulation_steps=1).total_steps == 120
-    assert Horizon.of(3, run=run, accumulation_steps=1).total_steps == 1
+    assert horizon_of(1000, run=capped, accumulation_steps=1).total_steps == 120
+    assert horizon_of(3, run=run, accumulation_steps=1).total_steps == 1
 
 
 @given(
@@ -25,7 +26,7 @@ def test_length_comes_from_the_data():
 )
 def test_every_epoch_ends_once(unrolls, batch, epochs, accumulation):
     run = RunConfig(epochs=epochs, batch_size=batch)
-    horizon = Horizon.of(unrolls, run=run, accumulation_steps=accumulation)
+    horizon = horizon_of(unrolls, run=run, accumulation_steps=accumulation)
     ends = [s for s in range(horizon.total_steps + 1) if horizon.ends_epoch(s)]
     assert ends[-1] == horizon.total_steps
     assert len(ends) == len(set(ends))
@@ -33,6 +34,16 @@ def test_every_epoch_ends_once(unrolls, batch, epochs, accumulation):
         assert len(ends) == epochs
         lengths = [b - a for a, b in zip([0, *ends], ends, strict=False)]
         assert max(lengths) - min(lengths) <= 1
+
+
+@given(
+    frames=st.integers(1, 10**6), per_update=st.integers(1, 4096), per_epoch=st.integers(1, 10**5)
+)
+def test_a_run_of_frames_has_no_fewer(frames, per_update, per_epoch):
+    horizon = Horizon.of_frames(frames, per_update=per_update, per_epoch=per_epoch)
+    assert frames <= horizon.total_steps * per_update < frames + per_update
+    assert horizon.epoch_of(per_epoch) == pytest.approx(per_update)
+    assert horizon.ends_epoch(horizon.total_steps)
 
 
 def test_a_run_cut_short_ends_there_too():

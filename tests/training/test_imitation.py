@@ -4,14 +4,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_imitation import make, make_batch, weights
+from tiny_imitation import make, make_batch, train, weights
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.training import losses
-from exphil_tf.training.policy_inputs import policy_inputs, unroll
+from exphil_tf.training.loss_term import LossTerm
+from exphil_tf.training.metric import Metric, selecting
+from exphil_tf.training.numerics import numerics
 from exphil_tf.training.run_config import LossConfig
-from exphil_tf.training.state import Position, TrainState
+from exphil_tf.training.state import TrainState
+from models.policy_inputs import policy_inputs, unroll
 
 
 def concatenated(batches):
@@ -34,40 +37,39 @@ def test_inputs_line_up():
 
 
 def test_step_learns_and_reports_the_plain_nll():
-    trainer = make()
+    learner = make()
     batch = make_batch(0)
-    inputs = policy_inputs(batch, trainer.policy.config.head.codec)
-    terms = losses.nll(unroll(trainer.policy, inputs, training=False), inputs.targets)
+    inputs = policy_inputs(batch, learner.policy.config.head.codec)
+    terms = losses.nll(unroll(learner.policy, inputs, training=False), inputs.targets)
     weight = batch["weight"].numpy()
     per_frame = sum(np.asarray(t).reshape(4, 5, -1).sum(-1) for t in terms.values())
     expected = (weight * per_frame).sum() / weight.sum()
-    trainer.validate(batch)
-    validated = trainer.take_validation()
-    assert validated is not None
-    assert validated.total == pytest.approx(expected, rel=1e-5)
-    trainer.train(batch)
-    first = trainer.take_totals()
-    assert first is not None
-    assert first.total == pytest.approx(expected, rel=1e-5)  # dropout is 0
+    assert learner.validate([batch])["nll_total"] == pytest.approx(expected, rel=1e-5)
+    train(learner, batch)
+    first = learner.take_report()
+    assert first.values["nll_total"] == pytest.approx(expected, rel=1e-5)  # dropout is 0
     assert first.frames == weight.sum()
     for _ in range(20):
-        trainer.train(batch)
-    last = trainer.take_totals()
-    assert last is not None
-    assert last.total < first.total - 1
-    assert trainer.take_totals() is None
+        train(learner, batch)
+    assert learner.take_report().values["nll_total"] < first.values["nll_total"] - 1
+    assert not learner.take_report().values
+
+
+def test_everything_reported_is_declared_and_one_metric_selects():
+    learner = make()
+    train(learner, make_batch(0))
+    found = {*learner.take_report().values, *learner.validate([make_batch(1)])}
+    declared = {metric.name for metric in learner.metrics}
+    assert found == declared - {"nll_total_float"}  # of quantized policies only
+    assert selecting(learner.metrics).name == "nll_total"
 
 
 def test_shaped_loss_leaves_the_reported_nll_alone():
     batch = make_batch(0)
     plain, shaped = make(), make(loss=LossConfig(label_smoothing=0.2, focal_loss=True))
-    for trainer in (plain, shaped):
-        trainer.validate(batch)
-    a, b = plain.take_validation(), shaped.take_validation()
-    assert a is not None
-    assert b is not None
-    assert a.nll == b.nll
-    assert a.loss != b.loss
+    a, b = (learner.validate([batch]) for learner in (plain, shaped))
+    assert a["nll"] == b["nll"]
+    assert a["loss"] != b["loss"]
 
 
 def test_frames_of_weight_0_change_nothing():
@@ -79,8 +81,8 @@ def test_frames_of_weight_0_change_nothing():
     actions[:, -1] = 77
     changed = {**batch, "actions": tf.constant(actions), "weight": tf.constant(weight)}
     one, two = make(), make()
-    one.train({**batch, "weight": tf.constant(weight)})
-    two.train(changed)
+    train(one, {**batch, "weight": tf.constant(weight)})
+    train(two, changed)
     for name, value in weights(one).items():
         np.testing.assert_array_equal(value, weights(two)[name], err_msg=name)
 
@@ -89,118 +91,146 @@ def test_accumulation_equals_a_large_batch():
     batches = [make_batch(seed) for seed in range(3)]
     large, small = make(), make(accumulation_steps=3)
     for _ in range(3):
-        large.train(concatenated(batches))
-        for i, batch in enumerate(batches):
-            small.train(batch, is_last=i == 2)
-    assert large.grad_norm() == pytest.approx(small.grad_norm(), rel=1e-4)
+        train(large, concatenated(batches))
+        train(small, *batches)
+    a, b = large.take_report().values, small.take_report().values
+    assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+    assert a["nll_total"] == pytest.approx(b["nll_total"], rel=1e-5)
     for name, value in weights(large).items():
         np.testing.assert_allclose(value, weights(small)[name], atol=2e-5, err_msg=name)
-    a, b = large.take_totals(), small.take_totals()
-    assert a is not None
-    assert b is not None
-    assert a.total == pytest.approx(b.total, rel=1e-5)
 
 
 def test_xla_gives_the_same_weights():
     plain, compiled = make(ema=True), make(ema=True, jit=True)
-    for trainer in (plain, compiled):
+    for learner in (plain, compiled):
         for seed in range(3):
-            trainer.train(make_batch(seed))
+            train(learner, make_batch(seed))
     for name, value in weights(plain).items():
         np.testing.assert_allclose(value, weights(compiled)[name], atol=1e-4, err_msg=name)
 
 
 def test_dropout_runs_while_training_only():
-    trainer = make(dropout=0.5)
+    learner = make(dropout=0.5)
     batch = make_batch(0)
-    measured = []
-    for _ in range(2):
-        trainer.validate(batch)
-        measured.append(trainer.take_validation())
+    measured = [learner.validate([batch]) for _ in range(2)]
     assert measured[0] == measured[1]
-    trainer.train(batch)
-    assert trainer.take_totals().loss != measured[0].loss  # type: ignore[union-attr]
+    train(learner, batch)
+    assert learner.take_report().values["loss"] != measured[0]["loss"]
 
 
 def test_averages_are_validated_and_exported(tmp_path):
-    trainer = make(ema=True, ema_decay=0.9)
-    for seed in range(6):
-        trainer.train(make_batch(seed))
-    raw = weights(trainer)
-    trainer.validate(make_batch(9))
-    with_raw = trainer.take_validation()
-    with trainer.updater.averaged():
-        averaged = weights(trainer)
-        trainer.validate(make_batch(9))
-        save_policy(tmp_path / "policy", trainer.policy, PolicyInfo(trainer.policy.config))
-    with_averages = trainer.take_validation()
-    assert with_raw is not None
-    assert with_averages is not None
-    assert with_raw.total != with_averages.total
+    averaging, plain = make(ema=True, ema_decay=0.9), make()
+    for learner in (averaging, plain):
+        for seed in range(6):
+            train(learner, make_batch(seed))
+    raw = weights(averaging)
+    for name, value in weights(plain).items():
+        np.testing.assert_array_equal(raw[name], value)
+    by_averages, by_raw = (x.validate([make_batch(9)])["nll_total"] for x in (averaging, plain))
+    assert by_averages != by_raw
+    with averaging.updater.averaged():
+        averaged = weights(averaging)
+        save_policy(tmp_path / "policy", averaging.policy, PolicyInfo(averaging.policy.config))
     loaded = {n: v.numpy() for n, v in named_weights(load_policy(tmp_path / "policy")[0]).items()}
     for name, value in averaged.items():
         np.testing.assert_array_equal(loaded[name], value)
+        np.testing.assert_array_equal(weights(averaging)[name], raw[name])
     assert any((loaded[name] != value).any() for name, value in raw.items())
 
 
 def test_nan_is_skipped_and_counted():
-    trainer = make(ema=True)
-    trainer.train(make_batch(0))
-    before = weights(trainer)
-    trainer.take_totals()
+    learner = make(ema=True)
+    train(learner, make_batch(0))
+    before = weights(learner)
+    learner.take_report()
     bad = make_batch(1)
     bad["weight"] = bad["weight"] * np.nan
     for _ in range(3):
-        trainer.train(bad)
-    assert trainer.skipped() == 3
-    assert trainer.take_totals() is None
-    for name, value in weights(trainer).items():
+        train(learner, bad)
+    for name, value in weights(learner).items():
         np.testing.assert_array_equal(value, before[name])
-    trainer.train(make_batch(1))
-    assert trainer.take_worst_streak() == 3
-    assert trainer.take_worst_streak() == 0
-    assert np.isfinite(trainer.grad_norm())
+    train(learner, make_batch(1))
+    report = learner.take_report()
+    assert (report.skipped, report.worst_streak) == (3, 3)
+    assert np.isfinite(report.values["grad_norm"])
+    train(learner, bad)
+    report = learner.take_report()
+    assert (report.skipped, report.worst_streak, report.values) == (4, 1, {})
+
+
+class Offset(LossTerm):
+    """Learns one number, the mean of a constant: what a value head is to the step."""
+
+    name = "offset"
+    metrics = (Metric("offset_error"),)
+    sum_shapes = {"offset_error": ()}
+
+    def __init__(self):
+        self.variables = [keras.Variable(np.zeros((), np.float32), name="offset")]
+
+    def add(self, loss, outputs, *, training):
+        assert outputs.hidden.shape[:2] == outputs.inputs.weight.shape
+        error = tf.square(self.variables[0].value - 3.0) * tf.ones_like(loss)
+        return loss + error, {"offset_error": tf.reduce_sum(outputs.inputs.weight * error)}
+
+    def means(self, sums, frames):
+        return {"offset_error": float(sums["offset_error"]) / frames}
+
+
+def test_a_further_term_learns_its_own_and_leaves_the_policy_alone(tmp_path):
+    plain, joined = (
+        make(ema=True, max_grad_norm=0),
+        make(ema=True, max_grad_norm=0, terms=(Offset(),)),
+    )
+    for learner in (plain, joined):
+        for seed in range(4):
+            train(learner, make_batch(seed))
+    for name, value in weights(plain).items():
+        np.testing.assert_array_equal(value, weights(joined)[name], err_msg=name)
+    own = joined.variables()
+    assert set(own.weights) == set(plain.variables().weights)
+    learnt = float(own.training["offset/0"].numpy())
+    assert 0 < learnt < 3
+    by_average = joined.validate([make_batch(0)])["offset_error"]  # averages lag behind
+    assert (3 - learnt) ** 2 < by_average < 9
+    assert 0 < joined.take_report().values["offset_error"] < 9
+    TrainState(own).write(tmp_path)
+    resumed = make(ema=True, max_grad_norm=0, terms=(Offset(),))
+    TrainState(resumed.variables()).read(tmp_path)
+    assert float(resumed.variables().training["offset/0"].numpy()) == learnt
 
 
 def test_state_restores_everything(tmp_path):
-    def trained(trainer, seeds):
+    def trained(learner, seeds):
         for seed in seeds:
-            trainer.train(make_batch(seed))
-        return TrainState(trainer.state())
+            train(learner, make_batch(seed))
+        return TrainState(learner.variables())
 
     kwargs = {"ema": True, "dropout": 0.3, "optimizer": "adamw"}
     straight = trained(make(**kwargs), range(6))
     half = trained(make(**kwargs), range(3))
     half.write(tmp_path)
     resumed = make(**kwargs)
-    state = TrainState(resumed.state())
+    state = TrainState(resumed.variables())
     assert state.sha256() != half.sha256()
     state.read(tmp_path)
     assert state.sha256() == half.sha256()
     trained(resumed, range(3, 6))
     assert state.sha256() == straight.sha256()
-    other = TrainState(make(accumulation_steps=2).state())
+    assert state.weights_sha256() == straight.weights_sha256() != half.weights_sha256()
+    other = TrainState(make(accumulation_steps=2).variables())
     with pytest.raises(ValueError, match="another configuration"):
         other.read(tmp_path)
 
 
-def test_position_survives_json():
-    position = Position(step=3, frames=0.1, rollbacks=1)
-    assert Position.from_dict(position.to_dict()) == position
-
-
 def test_bf16_keeps_weights_and_losses_in_f32():
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        trainer = make()
+    with numerics(seed=0, precision="bf16", is_deterministic=False):
+        learner = make()
         for _ in range(5):
-            trainer.train(make_batch(0))
-    finally:
-        keras.config.set_dtype_policy(before)
-    assert {v.dtype for v in trainer.policy.trainable_variables} == {"float32"}
-    assert trainer.policy.backbone.compute_dtype == "bfloat16"
-    measured = trainer.take_totals()
-    assert measured is not None
-    assert np.isfinite(measured.total)
-    assert trainer.skipped() == 0
+            train(learner, make_batch(0))
+    assert keras.config.dtype_policy().name == "float32"
+    assert {v.dtype for v in learner.policy.trainable_variables} == {"float32"}
+    assert learner.policy.backbone.compute_dtype == "bfloat16"
+    report = learner.take_report()
+    assert np.isfinite(report.values["nll_total"])
+    assert report.skipped == 0

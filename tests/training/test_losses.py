@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.training import losses, step_metrics
+from exphil_tf.training import imitation_metrics, losses
 from exphil_tf.training.run_config import LossConfig
+from exphil_tf.training.running_sums import RunningSums
 
 SIZES = ControllerCodec().sizes
 FLAT = np.ones(8, np.float32)
@@ -148,25 +149,32 @@ def test_totals_are_weighted_means(sample):
     weight = np.random.default_rng(1).uniform(0, 2, (3, 5)).astype(np.float32)
     weight[0, :2] = 0
     loss = losses.optimised(logits, targets, config=LossConfig(), pos_weight=FLAT)
-    running = step_metrics.Totals()
+    running = RunningSums(imitation_metrics.SHAPES)
     for rows in (slice(0, 2), slice(2, 3)):
         part = {n: v[rows] for n, v in logits.items()}, {n: v[rows] for n, v in targets.items()}
-        running.add(step_metrics.sums(*part, loss=loss[rows], weight=tf.constant(weight[rows])))
+        running.add(
+            imitation_metrics.batch_sums(*part, loss=loss[rows], weight=tf.constant(weight[rows]))
+        )
     running.add(
-        step_metrics.sums(logits, targets, loss=loss, weight=tf.constant(weight)), keep=False
+        imitation_metrics.batch_sums(logits, targets, loss=loss, weight=tf.constant(weight)),
+        keep=False,
     )
-    measured = running.measured()
-    assert measured is not None
+    sums = running.take()
+    measured = imitation_metrics.means(sums)
     terms = {n: -np.log(p) for n, p in true_probabilities(logits, targets).items()}
     per_frame = terms["buttons"].sum(-1) + sum(terms[n] for n in losses.CATEGORICAL)
-    assert measured.total == pytest.approx((weight * per_frame).sum() / weight.sum(), rel=1e-6)
-    assert measured.nll["c_y"] == pytest.approx((weight * terms["c_y"]).sum() / weight.sum())
-    assert measured.frames == pytest.approx(weight.sum(), rel=1e-6)
-    assert measured.loss == pytest.approx(float((weight * loss).numpy().sum()) / weight.sum())
+    assert measured["nll_total"] == pytest.approx(
+        (weight * per_frame).sum() / weight.sum(), rel=1e-6
+    )
+    assert measured["nll"]["c_y"] == pytest.approx((weight * terms["c_y"]).sum() / weight.sum())
+    assert sums["weight"] == pytest.approx(weight.sum(), rel=1e-6)
+    assert measured["loss"] == pytest.approx(float((weight * loss).numpy().sum()) / weight.sum())
     pressed = (weight[..., None] * targets["buttons"]).sum((0, 1)) / weight.sum()
-    np.testing.assert_allclose(list(measured.actual.values()), pressed, rtol=1e-5)
+    np.testing.assert_allclose(list(measured["press_rate"]["actual"].values()), pressed, rtol=1e-5)
     on = 1 / (1 + np.exp(-logits["buttons"]))
     predicted = (weight[..., None] * on).sum((0, 1)) / weight.sum()
-    np.testing.assert_allclose(list(measured.predicted.values()), predicted, rtol=1e-5)
+    np.testing.assert_allclose(
+        list(measured["press_rate"]["predicted"].values()), predicted, rtol=1e-5
+    )
     running.reset()
-    assert running.measured() is None
+    assert not imitation_metrics.means(running.take())

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_imitation import FLAT, make_batch, weights
+from tiny_imitation import FLAT, learner_of, make_batch, train, weights
 
 from exphil_tf.checkpoints.policy_bundle import (
     PolicyInfo,
@@ -17,11 +17,8 @@ from exphil_tf.checkpoints.policy_bundle import (
 )
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.calibration import calibrate
-from exphil_tf.training.imitation import Imitation, StepOptions
-from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.policy_inputs import policy_inputs, unroll
-from exphil_tf.training.run_config import LossConfig, OptimizerConfig
-from exphil_tf.training.updater import Updater
+from exphil_tf.training.imitation import ImitationLearner, StepOptions
+from exphil_tf.training.run_config import LossConfig
 from models.layers.quantized import WIDER, activation_quantizers, ranges
 from models.policy import Policy
 from models.policy_config import (
@@ -31,6 +28,7 @@ from models.policy_config import (
     PolicyConfig,
     QuantizationConfig,
 )
+from models.policy_inputs import policy_inputs, unroll
 
 QAT = QuantizationConfig(qat=True, qat_activations="moving_average")
 
@@ -45,11 +43,8 @@ def tiny(quantization=QAT, *, hidden=8, seed=1) -> Policy:
     return Policy(config, seed=seed, name="policy")
 
 
-def make(policy: Policy, **options) -> Imitation:
-    config = OptimizerConfig(**options)
-    variables = policy.trainable_variables
-    updater = Updater(variables, build_optimizer(config, 0.01, variables), config)
-    return Imitation(policy, updater, StepOptions(LossConfig(), FLAT, jit=False))
+def make(policy: Policy, freeze_step=None) -> ImitationLearner:
+    return learner_of(policy, StepOptions(LossConfig(), FLAT, jit=False, freeze_step=freeze_step))
 
 
 def bounds(policy: Policy) -> np.ndarray:
@@ -96,28 +91,28 @@ def test_calibration_on_nothing_is_refused():
 def test_ranges_follow_training_until_they_are_frozen():
     policy = tiny()
     calibrate(policy, [make_batch(0)])
-    trainer = make(policy)
+    learner = make(policy, freeze_step=5)
     first = bounds(policy)
-    trainer.train(make_batch(1))
+    train(learner, make_batch(1), step=4)
     second = bounds(policy)
     assert (first != second).any()
-    trainer.freeze_ranges()
-    before = weights(trainer)
-    trainer.train(make_batch(2))
+    before = weights(learner)
+    for step in (5, 6):
+        train(learner, make_batch(step), step=step)
     np.testing.assert_array_equal(bounds(policy), second)
-    assert any((before[name] != value).any() for name, value in weights(trainer).items())
-    trainer.validate(make_batch(3))
+    assert any((before[name] != value).any() for name, value in weights(learner).items())
+    learner.validate([make_batch(3)])
     np.testing.assert_array_equal(bounds(policy), second)
 
 
 def test_a_batch_that_is_left_out_moves_no_range():
     policy = tiny()
     calibrate(policy, [make_batch(0)])
-    trainer = make(policy)
+    learner = make(policy)
     before = bounds(policy)
     batch = make_batch(1)
-    trainer.train(batch | {"weight": batch["weight"] * float("nan")})
-    assert trainer.skipped() == 1
+    train(learner, batch | {"weight": batch["weight"] * float("nan")})
+    assert learner.take_report().skipped == 1
     np.testing.assert_array_equal(bounds(policy), before)
 
 
@@ -125,21 +120,19 @@ def test_training_learns_and_reports_both_likelihoods():
     policy = tiny()
     batch = make_batch(0)
     calibrate(policy, [batch])
-    trainer = make(policy)
+    learner = make(policy)
     for _ in range(30):
-        trainer.train(batch)
-    trainer.validate(batch)
-    rounded, unrounded = trainer.take_validation(), trainer.take_validation_float()
-    first = trainer.take_totals()
-    assert rounded.total < first.total
+        train(learner, batch)
+    values = learner.validate([batch])
+    rounded, unrounded = values["nll_total"], values["nll_total_float"]
+    assert rounded < learner.take_report().values["nll_total"]
     # Apart by what the ranges, which follow slowly, clip of weights that were random just now.
-    assert rounded.total == pytest.approx(unrounded.total, rel=0.2)
-    assert rounded.total != unrounded.total
+    assert rounded == pytest.approx(unrounded, rel=0.2)
+    assert rounded != unrounded
     # The second is the likelihood of the same weights in a float network.
-    plain = make(requantized(policy, QuantizationConfig()))
-    plain.validate(batch)
-    assert plain.take_validation().total == pytest.approx(unrounded.total, rel=1e-6)
-    assert plain.take_validation_float() is None
+    plain = make(requantized(policy, QuantizationConfig())).validate([batch])
+    assert plain["nll_total"] == pytest.approx(unrounded, rel=1e-6)
+    assert "nll_total_float" not in plain
 
 
 def test_weights_move_between_float_and_quantized():

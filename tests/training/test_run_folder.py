@@ -11,7 +11,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.training import run_folder
 from exphil_tf.training.run_config import RunConfig
-from exphil_tf.training.run_folder import Target
+from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.train_config import TrainConfig
 
 
@@ -30,10 +30,10 @@ def make_run(path, created="2026-01-01", results=None, config=None):
 
 
 def test_names():
-    target = run_folder.find_target(RunConfig(), prefix="mewtwo_mamba")
-    assert re.fullmatch(r"runs/mewtwo_mamba_[a-z_]+_\d{8}_\d{6}", str(target.run_dir))
-    assert str(run_folder.find_target(RunConfig(name="a"), prefix="x").run_dir) == "runs/a"
-    assert str(run_folder.find_target(RunConfig(run_dir="b/c"), prefix="x").run_dir) == "b/c"
+    location = run_folder.locate(RunConfig(), prefix="mewtwo_mamba")
+    assert re.fullmatch(r"runs/mewtwo_mamba_[a-z_]+_\d{8}_\d{6}", str(location.run_dir))
+    assert str(run_folder.locate(RunConfig(name="a"), prefix="x").run_dir) == "runs/a"
+    assert str(run_folder.locate(RunConfig(run_dir="b/c"), prefix="x").run_dir) == "b/c"
 
 
 def test_auto_is_the_named_run_or_the_newest_unfinished(tmp_path):
@@ -41,9 +41,9 @@ def test_auto_is_the_named_run_or_the_newest_unfinished(tmp_path):
     make_run(runs / "old", "2026-01-01")
     make_run(runs / "new", "2026-01-03")
     make_run(runs / "done", "2026-01-04", results={"steps": 1})
-    found = run_folder.find_target(RunConfig(resume="auto"), prefix="x")
-    assert found == Target(run_folder.Path("runs/new"), is_resuming=True)
-    named = run_folder.find_target(RunConfig(resume="auto", name="fresh"), prefix="x")
+    found = run_folder.locate(RunConfig(resume="auto"), prefix="x")
+    assert found == RunLocation(run_folder.Path("runs/new"), is_resuming=True)
+    named = run_folder.locate(RunConfig(resume="auto", name="fresh"), prefix="x")
     assert str(named.run_dir) == "runs/fresh"
     assert named.saved_yaml is None
 
@@ -52,11 +52,11 @@ def test_resume_takes_a_run_or_a_checkpoint(tmp_path):
     run = make_run(tmp_path / "runs/a")
     checkpoint = run / "checkpoints/step-00000005"
     checkpoint.mkdir(parents=True)
-    assert run_folder.find_target(RunConfig(resume=str(run)), prefix="x").checkpoint is None
-    target = run_folder.find_target(RunConfig(resume=str(checkpoint)), prefix="x")
-    assert (target.run_dir, target.checkpoint) == (run, checkpoint)
+    assert run_folder.locate(RunConfig(resume=str(run)), prefix="x").checkpoint is None
+    location = run_folder.locate(RunConfig(resume=str(checkpoint)), prefix="x")
+    assert (location.run_dir, location.checkpoint) == (run, checkpoint)
     with pytest.raises(UserError, match="neither a run's folder nor a checkpoint") as caught:
-        run_folder.find_target(RunConfig(resume=str(tmp_path)), prefix="x")
+        run_folder.locate(RunConfig(resume=str(tmp_path)), prefix="x")
     assert caught.value.exit_code == 66
 
 
@@ -65,10 +65,10 @@ def test_a_run_is_overwritten_only_on_request(tmp_path):
     (run / "checkpoints").mkdir()
     (run / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match="holds a run") as caught:
-        run_folder.claim(Target(run, is_resuming=False), overwrite=False)
+        run_folder.claim(RunLocation(run, is_resuming=False), overwrite=False)
     assert caught.value.exit_code == 73
     assert (run / "config.yaml").exists()
-    run_folder.claim(Target(run, is_resuming=False), overwrite=True)
+    run_folder.claim(RunLocation(run, is_resuming=False), overwrite=True)
     assert [p.name for p in run.iterdir()] == ["notes.txt"]
 
 
@@ -123,7 +123,7 @@ def test_a_run_that_cannot_tell_what_it_is(tmp_path, damage):
         path.write_bytes(damage)
     for ask in (
         lambda: run_folder.saved_facts(run),
-        lambda: run_folder.find_target(RunConfig(resume="auto"), prefix="x"),
+        lambda: run_folder.locate(RunConfig(resume="auto"), prefix="x"),
     ):
         with pytest.raises(UserError, match=r"config\.json: (missing|damaged)") as caught:
             ask()

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from exphil_tf.training import telemetry
 from exphil_tf.training.console import ConsoleSink
+from exphil_tf.training.metric import Metric
 from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
 
 TRAIN = {
@@ -162,9 +163,18 @@ def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb, monkeypat
     made["run"].released.set()
 
 
+METRICS = (
+    Metric("lr", "lr", ".2e"),
+    Metric("nll_total", "nll", is_selecting=True),
+    Metric("nll", "nll by component", ".3f"),
+    Metric("press_rate"),
+)
+
+
 def lines(verbosity, **options):
     stream = io.StringIO()
-    sink = ConsoleSink(10, verbosity=verbosity, console=Console(file=stream, width=200, **options))
+    console = Console(file=stream, width=200, **options)
+    sink = ConsoleSink(10, METRICS, verbosity=verbosity, console=console)
     for step in (1, 2):
         sink.write({"event": "train", "step": step, **TRAIN})
     sink.write({"event": "checkpoint", "step": 2, "path": "x"})
@@ -182,6 +192,9 @@ def test_plain_lines_where_there_is_no_terminal():
     assert len(lines(1).splitlines()) == 2  # the second train line came within ten seconds
     assert len(lines(2).splitlines()) == 4
     assert "validation nll 2.5000 (best): main_x 2.500" in lines(0)
+    assert lines(1).splitlines()[0] == (
+        "step 1/10 epoch 0.50 nll 3.0000 lr 1.00e-03 1,234 frames/s input wait 1.0%"
+    )
 
 
 def test_live_line_on_a_terminal():

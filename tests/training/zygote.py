@@ -1,8 +1,8 @@
 """Runs commands that train in forked children of a process that has imported TensorFlow once.
 
 An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
-Protocol: one JSON object a line on stdin (`module`, `argv`, `cwd`, `faults`), one on stdout
-(`status`: exit code, or minus the signal; `output`; `seconds`).
+Protocol: one JSON object a line on stdin (`module`, of `exphil_tf` unless it has a dot; `argv`,
+`cwd`, `faults`), one on stdout (`status`: exit code, or minus the signal; `output`; `seconds`).
 
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import exphil_tf.training.session  # noqa: F401 - imports TensorFlow
+import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
 from exphil_tf.foundation import errors
 from exphil_tf.training import console, imitation
 
@@ -48,17 +48,14 @@ def spoil_output(kind):
 
 
 def install(faults):
-    plain_train, plain_fsync = imitation.Imitation.train, os.fsync
+    plain_update, plain_fsync = imitation.ImitationLearner.update, os.fsync
     counts = {"update": 0, "fsync": 0}
 
-    def patched_train(self, batch, *, is_last=True):
-        n = counts["update"] + 1
+    def update(self, batches, *, step):
+        n = counts["update"] = counts["update"] + 1
         if faults.get("nan_from", 0) <= n < faults.get("nan_to", 0):
-            batch = {**batch, "weight": batch["weight"] * float("nan")}
-        plain_train(self, batch, is_last=is_last)
-        if not is_last:
-            return
-        counts["update"] = n
+            batches = ({**batch, "weight": batch["weight"] * float("nan")} for batch in batches)
+        plain_update(self, batches, step=step)
         if n == faults.get("kill_at_update"):
             os.kill(os.getpid(), signal.SIGKILL)
         if n == faults.get("signal_at_update"):
@@ -74,7 +71,7 @@ def install(faults):
             raise OSError(errno.ENOSPC, "No space left on device")
         plain_fsync(descriptor)
 
-    imitation.Imitation.train = patched_train
+    imitation.ImitationLearner.update = update
     os.fsync = patched_fsync
     console.PLAIN_INTERVAL_S = 0.0
 
@@ -88,7 +85,8 @@ def child(request, output):
     spoil_output(request.get("faults", {}).get("stdout"))
     install(request.get("faults", {}))
     try:
-        command = importlib.import_module(f"exphil_tf.{request['module']}")
+        name = request["module"]
+        command = importlib.import_module(name if "." in name else f"exphil_tf.{name}")
         errors.run(command.main, request["argv"])
     except SystemExit as stop:
         sys.stdout.flush()

@@ -1,10 +1,14 @@
-"""A batch of bytes from the input pipeline as a policy's inputs and targets, inside the graph."""
+"""A batch of bytes from the input pipeline as a policy's inputs and targets, inside the graph.
+
+What training, calibration and evaluation read batches by; below all of them.
+"""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from exphil_tf.data.unpack import unpack_state
 from exphil_tf.features.controller import ControllerCodec
+from models.heads.distribution import Logits
 from models.layers.backend import ops
 from models.policy import Policy
 
@@ -26,7 +30,9 @@ class PolicyInputs(NamedTuple):
     weight: Any
     """float32 `[batch, time]`, 0 where a frame doesn't count."""
     is_resetting: Any
-    """bool `[batch, time]`."""
+    """bool `[batch, time]`, True where a game begins inside the unroll. Never at its first frame:
+    an unroll starts from the initial state wherever it was cut out of a game, and the action before
+    it was really taken."""
 
 
 def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
@@ -42,19 +48,28 @@ def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
         targets={name: value[:, 1:] for name, value in buckets.items()},
         previous=previous,
         weight=batch["weight"],
-        is_resetting=batch["is_resetting"],
+        is_resetting=_begins_inside(batch["is_resetting"]),
     )
 
 
-def unroll(policy: Policy, inputs: PolicyInputs, *, training: bool) -> dict[str, Any]:
-    """Logits of every frame, float32 `[batch, time, …]`, each unroll from the initial state."""
+def _begins_inside(is_resetting: Any) -> Any:
+    return ops.concatenate([ops.zeros_like(is_resetting[:, :1]), is_resetting[:, 1:]], axis=1)
+
+
+def unroll_hidden(policy: Policy, inputs: PolicyInputs, *, training: bool) -> Any:
+    """What the head reads of every frame, `[batch, time, features]`, from the initial state."""
     prev_action = inputs.prev_action if policy.config.embedding.with_prev_action else None
-    logits, _ = policy.unroll(
+    hidden, _ = policy.unroll_hidden(
         inputs.columns,
         prev_action,
-        inputs.targets,
         state=policy.initial_state(inputs.weight.shape[0]),
         is_resetting=inputs.is_resetting,
         training=training,
     )
-    return logits
+    return hidden
+
+
+def unroll(policy: Policy, inputs: PolicyInputs, *, training: bool) -> Logits:
+    """Logits of every frame, float32 `[batch, time, …]`, each unroll from the initial state."""
+    hidden = unroll_hidden(policy, inputs, training=training)
+    return policy.head.unroll(hidden, inputs.targets)

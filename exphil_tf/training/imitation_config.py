@@ -1,0 +1,39 @@
+"""Everything that decides what an imitation run learns, and how; free of TensorFlow."""
+
+from dataclasses import dataclass, field
+
+from exphil_tf.data.input_config import InputConfig
+from exphil_tf.training.run_config import (
+    FineTuneConfig,
+    LossConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+)
+from exphil_tf.training.value_config import ValueConfig
+from models.policy_config import PolicyConfig
+
+
+@dataclass(frozen=True)
+class ImitationConfig:
+    """The options that an imitation learner and its data are built from, resolved."""
+
+    policy: PolicyConfig
+    input: InputConfig
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    fine_tune: FineTuneConfig
+    run: RunConfig
+    """Its seed is set."""
+    value: ValueConfig = field(default_factory=ValueConfig)
+
+    @property
+    def seed(self) -> int:
+        """Of initial weights, dropout, order and augmentation.
+
+        Raises: ValueError: if none was drawn yet.
+        """
+        if self.run.seed is None:
+            raise ValueError("run.seed: want a number once a run starts. Received: None")
+        return self.run.seed

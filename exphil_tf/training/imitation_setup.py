@@ -1,0 +1,246 @@
+"""Joins a dataset, a policy and an optimizer into an imitation learner that is ready to run.
+
+The order matters for repeating a run: precision and seeds first (`training.numerics`), then the
+policy, then the data.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from exphil_tf.checkpoints import policy_bundle as bundles
+from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
+from exphil_tf.checkpoints.value_weights import VALUE_WEIGHTS, value_file
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.records.manifest import Manifest
+from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.training import losses, run_folder
+from exphil_tf.training.calibration import calibrate
+from exphil_tf.training.dataset import Dataset
+from exphil_tf.training.dataset_split import DatasetSplit
+from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainable_variables
+from exphil_tf.training.imitation_config import ImitationConfig
+from exphil_tf.training.learner import EpochData
+from exphil_tf.training.learner_run import LearnerSetup
+from exphil_tf.training.loss_term import LossTerm
+from exphil_tf.training.numerics import numerics
+from exphil_tf.training.optimizers import build_optimizer
+from exphil_tf.training.plan import Plan, make_plan
+from exphil_tf.training.run_config import ScheduleConfig
+from exphil_tf.training.schedules import Schedule, fit_warmup
+from exphil_tf.training.updater import Updater
+from exphil_tf.training.value_learner import ValueBesideImitation
+from exphil_tf.training.value_term import ValueTerm, make_value_term
+from models.policy import Policy
+from models.policy_inputs import Batch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImitationSetup(LearnerSetup[Batch]):
+    """An imitation learner, ready to run, and what the run will be."""
+
+    learner: ImitationLearner | ValueBesideImitation
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class TeacherSource:
+    """What a teacher adds to imitation."""
+
+    terms: tuple[LossTerm, ...]
+    """Its share of the loss."""
+    data: EpochData[Batch] | None = None
+    """Training batches with its stored logits; None where it is asked about the dataset's own."""
+
+
+@contextlib.contextmanager
+def imitation_setup(
+    config: ImitationConfig,
+    dataset: Dataset,
+    *,
+    open_teacher: Callable[[], TeacherSource] = lambda: TeacherSource(()),
+) -> Iterator[ImitationSetup]:
+    """Builds everything that an imitation run trains with, to be used inside the block.
+
+    Args:
+      config: resolved options.
+      dataset: what is learnt from and validated on.
+      open_teacher: makes what is learnt from besides; called under the run's precision.
+
+    Raises: UserError: if the options don't fit the dataset or one another.
+    """
+    run = config.run
+    with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
+        yield _build(config, dataset, open_teacher())
+
+
+def _build(config: ImitationConfig, dataset: Dataset, teacher: TeacherSource) -> ImitationSetup:
+    policy = Policy(config.policy, seed=config.seed, name="policy")
+    data = teacher.data or _split(config, dataset, "train")
+    validation = _split(config, dataset, "validation") if dataset.has_validation else None
+    plan = _plan(config, policy, data=data, validation=validation)
+    value = make_value_term(config.value, policy, seed=config.seed)
+    # Values that shape the policy join its loss; others must not touch its step.
+    joined = (value,) if value is not None and value.weight else ()
+    imitation = _learner(
+        config, policy, dataset.manifest, plan=plan, terms=(*teacher.terms, *joined)
+    )
+    learner = imitation
+    if value is not None and not joined:
+        updater = _updater(config, plan, value.trainable_variables)
+        learner = ValueBesideImitation(imitation, value, updater)
+    return ImitationSetup(
+        learner=learner,
+        data=data,
+        validation=validation,
+        horizon=plan.horizon,
+        start=lambda: _start(config, imitation, data),
+        export=_exporter(
+            _policy_info(config, dataset.manifest),
+            learner,
+            value if config.value.value_in_bundle else None,
+        ),
+        plan=plan,
+    )
+
+
+def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSplit:
+    return DatasetSplit(
+        dataset.manifest,
+        dataset.folder,
+        config.input,
+        split=split,
+        batch_size=config.run.batch_size,
+        seed=config.seed,
+        is_training=split == "train",
+    )
+
+
+def _plan(
+    config: ImitationConfig,
+    policy: Policy,
+    *,
+    data: EpochData[Batch],
+    validation: EpochData[Batch] | None,
+) -> Plan:
+    with data.named_errors():
+        train = data.epoch_size()
+    if validation is None:
+        return make_plan(config, policy, train=train, validation=None)
+    with validation.named_errors():
+        return make_plan(config, policy, train=train, validation=validation.epoch_size())
+
+
+def _learner(
+    config: ImitationConfig,
+    policy: Policy,
+    manifest: Manifest,
+    *,
+    plan: Plan,
+    terms: tuple[LossTerm, ...],
+) -> ImitationLearner:
+    rates = manifest.stats["train"].press_rates()
+    options = StepOptions(
+        config.loss,
+        losses.button_weights(config.loss.button_pos_weight, [rates[name] for name in BUTTONS]),
+        jit=config.run.jit,
+        terms=terms,
+        freeze_step=_freeze_step(config, plan.horizon.total_steps),
+    )
+    updater = _updater(config, plan, trainable_variables(policy, terms))
+    return ImitationLearner(policy, updater, options)
+
+
+def _updater(config: ImitationConfig, plan: Plan, variables: list[keras.Variable]) -> Updater:
+    schedule = _schedule(config.schedule, plan.horizon.total_steps)
+    optimizer = build_optimizer(config.optimizer, schedule, variables)
+    return Updater(variables, optimizer, config.optimizer)
+
+
+def _schedule(asked: ScheduleConfig, total_steps: int) -> Schedule:
+    """Learning rate over the run; a warm-up that would outlast it is shortened, aloud.
+
+    Raises: UserError: if warm-up is longer than an explicit `decay_steps`.
+    """
+    fitted = fit_warmup(asked, total_steps)
+    if fitted != asked:
+        _log.warning(
+            "--warmup-steps %d would outlast this run of %d steps: warming up for %d",
+            asked.warmup_steps,
+            total_steps,
+            fitted.warmup_steps,
+        )
+    try:
+        return Schedule(fitted, total_steps=total_steps)
+    except ValueError as error:
+        raise UserError(str(error), "Choose fewer --warmup-steps or more --decay-steps.") from error
+
+
+def _has_stored_ranges(config: ImitationConfig) -> bool:
+    return config.policy.quantization.rounding == "moving_average"
+
+
+def _freeze_step(config: ImitationConfig, total_steps: int) -> int | None:
+    if not _has_stored_ranges(config):
+        return None
+    return math.ceil(config.fine_tune.freeze_ranges * total_steps)
+
+
+def _start(
+    config: ImitationConfig, learner: ImitationLearner, data: EpochData[Batch]
+) -> Mapping[str, Any]:
+    """Weights of another run, if one was given, and first ranges of what is quantized."""
+    tuning, facts = config.fine_tune, {}
+    if tuning.init_from is not None:
+        bundle = run_folder.find_bundle(Path(tuning.init_from))
+        info = bundles.start_from(learner.policy, bundle)
+        facts["init_from"] = {
+            "weights_sha256": atomic.sha256(bundle / bundles.WEIGHTS),
+            "results": info.provenance.get("results"),
+        }
+        learner.updater.restart_averages()
+    if _has_stored_ranges(config):
+        batches = itertools.islice(data.batches(), tuning.calibration_batches)
+        calibrate(learner.policy, batches)
+    return facts
+
+
+def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
+    """What a bundle says of the policy, but for where it came from."""
+    players = None
+    if config.policy.embedding.learn_player_styles:
+        ids = {entry.player: entry.id for entry in manifest.players}
+        players = KnownPlayers(ids, str(manifest.config["pseudonyms"]))
+    return PolicyInfo(
+        config=config.policy,
+        delay=Delay(config.input.frame_delay, *config.input.delays(training=True)),
+        weights="ema" if config.optimizer.ema else "raw",
+        window_size=config.input.window_size,
+        players=players,
+    )
+
+
+def _exporter(
+    info: PolicyInfo,
+    learner: ImitationLearner | ValueBesideImitation,
+    value: ValueTerm | None,
+) -> Callable[[Path, Mapping[str, Any]], None]:
+    def export(folder: Path, provenance: Mapping[str, Any]) -> None:
+        stamped = dataclasses.replace(info, provenance=dict(provenance))
+        with learner.averaged():
+            attached = {} if value is None else {VALUE_WEIGHTS: value_file(value.stored())}
+            bundles.save_policy(folder, learner.policy, stamped, attached=attached)
+
+    return export

@@ -1,0 +1,193 @@
+"""A learner in a run's folder: restored, run by the loop, told of, exported.
+
+Nothing here knows what is learnt; `training.imitation_setup` makes what it is given.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic
+
+from rich.console import Console
+
+from exphil_tf.checkpoints.store import Checkpoint, CheckpointStore, open_checkpoint
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
+from exphil_tf.training import run_folder
+from exphil_tf.training.console import ConsoleSink
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.interrupts import Interrupts
+from exphil_tf.training.learner import Batch, Learner, TrainingData
+from exphil_tf.training.loop import Loop, LoopComponents, Outcome
+from exphil_tf.training.run_config import RunConfig, StoppingConfig
+from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.state import Position, TrainState
+from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard, WandB
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LearnerSetup(Generic[Batch]):
+    """A learner with what it learns from, ready to run."""
+
+    learner: Learner[Batch]
+    data: TrainingData[Batch]
+    validation: TrainingData[Batch] | None
+    """None where there is nothing to validate on."""
+    horizon: Horizon
+    start: Callable[[], Mapping[str, Any]]
+    """Gives a new run its first weights; not called where a run goes on. Returns what `config.json`
+    is to say of them."""
+    export: Callable[[Path, Mapping[str, Any]], None]
+    """Publishes what was learnt as a folder, with where it came from."""
+
+
+def run_learner(
+    setup: LearnerSetup[Batch],
+    location: RunLocation,
+    interrupts: Interrupts,
+    *,
+    run: RunConfig,
+    stopping: StoppingConfig,
+    facts: dict[str, Any],
+    console: Console | None = None,
+) -> Outcome:
+    """Trains to the end or until interrupted.
+
+    Args:
+      setup: what is trained.
+      location: the run's folder, held and claimed.
+      interrupts: entered.
+      run: intervals, and what is kept.
+      stopping: what the selecting metric decides.
+      facts: provenance, `config` with the options among it; what `setup.start` tells is added.
+      console: where progress goes.
+    """
+    batches = iter(setup.data.batches())
+    state = TrainState(setup.learner.variables(), batches)
+    store = CheckpointStore(
+        location.run_dir / run_folder.CHECKPOINTS,
+        keep_last=run.keep_last,
+        keep_best=run.keep_best,
+        attached={run_folder.RUN_JSON: facts},
+    )
+    store.sweep()
+    atomic.sweep(location.run_dir)
+    position = _restore(location, store, state, facts=facts)
+    folder = location.run_dir / run_folder.POLICY
+
+    def export(position: Position) -> None:
+        results = {"step": position.step, "progress": position.progress.to_dict()}
+        setup.export(folder, facts | {"results": results})
+
+    telemetry = Telemetry(_sinks(setup, location.run_dir, run=run, facts=facts, console=console))
+    components = LoopComponents(
+        learner=setup.learner,
+        state=state,
+        batches=batches,
+        validation=None if setup.validation is None else setup.validation.batches(),
+        store=store,
+        telemetry=telemetry,
+        interrupts=interrupts,
+        export=export,
+    )
+    loop = Loop(components, run, stopping=stopping, horizon=setup.horizon)
+    try:
+        with _named_errors(setup):
+            if position.step == 0:
+                facts |= setup.start()
+            telemetry.write("start", step=position.step, seed=run.seed)
+            outcome = loop.run(position)
+        if atomic.problems(folder):
+            # None yet, or damaged: the best checkpoint's, or that of an interrupted run.
+            best = None if outcome.reason == "interrupted" else store.best()
+            if best is not None:
+                state.read(best.path, with_data=False)
+            export(outcome.position)
+    finally:
+        telemetry.close()
+    return outcome
+
+
+@contextlib.contextmanager
+def _named_errors(setup: LearnerSetup[Any]) -> Iterator[None]:
+    """Errors about damaged data name the file."""
+    with contextlib.ExitStack() as stack:
+        for data in (setup.data, setup.validation):
+            if data is not None:
+                stack.enter_context(data.named_errors())
+        yield
+
+
+def _sinks(
+    setup: LearnerSetup[Any],
+    run_dir: Path,
+    *,
+    run: RunConfig,
+    facts: Mapping[str, Any],
+    console: Console | None,
+) -> list[Sink]:
+    hparams = facts["config"]
+    makers: list[Callable[[], Sink]] = [
+        lambda: ConsoleSink(
+            setup.horizon.total_steps,
+            setup.learner.metrics,
+            verbosity=run.verbosity,
+            console=console,
+        ),
+        lambda: JsonLines(run_dir / run_folder.LOG),
+        lambda: TensorBoard(run_dir / run_folder.TENSORBOARD, hparams),
+    ]
+    if run.wandb:
+        makers.append(
+            lambda: WandB(run_dir, project=run.wandb_project, name=run_dir.name, hparams=hparams)
+        )
+    return list(_made(makers))
+
+
+def _made(makers: Iterable[Callable[[], Sink]]) -> Iterator[Sink]:
+    for make in makers:
+        try:
+            yield make()
+        except Exception as error:
+            _log.warning("%s: %s; training goes on without it", type(error).__name__, error)
+
+
+def _restore(
+    location: RunLocation, store: CheckpointStore, state: TrainState, *, facts: dict[str, Any]
+) -> Position:
+    if not location.is_resuming:
+        return Position()
+    checkpoint = _checkpoint_of(location, store)
+    if checkpoint is None:
+        return Position()
+    # Its own copy, as the run's files may have been changed together.
+    started = run_folder.read_json(checkpoint.path / run_folder.RUN_JSON)
+    run_folder.check_same(location.run_dir, started, facts)
+    # What `LearnerSetup.start` told when the run was new.
+    facts |= {name: value for name, value in started.items() if name not in facts}
+    try:
+        position = Position.from_dict(checkpoint.meta["position"])
+        if position.step != checkpoint.step:
+            raise ValueError(f"want position.step {checkpoint.step}. Received: {position.step}")
+        state.read(checkpoint.path)
+        return position
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{checkpoint.path}: cannot be resumed: {error}",
+            "Start a new run, or use the release that wrote it.",
+            exit_code=EXIT_INCOMPATIBLE,
+        ) from error
+
+
+def _checkpoint_of(location: RunLocation, store: CheckpointStore) -> Checkpoint | None:
+    if location.checkpoint is None:
+        return store.latest(quarantine=True)
+    try:
+        return open_checkpoint(location.checkpoint)
+    except ValueError as error:
+        raise UserError(str(error), "Try --resume auto.", exit_code=EXIT_NO_INPUT) from error

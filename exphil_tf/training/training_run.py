@@ -1,0 +1,128 @@
+"""A run from its options to its results: holds the folder, says what the run is, trains, reports.
+
+Free of TensorFlow until the learner is made: that a folder holds another run is answered at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from exphil_tf.checkpoints import lock
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.process.console import command
+from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
+from exphil_tf.training import run_folder
+from exphil_tf.training.interrupts import Interrupts
+from exphil_tf.training.metric import selecting
+from exphil_tf.training.run_config import RunConfig, StoppingConfig
+from exphil_tf.training.run_folder import RunLocation
+
+if TYPE_CHECKING:
+    from exphil_tf.training.learner_run import LearnerSetup
+    from exphil_tf.training.loop import Outcome
+
+MakeSetup = Callable[[], AbstractContextManager["LearnerSetup[Any]"]]
+"""Makes the learner and its data; layers are made inside the block only (`training.numerics`)."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What a run is, whatever it learns."""
+
+    location: RunLocation
+    run: RunConfig
+    stopping: StoppingConfig
+    options_yaml: str
+    """Resolved options (`config.dump_yaml`), which repeat the run."""
+    facts: Mapping[str, Any]
+    """Provenance (`checkpoints.provenance.describe_run`), and by content what is learnt from
+    besides a dataset, under the names in `sources`: a run that goes on must find them the same."""
+
+    def train(self, make_setup: MakeSetup, console: Console | None = None) -> Outcome:
+        """Trains in the run's folder, which is held meanwhile.
+
+        Raises: UserError: if the folder is in use or holds another run, or training diverged.
+        """
+        run_dir = self.location.run_dir
+        with lock.hold(run_dir):
+            run_folder.claim(self.location, overwrite=self.run.overwrite)
+            facts = self._facts()
+            # Up to Interrupts there is nothing to save, and a signal simply ends the command.
+            with make_setup() as setup, Interrupts() as interrupts:
+                run_folder.save_options(run_dir, self.options_yaml)
+                atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
+                outcome = self._run(setup, interrupts, facts=facts, console=console)
+                if outcome.reason != "interrupted":
+                    facts["results"] = self._results(outcome, setup)
+                    atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
+        return outcome
+
+    def report(self, outcome: Outcome, console: Console, *, prog: str) -> int:
+        """Says how the run ended; returns the exit code."""
+        if outcome.reason == "interrupted":
+            console.print(
+                f"interrupted at step {outcome.position.step}; checkpoint saved. "
+                f"Go on: {command(prog, '--resume', self.location.run_dir)}",
+            )
+            return EXIT_INTERRUPTED
+        console.print(f"policy: {self.location.run_dir / run_folder.POLICY}")
+        return 0
+
+    def _facts(self) -> dict[str, Any]:
+        facts = dict(self.facts)
+        if not self.location.is_resuming:
+            return facts
+        saved = run_folder.saved_facts(self.location.run_dir)
+        if saved:
+            run_folder.check_same(self.location.run_dir, saved, facts)
+        return facts | {"created": saved.get("created", facts["created"])}
+
+    def _run(
+        self,
+        setup: LearnerSetup[Any],
+        interrupts: Interrupts,
+        *,
+        facts: dict[str, Any],
+        console: Console | None,
+    ) -> Outcome:
+        with quiet_import():
+            from exphil_tf.training.learner_run import run_learner
+
+        return run_learner(
+            setup,
+            self.location,
+            interrupts,
+            run=self.run,
+            stopping=self.stopping,
+            facts=facts,
+            console=console,
+        )
+
+    def _results(self, outcome: Outcome, setup: LearnerSetup[Any]) -> dict[str, object]:
+        position, metric = outcome.position, selecting(setup.learner.metrics)
+        run_dir, best = self.location.run_dir, position.progress.best
+        is_validated = setup.validation is not None
+        return {
+            "reason": outcome.reason,
+            "stopped_early": outcome.reason == "stopped early",
+            "steps": position.step,
+            "epochs_completed": setup.horizon.epoch_of(position.step),
+            "frames": position.frames,
+            _key(metric.best_name(is_validated=True)): best if is_validated else None,
+            _key(metric.best_name(is_validated=False)): None if is_validated else best,
+            "best_step": position.progress.best_step,
+            "total_time_seconds": outcome.seconds,
+            "weights_sha256": outcome.weights_sha256,
+            "checkpoint_path": str(run_dir / run_folder.CHECKPOINTS),
+            "policy_path": str(run_dir / run_folder.POLICY),
+        }
+
+
+def _key(words: str) -> str:
+    return words.replace(" ", "_")

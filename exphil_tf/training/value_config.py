@@ -1,0 +1,35 @@
+"""Options of learning values beside imitation; free of TensorFlow."""
+
+import math
+from dataclasses import dataclass
+
+MOST_UNITS = 65_536
+
+
+@dataclass(frozen=True)
+class ValueConfig:
+    """What a value head learns from recorded games, as a start for reinforcement learning."""
+
+    value_head: bool = False
+    """Also learn how much is still to be gained from each frame on: stocks, and percent / 100.
+    With the weight at 0 the policy becomes the same as without."""
+    value_hidden: tuple[int, ...] = (128,)
+    """Widths of the value head's layers."""
+    value_half_life: float = 240.0
+    """Frames after which a gain counts half; 240 are 4 seconds."""
+    value_weight: float = 0.0
+    """Weight of the squared error of values in the policy's own loss, so that values shape the
+    backbone; 0 lets the backbone be, and the head alone learns."""
+    value_in_bundle: bool = False
+    """Put the value head into the policy's bundle as well; checkpoints have it anyhow."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if not self.value_hidden or not all(1 <= n <= MOST_UNITS for n in self.value_hidden):
+            raise ValueError(
+                f"value_hidden: want widths of 1 to {MOST_UNITS:,}. Received: {self.value_hidden}"
+            )
+        if not 0 < self.value_half_life < math.inf:
+            raise ValueError(f"value_half_life: want above 0. Received: {self.value_half_life}")
+        if not 0 <= self.value_weight < math.inf:
+            raise ValueError(f"value_weight: want at least 0. Received: {self.value_weight}")

@@ -1,0 +1,122 @@
+"""Imitation with a value head beside it that the policy does not notice.
+
+The head learns each batch that imitation takes, in a compiled step, an optimizer and a gradient
+norm of its own, from what the policy says of the batch as it would play it (without dropout).
+Joining it to imitation's loss would change the policy even where no gradient flows: the head's
+gradients count in the norm that clips the policy's, and a larger graph is compiled to other
+rounding. One more forward pass is the price.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from exphil_tf.training.imitation import ImitationLearner
+from exphil_tf.training.learner import LearnerVariables, Report
+from exphil_tf.training.metric import Metric, Values
+from exphil_tf.training.running_sums import RunningSums
+from exphil_tf.training.updater import Updater
+from exphil_tf.training.value_term import ValueTerm
+from models.layers.quantized import ranges
+from models.policy import Policy
+from models.policy_inputs import Batch, policy_inputs, unroll_hidden
+
+
+class ValueBesideImitation:
+    """A `Learner` of both.
+
+    Args:
+      imitation: learns the policy, as without values.
+      term: of a value head whose gradient stops before the policy.
+      updater: built over the head's trainable variables; accumulates as imitation's does.
+    """
+
+    def __init__(self, imitation: ImitationLearner, term: ValueTerm, updater: Updater):
+        self.imitation = imitation
+        self.term = term
+        self.updater = updater
+        self.metrics: tuple[Metric, ...] = (*imitation.metrics, *term.metrics)
+        self._sums, self._validation = RunningSums(term.sum_shapes), RunningSums(term.sum_shapes)
+        jit = imitation.options.jit
+        self._learn = tf.function(self._learn_batch, jit_compile=jit, autograph=False)
+        self._apply = tf.function(self._apply_accumulated, jit_compile=jit, autograph=False)
+        self._validate = tf.function(self._validate_batch, jit_compile=jit, autograph=False)
+
+    def variables(self) -> LearnerVariables:
+        """Imitation's, and the head's among what is for training alone."""
+        own = self.imitation.variables()
+        training = {f"value/{i}": v.value for i, v in enumerate(self.term.variables)}
+        training |= {f"value_updater/{name}": v for name, v in self.updater.state().items()}
+        counters = {f"value_totals/{name}": v for name, v in self._sums.variables.items()}
+        return LearnerVariables(
+            own.weights, {**own.training, **training}, {**own.counters, **counters}
+        )
+
+    @property
+    def policy(self) -> Policy:
+        """Imitation's."""
+        return self.imitation.policy
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside, policy and head have their averaged weights, where averages are kept."""
+        with self.imitation.averaged(), self.updater.averaged():
+            yield
+
+    def update(self, batches: Iterator[Batch], *, step: int) -> None:
+        """Learns values of each batch that imitation's update takes, before it does."""
+        self.imitation.update(_passed_on(batches, self._learn), step=step)
+        if self.updater.is_accumulating:
+            self._apply()
+
+    def validate(self, batches: Iterable[Batch]) -> Values:
+        """Means over a pass of both."""
+        with self.updater.averaged():
+            values = self.imitation.validate(_passed_on(batches, self._validate))
+        return {**values, **self.term.means(self._validation.take(), 0.0)}
+
+    def take_report(self) -> Report:
+        """Imitation's, with what was measured of values."""
+        report = self.imitation.take_report()
+        return report._replace(values={**report.values, **self.term.means(self._sums.take(), 0.0)})
+
+    def reset(self) -> None:
+        """Drops sums and streaks of both."""
+        self.imitation.reset()
+        self._sums.reset()
+
+    def _learn_batch(self, batch: dict[str, Any]) -> None:
+        hidden, inputs = self._read(batch)
+        variables = [v.value for v in self.updater.variables]
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            _, sums = self.term.squared_errors(hidden, inputs)
+        gradients = tape.gradient(sums["value_squared_error"], variables)
+        given = {"loss": sums["value_squared_error"], "weight": sums["value_weight"]}
+        if self.updater.is_accumulating:
+            self.updater.accumulate(gradients, **given)
+        else:
+            self.updater.update(gradients, **given)
+        self._sums.add(sums, tf.math.is_finite(sums["value_squared_error"]))
+
+    def _apply_accumulated(self) -> None:
+        self.updater.update_accumulated()
+
+    def _validate_batch(self, batch: dict[str, Any]) -> None:
+        self._validation.add(self.term.squared_errors(*self._read(batch))[1])
+
+    def _read(self, batch: dict[str, Any]) -> tuple[Any, Any]:
+        """What the head reads of a batch, and the batch unpacked."""
+        policy = self.imitation.policy
+        inputs = policy_inputs(batch, policy.config.head.codec)
+        with ranges("frozen"):
+            return unroll_hidden(policy, inputs, training=False), inputs
+
+
+def _passed_on(batches: Iterable[Batch], function: Any) -> Iterator[Batch]:
+    """The same batches, each given to a function first."""
+    for batch in batches:
+        function(dict(batch))
+        yield batch

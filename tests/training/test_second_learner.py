@@ -1,0 +1,70 @@
+"""The loop runs what is no imitation: learnt, told of, killed, resumed to the very same weights."""
+
+import json
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.tiny_learner import TRUE
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trainer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("line")
+    ended = trainer.command(folder, "run", "0", module="tests.tiny_learner")
+    assert ended.status == 0, ended.output
+    return folder / "run", ended
+
+
+def events(run_dir, kind):
+    lines = [json.loads(line) for line in (run_dir / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == kind]
+
+
+def test_it_learns(undisturbed):
+    run_dir, _ = undisturbed
+    first, *_, last = events(run_dir, "validation")
+    assert last["error"] < first["error"] / 2
+    np.testing.assert_allclose(json.loads((run_dir / "policy/line.json").read_text()), TRUE, 0.3)
+    results = json.loads((run_dir / "config.json").read_text())["results"]
+    assert results["steps"] == 40
+    assert results["best_squared_error"] == min(e["error"] for e in events(run_dir, "validation"))
+
+
+def test_the_terminal_shows_its_metrics_by_their_labels(undisturbed):
+    lines = undisturbed[1].output.splitlines()
+    (train, *_), (validation, *_) = (
+        [line for line in lines if line.startswith(begin)]
+        for begin in ("step 4/40", "step 10 validation")
+    )
+    assert "epoch 0.40 squared error " in train
+    assert "line" not in train  # what is measured by component is shown after validation
+    measured = events(undisturbed[0], "validation")[0]
+    assert f"squared error {measured['error']:.3f} (best): slope " in validation
+    assert f"offset {measured['coefficients']['offset']:.1f}" in validation
+    assert "momentum" not in "".join(lines)
+    assert "finished at step 40: best squared error " in lines[-1]
+
+
+def test_tensorboard_has_its_metrics(undisturbed):
+    found = EventAccumulator(str(undisturbed[0] / "tb"), size_guidance={"tensors": 0})
+    found.Reload()
+    steps = {name: [e.step for e in found.Tensors(name)] for name in found.Tags()["tensors"]}
+    assert steps["validation/error"] == [10, 20, 30, 40]
+    assert steps["validation/coefficients/slope"] == [10, 20, 30, 40]
+    assert steps["train/momentum"][:3] == [4, 8, 10]
+    assert "_hparams_/session_start_info" in found.summary_metadata
+
+
+@pytest.mark.parametrize("killed_at", [6, 13, 33], ids=["at once", "in an epoch", "late"])
+def test_kill_9_and_resume_gives_the_same_weights(trainer, tmp_path, undisturbed, killed_at):
+    assert trainer.command(tmp_path, "run", killed_at, module="tests.tiny_learner").status == -9
+    saved = sorted(path.name for path in (tmp_path / "run/checkpoints").glob("step-*"))
+    assert saved == {6: [], 13: ["step-00000007", "step-00000010"]}.get(killed_at, saved)
+    ended = trainer.command(tmp_path, "run", "0", module="tests.tiny_learner")
+    assert ended.status == 0, ended.output
+    assert ended.sha256 == undisturbed[1].sha256
+    for name in ("line.json", "provenance.json"):
+        one, other = (d / "policy" / name for d in (tmp_path / "run", undisturbed[0]))
+        assert json.loads(one.read_text()) == json.loads(other.read_text())
