@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,15 @@ from rich.console import Console
 from exphil_tf.checkpoints import provenance
 from exphil_tf.evaluate import EvaluateConfig, evaluate
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import PRESETS, load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.foundation.values import Source
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.train import (
     Recipe,
     dry_run,
-    find_run,
     open_dataset,
     report,
     say_next,
@@ -39,6 +38,7 @@ from exphil_tf.train import (
 from exphil_tf.training import run_folder
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.run_folder import Target, find_bundle
+from exphil_tf.training.run_options import read_run
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
 from exphil_tf.training.train_config import check_dataset, resolve
 
@@ -53,19 +53,17 @@ COMPARISON = "comparison"
 
 def main(argv: Sequence[str]) -> int:
     """Distils as the arguments say; returns the exit code."""
-    config, target = find_run(
-        lambda saved: load(DistillConfig, argv, prog=PROG, presets=PRESETS, saved=saved)
-    )
-    config, notes = resolve(config)
+    loaded, target = read_run(DistillConfig, argv, prog=PROG)
+    config, notes = resolve(loaded.config)
     notes += check_distillation(config)
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    config, labels = with_labels(config)
+    config, labels = with_labels(config, loaded.given)
     bundle = find_bundle(Path(config.distillation.teacher)) if config.distillation.teacher else None
     data_dir, manifest = open_dataset(config, console)
     if manifest is None:  # a dry run on replays that have not been preprocessed
         return 0
-    notes += [*target.remarks(), *check_dataset(config, manifest)]
+    notes += [*target.remarks(), *check_dataset(config, manifest, given=loaded.given)]
     if config.distillation.compare and not manifest.frames("validation"):
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
@@ -89,7 +87,9 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def with_labels(config: DistillConfig) -> tuple[DistillConfig, LabelsManifest | None]:
+def with_labels(
+    config: DistillConfig, given: Mapping[str, Source]
+) -> tuple[DistillConfig, LabelsManifest | None]:
     """The soft labels' manifest, if there are any, and the configuration with their input options.
 
     Raises: UserError: if they are missing or damaged, or were made with other options than asked.
@@ -98,7 +98,7 @@ def with_labels(config: DistillConfig) -> tuple[DistillConfig, LabelsManifest | 
     if place is None:
         return config, None
     labels = read_labels(Path(place))
-    return with_input_of(config, labels.input, origin=place), labels
+    return with_input_of(config, labels.input, origin=place, given=given), labels
 
 
 @dataclasses.dataclass(frozen=True)

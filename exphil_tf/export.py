@@ -183,7 +183,7 @@ def _bundle(
     except NestedGraphError as error:
         backbone = network.config.backbone.backbone
         raise UserError(
-            f"--form window: a {backbone} trunk loops over frames, which is not exported ({error})",
+            f"--form window: {backbone} loops over frames, which is not exported ({error})",
             "Export a step: --form step.",
         ) from error
     except (NotOnGrid, NotInteger) as error:

@@ -13,7 +13,6 @@ import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS
-from models.backbones import BACKBONES
 from models.heads.controller import HEADS
 from models.heads.distribution import Buckets, Logits
 from models.layers.backend import ops, take_rows
@@ -71,9 +70,8 @@ class Policy(keras.Model):
         self.embedding = FrameEmbedding(
             config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
         )
-        trunk = BACKBONES[config.backbone.backbone]
-        self.backbone = trunk(
-            config.backbone, seed=parts["backbone"], quantize=rounding, name="backbone"
+        self.backbone = config.backbone.layer(
+            seed=parts["backbone"], quantize=rounding, name="backbone"
         )
         head = HEADS[config.head.head]
         self.head = head(config.head, seed=parts["head"], quantize=rounding, name="head")

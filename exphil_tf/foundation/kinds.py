@@ -73,6 +73,8 @@ class Family:
     alternatives: Mapping[str, type]
     by: str
     """Name of the option that chooses: it is a field of every alternative that is not in `init`."""
+    kind: Kind
+    """Of the option that chooses."""
     default: str
     common: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Defaults of this command, instead of those of the alternatives that have the option."""
@@ -128,9 +130,7 @@ def required(*, kind: Kind) -> Any:
 def family(alternatives: Mapping[str, type], **declared: Any) -> Any:
     """A field that holds one of several dataclasses; see `Family` for the arguments."""
     made = Family(alternatives, **declared)
-    return dataclasses.field(
-        default_factory=lambda: made.make(made.default), metadata={_KEY: made}
-    )
+    return dataclasses.field(default_factory=lambda: made.make(made.default), metadata={_KEY: made})
 
 
 def family_of(field: dataclasses.Field[Any]) -> Family | None:

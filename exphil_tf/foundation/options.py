@@ -175,8 +175,8 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:
     choices = Literal[*family.alternatives]  # pyright: ignore[reportInvalidTypeForm]
-    kind = Kind.NETWORK
-    yield Option(family.by, (*path, family.by), choices, family.default, kind=kind, family=family)
+    choice = Option(family.by, (*path, family.by), choices, family.default)
+    yield choice._replace(kind=family.kind, family=family)
     for cls in family.alternatives.values():
         for option in _leaves(cls, path, None):
             default = family.common.get(option.name, option.default)

@@ -12,7 +12,7 @@ be the dump of a run, which names every option: there, a value at its default is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from exphil_tf.foundation.errors import UserError
@@ -86,6 +86,12 @@ def in_force(cls: type, settings: Iterable[Setting]) -> InForce:
     return InForce(values, wanted.chosen, given)
 
 
+def values_of(settings: Sequence[Setting], names: Collection[str]) -> dict[str, Any]:
+    """The typed values of some options, by name, of those that were given; nothing is refused."""
+    kept = _highest(_without_exclusive(list(settings)))
+    return {name: typed(setting) for name, setting in kept.items() if name in names}
+
+
 def _highest(settings: Sequence[Setting]) -> dict[str, Setting]:
     """The setting of each option that outranks its others, highest sources first."""
     kept: dict[str, Setting] = {}
@@ -100,7 +106,7 @@ def _without_exclusive(settings: list[Setting]) -> list[Setting]:
     for ranks in ((Rank.FLAG,), (Rank.VARIABLE,), (Rank.SAVED,), (Rank.FILE, Rank.PRESET)):
         own = [s for s in settings if s.rank in ranks]
         kept += [s for s in own if not any(_yields(s, group, kept) for group in EXCLUSIVE)]
-    return kept[::-1] if False else sorted(kept, key=settings.index)
+    return sorted(kept, key=settings.index)  # of one option and rank the last one counts
 
 
 def _yields(setting: Setting, group: Exclusive, above: Iterable[Setting]) -> bool:
@@ -135,8 +141,9 @@ class _Wanted:
         self.chosen[by] = chosen
         for name, setting in list(self._kept.items()):
             if setting.option.family is family and not setting.option.is_of(chosen):
-                having = " and ".join(family.having(name))
-                self._drop(setting, below=rank, why=f"{by} {chosen} has none; {having} have one")
+                flag, having = by.replace("_", "-"), _in_words(family.having(name))
+                why = f"no option of --{flag} {chosen}, but of {having}"
+                self._drop(setting, below=rank, why=why)
 
     def drop_ineffective(self) -> None:
         """Drops the options that have no effect beside the others, in declared order."""
@@ -145,7 +152,7 @@ class _Wanted:
             if setting is None or not option.only_with or self._is_effective(option):
                 continue
             rank = max(self._rank(other) for other in option.only_with)
-            self._drop(setting, below=rank, why=f"no effect without {_conditions(option)}")
+            self._drop(setting, below=rank, why=f"has no effect without {_conditions(option)}")
 
     def is_default(self, setting: Setting) -> bool:
         """Whether a setting says what would be so without it."""
@@ -176,15 +183,20 @@ class _Wanted:
 
 
 def _conditions(option: Option) -> str:
-    """What an option goes with, in words: `optimizer adamw or lamb`."""
-    parts: list[str] = []
-    for name, values in option.only_with.items():
-        flag = name.replace("_", "-")
-        words = {True: f"--{flag}", False: f"--no-{flag}", None: f"--{flag} none"}
-        told = [words.get(v, f"--{flag} {v}") if _is_plain(v) else str(v) for v in values]
-        parts += [told[0], *(str(v) for v in values[1:])]
-    return " or ".join(parts)
+    """What an option goes with, in words: `--optimizer adamw or lamb`."""
+    return " or ".join(
+        " or ".join([_flag(name, values[0]), *map(str, values[1:])])
+        for name, values in option.only_with.items()
+    )
 
 
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, bool | str | int)
+def _in_words(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _flag(name: str, value: object) -> str:
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{flag}" if value else f"--no-{flag}"
+    return f"--{flag} none" if value is None else f"--{flag} {value}"

@@ -155,7 +155,7 @@ def check_teacher(info: PolicyInfo, config: TrainConfig, codec: ControllerCodec)
 
 def remarks(info: PolicyInfo, config: TrainConfig, *, manifest_sha256: str) -> list[str]:
     """Sentences about a teacher that answers under other conditions than it was trained under."""
-    has_memory = info.config.backbone.backbone != "mlp"
+    has_memory = info.config.backbone.has_memory
     window, burn_in = config.input.window_size, config.input.burn_in
     trained_on = info.provenance.get("data", {}).get("manifest_sha256")
     found = []
