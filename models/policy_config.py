@@ -182,9 +182,7 @@ class PolicyConfig:
 def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
-    hints = {
-        field.name: typing.get_type_hints(cls)[field.name] for field in dataclasses.fields(cls)
-    }
+    hints = {n: hint for n, hint in typing.get_type_hints(cls).items() if n in _names(cls)}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)

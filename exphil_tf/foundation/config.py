@@ -39,7 +39,7 @@ from exphil_tf.foundation.options import (
     is_dataclass_type,
     options,
 )
-from exphil_tf.foundation.precedence import InForce, in_force, values_of
+from exphil_tf.foundation.precedence import InForce, highest, in_force, values_of
 from exphil_tf.foundation.sources import (
     KNOWN_OPTIONS,
     PRESETS,
@@ -234,8 +234,7 @@ class Sources(Generic[T]):
             raise UserError(str(error), _see_help(self._prog)) from error
 
     def _print_help(self, flags: Sequence[str], presets: Path | None) -> NoReturn:
-        shown = sorted(self._settings, key=lambda s: -s.rank)
-        words = [word for setting in shown for word in tokens(setting)]
+        words = [word for setting in highest(self._settings).values() for word in tokens(setting)]
         names = None if presets is None else preset_names(presets)
         command_help.show(self.cls, flags, prog=self._prog, presets=names, in_force=words)
 

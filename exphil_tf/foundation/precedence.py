@@ -72,7 +72,7 @@ def in_force(cls: type, settings: Iterable[Setting]) -> InForce:
     Raises: UserError: if a value is of the wrong type, or an option was given in vain.
     """
     known = options(cls)
-    kept = _highest(_without_exclusive(list(settings)))
+    kept = highest(_without_exclusive(list(settings)))
     values = {name: typed(setting) for name, setting in kept.items()}
     wanted = _Wanted(known, kept, values)
     for family in families(cls):
@@ -88,11 +88,11 @@ def in_force(cls: type, settings: Iterable[Setting]) -> InForce:
 
 def values_of(settings: Sequence[Setting], names: Collection[str]) -> dict[str, Any]:
     """The typed values of some options, by name, of those that were given; nothing is refused."""
-    kept = _highest(_without_exclusive(list(settings)))
+    kept = highest(_without_exclusive(list(settings)))
     return {name: typed(setting) for name, setting in kept.items() if name in names}
 
 
-def _highest(settings: Sequence[Setting]) -> dict[str, Setting]:
+def highest(settings: Sequence[Setting]) -> dict[str, Setting]:
     """The setting of each option that outranks its others, highest sources first."""
     kept: dict[str, Setting] = {}
     for setting in sorted(settings, key=lambda s: s.rank):
@@ -102,11 +102,17 @@ def _highest(settings: Sequence[Setting]) -> dict[str, Setting]:
 
 def _without_exclusive(settings: list[Setting]) -> list[Setting]:
     """The settings but for those whose alternative a source above has chosen."""
-    kept: list[Setting] = []
-    for ranks in ((Rank.FLAG,), (Rank.VARIABLE,), (Rank.SAVED,), (Rank.FILE, Rank.PRESET)):
-        own = [s for s in settings if s.rank in ranks]
-        kept += [s for s in own if not any(_yields(s, group, kept) for group in EXCLUSIVE)]
+    flags, variables, saved = (
+        [s for s in settings if s.rank is rank] for rank in (Rank.FLAG, Rank.VARIABLE, Rank.SAVED)
+    )
+    kept = [*flags, *_not_yielding(variables, [*flags, *saved])]
+    kept += _not_yielding(saved, kept)
+    kept += _not_yielding([s for s in settings if s.rank in (Rank.PRESET, Rank.FILE)], kept)
     return sorted(kept, key=settings.index)  # of one option and rank the last one counts
+
+
+def _not_yielding(settings: list[Setting], above: list[Setting]) -> list[Setting]:
+    return [s for s in settings if not any(_yields(s, group, above) for group in EXCLUSIVE)]
 
 
 def _yields(setting: Setting, group: Exclusive, above: Iterable[Setting]) -> bool:

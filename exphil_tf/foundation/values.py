@@ -167,6 +167,8 @@ def describe(annotation: Any) -> str:
     if typing.get_origin(annotation) is Literal:
         return ("one of " if len(members) > 1 else "") + ", ".join(str(m) for m in members)
     if _is_list(annotation):
+        if typing.get_origin(members[0]) is Literal:
+            return f"some of {', '.join(map(str, typing.get_args(members[0])))}"
         return f"a list of {getattr(members[0], '__name__', members[0]) if members else 'values'}"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return "one of " + ", ".join(member.name for member in annotation)

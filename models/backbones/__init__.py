@@ -29,19 +29,21 @@ _CALLED = {"attention": "sliding_window", "mamba_nif": "mamba"}
 """Names that users of the original trainer know."""
 
 
-def backbone_config(name: str = DEFAULT, **options: Any) -> BackboneConfig:
+def backbone_config(backbone: str = DEFAULT, **options: Any) -> BackboneConfig:
     """The options of a backbone.
 
     Args:
-      name: its name.
+      backbone: its name.
       options: those that are not at their default.
 
     Raises: ValueError: if there is no such backbone, or a value is out of range; TypeError: if it
       has no such option.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"backbone: want one of {', '.join(BACKBONES)}. Received: {name!r:.80}")
-    return BACKBONES[name](**options)
+    if backbone not in BACKBONES:
+        raise ValueError(
+            f"backbone: want one of {', '.join(BACKBONES)}. Received: {backbone!r:.80}"
+        )
+    return BACKBONES[backbone](**options)
 
 
 def backbone_family(default: str = DEFAULT, *, doc: str = "The backbone", **common: Any) -> Any:

@@ -31,8 +31,9 @@ from exphil_tf.training.run_folder import Target
 from exphil_tf.training.soft_labels import LABELS, describe_labels, write_manifest
 from exphil_tf.training.state import Position
 from exphil_tf.training.train_config import TrainConfig
+from models.backbones import backbone_config
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, PolicyConfig
 
 CODEC = ControllerCodec()
 MANIFEST = "0" * 64
@@ -42,7 +43,7 @@ MANIFEST = "0" * 64
 def place(tmp_path_factory):
     """Two teachers and two sets of soft labels, in the folder that the tests run in."""
     folder = tmp_path_factory.mktemp("flags")
-    small = PolicyConfig(EmbeddingConfig(action_dim=2), BackboneConfig("mlp", hidden=(4,)))
+    small = PolicyConfig(EmbeddingConfig(action_dim=2), backbone_config("mlp", hidden=(4,)))
     for seed, name in enumerate(("one", "two")):
         save_policy(folder / name, Policy(small, seed=seed, name="policy"), PolicyInfo(small))
         identity = distillation.describe_teacher(folder / name)

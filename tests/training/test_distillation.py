@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 from tiny_imitation import FLAT, make, make_batch, weights
 
 from exphil_tf import generate_soft_labels
@@ -30,7 +31,7 @@ from exphil_tf.training.soft_labels import LABELS, check_labels, read_labels
 from exphil_tf.training.train_config import TrainConfig
 from exphil_tf.training.updater import Updater
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 CODEC = ControllerCodec()
 ASKED = DistillationConfig(teacher="t")
@@ -110,7 +111,7 @@ def teacher_of(seed=9, dropout=0.5, backbone="mlp"):
     """A policy with another trunk, another embedding and, in training, dropout."""
     config = PolicyConfig(
         EmbeddingConfig(action_dim=6, character_dim=3, with_prev_action=False),
-        BackboneConfig(backbone=backbone, hidden=(12,), dropout=dropout, num_layers=1),
+        any_backbone(backbone, hidden=(12,), dropout=dropout, num_layers=1),
         HeadConfig(head_hidden=3),
     )
     policy = Policy(config, seed=seed, name="policy")
