@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.kinds import Kind, option
 from models.backbones import BACKBONES, DEFAULT, backbone_config
-from models.backbones.options import BackboneConfig
+from models.backbones.options import BackboneConfig, TemporalConfig
 from models.quantization_config import (
     LARGEST,
     QuantizationConfig,
@@ -205,6 +205,9 @@ def _build_backbone(values: Mapping[str, Any], *, path: str) -> BackboneConfig:
     of_any = {key for cls in BACKBONES.values() for key in _names(cls)}
     passed_over = {"backbone", *(of_any - _names(BACKBONES[name]))}
     mine = {key: value for key, value in values.items() if key not in passed_over}
+    if issubclass(BACKBONES[name], TemporalConfig) and isinstance(mine.get("hidden"), list):
+        first = mine["hidden"][:1]  # older bundles may have others after it, which nobody read
+        mine["hidden"] = mine["hidden"] if mine["hidden"] == first * len(mine["hidden"]) else first
     return _build(BACKBONES[name], mine, path=path)
 
 

@@ -22,7 +22,7 @@ from exphil_tf import train
 from exphil_tf.data import input as data_input
 from exphil_tf.data.sampling import describe
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
-from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
+from exphil_tf.foundation.config import PRESETS, Loaded, load, preset_names, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.melee.enums import BUTTONS
@@ -39,10 +39,10 @@ from exphil_tf.training.train_config import TrainConfig, resolve
 from exphil_tf.training.updater import Updater
 from models.policy import Policy
 
-SMALL = ("--hidden", "8", "--num-layers", "1", "--head-hidden", "4", "--action-dim", "4")
+SMALL = ("--hidden", "8", "--head-hidden", "4", "--action-dim", "4")
 MLP = (*SMALL, "--backbone", "mlp")
-MAMBA = (*SMALL, "--backbone", "mamba")
-ATTENTION = (*SMALL, "--backbone", "sliding_window", "--num-heads", "2")
+MAMBA = (*SMALL, "--backbone", "mamba", "--num-layers", "1")
+ATTENTION = (*SMALL, "--backbone", "sliding_window", "--num-layers", "1", "--num-heads", "2")
 BATCH, TIME = 2, 6
 
 
@@ -166,9 +166,9 @@ def command(config):
     with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
         target = Target(Path(place), is_resuming=False)
         (target.run_dir / run_folder.CONFIG_YAML).write_text("lr: 1\n")
-        p.setattr(train, "read_options", lambda argv: (config, target))
+        p.setattr(train, "read_options", lambda argv: (Loaded(config), target))
         p.setattr(train, "open_dataset", lambda *a: (Path("x"), SimpleNamespace(unrecorded=int)))
-        p.setattr(train, "check_dataset", lambda *a: [])
+        p.setattr(train, "check_dataset", lambda *a, **k: [])
         p.setattr(train, "make_session", lambda *a: None)
         p.setattr(train, "dry_run", lambda *a, **k: did.append("planned") or 0)
         p.setattr(train, "train", lambda *a, **k: did.append("trained") or outcome)
@@ -330,7 +330,9 @@ TABLE: dict[str, Row] = {
     "temporal": row(lambda c: resolve(c)[0].policy(), "--no-temporal"),
     "kmeans_centers": row(lambda c: c.policy().head.codec, "--kmeans-centers KMEANS"),
     "stage_mode": row(shapes, "--stage-mode learned", MLP),
-    "action_mode": row(shapes, "--action-mode one_hot", MLP),
+    "action_mode": row(
+        shapes, "--action-mode one_hot", "--backbone mlp --hidden 8 --head-hidden 4"
+    ),
     "character_mode": row(shapes, "--character-mode one_hot", MLP),
     "nana_mode": row(shapes, "--nana-mode enhanced", MLP),
     "jumps_normalized": row(shapes, "--no-jumps-normalized", MLP),
@@ -455,8 +457,10 @@ def test_flag_changes_the_option(name, tmp_path):
     changed = with_files(TABLE[name], tmp_path)
     before, after = (to_dict(parsed(*flags)) for flags in changed)
     assert before[name] != after[name]
-    also = {"chunk_size"} if name == "chunked_attention" else set()
-    assert {n for n in before if before[n] != after[n]} == {name} | also
+    also = {"chunked_attention": {"chunk_size"}, "temporal": {"backbone"}}.get(name, set())
+    shared = before.keys() & after.keys()  # another backbone has other options besides
+    assert {n for n in shared if before[n] != after[n]} == {name} | also
+    assert before.keys() == after.keys() or "backbone" in {name, *also}
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -102,11 +102,10 @@ def dump_yaml(config: object) -> str:
 
 def _get(config: object, option: Option) -> object:
     """The value of an option; `MISSING` if the chosen alternative has no such option."""
-    owner: Any = config
+    owner: object = config
     for name in option.path[:-1]:
         owner = getattr(owner, name)
-    cls: type = type(owner)
-    is_there = option.is_choice or option.name in fields_of(cls)
+    is_there = option.is_choice or option.name in fields_of(type(owner))
     return getattr(owner, option.name) if is_there else MISSING
 
 

@@ -118,7 +118,9 @@ def _words(setting: Setting) -> list[str]:
 
 
 def _may_lack(setting: Setting) -> bool:
-    return type(None) in typing.get_args(setting.option.annotation)
+    """Whether `none` means that there is no value; as a flag's word it may be a file's name."""
+    members = typing.get_args(setting.option.annotation)
+    return type(None) in members and not (setting.rank is Rank.FLAG and str in members)
 
 
 def _switch(setting: Setting) -> bool | None:

@@ -47,7 +47,6 @@ def test_missing_keys_take_defaults():
         (("backbone", "dropout"), 1.0, "backbone.dropout: want 0 <= x < 1"),
         (("backbone", "dropout"), None, "policy.backbone.dropout: want float"),
         (("backbone", "truncate_bptt"), 0, "backbone.truncate_bptt: want an integer >= 1"),
-        (("backbone", "hidden"), [8, 9], "backbone.hidden: want one width"),
         (("embedding", "stage_mode"), "tiny", "want one of compact, full, learned"),
         (("embedding", "action_dim"), 0, "embedding.action_dim: want an integer >= 1"),
         (("embedding", "item_type_dim"), -1, "embedding.item_type_dim: want an integer >= 0"),
@@ -85,6 +84,9 @@ def test_json_of_a_backbone_has_its_own_options_alone(name):
     # An older bundle names the options of every backbone, which decided nothing.
     older = {**everything(), **plain}
     assert PolicyConfig.from_dict({"backbone": older}) == config
+    if config.backbone.has_memory:
+        found = PolicyConfig.from_dict({"backbone": {"backbone": name, "hidden": [24, 8]}}).backbone
+        assert found.hidden == (24,)
     # But their own must be sound.
     with pytest.raises(ValueError, match=r"dropout: want 0 <= x < 1"):
         PolicyConfig.from_dict({"backbone": older | {"dropout": 1.0}})

@@ -21,7 +21,7 @@ from exphil_tf.data import input as data_input
 from exphil_tf.data.input import EpochSize
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.foundation.config import PRESETS, load, to_dict
+from exphil_tf.foundation.config import PRESETS, Loaded, load, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.training import distillation, soft_label_records
@@ -82,9 +82,9 @@ def command(config):
     did: list[Any] = []
     nobody: Any = SimpleNamespace(frames=lambda split: 1)
     with pytest.MonkeyPatch.context() as p:
-        p.setattr(distill, "find_run", lambda *a: (config, Target(Path("run"), False)))
+        p.setattr(distill, "read_run", lambda *a, **k: (Loaded(config), Target(Path("run"), False)))
         p.setattr(distill, "open_dataset", lambda *a: (Path("x"), nobody))
-        p.setattr(distill, "check_dataset", lambda *a: [])
+        p.setattr(distill, "check_dataset", lambda *a, **k: [])
         p.setattr(distill.provenance, "manifest_sha256", lambda manifest: MANIFEST)
 
         def train(config, target, manifest, *, recipe, **kwargs):
@@ -113,7 +113,9 @@ def test_every_option_has_a_row_or_is_one_of_training():
         assert own[name].path == option.path
     hints = {f.name: f.type for f in dataclasses.fields(TrainConfig)}
     changed = {f.name for f in dataclasses.fields(DistillConfig) if f.type != hints.get(f.name)}
-    assert changed == {"backbone", "distillation"}
+    assert changed == {"distillation"}
+    changed = {name for name, option in shared.items() if own[name].default != option.default}
+    assert changed == {"backbone", "hidden"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -125,10 +127,11 @@ def test_flag_changes_what_it_names(name):
 
 
 def test_a_student_is_small_unless_told_otherwise():
-    trunk = parsed().policy().backbone
-    assert (trunk.backbone, trunk.hidden) == ("mlp", (64, 64))
-    told = parsed("--student-backbone", "lstm", "--student-hidden", "32,16").policy().backbone
-    assert (told.backbone, told.hidden) == ("lstm", (32, 16))
+    assert parsed().policy().backbone == backbone_config("mlp", hidden=(64, 64))
+    told = parsed("--student-backbone", "lstm", "--num-layers", "1").policy().backbone
+    assert told == backbone_config("lstm", hidden=(64, 64), num_layers=1)
+    told = parsed("--student-backbone", "lstm", "--student-hidden", "32").policy().backbone
+    assert told.hidden == (32,)
 
 
 # -- generate_soft_labels --------------------------------------------------------------------------
