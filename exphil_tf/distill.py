@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,14 +23,13 @@ from rich.console import Console
 from exphil_tf.checkpoints import provenance
 from exphil_tf.evaluate import EvaluateConfig, evaluate
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import PRESETS, load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.foundation.values import Source
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.train import (
     dry_run,
-    find_run,
     open_dataset,
     say_next,
     training_run,
@@ -40,6 +39,7 @@ from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.run_folder import RunLocation, find_bundle
+from exphil_tf.training.run_options import read_run
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
 from exphil_tf.training.train_config import check_dataset, resolve
 
@@ -54,20 +54,18 @@ COMPARISON = "comparison"
 
 def main(argv: Sequence[str]) -> int:
     """Distils as the arguments say; returns the exit code."""
-    config, location = find_run(
-        lambda saved: load(DistillConfig, argv, prog=PROG, presets=PRESETS, saved=saved)
-    )
-    config, notes = resolve(config)
+    loaded, location = read_run(DistillConfig, argv, prog=PROG)
+    config, notes = resolve(loaded.config)
     notes += check_distillation(config)
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    config, labels = with_labels(config)
+    config, labels = with_labels(config, loaded.given)
     asked = config.distillation
     given = GivenTeacher(find_bundle(Path(asked.teacher)) if asked.teacher else None, labels)
     dataset = open_dataset(config, console)
     if dataset is None:  # a dry run on replays that have not been preprocessed
         return 0
-    notes += [*location.notes(), *check_dataset(config, dataset.manifest)]
+    notes += [*location.notes(), *check_dataset(config, dataset.manifest, given=loaded.given)]
     if asked.compare and not dataset.has_validation:
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
@@ -92,7 +90,9 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def with_labels(config: DistillConfig) -> tuple[DistillConfig, LabelsManifest | None]:
+def with_labels(
+    config: DistillConfig, given: Mapping[str, Source]
+) -> tuple[DistillConfig, LabelsManifest | None]:
     """The soft labels' manifest, if there are any, and the configuration with their input options.
 
     Raises: UserError: if they are missing or damaged, or were made with other options than asked.
@@ -101,7 +101,7 @@ def with_labels(config: DistillConfig) -> tuple[DistillConfig, LabelsManifest | 
     if place is None:
         return config, None
     labels = read_labels(Path(place))
-    return with_input_of(config, labels.input, origin=place), labels
+    return with_input_of(config, labels.input, origin=place, given=given), labels
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, NOISE_BYTES, ROW_BYTES
 from exphil_tf.features.schema import SCHEMA, SHAPES, EmbedKind, Field, Group, Mirror
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_OK
 
 PROG = "python -m exphil_tf.docs"
@@ -31,6 +33,8 @@ _NOTE = "<!-- Written by `make docs`; edit {source} instead. -->\n"
 @dataclass(frozen=True)
 class DocsConfig:
     """Writes the generated pages of docs/."""
+
+    KIND: ClassVar = Kind.RESULT
 
     check: bool = False
     """Write nothing; fail if a page is out of date."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 from rich.console import Console
@@ -21,6 +21,7 @@ from rich.console import Console
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
@@ -40,6 +41,8 @@ PROG = "python -m exphil_tf.evaluate"
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Measures a trained policy against four baselines on the same frames."""
+
+    KIND: ClassVar = Kind.RESULT
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, or of a policy bundle (a run's policy/)."""

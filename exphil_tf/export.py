@@ -14,13 +14,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 from rich.console import Console
 
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_INTERNAL
@@ -42,6 +43,8 @@ HELP_FORMS = ("info",)
 @dataclass(frozen=True)
 class ExportConfig:
     """Exports a trained policy for ONNX Runtime; `info BUNDLE` describes an exported one."""
+
+    KIND: ClassVar = Kind.RESULT
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of a run, or of a policy bundle (a run's policy/)."""
@@ -74,6 +77,8 @@ class ExportConfig:
 @dataclass(frozen=True)
 class InfoConfig:
     """Describes an exported policy: inputs, outputs, operators, bytes, origin, how to run it."""
+
+    KIND: ClassVar = Kind.RESULT
 
     bundle: Annotated[Path, tyro.conf.Positional]
     """Folder of an exported policy."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.table import Table
@@ -20,6 +20,7 @@ from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import options
 from exphil_tf.melee.controls import AXES
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig
@@ -37,6 +38,8 @@ PROG = "python -m exphil_tf.kmeans"
 @dataclass(frozen=True)
 class KMeansConfig:
     """Fits the centres of the stick buckets to what players do."""
+
+    KIND: ClassVar = Kind.RESULT
 
     output: Path
     """JSON file to write."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from exphil_tf import evaluate, preprocess, samples, train
 from exphil_tf.checkpoints import provenance
@@ -23,6 +24,7 @@ from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import run_folder
 
@@ -40,6 +42,8 @@ MODEL = (
 @dataclass(frozen=True)
 class QuickstartConfig:
     """Makes sample replays, a dataset of them, trains a small Mamba on it and evaluates it."""
+
+    KIND: ClassVar = Kind.RESULT
 
     output: Path = Path("quickstart")
     """Folder for everything that is made."""

@@ -12,15 +12,19 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.sim.sample_games import FPS, SampleConfig, write_games
 
 
 @dataclass(frozen=True)
 class SamplesConfig:
     """Options of `python -m exphil_tf.samples`."""
+
+    KIND: ClassVar = Kind.RESULT
 
     output: Path
     """Folder for the replays; made if missing. Files of the same names are replaced."""

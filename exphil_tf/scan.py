@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jinja2
 from rich.console import Console
@@ -17,6 +17,7 @@ from rich.table import Table
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import options
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig, keyed
 from exphil_tf.process.console import make_console
@@ -30,6 +31,8 @@ _SHOWN = 12
 @dataclass(frozen=True)
 class ScanConfig:
     """Reports on a collection of replays, and what to do about it."""
+
+    KIND: ClassVar = Kind.RESULT
 
     replays: tuple[str, ...]
     """Folders, .slp files (packed or not), zips or tars."""

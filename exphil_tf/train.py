@@ -24,19 +24,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exphil_tf.checkpoints import provenance
-from exphil_tf.foundation.config import PRESETS, Saved, dump_yaml, load, to_dict
+from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError, run
-from exphil_tf.foundation.options import options
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
-from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import MANIFEST, REJECTED, Manifest
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
-from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import Dataset, load_checked
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import MAX_SEED
 from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.run_options import read_run
 from exphil_tf.training.train_config import Config, TrainConfig, check_dataset, resolve
 from exphil_tf.training.training_run import TrainingRun
 
@@ -61,14 +60,15 @@ def make_setup(config: ImitationConfig, dataset: Dataset) -> Iterator[ImitationS
 
 def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
-    config, location = read_options(argv)
-    config, notes = resolve(config)
+    loaded, location = read_options(argv)
+    config, notes = resolve(loaded.config)
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
     dataset = open_dataset(config, console)
     if dataset is None:  # a dry run on replays that have not been preprocessed
         return 0
-    for note in [*notes, *location.notes(), *check_dataset(config, dataset.manifest)]:
+    remarks = check_dataset(config, dataset.manifest, given=loaded.given)
+    for note in [*notes, *location.notes(), *remarks]:
         console.print(f"note: {note}")
     config = with_seed(config)
     console.print(
@@ -120,81 +120,9 @@ def say_next(console: Console, location: RunLocation, dataset: Dataset) -> None:
     console.print("Next:", command("python -m exphil_tf.evaluate", *words))
 
 
-def read_options(argv: Sequence[str]) -> tuple[TrainConfig, RunLocation]:
-    """The options, and the run's folder; see `find_run`."""
-    return find_run(lambda saved: load(TrainConfig, argv, prog=PROG, presets=PRESETS, saved=saved))
-
-
-def find_run(parse: Callable[[Saved | None], Config]) -> tuple[Config, RunLocation]:
-    """The options, and the run's folder.
-
-    A run that goes on takes the options it was started with, under those of the arguments.
-
-    Args:
-      parse: makes a configuration of the command's arguments and of the options of an earlier run.
-
-    Raises: UserError: if any option is wrong.
-    """
-    config = parse(None)
-    prefix = config.backbone.backbone
-    if config.filters.train_character is not None:
-        prefix = f"{config.filters.train_character.replace(' ', '')}_{prefix}"
-    target = run_folder.locate(config.run, prefix=prefix)
-    if target.saved_yaml is not None:
-        saved, foreign = run_folder.saved_options(target.run_dir, known=options(type(config)))
-        config = parse(saved)
-        if foreign:
-            raise UserError(
-                f"--resume: {target.run_dir} was started by another command or release (options: "
-                f"{', '.join(foreign)})",
-                f"Go on with it by the one that its {run_folder.CONFIG_JSON} names.",
-                exit_code=EXIT_INCOMPATIBLE,
-            )
-    elif config.fine_tune.init_from is not None:
-        config = _inherited(config, parse)
-    return config, target
-
-
-OWN_RUN = ("epochs", "max_steps", "seed", "name", "run_dir", *run_folder.RUN_CONTROL)
-OWN_SCHEDULE = ("lr", "warmup_steps", "decay_steps")
-"""Options that a run does not take over from the one whose weights it starts from."""
-
-
-def _inherited(config: Config, parse: Callable[[Saved | None], Config]) -> Config:
-    """The options of the run that `init_from` names, under those of the arguments.
-
-    Raises: UserError: if there is no policy in it.
-    """
-    bundle = run_folder.find_bundle(Path(config.fine_tune.init_from or ""))
-    saved = run_folder.options_of_bundle(bundle, known=options(type(config)))
-    if saved is None:
-        return config  # made elsewhere: its network must be given, and is checked
-    base = parse(saved._replace(firm=frozenset()))  # this run is another: all may be changed
-    own = {name: getattr(config.run, name) for name in OWN_RUN}
-    schedule = {name: getattr(config.schedule, name) for name in OWN_SCHEDULE}
-    has_data = config.data.data is not None or config.data.replays
-    if not has_data:
-        _check_inherited_data(config, base)
-    return dataclasses.replace(
-        base,
-        data=config.data if has_data else base.data,
-        fine_tune=config.fine_tune,
-        run=dataclasses.replace(base.run, **own),
-        schedule=dataclasses.replace(base.schedule, **schedule),
-    )
-
-
-def _check_inherited_data(config: Config, base: Config) -> None:
-    """Refuses data of another run that is not here, under the option that was given."""
-    places = [base.data.data] if base.data.data else base.data.replays
-    missing = [place for place in places if "://" not in place and not Path(place).exists()]
-    if missing or not places:
-        what = f"{missing[0]} is not here" if missing else "it does not say which"
-        raise UserError(
-            f"--init-from {config.fine_tune.init_from}: wants the data of its run, and {what}",
-            "Give some: --data DATASET or --replays DIR.",
-            exit_code=EXIT_NO_INPUT,
-        )
+def read_options(argv: Sequence[str]) -> tuple[Loaded[TrainConfig], RunLocation]:
+    """The options, and the run's folder."""
+    return read_run(TrainConfig, argv, prog=PROG)
 
 
 def open_dataset(config: TrainConfig, console: Console) -> Dataset | None:

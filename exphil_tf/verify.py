@@ -10,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.verify import verify
@@ -27,6 +28,8 @@ _SHOWN = 20
 @dataclass(frozen=True)
 class VerifyConfig:
     """Checks every checksum, CRC and count of a dataset."""
+
+    KIND: ClassVar = Kind.RESULT
 
     data: Annotated[Path, tyro.conf.Positional]
     """Folder of the dataset."""

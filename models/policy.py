@@ -16,7 +16,6 @@ import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS
-from models.backbones import BACKBONES
 from models.heads import distribution
 from models.heads.controller import HEADS
 from models.heads.distribution import ActionLikelihood, Buckets, Logits
@@ -88,9 +87,8 @@ class Policy(keras.Model):
         self.embedding = FrameEmbedding(
             config.embedding, seed=parts["embedding"], quantize_tables=tables, name="embedding"
         )
-        backbone = BACKBONES[config.backbone.backbone]
-        self.backbone = backbone(
-            config.backbone, seed=parts["backbone"], quantize=rounding, name="backbone"
+        self.backbone = config.backbone.layer(
+            seed=parts["backbone"], quantize=rounding, name="backbone"
         )
         head = HEADS[config.head.head]
         self.head = head(config.head, seed=parts["head"], quantize=rounding, name="head")

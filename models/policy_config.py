@@ -1,11 +1,13 @@
 """Frozen configurations of a policy: what is saved beside its weights and rebuilt from.
 
 One dataclass per concern; a policy is fully described by `PolicyConfig`, whose JSON travels in
-checkpoints and bundles. Leaf names are the command line's flag names, and unique across the five
-classes, so a trainer can nest these classes and expose them as flat flags.
+checkpoints and bundles. Leaf names are the command line's flag names, and unique across the
+classes, so a trainer can nest these classes and expose them as flat flags. The backbone is one of
+several classes (`models.backbones`); its JSON has its name and its own options.
 
 Checks live in `__post_init__`, so a configuration that exists is a valid one. Unknown keys in JSON
-are refused: a renamed field must fail on load instead of silently taking its default.
+are refused: a renamed field must fail on load instead of silently taking its default. Options of
+other backbones are passed over: older bundles name all of them, and they decide nothing.
 """
 
 import dataclasses
@@ -17,40 +19,46 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.kinds import Kind, option
+from models.backbones import BACKBONES, DEFAULT, backbone_config
+from models.backbones.options import BackboneConfig, TemporalConfig
+from models.quantization_config import (
+    LARGEST,
+    QuantizationConfig,
+    Rounding,
+    check_at_least,
+    check_choice,
+)
+
+__all__ = [
+    "LARGEST",
+    "BackboneConfig",
+    "EmbeddingConfig",
+    "HeadConfig",
+    "PolicyConfig",
+    "QuantizationConfig",
+    "Rounding",
+    "backbone_config",
+]
 
 StageMode = Literal["compact", "full", "learned"]
 IdMode = Literal["learned", "one_hot"]
 NanaMode = Literal["compact", "enhanced", "full"]
-BackboneName = Literal["mlp", "lstm", "mamba", "sliding_window"]
 HeadName = Literal["autoregressive", "independent"]
-Rounding = Literal["dynamic", "moving_average"]
 
-LARGEST = 65_536
-"""Of any width, table or window: far beyond what can be trained, and small enough to be counted."""
-MOST_LAYERS = 1024
 MOST_BUCKETS = 1025
 
 _T = TypeVar("_T")
 
 
-def _check_choice(path: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{path}: want one of {', '.join(choices)}. Received: {value!r:.80}")
-
-
-def _check_at_least(path: str, value: int, low: int, *, most: int = LARGEST) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{path}: want an integer >= {low}. Received: {value!r:.80}")
-    if value > most:
-        raise ValueError(f"{path}: want at most {most:,}. Received: {value!r:.80}")
-
-
 @dataclass(frozen=True)
 class EmbeddingConfig:
     """How typed frame columns become numbers for the network."""
+
+    KIND: ClassVar = Kind.NETWORK
 
     stage_mode: StageMode = "compact"
     """Stage as 7-way one-hot of the legal stages (compact), 64-way one-hot (full) or learned."""
@@ -62,7 +70,7 @@ class EmbeddingConfig:
     """Nana as 39 numbers (compact), 14 and a learned action (enhanced), or a full player."""
     jumps_normalized: bool = True
     """Jumps left as one number (jumps / 6); otherwise a 7-way one-hot."""
-    num_player_names: int = 112
+    num_player_names: int = option(112, only_with={"learn_player_styles": True})
     """Size of the player-name one-hot; registry ids run from 1 to this, 0 is nobody."""
     learn_player_styles: bool = False
     """Feed the player-name one-hot; otherwise names are left out of the dense vector."""
@@ -74,119 +82,56 @@ class EmbeddingConfig:
     """Feed the controller of the previous frame (13 numbers)."""
     with_stage_state: bool = True
     """Feed moving parts of stages (platform heights, Randall, transformation, wind) and hitlag."""
-    action_dim: int = 64
+    action_dim: int = option(64, only_with={"action_mode": "learned", "nana_mode": "enhanced"})
     """Width of a learned action vector."""
-    character_dim: int = 16
+    character_dim: int = option(16, only_with={"character_mode": "learned"})
     """Width of a learned character vector."""
-    stage_dim: int = 8
+    stage_dim: int = option(8, only_with={"stage_mode": "learned"})
     """Width of the learned stage vector (stage_mode learned)."""
-    item_type_dim: int = 8
+    item_type_dim: int = option(8, only_with={"with_projectiles": True})
     """Width of a learned item-type vector; 0 feeds the type as one number, type / 100."""
-    unrecorded: int = 0
+    unrecorded: int = option(0, kind=Kind.GAMES, is_derived=True)
     """Bits of the column `absent`: what no replay of the training set recorded. It is fed as zeros,
     in play too, which otherwise would show what training never did. The trainer sets it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        _check_choice("embedding.stage_mode", self.stage_mode, typing.get_args(StageMode))
-        _check_choice("embedding.action_mode", self.action_mode, typing.get_args(IdMode))
-        _check_choice("embedding.character_mode", self.character_mode, typing.get_args(IdMode))
-        _check_choice("embedding.nana_mode", self.nana_mode, typing.get_args(NanaMode))
+        check_choice("embedding.stage_mode", self.stage_mode, typing.get_args(StageMode))
+        check_choice("embedding.action_mode", self.action_mode, typing.get_args(IdMode))
+        check_choice("embedding.character_mode", self.character_mode, typing.get_args(IdMode))
+        check_choice("embedding.nana_mode", self.nana_mode, typing.get_args(NanaMode))
         for name in ("num_player_names", "action_dim", "character_dim", "stage_dim"):
-            _check_at_least(f"embedding.{name}", getattr(self, name), 1)
+            check_at_least(f"embedding.{name}", getattr(self, name), 1)
         for name in ("item_type_dim", "unrecorded"):
-            _check_at_least(f"embedding.{name}", getattr(self, name), 0)
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """The trunk between embedding and head. Fields a trunk has no use for are ignored by it."""
-
-    backbone: BackboneName = "mamba"
-    """Trunk: mlp (no memory), lstm, mamba, or sliding_window attention."""
-    hidden: tuple[int, ...] = (512, 512)
-    """MLP layer widths; a temporal trunk's width is the first entry."""
-    num_layers: int = 2
-    """Blocks of a temporal trunk."""
-    state_size: int = 16
-    """Mamba's states per channel."""
-    expand_factor: int = 2
-    """Mamba's inner width, and attention's feed-forward width, as a multiple of the width."""
-    conv_size: int = 4
-    """Frames under Mamba's causal convolution."""
-    num_heads: int = 4
-    """Attention heads; must divide the width."""
-    window_size: int = 60
-    """Frames an attention layer sees, the present one included."""
-    qk_layernorm: bool = True
-    """Normalise queries and keys per head, which bounds attention logits."""
-    chunked_attention: bool = False
-    """Attend in query chunks of chunk_size (less memory); the result is the same."""
-    chunk_size: int = 32
-    """Queries per attention chunk with chunked_attention."""
-    memory_efficient_attention: bool = False
-    """Walk each chunk's keys in blocks with an online softmax; the result is the same."""
-    dropout: float = 0.1
-    """Dropped share of activations while training."""
-    layer_norm: bool = False
-    """LayerNorm after each MLP layer."""
-    residual: bool = False
-    """Residual connections between MLP layers (projected where widths differ)."""
-    truncate_bptt: int | None = None
-    """Frames after which gradients through the carried state are cut; None never cuts."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError naming the field that is out of range."""
-        _check_choice("backbone.backbone", self.backbone, typing.get_args(BackboneName))
-        if not self.hidden:
-            raise ValueError("backbone.hidden: want at least one width. Received: ()")
-        _check_at_least("len(backbone.hidden)", len(self.hidden), 1, most=MOST_LAYERS)
-        for width in self.hidden:
-            _check_at_least("backbone.hidden", width, 1)
-        _check_at_least("backbone.num_layers", self.num_layers, 1, most=MOST_LAYERS)
-        sizes = ("state_size", "expand_factor", "conv_size", "num_heads")
-        for name in (*sizes, "window_size", "chunk_size"):
-            _check_at_least(f"backbone.{name}", getattr(self, name), 1)
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"backbone.dropout: want 0 <= x < 1. Received: {self.dropout!r}")
-        if self.truncate_bptt is not None:
-            _check_at_least("backbone.truncate_bptt", self.truncate_bptt, 1)
-        if self.backbone == "sliding_window" and self.width % self.num_heads:
-            raise ValueError(
-                "backbone.num_heads: want a divisor of the width. "
-                f"Received: num_heads={self.num_heads}, hidden={self.hidden}"
-            )
-
-    @property
-    def width(self) -> int:
-        """Width of a temporal trunk."""
-        return self.hidden[0]
+            check_at_least(f"embedding.{name}", getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
 class HeadConfig:
     """The controller's distribution over 8 buttons, 4 stick axes and the shoulder."""
 
+    KIND: ClassVar = Kind.NETWORK
+
     head: HeadName = "autoregressive"
     """Condition each component on those before it, or sample all independently."""
-    axis_buckets: int = 17
+    axis_buckets: int = option(17, only_with={"kmeans_centers": None})
     """Buckets per stick axis, odd; evenly over what a stick can say, 0 and ±23…80 of 80."""
     shoulder_buckets: int = 5
     """Buckets of the analog shoulder."""
-    axis_centres: tuple[float, ...] = ()
+    axis_centres: tuple[float, ...] = option((), is_derived=True)
     """K-means centres of the axis buckets in [-1, 1], replacing axis_buckets; empty for a grid."""
     head_hidden: int = 64
     """Hidden units per component."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        _check_choice("head.head", self.head, typing.get_args(HeadName))
-        _check_at_least("head.axis_buckets", self.axis_buckets, 3, most=MOST_BUCKETS)
-        _check_at_least("head.shoulder_buckets", self.shoulder_buckets, 2, most=MOST_BUCKETS)
-        _check_at_least("len(head.axis_centres)", len(self.axis_centres), 0, most=MOST_BUCKETS)
+        check_choice("head.head", self.head, typing.get_args(HeadName))
+        check_at_least("head.axis_buckets", self.axis_buckets, 3, most=MOST_BUCKETS)
+        check_at_least("head.shoulder_buckets", self.shoulder_buckets, 2, most=MOST_BUCKETS)
+        check_at_least("len(head.axis_centres)", len(self.axis_centres), 0, most=MOST_BUCKETS)
         if not all(map(math.isfinite, self.axis_centres)):
             raise ValueError("head.axis_centres: want finite numbers. Received: NaN or infinity")
-        _check_at_least("head.head_hidden", self.head_hidden, 1)
+        check_at_least("head.head_hidden", self.head_hidden, 1)
         _ = self.codec  # Raises for buckets that are not symmetric or cannot be told apart.
 
     @functools.cached_property
@@ -196,37 +141,13 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
-class QuantizationConfig:
-    """Which numbers the network keeps on 8-bit grids."""
-
-    qat: bool = False
-    """Quantization-aware: kernels of products on int8 grids per channel, their inputs on 8-bit
-    grids."""
-    qat_activations: Rounding = "dynamic"
-    """With qat, grids of inputs: by what is there, in blocks of a row (dynamic, fastest in play),
-    or by ranges that follow training and are then frozen (moving_average, for many rows)."""
-    quantize_embeddings: bool = True
-    """With qat: learned tables (actions, characters, item types) on int8 grids too."""
-
-    def __post_init__(self) -> None:
-        """Raises ValueError naming the field that is out of range."""
-        choices = typing.get_args(Rounding)
-        _check_choice("quantization.qat_activations", self.qat_activations, choices)
-
-    @property
-    def rounding(self) -> Rounding | None:
-        """How inputs of products are rounded; None where nothing is quantized."""
-        return self.qat_activations if self.qat else None
-
-
-@dataclass(frozen=True)
 class PolicyConfig:
     """Everything needed to rebuild a policy's network."""
 
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     """Columns to numbers."""
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """Trunk."""
+    backbone: BackboneConfig = field(default_factory=backbone_config)
+    """What lies between embedding and head: one of `models.backbones.BACKBONES`."""
     head: HeadConfig = field(default_factory=HeadConfig)
     """Controller distribution."""
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
@@ -261,7 +182,7 @@ class PolicyConfig:
 def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
-    hints = typing.get_type_hints(cls)
+    hints = {n: hint for n, hint in typing.get_type_hints(cls).items() if n in _names(cls)}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)
@@ -271,8 +192,29 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     return cls(**known)
 
 
-def _coerce(hint: Any, value: Any, path: str) -> Any:
+def _names(cls: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(cls)}
+
+
+def _build_backbone(values: Mapping[str, Any], *, path: str) -> BackboneConfig:
+    """The options of the backbone that `values` names, without those of others."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
+    name = values.get("backbone", DEFAULT)
+    check_choice(f"{path}.backbone", name, tuple(BACKBONES))
+    of_any = {key for cls in BACKBONES.values() for key in _names(cls)}
+    passed_over = {"backbone", *(of_any - _names(BACKBONES[name]))}
+    mine = {key: value for key, value in values.items() if key not in passed_over}
+    if issubclass(BACKBONES[name], TemporalConfig) and isinstance(mine.get("hidden"), list):
+        first = mine["hidden"][:1]  # older bundles may have others after it, which nobody read
+        mine["hidden"] = mine["hidden"] if mine["hidden"] == first * len(mine["hidden"]) else first
+    return _build(BACKBONES[name], mine, path=path)
+
+
+def _coerce(hint: Any, value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per type
     """Turns a JSON value into the annotated type, refusing a value of another type."""
+    if hint is BackboneConfig:
+        return _build_backbone(value, path=path)
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _build(hint, value, path=path)
     origin = typing.get_origin(hint)
@@ -284,7 +226,7 @@ def _coerce(hint: Any, value: Any, path: str) -> Any:
         options = typing.get_args(hint)
         return None if value is None and type(None) in options else _coerce(options[0], value, path)
     if origin is Literal:
-        _check_choice(path, value, typing.get_args(hint))
+        check_choice(path, value, typing.get_args(hint))
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

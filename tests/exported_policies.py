@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+from any_backbone import any_backbone
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.exporting.convert import Precision, convert_policy
 from exphil_tf.exporting.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 
 def make_policy(
@@ -18,9 +19,7 @@ def make_policy(
     """A policy of some thousand weights whose logits are a few units apart."""
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
-        BackboneConfig(
-            backbone=backbone, hidden=(16,), num_layers=layers, state_size=4, num_heads=2
-        ),
+        any_backbone(backbone, hidden=(16,), num_layers=layers, state_size=4, num_heads=2),
         HeadConfig(head=head, head_hidden=8),
     )
     policy = Policy(config, seed=seed)

@@ -9,8 +9,9 @@ from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainabl
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.run_config import LossConfig, OptimizerConfig
 from exphil_tf.training.updater import Updater
+from models.backbones import backbone_config
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy_inputs import policy_inputs
 
 FLAT = np.ones(8, np.float32)
@@ -38,7 +39,7 @@ def make_batch(seed, batch=4, time=5):
 def make(*, jit=False, dropout=0.0, loss=None, terms=(), **options):
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
-        BackboneConfig(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
+        backbone_config(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
         HeadConfig(head_hidden=4),
     )
     policy = Policy(config, seed=1, name="policy")

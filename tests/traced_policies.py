@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import policy_inputs
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
 from exphil_tf.exporting.convert import Converted, convert_traced
@@ -16,7 +17,6 @@ from exphil_tf.inference.bundle import Bundle
 from models.layers.quantized import calibrating
 from models.policy import Policy
 from models.policy_config import (
-    BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
@@ -41,8 +41,8 @@ def rounding_of(precision: str, activations: str) -> str | None:
 def config(backbone: str, *, rounding: str | None) -> PolicyConfig:
     return PolicyConfig(
         EmbeddingConfig(action_dim=8, character_dim=4),
-        BackboneConfig(
-            backbone=backbone,
+        any_backbone(
+            backbone,
             hidden=(16, 16) if backbone == "mlp" else (16,),
             num_layers=2,
             state_size=4,

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
+
+from exphil_tf.foundation.kinds import Kind
 
 Subject = Literal["preprocess", "input", "training"]
 
@@ -12,6 +14,8 @@ Subject = Literal["preprocess", "input", "training"]
 @dataclass(frozen=True)
 class SpeedConfig:
     """Measures preprocessing, input and training on this machine, each beside a bound."""
+
+    KIND: ClassVar = Kind.RESULT
 
     subjects: Annotated[tuple[Subject, ...], tyro.conf.Positional]
     """What to measure, one or more."""
@@ -28,6 +32,8 @@ class SpeedConfig:
 @dataclass(frozen=True)
 class LatencyConfig:
     """Times exported policies in turns: a raw frame in, a controller out (see docs/latency.md)."""
+
+    KIND: ClassVar = Kind.RESULT
 
     bundles: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of exported policies, best several forms of one: only rows of one run compare."""

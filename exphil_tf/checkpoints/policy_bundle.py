@@ -25,6 +25,7 @@ from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.kinds import Kind, declared_of
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.replays.players import KnownPlayers
 from models.policy import Policy
@@ -163,24 +164,25 @@ def requantized(policy: Policy, quantization: QuantizationConfig) -> Policy:
     return copy
 
 
-_FREE = ("dropout", "truncate_bptt", "chunked_attention", "chunk_size")
-"""Options of the trunk that change no number of a trained network's answer."""
-
-
 def _network_differences(one: PolicyConfig, other: PolicyConfig) -> list[str]:
-    flat = [
-        {f"{part}.{name}": v for part, values in c.to_dict().items() for name, v in values.items()}
-        for c in (one, other)
-    ]
-    ignored = {f"backbone.{name}" for name in (*_FREE, "memory_efficient_attention")}
-    ignored |= {"embedding.unrecorded"}
+    here, there = _what_it_computes(one), _what_it_computes(other)
     return [
-        f"{name} ({flat[1].get(name)!r} there, {value!r} here)"
-        for name, value in flat[0].items()
-        if flat[1].get(name) != value
-        and name not in ignored
-        and not name.startswith("quantization.")
+        f"{name} ({there.get(name)!r} there, {value!r} here)"
+        for name, value in here.items()
+        if there.get(name) != value
     ]
+
+
+def _what_it_computes(config: PolicyConfig) -> dict[str, Any]:
+    """The fields that change a number of a trained network's answer, by `part.name`."""
+    parts = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    plain = config.to_dict()
+    return {
+        f"{name}.{field.name}": plain[name][field.name]
+        for name, part in parts.items()
+        for field in dataclasses.fields(part)
+        if declared_of(type(part), field).kind is Kind.NETWORK
+    }
 
 
 def _copy_weights(source: Policy, target: Policy) -> None:

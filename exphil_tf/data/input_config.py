@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.kinds import Kind, option
 
 if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
     from exphil_tf.data.unrolls import Grid
@@ -17,6 +18,8 @@ ONLINE_ROBUST_DELAYS = (0, 18)
 @dataclass(frozen=True)
 class InputConfig:
     """How games become batches."""
+
+    KIND: ClassVar = Kind.TRAINING
 
     window_size: int = 60
     """Unroll length in frames: the context that one training step sees."""
@@ -34,33 +37,33 @@ class InputConfig:
     LAN, 12–18 online."""
     frame_delay_augment: bool = False
     """Draw the delay of each unroll from frame_delay_min … frame_delay_max while training."""
-    frame_delay_min: int = 0
+    frame_delay_min: int = option(0, only_with={"frame_delay_augment": True})
     """Least random delay in frames."""
-    frame_delay_max: int = 18
+    frame_delay_max: int = option(18, only_with={"frame_delay_augment": True})
     """Greatest random delay in frames."""
     online_robust: bool = False
     """Short for --frame-delay-augment over 0 … 18."""
     augment: bool = False
     """Mirror and noise while training."""
-    mirror_prob: float = 0.5
+    mirror_prob: float = option(0.5, only_with={"augment": True})
     """Share reflected left-right, labels included; drawn for each record, player and epoch."""
-    noise_prob: float = 0.3
+    noise_prob: float = option(0.3, only_with={"augment": True})
     """Share with noise on positions, own speeds and percent; drawn likewise."""
-    noise_scale: float = 0.01
+    noise_scale: float = option(0.01, only_with={"augment": True})
     """σ of the noise in game units (percent: 10 times that)."""
-    augment_from: Literal["live", "variants"] = "live"
+    augment_from: Literal["live", "variants"] = option("live", only_with={"augment": True})
     """Augment in the input graph, or choose per record among variants that preprocessing wrote
     (--num-noisy-variants, --mirrored)."""
     balance_characters: bool = False
     """Weight each frame by the inverse frequency of the own character on it, clipped to 0.1 … 10,
     mean 1."""
-    block_records: int = 64
+    block_records: int = option(64, kind=Kind.ORDER)
     """Records decoded and mixed together: more mixes better and takes 2 MB each, a few blocks at a
     time."""
-    shuffle_records: int = 1024
+    shuffle_records: int = option(1024, kind=Kind.ORDER)
     """Records whose order is shuffled at a time, still compressed (20 kB each); files are shuffled
     as a whole."""
-    shuffle_files: int = 8
+    shuffle_files: int = option(8, kind=Kind.ORDER)
     """Shards read in turn."""
 
     def __post_init__(self) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from exphil_tf.foundation.config import to_dict
+from exphil_tf.foundation.kinds import Kind, option, required
+from exphil_tf.foundation.options import options
 from exphil_tf.records.example import CHUNK_FRAMES, OVERLAP_FRAMES
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import Limits
@@ -16,13 +19,13 @@ from exphil_tf.replays.players import PUBLIC_KEY, key_fingerprint, key_of
 from exphil_tf.replays.splits import SplitConfig
 
 Variant = Literal["original", "mirrored"]
-_NOT_CONTENT = ("replays", "output", "overwrite", "workers", "parse_timeout_s", "parse_memory_mb")
-"""Options that don't change what a dataset holds."""
 
 
 @dataclass(frozen=True)
 class RecordConfig:
     """What is stored of each game."""
+
+    KIND: ClassVar = Kind.RECORDS
 
     variants: tuple[Variant, ...] = ("original", "mirrored")
     """Stored variants. Mirrored: left and right exchanged, in states and controllers alike."""
@@ -83,6 +86,8 @@ class RecordConfig:
 class WorkerConfig:
     """How replays are parsed: in processes that may die."""
 
+    KIND: ClassVar = Kind.WORK
+
     workers: int | None = None
     """Parsing processes; none: one per core (one per Beam worker if Beam runs several)."""
     parse_timeout_s: float = 10.0
@@ -116,13 +121,13 @@ class WorkerConfig:
 class DatasetConfig:
     """Turns Slippi replays into a dataset of TFRecord shards for training."""
 
-    replays: tuple[str, ...]
+    replays: tuple[str, ...] = required(kind=Kind.SOURCE)
     """Folders, .slp files (packed or not), zips or tars."""
-    output: str
+    output: str = required(kind=Kind.PLACE)
     """Folder of the dataset."""
-    max_files: int | None = None
+    max_files: int | None = option(None, kind=Kind.SHARE)
     """At most this many games, of those that the filters leave (picked by hash, so evenly)."""
-    overwrite: bool = False
+    overwrite: bool = option(False, kind=Kind.START)
     """Replace a finished dataset of other replays or another configuration."""
     filters: FilterConfig = field(default_factory=FilterConfig)
     splits: SplitConfig = field(default_factory=SplitConfig)
@@ -141,9 +146,12 @@ class DatasetConfig:
 
 def content_config(config: DatasetConfig) -> dict[str, Any]:
     """Options that decide what a dataset holds, as plain values."""
-    from exphil_tf.foundation.config import to_dict
-
-    content = {name: value for name, value in to_dict(config).items() if name not in _NOT_CONTENT}
+    kinds = {name: known.kind for name, known in options(type(config)).items()}
+    content = {
+        name: value
+        for name, value in to_dict(config).items()
+        if (kind := kinds[name]) is not None and kind.is_content
+    }
     return content | {"pseudonyms": key_fingerprint(config.records.pseudonym_key)}
 
 

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.melee import enums
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
@@ -73,6 +74,8 @@ class Exclusion(StrEnum):
 @dataclass(frozen=True)
 class FilterConfig:
     """Which games and players count."""
+
+    KIND: ClassVar = Kind.GAMES
 
     characters: tuple[str, ...] = ()
     """Only games in which somebody plays one of these most of the time (mewtwo, fox, "ice

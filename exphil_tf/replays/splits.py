@@ -19,6 +19,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
+
+from exphil_tf.foundation.kinds import Kind
 
 
 class Split(StrEnum):
@@ -32,6 +35,8 @@ class Split(StrEnum):
 @dataclass(frozen=True)
 class SplitConfig:
     """Shares of games, and the salt that draws them."""
+
+    KIND: ClassVar = Kind.SHARE
 
     val_split: float = 0.1
     """Share of games held out for validation, 0 to 1. With two games or more, at least one."""

@@ -10,36 +10,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.options import options
+from exphil_tf.foundation.values import Source
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE
 from exphil_tf.training.run_config import MAX_SEED
-from exphil_tf.training.train_config import Config, TrainConfig, TrunkConfig
-from models.policy_config import BackboneName
-
-ORDER = ("block_records", "shuffle_records", "shuffle_files")
-"""Input options that decide in what order unrolls come, and nothing about them."""
-
-
-@dataclass(frozen=True)
-class StudentConfig(TrunkConfig):
-    """The student's trunk: small unless told otherwise."""
-
-    backbone: BackboneName = "mlp"
-    """The student's trunk: mlp (no memory), lstm, mamba, or sliding_window attention."""
-    hidden: tuple[int, ...] = (64, 64)
-    """MLP layer widths; a temporal trunk's width is the first entry."""
+from exphil_tf.training.train_config import Config, TrainConfig
+from models.backbones import backbone_family
+from models.policy_config import BackboneConfig
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """Who teaches, and how much of the loss is the teacher's."""
 
-    teacher: str | None = None
+    KIND: ClassVar = Kind.TRAINING
+
+    teacher: str | None = option(None, kind=Kind.SOURCE)
     """Folder of the teacher's run, or of its policy bundle; it answers while the student trains."""
-    soft_labels: str | None = None
+    soft_labels: str | None = option(None, kind=Kind.SOURCE)
     """Folder of stored answers (`python -m exphil_tf.generate_soft_labels`) to train from instead;
     a --teacher beside it is checked to be the one that answered, and shows up in --compare."""
     alpha: float = 0.7
@@ -47,7 +40,7 @@ class DistillationConfig:
     temperature: float = 1.0
     """Logits of teacher and student are divided by this before they are compared; above 1, unlikely
     actions count more."""
-    compare: bool = False
+    compare: bool = option(False, kind=Kind.WORK)
     """Also train the same student without the teacher, on the same batches, and measure both and
     the teacher on the validation split."""
 
@@ -67,13 +60,15 @@ class DistillConfig(TrainConfig):
     --hidden and --backbone.
     """
 
-    backbone: StudentConfig = field(default_factory=StudentConfig)
+    backbone: BackboneConfig = backbone_family("mlp", doc="The student's backbone", hidden=(64, 64))
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
 
 @dataclass(frozen=True)
 class SoftLabelsConfig:
     """Stores a teacher's answers to the training split, for `python -m exphil_tf.distill`."""
+
+    KIND: ClassVar = Kind.RESULT
 
     teacher: Path
     """Folder of the teacher's run, or of its policy bundle."""
@@ -125,29 +120,32 @@ def check_distillation(config: DistillConfig) -> list[str]:
 
 
 def with_input_of(
-    config: Config, stored: Mapping[str, Any], *, origin: str, free: tuple[str, ...] = ORDER
+    config: Config, stored: Mapping[str, Any], *, origin: str, given: Mapping[str, Source]
 ) -> Config:
     """The configuration with the input options that soft labels were made with.
 
+    The order in which unrolls come is the run's own.
+
     Args:
-      config: options that were left alone take the stored value.
+      config: options that were not given take the stored value.
       stored: every field of `InputConfig` by name.
       origin: what an error calls the labels.
-      free: options that are the run's own.
+      given: options that were asked for.
 
     Raises: UserError: if an option was given and is another one (78).
     """
-    plain = InputConfig()
-    taken: dict[str, Any] = {}
-    for name, value in stored.items():
-        asked = getattr(config.input, name)
-        if name in free or asked == value:
-            continue
-        if asked != getattr(plain, name):
+    known = options(InputConfig)
+    taken = {
+        name: value
+        for name, value in stored.items()
+        if known[name].kind is not Kind.ORDER and getattr(config.input, name) != value
+    }
+    for name, value in taken.items():
+        if name in given:
             raise UserError(
-                f"--{name.replace('_', '-')}: {origin} was made with {value}. Received: {asked}",
+                f"{given[name].origin}: {origin} was made with {value}. "
+                f"Received: {getattr(config.input, name)}",
                 "Leave the option out, or generate soft labels with it.",
                 exit_code=EXIT_INCOMPATIBLE,
             )
-        taken[name] = value
     return dataclasses.replace(config, input=dataclasses.replace(config.input, **taken))

@@ -173,7 +173,7 @@ def check_teacher(info: PolicyInfo, config: InputConfig, codec: ControllerCodec)
 
 def teacher_notes(info: PolicyInfo, config: InputConfig, *, manifest_sha256: str) -> list[str]:
     """Sentences about a teacher that is asked under other conditions than it was trained under."""
-    has_memory = info.config.backbone.backbone != "mlp"
+    has_memory = info.config.backbone.has_memory
     window, burn_in = config.window_size, config.burn_in
     trained_on = info.provenance.get("data", {}).get("manifest_sha256")
     found = []

@@ -58,19 +58,11 @@ def make_plan(
 
 
 def _activation_bytes(config: ImitationConfig, policy: Policy) -> int:
-    """Floats that a frame leaves behind: the embedding, each block's parts, the logits."""
-    trunk = config.policy.backbone
+    """Floats that a frame leaves behind: the embedding, the backbone's layers, the logits."""
     frames = config.run.batch_size * config.input.window_size
-    per_block = {
-        "mlp": 3 * max(trunk.hidden),
-        "lstm": 8 * trunk.width,
-        # in_proj, conv, gate, Δ and the scan's input and output, each expand_factor wide.
-        "mamba": 8 * trunk.expand_factor * trunk.width,
-        "sliding_window": 8 * trunk.width + trunk.num_heads * config.input.window_size,
-    }[trunk.backbone]
-    layers = len(trunk.hidden) if trunk.backbone == "mlp" else trunk.num_layers
+    backbone = config.policy.backbone.floats_per_frame(config.input.window_size)
     head = 2 * sum(policy.config.head.codec.sizes.values()) + 12 * config.policy.head.head_hidden
-    per_frame = 3 * policy.embedding.width + layers * per_block + head
+    per_frame = 3 * policy.embedding.width + backbone + head
     return frames * (4 * per_frame + ROW_BYTES)
 
 

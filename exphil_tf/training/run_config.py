@@ -6,8 +6,9 @@ One frozen dataclass per concern; leaf names are flag names (`exphil_tf.foundati
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
+from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import BUTTONS
 
 OptimizerName = Literal["adam", "adamw", "lamb", "sgd", "rmsprop"]
@@ -21,11 +22,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class LossConfig:
     """How the optimised loss departs from plain likelihood; the defaults are plain likelihood."""
 
+    KIND: ClassVar = Kind.TRAINING
+
     label_smoothing: float = 0.0
     """Probability moved from the true bucket to the others, of sticks and shoulder only."""
     focal_loss: bool = False
     """Weigh each term by (1 - probability of the truth) ** focal_gamma."""
-    focal_gamma: float = 2.0
+    focal_gamma: float = option(2.0, only_with={"focal_loss": True})
     """Exponent of focal_loss."""
     button_pos_weight: str = "1"
     """Weight of a pressed button: one number, eight (A,B,X,Y,Z,L,R,D_UP), or `auto` from rates."""
@@ -58,17 +61,21 @@ def button_numbers(text: str) -> list[float]:
 class ScheduleConfig:
     """Learning rate over a run; all durations in optimiser steps."""
 
-    lr: float = 1e-4
+    KIND: ClassVar = Kind.TRAINING
+
+    lr: float = option(1e-4, kind=Kind.RUN)
     """Learning rate at the end of warm-up."""
     lr_schedule: ScheduleName = "constant"
     """What follows: constant, linear or cosine to 0, cosine_restarts, or 0.95 per 1000 steps."""
-    warmup_steps: int = 1
+    warmup_steps: int = option(1, kind=Kind.RUN)
     """Steps of linear warm-up from 0; 0 and 1 mean none. A tenth of a run that is shorter."""
-    decay_steps: int | None = None
+    decay_steps: int | None = option(
+        None, kind=Kind.RUN, only_with={"lr_schedule": ("linear", "cosine")}
+    )
     """Step at which linear and cosine reach 0; none means the whole run."""
-    restart_period: int = 1000
+    restart_period: int = option(1000, only_with={"lr_schedule": "cosine_restarts"})
     """Steps of the first period of cosine_restarts."""
-    restart_mult: float = 2.0
+    restart_mult: float = option(2.0, only_with={"lr_schedule": "cosine_restarts"})
     """Each period of cosine_restarts is this many times the one before."""
 
     def __post_init__(self) -> None:
@@ -89,9 +96,11 @@ class ScheduleConfig:
 class OptimizerConfig:
     """How gradients become updates."""
 
+    KIND: ClassVar = Kind.TRAINING
+
     optimizer: OptimizerName = "adam"
     """Update rule; Adam and AdamW with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
-    weight_decay: float = 1e-5
+    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "lamb")})
     """Decoupled decay of matrices for adamw and lamb; biases, scales and tables have none."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 never."""
@@ -99,7 +108,7 @@ class OptimizerConfig:
     """Batches whose gradients make one update; the same as a batch this many times larger."""
     ema: bool = False
     """Keep an exponential moving average of the weights, validate with it and export it."""
-    ema_decay: float = 0.999
+    ema_decay: float = option(0.999, only_with={"ema": True})
     """Share of the average that stays at each update (less during the first updates)."""
 
     def __post_init__(self) -> None:
@@ -120,12 +129,14 @@ class OptimizerConfig:
 class FineTuneConfig:
     """Where the weights start, and how 8-bit grids settle."""
 
+    KIND: ClassVar = Kind.RUN
+
     init_from: str | None = None
     """Start from the weights of this run (or policy bundle), and with its network, data and other
     options; run length, learning rate and warm-up are this run's own."""
-    calibration_batches: int = 16
+    calibration_batches: int = option(16, only_with={"qat_activations": "moving_average"})
     """With moving_average ranges: batches whose extremes are the first ranges."""
-    freeze_ranges: float = 0.5
+    freeze_ranges: float = option(0.5, only_with={"qat_activations": "moving_average"})
     """With moving_average ranges: share of the run after which they stay as they are."""
 
     def __post_init__(self) -> None:
@@ -139,11 +150,13 @@ class FineTuneConfig:
 class StoppingConfig:
     """What validation decides."""
 
+    KIND: ClassVar = Kind.TRAINING
+
     early_stopping: bool = False
     """Stop once `patience` validations in a row brought no improvement of `min_delta`."""
-    patience: int = 5
+    patience: int = option(5, only_with={"early_stopping": True})
     """Validations without improvement to sit through."""
-    min_delta: float = 0.01
+    min_delta: float = option(0.01, only_with={"early_stopping": True})
     """Nats per frame that count as an improvement for early stopping."""
     save_best: bool = True
     """Export the policy of the lowest validation loss; otherwise the latest."""
@@ -160,23 +173,25 @@ class StoppingConfig:
 class RunConfig:
     """How long a run is, where it goes and how it is kept."""
 
-    epochs: int = 10
+    KIND: ClassVar = Kind.WORK
+
+    epochs: int = option(10, kind=Kind.RUN)
     """Passes over the training split."""
-    max_steps: int | None = None
+    max_steps: int | None = option(None, kind=Kind.RUN)
     """End after this many updates even if epochs are left."""
-    batch_size: int = 64
+    batch_size: int = option(64, kind=Kind.TRAINING)
     """Unrolls of window_size frames in one batch."""
-    seed: int | None = None
+    seed: int | None = option(None, kind=Kind.RUN)
     """Decides initial weights, dropout, order and augmentation; none draws one and shows it."""
-    name: str | None = None
+    name: str | None = option(None, kind=Kind.PLACE)
     """Name of the run; none makes one up."""
-    run_dir: str | None = None
+    run_dir: str | None = option(None, kind=Kind.PLACE)
     """Folder of the run; none means runs/NAME."""
-    resume: str | None = None
+    resume: str | None = option(None, kind=Kind.START)
     """Go on with this run (`auto`; without a name the newest unfinished), or with a path."""
-    dry_run: bool = False
+    dry_run: bool = option(False, kind=Kind.START)
     """Check everything, print the plan, train nothing."""
-    overwrite: bool = False
+    overwrite: bool = option(False, kind=Kind.START)
     """Start anew in a folder that holds a run, which is deleted."""
     keep_last: int = 3
     """Newest checkpoints to keep."""
@@ -196,11 +211,11 @@ class RunConfig:
     """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
     wandb_project: str = "exphil"
     """Project in Weights & Biases."""
-    precision: Precision = "f32"
+    precision: Precision = option("f32", kind=Kind.TRAINING)
     """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
-    jit: bool = True
+    jit: bool = option(True, kind=Kind.TRAINING)
     """Compile the step with XLA: slower to start, faster from then on."""
-    deterministic: bool = True
+    deterministic: bool = option(True, kind=Kind.TRAINING)
     """Use deterministic kernels: a run repeats and resumes bit for bit (at some cost on GPUs)."""
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,7 @@ from typing import Any
 import yaml
 
 from exphil_tf.checkpoints.file_names import WEIGHTS
-from exphil_tf.foundation import atomic, flat_yaml
-from exphil_tf.foundation.config import Saved
+from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import (
     EXIT_CANNOT_CREATE,
@@ -33,6 +32,7 @@ from exphil_tf.process.exit_codes import (
     EXIT_INCOMPATIBLE,
     EXIT_NO_INPUT,
 )
+from exphil_tf.training.option_kinds import differing_options, kind_of
 from exphil_tf.training.run_config import RunConfig
 
 RUNS = "runs"
@@ -47,18 +47,6 @@ _ADJECTIVES = "crisp frame_perfect grounded lucky moonwalking neutral patient qu
 _NOUNS = "chaingrab dashdance edgeguard falcon ledgedash multishine pivot shine tech waveland"
 RUN_JSON = "run.json"
 """Copy of `config.json` in each checkpoint, under its checksums."""
-RUN_CONTROL = ("resume", "overwrite", "dry_run")
-"""Options of one start, which aren't part of a run."""
-FREE_TO_CHANGE = frozenset(
-    {
-        *RUN_CONTROL, "name", "run_dir", "replays", "data", "datasets_dir", "keep_last",
-        "keep_best", "save_every", "save_every_steps", "save_every_minutes", "verbosity",
-        "log_interval", "wandb", "wandb_project", "teacher", "soft_labels", "compare",
-        "verify_data",
-    }
-)  # fmt: skip
-"""Options that may differ when a run goes on: they change no weight. Data and teachers are folders
-here, and count by content."""
 
 
 @dataclass(frozen=True)
@@ -191,52 +179,9 @@ def claim(location: RunLocation, *, overwrite: bool) -> None:
 
 def save_options(run_dir: Path, text: str) -> None:
     """Writes the resolved options (`config.dump_yaml`), without those of one start."""
-    control = tuple(name.replace("_", "-") for name in RUN_CONTROL)
-    values = {k: v for k, v in yaml.safe_load(text).items() if k not in control}
+    values = {name: v for name, v in yaml.safe_load(text).items() if kind_of(name).is_saved}
     dumped = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None)
     atomic.write_bytes(run_dir / CONFIG_YAML, dumped.encode())
-
-
-def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list[str]]:
-    """The options of a run, for a command that may know fewer, such as those of a distilled run.
-
-    Args:
-      run_dir: holds a `config.yaml`.
-      known: names of options.
-
-    Returns: those that are known, and the names that were left out.
-
-    Raises: UserError: if the file is damaged (65).
-    """
-    path = run_dir / CONFIG_YAML
-    values = flat_yaml.read(path, exit_code=EXIT_DATA)
-    foreign = [name for name in values if name.replace("-", "_") not in known]
-    for name in foreign:
-        del values[name]
-    firm = frozenset(name.replace("-", "_") for name in values) - FREE_TO_CHANGE
-    return Saved(values, str(path), firm), foreign
-
-
-def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
-    """The options that a policy was trained with: its run's, or what the bundle itself knows.
-
-    Args:
-      bundle: the policy's folder, in its run or alone.
-      known: names of options.
-
-    Raises: UserError: if the run's file is damaged (65).
-    """
-    if bundle.name == POLICY and (bundle.parent / CONFIG_YAML).is_file():
-        return saved_options(bundle.parent, known=known)[0]
-    config = read_json(bundle / CONFIG_JSON).get("provenance", {}).get("config")
-    if not isinstance(config, dict) or not config:
-        return None
-    values = {
-        name.replace("_", "-"): value
-        for name, value in config.items()
-        if name in known and name not in RUN_CONTROL
-    }
-    return Saved(values, str(bundle / CONFIG_JSON))
 
 
 def saved_facts(run_dir: Path) -> dict[str, Any]:
@@ -277,8 +222,7 @@ def check_same(run_dir: Path, saved: Mapping[str, Any], facts: Mapping[str, Any]
     Raises: UserError: (78) lists what differs.
     """
     before, config = saved.get("config", {}), facts["config"]
-    names = sorted((set(before) | set(config)) - FREE_TO_CHANGE)
-    differing = [n for n in names if before.get(n) != config.get(n)]
+    differing = differing_options(before, config)
     if differing:
         shown = ", ".join(f"{n} (was {before.get(n)}, is {config.get(n)})" for n in differing[:6])
         raise UserError(

@@ -4,14 +4,17 @@ Free of TensorFlow, like all it is composed of.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import ClassVar, TypeVar
 
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.foundation.config import to_dict
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.options import options
+from exphil_tf.foundation.values import Source
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
@@ -27,6 +30,7 @@ from exphil_tf.training.run_config import (
 )
 from exphil_tf.training.stick_centres import read_centres
 from exphil_tf.training.value_config import ValueConfig
+from models.backbones import BACKBONES, backbone_family
 from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
@@ -40,43 +44,26 @@ from models.policy_config import (
 class DataConfig:
     """What is learnt from: replays, or a dataset made of them."""
 
+    KIND: ClassVar = Kind.SOURCE
+
     replays: tuple[str, ...] = ()
     """Folders, .slp files, zips or tars; preprocessed first, once per content and options."""
     data: str | None = None
     """Folder of a finished dataset (`python -m exphil_tf.preprocess`), instead of replays."""
-    datasets_dir: str = "datasets"
+    datasets_dir: str = option("datasets", kind=Kind.WORK)
     """Where datasets made of --replays are kept, by content."""
-    max_files: int | None = None
+    max_files: int | None = option(None, kind=Kind.SHARE)
     """At most this many games of --replays."""
-    verify_data: VerifyData = "once"
+    verify_data: VerifyData = option("once", kind=Kind.WORK)
     """How shards are compared with their manifest: contents `once` as long as a file stays as it
     is, `always`, or `sizes` only."""
 
 
 @dataclass(frozen=True)
-class ColumnsConfig(EmbeddingConfig):
-    """The embedding, without what follows from the dataset."""
-
-    unrecorded: int = field(default=0, init=False)
-
-
-@dataclass(frozen=True)
-class TrunkConfig(BackboneConfig):
-    """The trunk, without what follows from other options."""
-
-    window_size: int = field(default=60, init=False)
-
-
-@dataclass(frozen=True)
-class ControllerConfig(HeadConfig):
-    """The controller's head, without what follows from other options."""
-
-    axis_centres: tuple[float, ...] = field(default=(), init=False)
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """Choices that decide fields of several parts of the network."""
+
+    KIND: ClassVar = Kind.NETWORK
 
     temporal: bool | None = None
     """Whether the policy has memory; none leaves it to the backbone, no-temporal means mlp."""
@@ -93,9 +80,9 @@ class TrainConfig:
     splits: SplitConfig = field(default_factory=SplitConfig)
     input: InputConfig = field(default_factory=InputConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    embedding: ColumnsConfig = field(default_factory=ColumnsConfig)
-    backbone: TrunkConfig = field(default_factory=TrunkConfig)
-    head: ControllerConfig = field(default_factory=ControllerConfig)
+    embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    backbone: BackboneConfig = backbone_family()
+    head: HeadConfig = field(default_factory=HeadConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
     fine_tune: FineTuneConfig = field(default_factory=FineTuneConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -113,17 +100,16 @@ class TrainConfig:
 
         Raises: UserError: if the file of stick centres is missing or not one.
         """
-        trunk: dict[str, Any] = _plain(self.backbone)
-        trunk["window_size"] = self.input.window_size
-        head = _plain(self.head)
+        head = self.head
         if self.model.kmeans_centers is not None:
             centres = read_centres(Path(self.model.kmeans_centers))
-            head |= {"axis_centres": centres, "axis_buckets": len(centres)}
-        trunk_config, head_config = BackboneConfig(**trunk), HeadConfig(**head)
-        columns: dict[str, Any] = _plain(self.embedding)
-        columns["unrecorded"] = unrecorded
-        embedding = EmbeddingConfig(**columns)
-        return PolicyConfig(embedding, trunk_config, head_config, self.quantization)
+            head = dataclasses.replace(head, axis_centres=centres, axis_buckets=len(centres))
+        return PolicyConfig(
+            dataclasses.replace(self.embedding, unrecorded=unrecorded),
+            self.backbone.for_unroll(self.input.window_size),
+            head,
+            self.quantization,
+        )
 
     def imitation(self, unrecorded: int = 0) -> ImitationConfig:
         """What the learner and its data are built from; arguments and errors as of `policy`."""
@@ -146,8 +132,8 @@ Config = TypeVar("Config", bound=TrainConfig)
 def resolve(config: Config) -> tuple[Config, list[str]]:
     """Follows one option's consequences for others.
 
-    Returns: the configuration to use, and one sentence for everything that was changed, or that has
-      no effect although it was asked for.
+    Returns: the configuration to use, and one sentence for everything that was changed, or that may
+      not be what was meant.
 
     Raises: UserError: if options contradict each other.
     """
@@ -169,8 +155,15 @@ _NOT_VALIDATED = (
 )
 
 
-def check_dataset(config: TrainConfig, manifest: Manifest) -> list[str]:
+def check_dataset(
+    config: TrainConfig, manifest: Manifest, *, given: Mapping[str, Source]
+) -> list[str]:
     """Compares options of preprocessing with those that a dataset was made with.
+
+    Args:
+      config: resolved.
+      manifest: of the dataset.
+      given: options that were asked for, at their default or not.
 
     Returns: sentences about options that this dataset decides.
 
@@ -179,41 +172,32 @@ def check_dataset(config: TrainConfig, manifest: Manifest) -> list[str]:
     notes = [] if manifest.frames("validation") else [_NOT_VALIDATED]
     if config.data.data is None:
         return notes
-    asked = to_dict(config)
-    names = [*options(FilterConfig), *options(SplitConfig), "max_files"]
-    plain = to_dict(TrainConfig())
-    differing = [
-        name
-        for name in names
-        if name in manifest.config and asked[name] not in (plain[name], manifest.config[name])
-    ]
-    for name in differing:
-        flag = "--" + name.replace("_", "-")
-        made = f"this dataset was made with {manifest.config[name]!r}"
-        if name not in _SHARES:
+    asked, made = to_dict(config), manifest.config
+    for name, known in options(type(config)).items():
+        is_decided = known.kind is not None and known.kind.is_content and name in made
+        if not is_decided or name not in given or asked[name] == made[name]:
+            continue
+        said = f"this dataset was made with {made[name]!r}"
+        if known.kind is Kind.GAMES:
             raise UserError(
-                f"{flag}: {made}. Received: {asked[name]!r}",
-                f"Preprocess with {flag}, or give --replays instead of --data.",
+                f"{given[name].origin}: {said}. Received: {asked[name]!r}",
+                f"Preprocess with {known.flag}, or give --replays instead of --data.",
             )
-        notes.append(f"{flag} {asked[name]} has no effect: {made}")
+        notes.append(f"{known.flag} {asked[name]} has no effect: {said}")
     return notes
 
 
-_SHARES = ("val_split", "test_split", "split_salt", "max_files")
-"""Options that change how much is learnt from, but not from whom."""
-
-
 def _resolve_temporal(config: Config) -> tuple[Config, list[str]]:
-    backbone, temporal = config.backbone.backbone, config.model.temporal
-    if temporal is False and backbone != "mlp":
-        trunk = dataclasses.replace(config.backbone, backbone="mlp")
+    """Checks that a policy has memory if it is to have some."""
+    if config.model.temporal is False:
         model = dataclasses.replace(config.model, temporal=None)
-        changed = dataclasses.replace(config, backbone=trunk, model=model)
-        return changed, [f"no-temporal: the backbone is mlp, not {backbone}"]
-    if temporal and backbone == "mlp":
+        changed = dataclasses.replace(config, model=model)
+        return changed, [f"no-temporal: the backbone is {config.backbone.backbone}"]
+    if config.model.temporal and not config.backbone.has_memory:
+        *others, last = (name for name, cls in BACKBONES.items() if cls.has_memory)
         raise UserError(
-            "--temporal: an mlp has no memory",
-            "Choose --backbone mamba, lstm or sliding_window, or --no-temporal.",
+            f"--temporal: {config.backbone.backbone} has no memory",
+            f"Choose --backbone {', '.join(others)} or {last}, or --no-temporal.",
         )
     return config, []
 
@@ -229,25 +213,11 @@ def _check_value(config: TrainConfig) -> None:
 
 
 def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
-    """Advice, and options without effect: (whether it applies, sentence)."""
-    trunk, window = config.backbone, config.input.window_size
-    is_mlp = trunk.backbone == "mlp"
-    delays = config.input.delays(training=True)
-    loss, optimizer, schedule = config.loss, config.optimizer, config.schedule
-    tuning, qat = config.fine_tune, config.quantization.qat
+    """Advice: (whether it applies, sentence)."""
+    window, delays = config.input.window_size, config.input.delays(training=True)
     return [
         (
-            not qat and config.quantization != QuantizationConfig(),
-            "no-quantize-embeddings and qat_activations have no effect without --qat",
-        ),
-        (
-            config.quantization.rounding != "moving_average"
-            and tuning != FineTuneConfig(init_from=tuning.init_from),
-            "calibration_batches and freeze_ranges have no effect without --qat --qat-activations "
-            "moving_average",
-        ),
-        (
-            qat and tuning.init_from is None,
+            config.quantization.qat and config.fine_tune.init_from is None,
             "qat from scratch: fine-tuning a finished run (--init-from RUN) is shorter",
         ),
         (
@@ -256,16 +226,16 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
             "without --value-head",
         ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
-        (window < 30 and not is_mlp, f"window_size {window} is short for a policy with memory"),
-        (trunk.truncate_bptt is not None and is_mlp, "truncate_bptt has no effect on an mlp"),
-        (trunk.layer_norm and not is_mlp, "layer_norm has no effect: only an mlp has the choice"),
-        (trunk.residual and not is_mlp, "residual has no effect: only an mlp has the choice"),
+        (
+            window < 30 and config.backbone.has_memory,
+            f"window_size {window} is short for a policy with memory",
+        ),
         (
             config.stopping.early_stopping and config.splits.val_split == 0,
             "early_stopping goes by the training loss, as val_split is 0",
         ),
         (
-            loss.label_smoothing > 0 and loss.button_pos_weight != "1",
+            config.loss.label_smoothing > 0 and config.loss.button_pos_weight != "1",
             "label_smoothing leaves out the buttons that have a button_pos_weight",
         ),
         (
@@ -274,21 +244,7 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
             f"the trained delays {delays[0]} to {delays[1]}",
         ),
         (
-            schedule.decay_steps is not None
-            and schedule.lr_schedule in ("constant", "cosine_restarts", "exponential"),
-            f"decay_steps has no effect on the {schedule.lr_schedule} schedule",
-        ),
-        (
-            optimizer.weight_decay not in (0, OptimizerConfig().weight_decay)
-            and optimizer.optimizer not in ("adamw", "lamb"),
-            f"weight_decay has no effect on {optimizer.optimizer}: choose adamw",
-        ),
-        (
             config.embedding.learn_player_styles and config.input.balance_characters,
             "balance_characters weighs by character only, not by player",
         ),
     ]
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}

@@ -1,14 +1,78 @@
-"""The trunks between embedding and head, by the name a configuration gives them."""
+"""The backbones between embedding and head, by the name that `--backbone` takes.
 
-from models.backbones.attention import SlidingWindowBackbone
-from models.backbones.base import Backbone
-from models.backbones.mamba import MambaBackbone
-from models.backbones.mlp import MLPBackbone
-from models.backbones.recurrent import LSTMBackbone
+To add one: write its layer (a `Backbone`) in a file of its own with its options beside it, and name
+the class of its options here. Free of Keras.
+"""
 
-BACKBONES: dict[str, type[Backbone]] = {
-    "mlp": MLPBackbone,
-    "lstm": LSTMBackbone,
-    "mamba": MambaBackbone,
-    "sliding_window": SlidingWindowBackbone,
+from typing import Any
+
+from exphil_tf.foundation.kinds import Kind, family
+from models.backbones.options import (
+    BackboneConfig,
+    LSTMConfig,
+    MambaConfig,
+    MLPConfig,
+    SlidingWindowConfig,
+)
+
+BACKBONES: dict[str, type[BackboneConfig]] = {
+    "mlp": MLPConfig,
+    "lstm": LSTMConfig,
+    "mamba": MambaConfig,
+    "sliding_window": SlidingWindowConfig,
 }
+DEFAULT = "mamba"
+WITHOUT_MEMORY = "mlp"
+"""What `--no-temporal` means."""
+_LATER = ("gru", "hybrid", "jamba", "lstm_hybrid")
+_CALLED = {"attention": "sliding_window", "mamba_nif": "mamba"}
+"""Names that users of the original trainer know."""
+
+
+def backbone_config(backbone: str = DEFAULT, **options: Any) -> BackboneConfig:
+    """The options of a backbone.
+
+    Args:
+      backbone: its name.
+      options: those that are not at their default.
+
+    Raises: ValueError: if there is no such backbone, or a value is out of range; TypeError: if it
+      has no such option.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(
+            f"backbone: want one of {', '.join(BACKBONES)}. Received: {backbone!r:.80}"
+        )
+    return BACKBONES[backbone](**options)
+
+
+def backbone_family(default: str = DEFAULT, *, doc: str = "The backbone", **common: Any) -> Any:
+    """A dataclass's field that holds the options of the backbone that `--backbone` names.
+
+    Args:
+      default: name of the backbone where none is given.
+      doc: what it is, for help.
+      common: defaults that differ from the backbones' own.
+    """
+    without = ", ".join(name for name, cls in BACKBONES.items() if not cls.has_memory)
+    return family(
+        BACKBONES,
+        by="backbone",
+        kind=Kind.NETWORK,
+        default=default,
+        common=common,
+        implied={("temporal", False): WITHOUT_MEMORY},
+        absent=_absent,
+        doc=f"{doc}; without memory: {without}.",
+    )
+
+
+def _absent(word: str) -> str:
+    """What to say of a backbone that users may know but that is not there."""
+    if word in _CALLED:
+        return f"{word} is called {_CALLED[word]} here"
+    if word in _LATER:
+        *others, last = BACKBONES
+        there = f"{', '.join(others)} and {last}"
+        return f"{word} comes in a later release; {there} are there now"
+    return ""

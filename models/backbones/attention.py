@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from models.backbones.base import Backbone
+from models.backbones.base import TemporalBackbone
+from models.backbones.options import SlidingWindowConfig
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -16,7 +17,7 @@ from models.layers.sliding_window_attention import (
     unroll_window,
 )
 from models.layers.temporal import State, Tensor
-from models.policy_config import BackboneConfig, Rounding
+from models.quantization_config import Rounding
 
 
 class AttentionBlock(keras.layers.Layer):
@@ -32,7 +33,12 @@ class AttentionBlock(keras.layers.Layer):
     """
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self,
+        config: SlidingWindowConfig,
+        *,
+        seed: int = 0,
+        quantize: Rounding | None = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.width = config.width
@@ -78,11 +84,16 @@ class AttentionBlock(keras.layers.Layer):
         return x + self.dropout(y, training=training)
 
 
-class SlidingWindowBackbone(Backbone):
+class SlidingWindowBackbone(TemporalBackbone[SlidingWindowConfig]):
     """State: (frames of the game so far int32 `[batch]`, one ring of keys and values per layer)."""
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self,
+        config: SlidingWindowConfig,
+        *,
+        seed: int = 0,
+        quantize: Rounding | None = None,
+        **kwargs,
     ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")

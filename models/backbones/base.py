@@ -1,39 +1,56 @@
-"""What every trunk shares: its configuration, dropout, and truncated backpropagation through time.
+"""What every backbone shares: its options, dropout, and truncated backpropagation through time."""
 
-To add a trunk: subclass `Backbone` in a module of its own, list it in `BACKBONES` and in
-`models.policy_config.BackboneName`; the contract test then covers it.
-"""
+from typing import Generic, TypeVar
 
 import keras
 
+from models.backbones.options import BackboneConfig, TemporalConfig
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor
-from models.policy_config import BackboneConfig, Rounding
+from models.quantization_config import Rounding
+
+Options = TypeVar("Options", bound=BackboneConfig)
+TemporalOptions = TypeVar("TemporalOptions", bound=TemporalConfig)
 
 
-class Backbone(TemporalLayer):
-    """A trunk `[batch, time, features]` to `[batch, time, width]` under the temporal contract.
+class Backbone(TemporalLayer, Generic[Options]):
+    """`[batch, time, features]` to `[batch, time, width]` under the temporal contract.
 
-    Subclasses set `width`, build their layers in `build`, and implement `initial_state`, `step` and
-    `_unroll_segment`.
+    Subclasses build their layers in `build`, and implement `initial_state`, `step` and `unroll`.
 
     Args:
-      config: sizes and options.
+      config: its options.
       seed: initial weights and dropout are functions of it.
       quantize: how operands of matrix products are rounded to 8 bits; None for not at all.
     """
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self, config: Options, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
     ):
         super().__init__(**kwargs)
         self.config = config
         self.seed = seed
         self.rounding: Rounding | None = quantize
         self.width = config.width
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """A name per tensor of the state, in flattened order, such as `block_0.scan`."""
+        raise NotImplementedError
+
+    def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
+        return dense(units, name, seed=self.seed, quantize=self.rounding, **options)
+
+    def _dropout(self, name: str) -> Dropout:
+        """Returns dropout with a seed generator of its own, which is part of the saved state."""
+        return Dropout(self.config.dropout, seed=derive_seed(self.seed, name), name=name)
+
+
+class TemporalBackbone(Backbone[TemporalOptions], Generic[TemporalOptions]):
+    """A backbone with memory: subclasses implement `_unroll_segment` instead of `unroll`."""
 
     def unroll(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
@@ -52,20 +69,8 @@ class Backbone(TemporalLayer):
             outputs.append(y)
         return ops.concatenate(outputs, axis=1), state
 
-    @property
-    def state_names(self) -> tuple[str, ...]:
-        """A name per tensor of the state, in flattened order, such as `block_0.scan`."""
-        raise NotImplementedError
-
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
         """Unrolls without cutting gradients."""
         raise NotImplementedError
-
-    def _dense(self, units: int, name: str, **options) -> keras.layers.Dense:
-        return dense(units, name, seed=self.seed, quantize=self.rounding, **options)
-
-    def _dropout(self, name: str) -> Dropout:
-        """Returns dropout with a seed generator of its own, which is part of the saved state."""
-        return Dropout(self.config.dropout, seed=derive_seed(self.seed, name), name=name)

@@ -2,18 +2,19 @@
 
 from keras import layers
 
-from models.backbones.base import Backbone
+from models.backbones.base import TemporalBackbone
+from models.backbones.options import MambaConfig
 from models.layers.mamba import MambaBlock
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
-from models.policy_config import BackboneConfig, Rounding
+from models.quantization_config import Rounding
 
 
-class MambaBackbone(Backbone):
+class MambaBackbone(TemporalBackbone[MambaConfig]):
     """State: one block's state per layer."""
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self, config: MambaConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
     ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")

@@ -3,12 +3,13 @@
 from keras import layers
 
 from models.backbones.base import Backbone
+from models.backbones.options import MLPConfig
 from models.layers.backend import ops
 from models.layers.temporal import State, Tensor
-from models.policy_config import BackboneConfig, Rounding
+from models.quantization_config import Rounding
 
 
-class MLPBackbone(Backbone):
+class MLPBackbone(Backbone[MLPConfig]):
     """Per width: dense, optional LayerNorm, relu, dropout, optional residual.
 
     A residual between different widths is projected without bias. Dropout falls on what is added,
@@ -17,10 +18,9 @@ class MLPBackbone(Backbone):
     """
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self, config: MLPConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
     ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
-        self.width = config.hidden[-1]
         count = range(len(config.hidden))
         self.dense = [self._dense(width, f"dense_{i}") for i, width in enumerate(config.hidden)]
         self.norms = [
@@ -60,9 +60,10 @@ class MLPBackbone(Backbone):
         del is_resetting
         return self._forward(x, training=False), state
 
-    def _unroll_segment(
-        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
+    def unroll(
+        self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
     ) -> tuple[Tensor, State]:
+        """See `TemporalLayer.unroll`."""
         del is_resetting
         return self._forward(x, training=training), state
 

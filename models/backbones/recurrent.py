@@ -7,18 +7,19 @@ layers, dropout 0.1, 200 updates, one seed).
 
 from keras import layers
 
-from models.backbones.base import Backbone
+from models.backbones.base import TemporalBackbone
+from models.backbones.options import LSTMConfig
 from models.layers.recurrent import LSTMLayer
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
-from models.policy_config import BackboneConfig, Rounding
+from models.quantization_config import Rounding
 
 
-class LSTMBackbone(Backbone):
+class LSTMBackbone(TemporalBackbone[LSTMConfig]):
     """State: (h, c) per layer. The norms keep long unrolls stable."""
 
     def __init__(
-        self, config: BackboneConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
+        self, config: LSTMConfig, *, seed: int = 0, quantize: Rounding | None = None, **kwargs
     ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")

@@ -6,7 +6,7 @@ import keras
 
 from models.layers.quantized import Dense
 from models.layers.seeding import derive_seed
-from models.policy_config import Rounding
+from models.quantization_config import Rounding
 
 
 def dense(

@@ -27,7 +27,7 @@ from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
 from models.layers.temporal import State, TemporalLayer, Tensor, zero_on_reset
-from models.policy_config import Rounding
+from models.quantization_config import Rounding
 
 DELTA_MIN = 1e-3
 DELTA_MAX = 0.1

@@ -32,7 +32,7 @@ import keras
 
 from models.layers.backend import matmul, ops
 from models.layers.temporal import Tensor
-from models.policy_config import Rounding
+from models.quantization_config import Rounding
 
 RangeMode = Literal["frozen", "calibrate", "observe", "off", "kernels"]
 INITIAL_RANGE = 6.0
@@ -147,7 +147,7 @@ class ActivationQuantizer(keras.layers.Layer):
     always inside); gradients pass within it. With `dynamic`: none.
 
     Args:
-      rounding: see `models.policy_config.QuantizationConfig.qat_activations`.
+      rounding: see `models.quantization_config.QuantizationConfig.qat_activations`.
       block: with dynamic, inputs that share a scale; None for `block_size`.
     """
 

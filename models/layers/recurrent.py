@@ -17,7 +17,7 @@ from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_ke
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor, zero_on_reset
 from models.layers.time_scan import time_scan
-from models.policy_config import Rounding
+from models.quantization_config import Rounding
 
 
 class LSTMLayer(TemporalLayer):

@@ -17,7 +17,7 @@ import numpy as np
 from models.layers.backend import dense_value, ops, take_rows
 from models.layers.dense import dense
 from models.layers.temporal import Tensor
-from models.policy_config import Rounding
+from models.quantization_config import Rounding
 
 HIDDEN_LOGIT = -1e9
 

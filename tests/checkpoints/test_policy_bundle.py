@@ -20,8 +20,9 @@ from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.replays.players import KnownPlayers
+from models.backbones import backbone_config
 from models.policy import Policy
-from models.policy_config import BackboneConfig, HeadConfig, PolicyConfig
+from models.policy_config import HeadConfig, PolicyConfig
 
 CENTRES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -29,7 +30,7 @@ CENTRES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 @pytest.fixture(scope="module")
 def policy():
     config = PolicyConfig(
-        backbone=BackboneConfig(backbone="lstm", hidden=(8,), num_layers=1),
+        backbone=backbone_config(backbone="lstm", hidden=(8,), num_layers=1),
         head=HeadConfig(axis_buckets=5, axis_centres=CENTRES),
     )
     return Policy(config, seed=3)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from any_backbone import any_backbone
 
 from exphil_tf import evaluate, preprocess, samples
 from exphil_tf.checkpoints import provenance
@@ -18,7 +19,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +45,7 @@ def dataset(tmp_path_factory):
 def make_run(folder, backbone="mlp", **info):
     config = PolicyConfig(
         embedding=EmbeddingConfig(action_dim=4, character_dim=2),
-        backbone=BackboneConfig(backbone=backbone, hidden=(8,), num_layers=1),
+        backbone=any_backbone(backbone, hidden=(8,), num_layers=1),
         head=HeadConfig(head_hidden=4),
     )
     save_policy(folder / "policy", Policy(config, seed=1), PolicyInfo(config=config, **info))

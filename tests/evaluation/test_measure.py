@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
@@ -17,7 +18,7 @@ from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import losses
 from models import policy_inputs as training_batches
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 from tests.data.conftest import write_games
 
 BATCH, TIME = 3, 16
@@ -26,7 +27,7 @@ BATCH, TIME = 3, 16
 def tiny_policy(head="autoregressive"):
     config = PolicyConfig(
         embedding=EmbeddingConfig(action_dim=4, character_dim=2),
-        backbone=BackboneConfig(backbone="mlp", hidden=(8,), num_layers=1),
+        backbone=any_backbone("mlp", hidden=(8,), num_layers=1),
         head=HeadConfig(head=head, head_hidden=4),
     )
     return Policy(config, seed=3)

@@ -16,8 +16,9 @@ from exphil_tf.inference.onnx_cost import check_cost, cost
 from exphil_tf.inference.onnx_file import read_onnx
 from exphil_tf.inference.onnx_rules import RULES
 from exphil_tf.inference.session import open_session
+from models.backbones import backbone_config
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 FRAMES = 6
 
@@ -207,7 +208,7 @@ def test_production_policy_takes_under_a_third(rounding):
     sizes = {}
     for qat in (False, True):
         config = PolicyConfig(
-            backbone=BackboneConfig("mamba", (256,), num_layers=3, state_size=32),
+            backbone=backbone_config("mamba", hidden=(256,), num_layers=3, state_size=32),
             quantization=QuantizationConfig(qat=qat, qat_activations=rounding),
         )
         precision = "int8-qat" if qat else "float32"
@@ -236,7 +237,7 @@ def other_export(precision):
             nana_mode="full", jumps_normalized=False, learn_player_styles=True, with_items=True,
             item_type_dim=0,
         ),
-        BackboneConfig("mlp", (16, 24), layer_norm=True, residual=True),
+        backbone_config("mlp", hidden=(16, 24), layer_norm=True, residual=True),
         HeadConfig("independent", head_hidden=8),
     )  # fmt: skip
     return convert_policy(Policy(config, seed=1, name="policy"), precision, batch_size=3)

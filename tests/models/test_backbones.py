@@ -1,4 +1,4 @@
-"""Every trunk keeps the temporal contract, and every option that it has changes something."""
+"""Every backbone keeps the temporal contract, and every option that it has changes something."""
 
 import dataclasses
 from pathlib import Path
@@ -7,11 +7,12 @@ import contracts
 import numpy as np
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from models.backbones import BACKBONES
-from models.policy_config import BackboneConfig
 
 NAMES = sorted(BACKBONES)
+WITH_MEMORY = [name for name in NAMES if BACKBONES[name].has_memory]
 SIZES = {
     "hidden": (16, 16), "num_layers": 2, "state_size": 4, "num_heads": 2, "window_size": 5,
     "dropout": 0.2,
@@ -19,10 +20,10 @@ SIZES = {
 
 
 def make(name: str, **options):
-    config = BackboneConfig(backbone=name, **(SIZES | options))
+    config = dataclasses.replace(any_backbone(name, **SIZES), **options)
 
     def build(seed: int):
-        layer = BACKBONES[name](config, seed=seed)
+        layer = config.layer(seed=seed)
         layer.build((None, None, contracts.FEATURES))
         return layer
 
@@ -33,7 +34,8 @@ def make(name: str, **options):
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name, check):
     # Compiling is slow, and one layer shows as much.
-    check(make(name, num_layers=1 if check is contracts.compiles else 2))
+    layers = {"num_layers": 1} if check is contracts.compiles and BACKBONES[name].has_memory else {}
+    check(make(name, **layers))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,7 +69,7 @@ def test_unusual_options_keep_the_contract(name, options):
 
 
 WIDE_TUPLE = {"hidden": (24, 24)}
-EFFECTIVE = {
+EFFECTIVE: dict[str, list[dict]] = {
     "mlp": [WIDE_TUPLE, {"hidden": (16,)}, {"layer_norm": True}, {"residual": True}],
     "lstm": [WIDE_TUPLE, {"num_layers": 1}],
     "mamba": [
@@ -90,7 +92,7 @@ def test_options_change_the_output(name, options):
     assert base.shape != other.shape or np.abs(base - other).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["lstm", "mamba", "sliding_window"])
+@pytest.mark.parametrize("name", WITH_MEMORY)
 def test_truncated_bptt_cuts_gradients_but_no_outputs(name):
     x, is_resetting = contracts.inputs()
     is_resetting[:] = False
@@ -103,7 +105,7 @@ def test_truncated_bptt_cuts_gradients_but_no_outputs(name):
             loss = tf.reduce_sum(y[:, 12] ** 2)
         return np.asarray(y), np.abs(np.asarray(tape.gradient(loss, frames))).sum(axis=(0, 2))
 
-    options = {"window_size": 60}
+    options = {"window_size": 60} if name == "sliding_window" else {}
     y, reach = gradient(make(name, **options)(0))
     y_cut, reach_cut = gradient(make(name, truncate_bptt=5, **options)(0))
     np.testing.assert_allclose(y, y_cut, atol=1e-5)
@@ -121,7 +123,7 @@ def test_attention_forms_agree(option):
     np.testing.assert_allclose(plain, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "mamba", "sliding_window"])
+@pytest.mark.parametrize("name", WITH_MEMORY)
 def test_long_games_stay_exact(name):
     """Four windows long, in uneven pieces: the carried state never drifts from one unroll."""
     layer = make(name)(0)
@@ -134,10 +136,23 @@ def test_long_games_stay_exact(name):
     np.testing.assert_allclose(whole, np.concatenate(parts, axis=1), atol=2e-5)
 
 
-def test_every_option_is_tested_here():
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_is_tested_here(name):
     """A new field of the configuration must be shown to change something."""
-    tested = {key for many in EFFECTIVE.values() for options in many for key in options}
+    tested = {key for options in EFFECTIVE[name] for key in options}
     tested |= {"backbone", "dropout", "truncate_bptt"}  # tests above
     same_result = {"chunked_attention", "chunk_size", "memory_efficient_attention"}
-    names = {field.name for field in dataclasses.fields(BackboneConfig)}
-    assert names == tested | same_result
+    names = {field.name for field in dataclasses.fields(BACKBONES[name])}
+    assert names <= tested | same_result
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_backbone_says_of_itself(name):
+    config = any_backbone(name, **SIZES)
+    layer = make(name)(0)
+    assert (config.backbone, layer.width) == (name, config.width)
+    state = tf.nest.flatten(layer.initial_state(2))
+    assert len(state) == len(layer.state_names)
+    assert bool(state) == config.has_memory
+    wide = dataclasses.replace(config, hidden=(32, 32))
+    assert wide.floats_per_frame(60) > config.floats_per_frame(60) > 0

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.backbones import BACKBONES
+from models.backbones import backbone_config
 from models.backbones.attention import AttentionBlock
 from models.layers.mamba import MambaBlock
 from models.layers.sliding_window_attention import unroll_window
-from models.policy_config import BackboneConfig
 
 WIDTH = 32
 BATCH = 8
@@ -43,7 +42,9 @@ def mamba(rate: float) -> Branch:
 
 def attention_block(rate: float, *, silent: str) -> Branch:
     """An attention block of whose two branches one is silent, so that the other stands alone."""
-    config = BackboneConfig("sliding_window", (WIDTH,), num_heads=2, window_size=6, dropout=rate)
+    config = backbone_config(
+        "sliding_window", hidden=(WIDTH,), num_heads=2, window_size=6, dropout=rate
+    )
     block = AttentionBlock(config, seed=3)
     block.build((None, None, WIDTH))
     kernel = {"attention": block.attention.out, "feed_forward": block.shrink}[silent].kernel
@@ -56,11 +57,11 @@ def attention_block(rate: float, *, silent: str) -> Branch:
 
 
 def mlp(rate: float) -> Branch:
-    config = BackboneConfig("mlp", (WIDTH,), dropout=rate, residual=True)
-    trunk: Any = BACKBONES["mlp"](config, seed=3)
-    trunk.build((None, None, WIDTH))
+    config = backbone_config("mlp", hidden=(WIDTH,), dropout=rate, residual=True)
+    backbone: Any = config.layer(seed=3)
+    backbone.build((None, None, WIDTH))
     return lambda x, training: np.asarray(
-        trunk.unroll(tf.constant(x), (), no_resets(), training=training)[0]
+        backbone.unroll(tf.constant(x), (), no_resets(), training=training)[0]
     )
 
 
@@ -94,21 +95,21 @@ def test_attention_itself_is_never_dropped():
 
 def test_a_frame_is_known_at_any_depth_whatever_is_dropped():
     """With nearly everything dropped, twelve Mamba blocks still hand on what the stem put in."""
-    config = BackboneConfig("mamba", (WIDTH,), num_layers=12, state_size=4, dropout=0.999)
-    trunk: Any = BACKBONES["mamba"](config, seed=3)
-    trunk.build((None, None, WIDTH))
+    config = backbone_config("mamba", hidden=(WIDTH,), num_layers=12, state_size=4, dropout=0.999)
+    backbone: Any = config.layer(seed=3)
+    backbone.build((None, None, WIDTH))
     x = tf.constant(frames())
-    y, _ = trunk.unroll(x, trunk.initial_state(BATCH), no_resets(), training=True)
-    untouched = np.isclose(y, trunk.norm(trunk.stem(x)), atol=1e-4).all(axis=-1)
+    y, _ = backbone.unroll(x, backbone.initial_state(BATCH), no_resets(), training=True)
+    untouched = np.isclose(y, backbone.norm(backbone.stem(x)), atol=1e-4).all(axis=-1)
     assert untouched.mean() > 0.3
 
 
 def test_lstm_memory_is_never_dropped():
-    config = BackboneConfig("lstm", (WIDTH,), num_layers=1, dropout=0.5)
-    trunk: Any = BACKBONES["lstm"](config, seed=3)
-    trunk.build((None, None, WIDTH))
-    x, state = tf.constant(frames()), trunk.initial_state(BATCH)
-    _, trained = trunk.unroll(x, state, no_resets(), training=True)
-    _, played = trunk.unroll(x, state, no_resets(), training=False)
+    config = backbone_config("lstm", hidden=(WIDTH,), num_layers=1, dropout=0.5)
+    backbone: Any = config.layer(seed=3)
+    backbone.build((None, None, WIDTH))
+    x, state = tf.constant(frames()), backbone.initial_state(BATCH)
+    _, trained = backbone.unroll(x, state, no_resets(), training=True)
+    _, played = backbone.unroll(x, state, no_resets(), training=False)
     for got, want in zip(trained[0], played[0], strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)

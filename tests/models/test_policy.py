@@ -5,21 +5,20 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from exphil_tf.features.controller import COMPONENTS
 from models.heads import distribution
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 BATCH, TIME = 3, 7
-SMALL = BackboneConfig(
-    backbone="mamba", hidden=(16,), num_layers=1, state_size=4, num_heads=2, window_size=5
-)
+SMALL = {"hidden": (16,), "num_layers": 1, "state_size": 4, "num_heads": 2, "window_size": 5}
 
 
 def config(backbone: str = "mamba", **head) -> PolicyConfig:
-    chosen = BackboneConfig(**{**vars(SMALL), "backbone": backbone})
-    return PolicyConfig(EmbeddingConfig(action_dim=8), chosen, HeadConfig(head_hidden=8, **head))
+    small = any_backbone(backbone, **SMALL)
+    return PolicyConfig(EmbeddingConfig(action_dim=8), small, HeadConfig(head_hidden=8, **head))
 
 
 def batch(policy: Policy, seed: int = 0) -> dict:

@@ -5,14 +5,15 @@ import json
 
 import pytest
 
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.backbones import BACKBONES, backbone_config
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 CENTRES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 CONFIGS = [
     PolicyConfig(),
     PolicyConfig(
         EmbeddingConfig(stage_mode="learned", nana_mode="full", learn_player_styles=True),
-        BackboneConfig(backbone="sliding_window", hidden=(64,), num_heads=8, truncate_bptt=30),
+        backbone_config("sliding_window", hidden=(64,), num_heads=8, truncate_bptt=30),
         HeadConfig(head="independent", axis_centres=CENTRES),
     ),
 ]
@@ -46,7 +47,6 @@ def test_missing_keys_take_defaults():
         (("backbone", "dropout"), 1.0, "backbone.dropout: want 0 <= x < 1"),
         (("backbone", "dropout"), None, "policy.backbone.dropout: want float"),
         (("backbone", "truncate_bptt"), 0, "backbone.truncate_bptt: want an integer >= 1"),
-        (("backbone", "window_size"), 0, "backbone.window_size: want an integer >= 1"),
         (("embedding", "stage_mode"), "tiny", "want one of compact, full, learned"),
         (("embedding", "action_dim"), 0, "embedding.action_dim: want an integer >= 1"),
         (("embedding", "item_type_dim"), -1, "embedding.item_type_dim: want an integer >= 0"),
@@ -67,8 +67,7 @@ def test_bad_values_are_refused_with_their_path(path, value, message):
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="num_heads: want a divisor of the width"):
-        BackboneConfig(backbone="sliding_window", hidden=(30,), num_heads=4)
-    BackboneConfig(backbone="mamba", hidden=(30,), num_heads=4)
+        backbone_config("sliding_window", hidden=(30,), num_heads=4)
 
 
 def test_json_must_be_an_object():
@@ -76,7 +75,51 @@ def test_json_must_be_an_object():
         PolicyConfig.from_json("[]")
 
 
-def test_leaf_names_are_unique_so_that_flags_can_be_flat():
-    parts = (EmbeddingConfig, BackboneConfig, HeadConfig)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_json_of_a_backbone_has_its_own_options_alone(name):
+    config = PolicyConfig(backbone=backbone_config(name))
+    plain = config.to_dict()["backbone"]
+    assert plain["backbone"] == name
+    assert set(plain) == {field.name for field in dataclasses.fields(config.backbone)}
+    # An older bundle names the options of every backbone, which decided nothing.
+    older = {**everything(), **plain}
+    assert PolicyConfig.from_dict({"backbone": older}) == config
+    if config.backbone.has_memory:
+        found = PolicyConfig.from_dict({"backbone": {"backbone": name, "hidden": [24, 8]}}).backbone
+        assert found.hidden == (24,)
+    # But their own must be sound.
+    with pytest.raises(ValueError, match=r"dropout: want 0 <= x < 1"):
+        PolicyConfig.from_dict({"backbone": older | {"dropout": 1.0}})
+
+
+def everything():
+    return {
+        field.name: "of another"
+        for cls in BACKBONES.values()
+        for field in dataclasses.fields(cls)
+        if field.init
+    }
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_a_backbone_with_memory_has_one_width(name):
+    assert backbone_config(name, hidden=(24, 24)).width == 24
+    if not BACKBONES[name].has_memory:
+        assert backbone_config(name, hidden=(16, 24)).width == 24
+        return
+    with pytest.raises(ValueError, match=r"want one width, .*Received: \(16, 24\)"):
+        backbone_config(name, hidden=(16, 24))
+
+
+def test_a_backbone_has_no_option_of_another():
+    with pytest.raises(TypeError, match="state_size"):
+        backbone_config("mlp", state_size=3)
+    with pytest.raises(ValueError, match="want one of mlp, lstm, mamba, sliding_window"):
+        backbone_config("gru")
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_leaf_names_are_unique_so_that_flags_can_be_flat(name):
+    parts = (EmbeddingConfig, BACKBONES[name], HeadConfig)
     names = [field.name for part in parts for field in dataclasses.fields(part)]
-    assert len(names) == len(set(names)) > 30
+    assert len(names) == len(set(names)) > 25

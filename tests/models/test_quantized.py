@@ -5,12 +5,12 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from models.layers import quantized
 from models.layers.quantized import ActivationQuantizer, Dense, activation_quantizers, ranges
 from models.policy import Policy
 from models.policy_config import (
-    BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
@@ -26,7 +26,9 @@ RANGED = {"qat": True, "qat_activations": "moving_average", "quantize_embeddings
 def config(backbone: str, **quantization) -> PolicyConfig:
     return PolicyConfig(
         EmbeddingConfig(action_dim=4),
-        BackboneConfig(backbone, (16, 16), 2, state_size=4, num_heads=2, window_size=5),
+        any_backbone(
+            backbone, hidden=(16, 16), num_layers=2, state_size=4, num_heads=2, window_size=5
+        ),
         HeadConfig(head_hidden=8),
         QuantizationConfig(**(RANGED | quantization)),
     )

@@ -31,8 +31,9 @@ from exphil_tf.training.distill_config import DistillConfig, SoftLabelsConfig, c
 from exphil_tf.training.loss_term import StepOutputs
 from exphil_tf.training.soft_labels import LABELS, describe_labels, read_labels, write_manifest
 from exphil_tf.training.train_config import TrainConfig
+from models.backbones import backbone_config
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, PolicyConfig
 
 CODEC = ControllerCodec()
 
@@ -42,7 +43,7 @@ def place(tmp_path_factory, dataset):
     """Two teachers and two sets of soft labels, in the folder that the tests run in."""
     folder = tmp_path_factory.mktemp("flags")
     (folder / "data").symlink_to(dataset)
-    small = PolicyConfig(EmbeddingConfig(action_dim=2), BackboneConfig("mlp", hidden=(4,)))
+    small = PolicyConfig(EmbeddingConfig(action_dim=2), backbone_config("mlp", hidden=(4,)))
     for seed, name in enumerate(("one", "two")):
         save_policy(folder / name, Policy(small, seed=seed, name="policy"), PolicyInfo(small))
         identity = distillation.describe_teacher(folder / name)
@@ -111,7 +112,9 @@ def test_every_option_has_a_row_or_is_one_of_training():
         assert own[name].path == option.path
     hints = {f.name: f.type for f in dataclasses.fields(TrainConfig)}
     changed = {f.name for f in dataclasses.fields(DistillConfig) if f.type != hints.get(f.name)}
-    assert changed == {"backbone", "distillation"}
+    assert changed == {"distillation"}
+    changed = {name for name, option in shared.items() if own[name].default != option.default}
+    assert changed == {"backbone", "hidden"}
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -123,10 +126,11 @@ def test_flag_changes_what_it_names(name):
 
 
 def test_a_student_is_small_unless_told_otherwise():
-    trunk = parsed().policy().backbone
-    assert (trunk.backbone, trunk.hidden) == ("mlp", (64, 64))
-    told = parsed("--student-backbone", "lstm", "--student-hidden", "32,16").policy().backbone
-    assert (told.backbone, told.hidden) == ("lstm", (32, 16))
+    assert parsed().policy().backbone == backbone_config("mlp", hidden=(64, 64))
+    told = parsed("--student-backbone", "lstm", "--num-layers", "1").policy().backbone
+    assert told == backbone_config("lstm", hidden=(64, 64), num_layers=1)
+    told = parsed("--student-backbone", "lstm", "--student-hidden", "32").policy().backbone
+    assert told.hidden == (32,)
 
 
 # -- generate_soft_labels --------------------------------------------------------------------------

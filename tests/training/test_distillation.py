@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 from tiny_imitation import FLAT, make, make_batch, train, weights
 
 from exphil_tf import generate_soft_labels
@@ -25,7 +26,7 @@ from exphil_tf.training.soft_label_records import SOFT, SoftLabels
 from exphil_tf.training.soft_labels import LABELS, check_labels, read_labels
 from exphil_tf.training.train_config import TrainConfig
 from models.policy import Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy_inputs import policy_inputs, unroll
 
 CODEC = ControllerCodec()
@@ -106,7 +107,7 @@ def teacher_of(seed=9, dropout=0.5, backbone="mlp"):
     """A policy with another trunk, another embedding and, in training, dropout."""
     config = PolicyConfig(
         EmbeddingConfig(action_dim=6, character_dim=3, with_prev_action=False),
-        BackboneConfig(backbone=backbone, hidden=(12,), dropout=dropout, num_layers=1),
+        any_backbone(backbone, hidden=(12,), dropout=dropout, num_layers=1),
         HeadConfig(head_hidden=3),
     )
     policy = Policy(config, seed=seed, name="policy")

@@ -19,10 +19,10 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.imitation import ImitationLearner, StepOptions
 from exphil_tf.training.run_config import LossConfig
+from models.backbones import backbone_config
 from models.layers.quantized import WIDER, activation_quantizers, ranges
 from models.policy import Policy
 from models.policy_config import (
-    BackboneConfig,
     EmbeddingConfig,
     HeadConfig,
     PolicyConfig,
@@ -36,7 +36,7 @@ QAT = QuantizationConfig(qat=True, qat_activations="moving_average")
 def tiny(quantization=QAT, *, hidden=8, seed=1) -> Policy:
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
-        BackboneConfig("lstm", (hidden,), num_layers=1, dropout=0.0),
+        backbone_config("lstm", hidden=(hidden,), num_layers=1, dropout=0.0),
         HeadConfig(head_hidden=4),
         quantization,
     )

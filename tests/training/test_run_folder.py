@@ -9,7 +9,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import dump_yaml, load
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
-from exphil_tf.training import run_folder
+from exphil_tf.training import run_folder, run_options
 from exphil_tf.training.run_config import RunConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.train_config import TrainConfig
@@ -143,7 +143,7 @@ def test_a_run_killed_before_it_saved_anything_may_start_again(tmp_path):
 
 def test_saved_options_are_firm_but_for_those_that_change_nothing(tmp_path):
     run = make_run(tmp_path / "runs/a")
-    saved, foreign = run_folder.saved_options(run, known=options(TrainConfig))
+    saved, foreign = run_options.saved_options(run, known=options(TrainConfig))
     assert foreign == []
     env = {"EXPHIL_LR": "0.1", "EXPHIL_KEEP_LAST": "9", "EXPHIL_HIDDEN": "3"}
     got = load(TrainConfig, ["--hidden", "5"], env=env, saved=saved)
@@ -161,6 +161,6 @@ def test_damaged_options_are_named(tmp_path, text):
     run = make_run(tmp_path / "runs/a")
     (run / "config.yaml").write_bytes(text)
     with pytest.raises(UserError, match=r"config\.yaml:") as caught:
-        saved, _ = run_folder.saved_options(run, known=options(TrainConfig))
+        saved, _ = run_options.saved_options(run, known=options(TrainConfig))
         load(TrainConfig, [], env={}, saved=saved)
     assert caught.value.exit_code in (2, 65)

@@ -85,13 +85,24 @@ def refused(tmp_path, trainer):
         (("--data", "empty"), 66, "not a finished dataset"),
         (("--replays", "empty"), 66, "exphil_tf.samples"),
         (
-            ("--data", "DATA", "--warmup-steps", "4", "--decay-steps", "3"),
+            (
+                "--data",
+                "DATA",
+                "--lr-schedule",
+                "linear",
+                "--warmup-steps",
+                "4",
+                "--decay-steps",
+                "3",
+            ),
             2,
             "want less than decay_steps",
         ),
         (("--data", "DATA", "--preset", "produktion"), 2, "Did you mean production?"),
         (("--data", "DATA", "--batch-sice", "4"), 2, "Did you mean --batch-size?"),
         (("--data", "DATA", "--player-port", "2"), 2, "this dataset was made with None"),
+        (("--data", "DATA", "--min-frames", "600"), 2, "made with 100"),
+        (("--data", "DATA", "--num-layers", "2"), 2, "no option of --backbone mlp"),
         (("--data", "DATA", "--window-size", "999"), 2, "window_size"),
         (
             ("--data", "DATA", "--augment", "--augment-from", "variants", "--stride", "0"),
@@ -157,13 +168,15 @@ def test_the_environment_names_replays_but_a_flag_a_dataset(tmp_path, dataset, m
     monkeypatch.setenv("EXPHIL_LR", "0.5")
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs/tiny"
-    config, _ = train.read_options(["--data", str(dataset), "--name", "tiny"])
+    loaded, _ = train.read_options(["--data", str(dataset), "--name", "tiny"])
+    config = loaded.config
     assert (config.data.replays, config.schedule.lr) == ((), 0.5)
     run.mkdir(parents=True)
     started = load(TrainConfig, ["--data", "d", "--lr", "0.1"], env={})
     run_folder.save_options(run, dump_yaml(started))
     for argv in (["--resume", "runs/tiny"], ["--resume", "auto", "--name", "tiny"]):
-        config, target = train.read_options(argv)
+        loaded, target = train.read_options(argv)
+        config = loaded.config
         assert target.saved_yaml is not None
         assert (config.data.data, config.data.replays, config.schedule.lr) == ("d", (), 0.1)
 

@@ -1,11 +1,11 @@
-import dataclasses
 from types import SimpleNamespace
 
 import pytest
 
-from exphil_tf.foundation.config import PRESETS, load, to_dict
+from exphil_tf.foundation.config import PRESETS, dump_yaml, load, load_given, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.train_config import TrainConfig, check_dataset, resolve
+from models.backbones import backbone_config
 
 
 def parsed(*flags):
@@ -25,17 +25,12 @@ def test_defaults_say_nothing():
     [
         (("--window-size", "121"), "window_size 121 is above 120"),
         (("--window-size", "20"), "window_size 20 is short"),
-        (("--backbone", "mlp", "--truncate-bptt", "9"), "truncate_bptt has no effect"),
-        (("--layer-norm",), "layer_norm has no effect"),
-        (("--residual",), "residual has no effect"),
         (("--early-stopping", "--val-split", "0"), "early_stopping goes by the training loss"),
         (("--label-smoothing", ".1", "--button-pos-weight", "auto"), "leaves out the buttons"),
         (("--frame-delay", "20", "--online-robust"), "outside the trained delays 0 to 18"),
-        (("--decay-steps", "9"), "decay_steps has no effect on the constant schedule"),
-        (("--weight-decay", "0.1"), "weight_decay has no effect on adam"),
     ],
 )
-def test_what_has_no_effect_is_said(flags, part):
+def test_what_may_not_be_meant_is_said(flags, part):
     (note,) = notes(*flags)
     assert part in note
 
@@ -43,8 +38,13 @@ def test_what_has_no_effect_is_said(flags, part):
 def test_no_temporal_means_mlp():
     config, said = resolve(parsed("--no-temporal"))
     assert config.policy().backbone.backbone == "mlp"
-    assert said == ["no-temporal: the backbone is mlp, not mamba"]
-    with pytest.raises(UserError, match="an mlp has no memory"):
+    assert said == ["no-temporal: the backbone is mlp"]
+    # Whatever backbone is named, and without what only a policy with memory has.
+    file = parsed("--preset", "production", "--backbone", "lstm", "--no-temporal")
+    assert file.policy().backbone == backbone_config("mlp", hidden=(256, 256))
+    with pytest.raises(UserError, match=r"--num-layers: no option of --backbone mlp, but of lstm"):
+        parsed("--no-temporal", "--num-layers", "3")
+    with pytest.raises(UserError, match="--temporal: mlp has no memory"):
         notes("--temporal", "--backbone", "mlp")
 
 
@@ -56,7 +56,9 @@ def test_data_or_replays():
 
 
 def test_window_is_the_attention_window_too():
-    assert parsed("--window-size", "77").policy().backbone.window_size == 77
+    attention = parsed("--backbone", "sliding_window", "--window-size", "77").policy().backbone
+    assert attention == backbone_config("sliding_window", window_size=77)
+    assert parsed("--window-size", "77").policy().backbone == backbone_config("mamba")
 
 
 @pytest.mark.parametrize(
@@ -75,29 +77,94 @@ def test_wrong_centres_are_refused(tmp_path, text):
 
 def manifest(**config):
     plain = to_dict(TrainConfig())
-    names = ("train_character", "val_split", "max_files", "player_port")
+    names = ("train_character", "val_split", "max_files", "player_port", "min_frames")
     made = {**{name: plain[name] for name in names}, **config}
     return SimpleNamespace(config=made, frames=lambda split: 9)
 
 
+def checked(made, *flags, data=("--data", "x"), env=None):
+    loaded = load_given(TrainConfig, [*data, *flags], env=env or {}, presets=PRESETS)
+    return check_dataset(loaded.config, made, given=loaded.given)
+
+
 def test_a_dataset_of_other_players_is_refused():
-    config = parsed("--preset", "mewtwo")
-    with pytest.raises(UserError, match=r"--train-character: this dataset was made with None"):
-        check_dataset(config, manifest())  # type: ignore[arg-type]
-    made = manifest(train_character="mewtwo")
-    (note,) = check_dataset(config, made)  # type: ignore[arg-type]
+    message = (
+        r"preset mewtwo:\d+: train-character: this dataset was made with None\. Received: 'mew"
+    )
+    with pytest.raises(UserError, match=message):
+        checked(manifest(), "--preset", "mewtwo")
+    (note,) = checked(manifest(train_character="mewtwo"), "--preset", "mewtwo")
     assert note == "--val-split 0.15 has no effect: this dataset was made with 0.1"
 
 
 def test_a_dataset_made_of_the_replays_is_not_asked():
-    config = parsed("--preset", "mewtwo")
-    config = dataclasses.replace(config, data=load(TrainConfig, ["--replays", "a"]).data)
-    assert check_dataset(config, manifest()) == []  # type: ignore[arg-type]
+    assert checked(manifest(), "--preset", "mewtwo", data=("--replays", "a")) == []
 
 
 @pytest.mark.parametrize("data", [["--replays", "a"], ["--data", "x"]])
 def test_a_dataset_without_validation_games_is_told(data):
     made = manifest()
     made.frames = lambda split: 0
-    (note,) = check_dataset(load(TrainConfig, data), made)  # type: ignore[arg-type]
+    (note,) = checked(made, data=data)
     assert "no validation games" in note
+
+
+@pytest.mark.parametrize("value", ["600", "700"])
+def test_what_was_asked_for_is_compared_even_if_it_is_the_default(value, tmp_path):
+    made = manifest(min_frames=300)
+    assert TrainConfig().filters.min_frames == 600
+    assert checked(made) == []
+    assert checked(made, "--min-frames", "300") == []
+    for given in ({"data": ("--data", "x", "--min-frames", value)}, {"env": variable(value)}):
+        with pytest.raises(UserError, match=rf"made with 300\. Received: {value}"):
+            checked(made, **given)
+    # The dump of a run on that dataset names every option and repeats it.
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_yaml(parsed()))
+    assert checked(made, "--config", str(path)) == []
+
+
+def variable(value):
+    return {"EXPHIL_MIN_FRAMES": value}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--decay-steps 9", "--decay-steps: has no effect without --lr-schedule linear or cosine"),
+        (
+            "--weight-decay 1e-5",
+            "--weight-decay: has no effect without --optimizer adamw or lamb",
+        ),
+        ("--qat-activations dynamic", "--qat-activations: has no effect without --qat"),
+        ("--no-quantize-embeddings", "--no-quantize-embeddings: has no effect without --qat"),
+        (
+            "--qat --freeze-ranges 0.5",
+            "--freeze-ranges: has no effect without --qat-activations moving_average",
+        ),
+        ("--ema-decay 0.9", "--ema-decay: has no effect without --ema"),
+        (
+            "--axis-buckets 17 --kmeans-centers x",
+            "--axis-buckets: has no effect without --kmeans-centers none",
+        ),
+        (
+            "--backbone sliding_window --chunk-size 8",
+            "--chunk-size: has no effect without --chunked-attention or "
+            "--memory-efficient-attention",
+        ),
+    ],
+)
+def test_an_option_without_effect_is_refused(flags, sentence):
+    with pytest.raises(UserError) as caught:
+        parsed(*flags.split())
+    assert str(caught.value) == f"{sentence}. Leave it out."
+
+
+def test_an_option_without_effect_of_a_lower_source_is_dropped(tmp_path):
+    got = parsed("--preset", "production", "--lr-schedule", "linear", "--no-early-stopping")
+    plain = TrainConfig()
+    assert got.schedule.restart_period == plain.schedule.restart_period
+    assert got.stopping.patience == plain.stopping.patience
+    assert got.optimizer.ema_decay == 0.9995
+    # What a preset sets stays if a flag brings the other half of it.
+    assert parsed("--preset", "production").schedule.restart_period == 5000

@@ -1,0 +1,163 @@
+"""The command line, taken apart into settings, arguments given by place, and presets and files."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import (
+    RETIRED,
+    SHORTHANDS,
+    Option,
+    find,
+    unknown,
+)
+from exphil_tf.foundation.values import (
+    SWITCH_WORDS,
+    Rank,
+    Setting,
+    describe,
+    is_list_of_numbers,
+    is_scalar,
+)
+
+_HELP = ("-h", "--help")
+
+
+@dataclass
+class Arguments:
+    """argv taken apart."""
+
+    settings: dict[str, Setting] = field(default_factory=dict)
+    """By name; of two of one option the later one."""
+    unknown: list[str] = field(default_factory=list)
+    """What another parser may know."""
+    presets: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    help: list[str] = field(default_factory=list)
+    """Flags that tyro answers: help, completion."""
+
+
+def read_arguments(
+    argv: Sequence[str], known: Mapping[str, Option], *, takes_preset: bool, partial: bool
+) -> Arguments:
+    """Takes a command line apart.
+
+    Args:
+      argv: the arguments after the program's name.
+      known: the command's options.
+      takes_preset: whether it has `--preset`.
+      partial: whether what is unknown is kept instead of refused.
+
+    Raises: UserError: for an unknown flag, a flag without its value, or a word too many.
+    """
+    reader = _Reader(argv, known, takes_preset=takes_preset, partial=partial)
+    while reader.rest:
+        reader.read_one()
+    reader.place_words()
+    return reader.found
+
+
+class _Reader:
+    """A command line being read."""
+
+    def __init__(
+        self, argv: Sequence[str], known: Mapping[str, Option], *, takes_preset: bool, partial: bool
+    ):
+        self.rest = deque(argv)
+        self.found = Arguments()
+        self._known, self._partial = known, partial
+        self._ours = {"config": self.found.files}
+        if takes_preset:
+            self._ours["preset"] = self.found.presets
+        self._words: list[str] = []
+
+    def read_one(self) -> None:
+        """Reads the next flag with its words, or a word by itself."""
+        token = self.rest.popleft()
+        flag, equals, value = token.partition("=")
+        name = flag[2:].replace("-", "_")
+        if token in _HELP or token.startswith("--tyro-"):
+            self.found.help += [token, *self._following()] if token.startswith("--t") else [token]
+        elif not flag.startswith("--"):
+            self._words.append(token)
+        elif name in self._ours:
+            self._ours[name].append(value if equals else self._word(flag, _WANTED[name]))
+        elif (option := _option_of_flag(name, self._known)) is not None:
+            value = self._value(flag, option, value if equals else None)
+            self.found.settings[option.name] = Setting(flag, option, value, Rank.FLAG)
+        elif self._partial and name not in RETIRED:
+            self.found.unknown += [token, *self._following()]
+        else:
+            raise unknown(name, [*self._known, *self._ours], origin=flag)
+
+    def place_words(self) -> None:
+        """Gives the words that belong to no flag to the options that are given by place."""
+        words = deque(self._words)
+        for option in (o for o in self._known.values() if o.is_positional):
+            if not words:
+                break
+            value: object = words.popleft()
+            if not is_scalar(option.annotation):
+                value = [value, *words]
+                words.clear()
+            origin = option.name.replace("_", "-")
+            self.found.settings[option.name] = Setting(origin, option, value, Rank.FLAG)
+        if words and not self._partial:
+            raise UserError(f"unexpected argument: {' '.join(words)[:1_000]}", "See --help.")
+        self.found.unknown += words
+
+    def _value(self, flag: str, option: Option, value: str | None) -> object:
+        """The value of a flag; `value` is what stood behind its equals sign."""
+        name = flag[2:].replace("-", "_")
+        if name in SHORTHANDS and name != option.name:
+            return SHORTHANDS[name][1]
+        if option.is_switch:
+            return self._switch_value(flag, option, value)
+        if is_scalar(option.annotation):
+            return value if value is not None else self._word(flag, describe(option.annotation))
+        words = [*([] if value is None else [value]), *self._following()]
+        if is_list_of_numbers(option.annotation):
+            words = [part for word in words for part in word.split(",")]
+        return words
+
+    def _switch_value(self, flag: str, option: Option, value: str | None) -> object:
+        if value is None and self.rest and self.rest[0].lower() in SWITCH_WORDS:
+            value = self.rest.popleft()
+        is_no = flag[2:].replace("-", "_") != option.name and flag.startswith(("--no-", "--no_"))
+        if is_no and value is not None:
+            raise UserError(f"{flag}: want no value. Received: {value!r}")
+        return value if value is not None else not is_no
+
+    def _word(self, flag: str, wanted: str) -> str:
+        if not self.rest or _is_flag(self.rest[0]):
+            raise UserError(f"{flag}: want {wanted} after it")
+        return self.rest.popleft()
+
+    def _following(self) -> list[str]:
+        """The words up to the next flag."""
+        words: list[str] = []
+        while self.rest and not _is_flag(self.rest[0]):
+            words.append(self.rest.popleft())
+        return words
+
+
+_WANTED = {"config": "a file", "preset": "a name"}
+
+
+def _is_flag(token: str) -> bool:
+    return token.startswith("--") or token in _HELP
+
+
+def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:
+    if name in SHORTHANDS and name not in known:
+        return known.get(SHORTHANDS[name][0])
+    option = find(name, known)
+    if option is not None and option.is_positional:
+        return None
+    if option is None and name.startswith("no_"):
+        option = find(name[3:], known)
+        return option if option is not None and option.is_switch else None
+    return option

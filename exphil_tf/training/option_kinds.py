@@ -1,0 +1,34 @@
+"""Which options of training are a run's own, may change, or make another run: by their kind."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.options import options
+from exphil_tf.training.distill_config import DistillConfig
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of an option of any command that trains.
+
+    Args:
+      name: of the option, as a field or as a key of YAML; one that no command has counts as
+        changing the weights.
+    """
+    # Distilling has every option of training.
+    option = options(DistillConfig).get(name.replace("-", "_"))
+    return option.kind if option is not None and option.kind is not None else Kind.TRAINING
+
+
+def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names of options that make a run that goes on another run, sorted.
+
+    What only the older options name decided nothing: it is of a backbone that was not chosen.
+
+    Args:
+      before: what the run was started with, by name.
+      now: what it would go on with.
+    """
+    return sorted(
+        name for name in now if not kind_of(name).may_change and before.get(name) != now[name]
+    )

@@ -1,0 +1,143 @@
+"""The options of a run that goes on, or that starts from another: what is kept, what may change.
+
+What happens to an option follows from its kind (`foundation.kinds`). The options of an earlier run
+are one more source of settings, which ranks above files: a flag always changes one, though a run
+that goes on then refuses what would make it another run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from exphil_tf.foundation import flat_yaml
+from exphil_tf.foundation.config import PRESETS, Loaded, Saved, Sources
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import Option, options
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
+from exphil_tf.training import run_folder
+from exphil_tf.training.option_kinds import kind_of
+from exphil_tf.training.run_config import RunConfig
+from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
+from exphil_tf.training.train_config import Config
+
+
+def read_run(
+    cls: type[Config], argv: Sequence[str], *, prog: str
+) -> tuple[Loaded[Config], RunLocation]:
+    """The options of a command that trains, and the run's folder.
+
+    A run that goes on takes the options it was started with, under those of the arguments; so does
+    one that starts from the weights of another, but for those that are each run's own.
+
+    Args:
+      cls: the command's root dataclass.
+      argv: the arguments after the program's name.
+      prog: how help names the command.
+
+    Raises: UserError: if any option is wrong, or there is no such run.
+    """
+    sources = Sources(cls, argv, prog=prog, presets=PRESETS)
+    target = _target(sources)
+    if target.saved_yaml is not None:
+        saved, foreign = saved_options(target.run_dir, known=options(cls))
+        if foreign:
+            raise UserError(
+                f"--resume: {target.run_dir} was started by another command or release (options: "
+                f"{', '.join(foreign)})",
+                f"Go on with it by the one that its {CONFIG_JSON} names.",
+                exit_code=EXIT_INCOMPATIBLE,
+            )
+        return sources.load(saved), target
+    (init_from,) = sources.values("init_from")
+    return sources.load(_inherited(sources, init_from) if init_from else None), target
+
+
+def _target(sources: Sources[Any]) -> RunLocation:
+    names = ("name", "run_dir", "resume")
+    asked = dict(zip(names, sources.values(*names), strict=True))
+    prefix, character = sources.values("backbone", "train_character")
+    if character is not None:
+        prefix = f"{character.replace(' ', '')}_{prefix}"
+    return run_folder.locate(RunConfig(**asked), prefix=prefix)
+
+
+def _inherited(sources: Sources[Any], init_from: str) -> Saved | None:
+    """What is taken over from the run whose weights are the first ones.
+
+    Returns: None if they were made elsewhere: the network must then be given, and is checked.
+
+    Raises: UserError: if there is no policy in it, or its data are wanted and not here.
+    """
+    known = options(sources.cls)
+    saved = options_of_bundle(run_folder.find_bundle(Path(init_from)), known=known)
+    if saved is None:
+        return None
+    places = sources.values("data", "replays")
+    has_data = any(places)
+    kept = saved.only(
+        lambda name: kind_of(name).is_inherited and not (has_data and _is_of_data(known, name))
+    )
+    if not has_data:
+        _check_inherited_data(kept.values, init_from)
+    return kept
+
+
+def _is_of_data(known: Mapping[str, Option], name: str) -> bool:
+    """Whether an option says which data, and how many: those of one run are no other's."""
+    return known[name.replace("-", "_")].path[0] == "data"
+
+
+def _check_inherited_data(values: Mapping[str, Any], init_from: str) -> None:
+    """Refuses data of another run that is not here, under the option that was given."""
+    data, replays = values.get("data"), values.get("replays") or ()
+    places = [data] if data else [replays] if isinstance(replays, str) else list(replays)
+    missing = [place for place in places if "://" not in place and not Path(place).exists()]
+    if missing or not places:
+        what = f"{missing[0]} is not here" if missing else "it does not say which"
+        raise UserError(
+            f"--init-from {init_from}: wants the data of its run, and {what}",
+            "Give some: --data DATASET or --replays DIR.",
+            exit_code=EXIT_NO_INPUT,
+        )
+
+
+def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list[str]]:
+    """The options of a run, for a command that may know fewer, such as those of a distilled run.
+
+    Args:
+      run_dir: holds a `config.yaml`.
+      known: names of options.
+
+    Returns: those that are known, and the names that were left out.
+
+    Raises: UserError: if the file is damaged (65).
+    """
+    path = run_dir / CONFIG_YAML
+    values = flat_yaml.read(path, exit_code=EXIT_DATA)
+    foreign = [name for name in values if name.replace("-", "_") not in known]
+    for name in foreign:
+        del values[name]
+    firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).may_change)
+    return Saved(values, str(path), firm), foreign
+
+
+def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
+    """The options that a policy was trained with: its run's, or what the bundle itself knows.
+
+    Args:
+      bundle: the policy's folder, in its run or alone.
+      known: names of options.
+
+    Raises: UserError: if the run's file is damaged (65).
+    """
+    if bundle.name == POLICY and (bundle.parent / CONFIG_YAML).is_file():
+        return saved_options(bundle.parent, known=known)[0]
+    config = read_json(bundle / CONFIG_JSON).get("provenance", {}).get("config")
+    if not isinstance(config, dict) or not config:
+        return None
+    values = {
+        name: value for name, value in config.items() if name in known and kind_of(name).is_saved
+    }
+    return Saved(values, str(bundle / CONFIG_JSON))

@@ -1,0 +1,219 @@
+"""The backbones' options: a frozen dataclass for each, with exactly the fields that it uses.
+
+Each also says whether the backbone has memory, how wide its output is, what a frame costs in
+training, and which layer it is. A class of its own beside each layer, but not in the layer's
+module: options are read, and mistakes in them refused, before Keras is imported, which takes 8 s.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from exphil_tf.foundation.kinds import Kind, option
+from models.quantization_config import Rounding, check_at_least
+
+if TYPE_CHECKING:
+    from models.backbones.base import Backbone
+
+MOST_LAYERS = 1024
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """What lies between embedding and head; the base of every backbone's options."""
+
+    KIND: ClassVar = Kind.NETWORK
+    has_memory: ClassVar[bool] = True
+    """Whether its output depends on earlier frames."""
+
+    backbone: str = field(default="", init=False)
+    """Its name: what `--backbone` takes."""
+    hidden: tuple[int, ...] = (512, 512)
+    """Layer widths. A backbone with memory has one width: the first entry, which the others
+    repeat."""
+    dropout: float = option(0.1, kind=Kind.TRAINING)
+    """Dropped share of activations while training."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if not self.hidden:
+            raise ValueError("backbone.hidden: want at least one width. Received: ()")
+        check_at_least("len(backbone.hidden)", len(self.hidden), 1, most=MOST_LAYERS)
+        for width in self.hidden:
+            check_at_least("backbone.hidden", width, 1)
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"backbone.dropout: want 0 <= x < 1. Received: {self.dropout!r}")
+
+    @property
+    def width(self) -> int:
+        """Numbers that the head reads of it, per frame."""
+        return self.hidden[-1]
+
+    def for_unroll(self, frames: int) -> Self:
+        """The same with what follows from the unroll's length."""
+        del frames
+        return self
+
+    def floats_per_frame(self, frames: int) -> int:
+        """Floats that a frame leaves behind for the gradients, in all layers: an estimate.
+
+        Args:
+          frames: of the unroll.
+        """
+        raise NotImplementedError
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """The Keras layer that it configures; Keras is imported only now."""
+        raise NotImplementedError
+
+    def layer(self, *, seed: int = 0, quantize: Rounding | None = None, **kwargs) -> Backbone[Any]:
+        """Makes the layer.
+
+        Args:
+          seed: initial weights and dropout are functions of it.
+          quantize: how operands of matrix products are rounded to 8 bits; None for not at all.
+          kwargs: of the Keras layer, such as `name`.
+        """
+        return self.layer_class()(self, seed=seed, quantize=quantize, **kwargs)
+
+
+@dataclass(frozen=True)
+class MLPConfig(BackboneConfig):
+    """Dense layers, frame by frame."""
+
+    has_memory: ClassVar[bool] = False
+
+    backbone: str = field(default="mlp", init=False)
+    layer_norm: bool = False
+    """LayerNorm after each layer."""
+    residual: bool = False
+    """Residual connections between layers (projected where widths differ)."""
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        return len(self.hidden) * 3 * max(self.hidden)
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.mlp import MLPBackbone
+
+        return MLPBackbone
+
+
+@dataclass(frozen=True)
+class TemporalConfig(BackboneConfig):
+    """Equal blocks with memory."""
+
+    num_layers: int = 2
+    """Blocks."""
+    truncate_bptt: int | None = option(None, kind=Kind.TRAINING)
+    """Frames after which gradients through the carried state are cut; None never cuts."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        if len(set(self.hidden)) > 1:
+            raise ValueError(
+                f"backbone.hidden: want one width, as {self.backbone} has equal blocks "
+                f"(num_layers). Received: {self.hidden}"
+            )
+        check_at_least("backbone.num_layers", self.num_layers, 1, most=MOST_LAYERS)
+        if self.truncate_bptt is not None:
+            check_at_least("backbone.truncate_bptt", self.truncate_bptt, 1)
+
+
+@dataclass(frozen=True)
+class LSTMConfig(TemporalConfig):
+    """A stack of LSTM layers."""
+
+    backbone: str = field(default="lstm", init=False)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        return self.num_layers * 8 * self.width
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.recurrent import LSTMBackbone
+
+        return LSTMBackbone
+
+
+@dataclass(frozen=True)
+class MambaConfig(TemporalConfig):
+    """A stack of Mamba blocks."""
+
+    backbone: str = field(default="mamba", init=False)
+    state_size: int = 16
+    """Mamba's states per channel."""
+    expand_factor: int = 2
+    """Mamba's inner width, and attention's feed-forward width, as a multiple of the width."""
+    conv_size: int = 4
+    """Frames under Mamba's causal convolution."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        for name in ("state_size", "expand_factor", "conv_size"):
+            check_at_least(f"backbone.{name}", getattr(self, name), 1)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """In_proj, conv, gate, Δ and the scan's input and output, each expand_factor wide."""
+        return self.num_layers * 8 * self.expand_factor * self.width
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.mamba import MambaBackbone
+
+        return MambaBackbone
+
+
+@dataclass(frozen=True)
+class SlidingWindowConfig(TemporalConfig):
+    """A stack of attention blocks over the last frames."""
+
+    backbone: str = field(default="sliding_window", init=False)
+    expand_factor: int = 2
+    """Mamba's inner width, and attention's feed-forward width, as a multiple of the width."""
+    num_heads: int = 4
+    """Attention heads; must divide the width."""
+    window_size: int = option(60, is_derived=True)
+    """Frames an attention layer sees, the present one included: as many as an unroll has."""
+    qk_layernorm: bool = True
+    """Normalise queries and keys per head, which bounds attention logits."""
+    chunked_attention: bool = option(False, kind=Kind.TRAINING)
+    """Attend in query chunks of chunk_size (less memory); the result is the same."""
+    chunk_size: int = option(
+        32,
+        kind=Kind.TRAINING,
+        only_with={"chunked_attention": True, "memory_efficient_attention": True},
+    )
+    """Queries per attention chunk with chunked_attention."""
+    memory_efficient_attention: bool = option(False, kind=Kind.TRAINING)
+    """Walk each chunk's keys in blocks with an online softmax; the result is the same."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        for name in ("expand_factor", "num_heads", "window_size", "chunk_size"):
+            check_at_least(f"backbone.{name}", getattr(self, name), 1)
+        if self.width % self.num_heads:
+            raise ValueError(
+                "backbone.num_heads: want a divisor of the width. "
+                f"Received: num_heads={self.num_heads}, hidden={self.hidden}"
+            )
+
+    def for_unroll(self, frames: int) -> Self:
+        """Attention sees as many frames as an unroll has."""
+        return replace(self, window_size=frames)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """Also each head's weights of the frames that it sees."""
+        return self.num_layers * (8 * self.width + self.num_heads * frames)
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.attention import SlidingWindowBackbone
+
+        return SlidingWindowBackbone
