@@ -220,11 +220,6 @@ def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
             config.quantization.qat and config.fine_tune.init_from is None,
             "qat from scratch: fine-tuning a finished run (--init-from RUN) is shorter",
         ),
-        (
-            not config.value.value_head and config.value != ValueConfig(),
-            "value_hidden, value_half_life, value_weight and value_in_bundle have no effect "
-            "without --value-head",
-        ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
         (
             window < 30 and config.backbone.has_memory,

@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
+
+from exphil_tf.foundation.kinds import Kind, option
 
 MOST_UNITS = 65_536
 
@@ -10,17 +13,19 @@ MOST_UNITS = 65_536
 class ValueConfig:
     """What a value head learns from recorded games, as a start for reinforcement learning."""
 
+    KIND: ClassVar = Kind.TRAINING
+
     value_head: bool = False
     """Also learn how much is still to be gained from each frame on: stocks, and percent / 100.
     With the weight at 0 the policy becomes the same as without."""
-    value_hidden: tuple[int, ...] = (128,)
+    value_hidden: tuple[int, ...] = option((128,), only_with={"value_head": True})
     """Widths of the value head's layers."""
-    value_half_life: float = 240.0
+    value_half_life: float = option(240.0, only_with={"value_head": True})
     """Frames after which a gain counts half; 240 are 4 seconds."""
-    value_weight: float = 0.0
+    value_weight: float = option(0.0, only_with={"value_head": True})
     """Weight of the squared error of values in the policy's own loss, so that values shape the
     backbone; 0 lets the backbone be, and the head alone learns."""
-    value_in_bundle: bool = False
+    value_in_bundle: bool = option(False, only_with={"value_head": True})
     """Put the value head into the policy's bundle as well; checkpoints have it anyhow."""
 
     def __post_init__(self) -> None:
