@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,28 +21,25 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from beam_pipelines.cached_dataset import DatasetRequest
 from exphil_tf.checkpoints import provenance
-from exphil_tf.evaluate import EvaluateConfig, evaluate
+from exphil_tf.evaluation.evaluation_config import EvaluationConfig
+from exphil_tf.evaluation.policy_evaluation import evaluate
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.foundation.values import Source
-from exphil_tf.process.console import make_console
+from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
-from exphil_tf.train import (
-    dry_run,
-    open_dataset,
-    say_next,
-    training_run,
-    with_seed,
-)
 from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
-from exphil_tf.training.run_folder import RunLocation, find_bundle
-from exphil_tf.training.run_options import read_run
-from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels, read_labels
+from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.run_options import with_seed
+from exphil_tf.training.teacher_source import TeacherSource
 from exphil_tf.training.train_config import check_dataset, resolve
+from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from exphil_tf.training.imitation_setup import ImitationSetup
@@ -59,171 +57,132 @@ def main(argv: Sequence[str]) -> int:
     notes += check_distillation(config)
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    config, labels = with_labels(config, loaded.given)
-    asked = config.distillation
-    given = GivenTeacher(find_bundle(Path(asked.teacher)) if asked.teacher else None, labels)
-    dataset = open_dataset(config, console)
+    source = TeacherSource.find(config.distillation)
+    config = with_input_of_labels(config, source, loaded.given)
+    request = DatasetRequest(config.data, config.input, config.filters, config.splits)
+    dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
     if dataset is None:  # a dry run on replays that have not been preprocessed
         return 0
     notes += [*location.notes(), *check_dataset(config, dataset.manifest, given=loaded.given)]
-    if asked.compare and not dataset.has_validation:
+    _check_compare(config, dataset)
+    student = Student(with_seed(config), dataset, source)
+    for note in [*notes, *student.described[1]]:
+        console.print(f"note: {note}", markup=False)
+    seed = student.config.run.seed
+    console.print(f"run: {location.run_dir}  seed: {seed}  data: {dataset.folder}")
+    if config.run.dry_run:
+        with student.make_setup() as setup:
+            setup.plan.show(console)
+        return 0
+    training_run = student.run(location)
+    outcome = training_run.train(student.make_setup, console)
+    code = training_run.report(outcome, console, prog=PROG)
+    if not code and config.distillation.compare:
+        code = _compare(student, training_run, console)
+    if not code:
+        words = (location.run_dir, "--data", dataset.folder)
+        console.print("Next:", command("python -m exphil_tf.evaluate", *words))
+    return code
+
+
+def with_input_of_labels(
+    config: DistillConfig, source: TeacherSource, given: Mapping[str, Source]
+) -> DistillConfig:
+    """The configuration, with the input options of soft labels if there are any.
+
+    Raises: UserError: if they were made with other options than asked.
+    """
+    if source.labels is None:
+        return config
+    return with_input_of(config, source.labels.input, origin=str(source.place), given=given)
+
+
+def _check_compare(config: DistillConfig, dataset: Dataset) -> None:
+    if config.distillation.compare and not dataset.has_validation:
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
             "Preprocess with --val-split, or leave --compare out.",
             exit_code=EXIT_NO_INPUT,
         )
-    config = with_seed(config)
-    sources = describe_source(config, dataset, given, notes=notes)
-    for note in notes:
-        console.print(f"note: {note}", markup=False)
-    console.print(f"run: {location.run_dir}  seed: {config.run.seed}  data: {dataset.folder}")
-    make = functools.partial(make_setup, config, dataset, given)
-    if config.run.dry_run:
-        return dry_run(make, console)
-    run = training_run(config, location, dataset, prog=PROG, sources=sources)
-    outcome = run.train(make, console)
-    code = run.report(outcome, console, prog=PROG)
-    if not code and asked.compare:
-        code = _compare(config, location, dataset, given=given, console=console)
-    if not code:
-        say_next(console, location, dataset)
-    return code
-
-
-def with_labels(
-    config: DistillConfig, given: Mapping[str, Source]
-) -> tuple[DistillConfig, LabelsManifest | None]:
-    """The soft labels' manifest, if there are any, and the configuration with their input options.
-
-    Raises: UserError: if they are missing or damaged, or were made with other options than asked.
-    """
-    place = config.distillation.soft_labels
-    if place is None:
-        return config, None
-    labels = read_labels(Path(place))
-    return with_input_of(config, labels.input, origin=place, given=given), labels
 
 
 @dataclass(frozen=True)
-class GivenTeacher:
-    """Who teaches: a policy that is asked, or what one answered."""
+class Student:
+    """A student as the options describe it, with who teaches it what."""
 
-    bundle: Path | None
-    """Of the teacher, if one was named."""
-    labels: LabelsManifest | None
-    """Of stored answers, which are used if there are any."""
+    config: DistillConfig
+    """Resolved; its seed is set."""
+    dataset: Dataset
+    source: TeacherSource
 
-
-def describe_source(
-    config: DistillConfig, dataset: Dataset, given: GivenTeacher, *, notes: list[str]
-) -> dict[str, Any]:
-    """What a student learns from besides the dataset, by content: entries of `config.json`.
-
-    Args:
-      config: resolved.
-      dataset: what both read.
-      given: the teacher.
-      notes: sentences about the teacher are added here.
-
-    Raises: UserError: if the teacher, its answers and the student don't fit together.
-    """
-    with quiet_import():
-        from exphil_tf.checkpoints.policy_bundle import read_info
-        from exphil_tf.training.distillation import check_teacher, describe_teacher, teacher_notes
-
-    codec = config.policy().head.codec
-    digest = provenance.manifest_sha256(dataset.manifest)
-    identity: dict[str, Any] | None = None
-    if given.bundle is not None:
-        info = read_info(given.bundle)
-        identity = describe_teacher(given.bundle, info)
-        check_teacher(info, config.input, codec)
-        notes += teacher_notes(info, config.input, manifest_sha256=digest)
-    if given.labels is not None:
-        check_labels(given.labels, manifest_sha256=digest, codec=codec, teacher=identity)
-        identity = dict(given.labels.teacher)
-    place = config.distillation.soft_labels
-    source = {
-        "teacher": identity,
-        "alpha": config.distillation.alpha,
-        "temperature": config.distillation.temperature,
-        # Of the list of the labels' checksums, which covers every byte of them.
-        "soft_labels_sha256": atomic.sha256(Path(place) / LABELS / atomic.CHECKSUMS)
-        if place
-        else None,
-    }
-    return {"distillation": source}
-
-
-@contextlib.contextmanager
-def make_setup(
-    config: DistillConfig, dataset: Dataset, given: GivenTeacher
-) -> Iterator[ImitationSetup]:
-    """The student and its data; the teacher is loaded under the run's precision."""
-    with quiet_import():
-        from exphil_tf.training.distillation import distillation_terms, load_teacher
-        from exphil_tf.training.imitation_setup import TeacherSource, imitation_setup
-        from exphil_tf.training.soft_label_records import SoftLabels
-
-    imitation, asked = config.imitation(dataset.manifest.unrecorded()), config.distillation
-
-    def open_teacher() -> TeacherSource:
-        if given.labels is None:
-            assert given.bundle is not None  # `check_distillation` saw to it
-            return TeacherSource(distillation_terms(load_teacher(given.bundle).logits, asked))
-        labels = SoftLabels(
-            Path(str(asked.soft_labels)),
-            given.labels,
-            imitation.policy.head.codec,
-            input=imitation.input,
-            batch_size=imitation.run.batch_size,
-            seed=imitation.seed,
+    @functools.cached_property
+    def described(self) -> tuple[dict[str, Any], list[str]]:
+        """The teacher by content, and sentences about it; see `TeacherSource.describe`."""
+        return self.source.describe(
+            self.config.input,
+            self.config.policy().head.codec,
+            manifest_sha256=provenance.manifest_sha256(self.dataset.manifest),
         )
-        return TeacherSource(distillation_terms(labels.logits, asked), labels)
 
-    with imitation_setup(imitation, dataset, open_teacher=open_teacher) as setup:
-        yield setup
+    def run(self, location: RunLocation) -> TrainingRun:
+        """The student's run in a folder."""
+        config, asked = self.config, self.config.distillation
+        taught_by = self.described[0] | {"alpha": asked.alpha, "temperature": asked.temperature}
+        facts = provenance.describe_run(
+            config=to_dict(config),
+            seed=config.run.seed or 0,
+            manifest=self.dataset.manifest,
+            data_dir=self.dataset.folder,
+            prog=PROG,
+            sources={"distillation": taught_by},
+        )
+        return TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
+
+    @contextlib.contextmanager
+    def make_setup(self) -> Iterator[ImitationSetup]:
+        """The learner and its data; TensorFlow is loaded only now, as it takes 8 s."""
+        with quiet_import():
+            from exphil_tf.training.imitation_setup import imitation_setup
+
+        imitation = self.config.imitation(self.dataset.manifest.unrecorded())
+        open_teacher = functools.partial(self.source.open, self.config.distillation, imitation)
+        with imitation_setup(imitation, self.dataset, open_teacher=open_teacher) as setup:
+            yield setup
 
 
-def _compare(
-    config: DistillConfig,
-    location: RunLocation,
-    dataset: Dataset,
-    *,
-    given: GivenTeacher,
-    console: Console,
-) -> int:
+def _compare(student: Student, training_run: TrainingRun, console: Console) -> int:
     """Trains the same student on hard labels, measures all, shows and writes the comparison."""
+    config, location = student.config, training_run.location
     hard_dir = location.run_dir / HARD
-    alone = dataclasses.replace(config.distillation, alpha=0.0, compare=False)
-    place = dataclasses.replace(config.run, run_dir=str(hard_dir), name=None)
-    hard = dataclasses.replace(config, distillation=alone, run=place)
+    alone = dataclasses.replace(
+        config,
+        distillation=dataclasses.replace(config.distillation, alpha=0.0, compare=False),
+        run=dataclasses.replace(config.run, run_dir=str(hard_dir), name=None),
+    )
     is_begun = location.is_resuming and (hard_dir / run_folder.CONFIG_YAML).is_file()
     console.print(f"the same student without a teacher: {hard_dir}", markup=False)
-    sources = describe_source(hard, dataset, given, notes=[])
-    run = training_run(
-        hard, RunLocation(hard_dir, is_resuming=is_begun), dataset, prog=PROG, sources=sources
-    )
-    outcome = run.train(functools.partial(make_setup, hard, dataset, given), console)
+    hard = dataclasses.replace(student, config=alone)
+    outcome = hard.run(RunLocation(hard_dir, is_resuming=is_begun)).train(hard.make_setup, console)
     if outcome.reason == "interrupted":
-        return run.report(outcome, console, prog=PROG)
+        return training_run.report(outcome, console, prog=PROG)
     policies = {HARD: hard_dir, "distilled": location.run_dir}
-    if given.bundle is not None:
-        policies["teacher"] = given.bundle
-    folder = location.run_dir / COMPARISON
-    asked = {
-        name: EvaluateConfig(path, dataset.folder, output=folder / name, jit=config.run.jit)
-        for name, path in policies.items()
-    }
-    _show(asked, folder, console)
+    if student.source.bundle is not None:
+        policies["teacher"] = student.source.bundle
+    _measure(policies, student, folder=location.run_dir / COMPARISON, console=console)
     return 0
 
 
-def _show(asked: dict[str, EvaluateConfig], folder: Path, console: Console) -> None:
+def _measure(
+    policies: dict[str, Path], student: Student, *, folder: Path, console: Console
+) -> None:
     """Measures each policy as the evaluate command does, shows all in one table and writes it."""
     from exphil_tf.evaluation import comparison
 
-    evaluations = {name: evaluate(config, console)[0] for name, config in asked.items()}
+    asked, data = EvaluationConfig(jit=student.config.run.jit), student.dataset.folder
+    evaluations = {
+        name: evaluate(path, data, asked, output=folder / name, console=console)[0]
+        for name, path in policies.items()
+    }
     path = folder / "comparison.json"
     atomic.write_json(path, {"policies": comparison.to_json(evaluations)})
     console.print("nats per frame on the validation split", comparison.table(evaluations), sep="\n")

@@ -6,11 +6,11 @@ is there already and made of the same things is not made again: a second run tak
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import shlex
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from exphil_tf import evaluate, preprocess, samples, train
 from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.kinds import Kind
+from exphil_tf.process import signals
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import run_folder
 
@@ -55,83 +55,110 @@ class QuickstartConfig:
     """The same seed makes the same games and the same policy."""
 
 
+RunCommand = Callable[[str, list[str]], tuple[int, str]]
+"""Runs a command of this package by name and arguments, showing what it prints; its exit code and
+what it printed."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs the steps that have something to do; returns the exit code of the first that fails."""
-    config = load(QuickstartConfig, argv, prog=PROG)
+    return quickstart(load(QuickstartConfig, argv, prog=PROG), run_command)
+
+
+def quickstart(config: QuickstartConfig, run_command: RunCommand) -> int:
+    """As `main`, on options that were read, by whatever runs commands."""
     began = time.monotonic()
-    replays, dataset = config.output / "replays", config.output / "dataset"
-    _make_replays(config, replays)
-    code = _run("preprocess", preprocess.main, ["--replays", replays, "--output", dataset])
-    if code:
-        return code
-    run_dir, code = _train(config, dataset)
-    if code:
-        return code
-    code = _evaluate(run_dir, dataset)
+    steps = _Steps(config, run_command)
+    code = steps.make_replays() or steps.preprocess() or steps.train() or steps.evaluate()
     if not code:
-        _say_next(config, dataset, run_dir=run_dir, seconds=time.monotonic() - began)
+        _say_next(config, steps.dataset, run_dir=steps.run_dir, seconds=time.monotonic() - began)
     return code
 
 
-def _make_replays(config: QuickstartConfig, replays: Path) -> None:
-    """Replays of these options, unless exactly they are there."""
-    stamp = {"games": config.games, "seed": config.seed}
-    made = run_folder.read_json(replays / STAMP)
-    names = sorted(path.name for path in replays.glob("*.slp"))
-    if made == {**stamp, "files": names} and names:
-        _say(f"replays: {len(names)} in {replays}, made before")
-        return
-    for path in replays.glob("*.slp"):
-        path.unlink()
-    options = ["--games", config.games, "--seed", config.seed]
-    _run("samples", samples.main, ["--output", replays, *options])
-    names = sorted(path.name for path in replays.glob("*.slp"))
-    atomic.write_json(replays / STAMP, {**stamp, "files": names})
+def run_command(name: str, words: list[str]) -> tuple[int, str]:
+    """Runs a command in a process of its own; see `RunCommand`."""
+    argv, printed = [sys.executable, "-m", f"exphil_tf.{name}", *words], []
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
+        assert child.stdout is not None
+        try:
+            for line in child.stdout:
+                printed.append(line)
+                _show(line)
+        except KeyboardInterrupt:
+            # It saves what it has. Ctrl-C reached it too; other signals reach this process alone.
+            number = signals.received()
+            if number not in (None, signal.SIGINT):
+                child.send_signal(number)
+            for line in child.stdout:
+                _show(line)
+        return child.wait(), "".join(printed)
 
 
-def _train(config: QuickstartConfig, dataset: Path) -> tuple[Path, int]:
-    """The folder of the finished run of these options on this data, and the exit code."""
-    options = [*MODEL, "--max-steps", str(config.max_steps), "--seed", str(config.seed)]
-    content = {
-        "options": options,
-        "data": provenance.manifest_sha256(load_manifest(dataset)),
-        "packages": provenance.package_versions(),
-    }
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    run_dir = config.output / f"run-{digest[:8]}"
-    if run_folder.read_json(run_dir / run_folder.CONFIG_JSON).get("results"):
-        _say(f"policy: {run_dir / run_folder.POLICY}, trained before")
-        return run_dir, 0
-    place = ["--data", dataset, "--run-dir", run_dir, "--resume", "auto"]
-    return run_dir, _run("train", train.main, [*place, *options])
+class _Steps:
+    """The steps, each an exit code; what is there is not made again."""
 
+    def __init__(self, config: QuickstartConfig, run_command: RunCommand):
+        self.config = config
+        self.replays, self.dataset = config.output / "replays", config.output / "dataset"
+        self.run_dir = config.output
+        self._run_command = run_command
 
-def _evaluate(run_dir: Path, dataset: Path) -> int:
-    """Evaluates the policy, or shows what the evaluation of just this policy printed."""
-    folder = run_dir / "evaluation" / "validation"
-    facts = run_folder.read_json(folder / "evaluation.json").get("provenance", {})
-    weights = atomic.sha256(run_dir / run_folder.POLICY / WEIGHTS)
-    if facts.get("weights_sha256") == weights and (folder / TABLE).is_file():
-        _say((folder / TABLE).read_text(encoding="utf-8").rstrip())
-        return 0
-    words = [str(run_dir), "--data", str(dataset)]
-    _announce("evaluate", words)
-    printed = _Copy(sys.stdout)
-    with contextlib.redirect_stdout(printed):
-        code = evaluate.main(words)
-    if not code:
-        atomic.write_bytes(folder / TABLE, printed.text.encode())
-    return code
+    def make_replays(self) -> int:
+        """Replays of these options, unless exactly they are there."""
+        config, replays = self.config, self.replays
+        stamp = {"games": config.games, "seed": config.seed}
+        made = run_folder.read_json(replays / STAMP)
+        names = sorted(path.name for path in replays.glob("*.slp"))
+        if made == {**stamp, "files": names} and names:
+            _say(f"replays: {len(names)} in {replays}, made before")
+            return 0
+        for path in replays.glob("*.slp"):
+            path.unlink()
+        options = ["--games", config.games, "--seed", config.seed]
+        code, _ = self._run("samples", "--output", replays, *options)
+        if not code:
+            names = sorted(path.name for path in replays.glob("*.slp"))
+            atomic.write_json(replays / STAMP, {**stamp, "files": names})
+        return code
 
+    def preprocess(self) -> int:
+        """A dataset of the replays."""
+        return self._run("preprocess", "--replays", self.replays, "--output", self.dataset)[0]
 
-def _run(command: str, main: Callable[[list[str]], int | None], argv: Sequence[object]) -> int:
-    words = [str(word) for word in argv]
-    _announce(command, words)
-    return main(words) or 0
+    def train(self) -> int:
+        """A run of these options on this data, unless it is finished."""
+        config = self.config
+        options = [*MODEL, "--max-steps", str(config.max_steps), "--seed", str(config.seed)]
+        content = {
+            "options": options,
+            "data": provenance.manifest_sha256(load_manifest(self.dataset)),
+            "packages": provenance.package_versions(),
+        }
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        self.run_dir = run_dir = config.output / f"run-{digest[:8]}"
+        if run_folder.read_json(run_dir / run_folder.CONFIG_JSON).get("results"):
+            _say(f"policy: {run_dir / run_folder.POLICY}, trained before")
+            return 0
+        place = ["--data", self.dataset, "--run-dir", run_dir, "--resume", "auto"]
+        return self._run("train", *place, *options)[0]
 
+    def evaluate(self) -> int:
+        """Evaluates the policy, or shows what the evaluation of just this policy printed."""
+        folder = self.run_dir / "evaluation" / "validation"
+        facts = run_folder.read_json(folder / "evaluation.json").get("provenance", {})
+        weights = atomic.sha256(self.run_dir / run_folder.POLICY / WEIGHTS)
+        if facts.get("weights_sha256") == weights and (folder / TABLE).is_file():
+            _say((folder / TABLE).read_text(encoding="utf-8").rstrip())
+            return 0
+        code, printed = self._run("evaluate", self.run_dir, "--data", self.dataset)
+        if not code:
+            atomic.write_bytes(folder / TABLE, printed.encode())
+        return code
 
-def _announce(command: str, words: list[str]) -> None:
-    _say(f"\n$ python -m exphil_tf.{command} {shlex.join(words)}")
+    def _run(self, command: str, *argv: object) -> tuple[int, str]:
+        words = [str(word) for word in argv]
+        _say(f"\n$ python -m exphil_tf.{command} {shlex.join(words)}")
+        return self._run_command(command, words)
 
 
 def _say_next(config: QuickstartConfig, dataset: Path, *, run_dir: Path, seconds: float) -> None:
@@ -151,26 +178,12 @@ Next:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
+    _show(text + "\n")
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()
-
-
-class _Copy(io.TextIOBase):
-    """Passes text on and keeps it."""
-
-    def __init__(self, stream: io.TextIOBase | object):
-        super().__init__()
-        self.stream = stream
-        self.text = ""
-
-    def write(self, text: str) -> int:
-        """Writes to the stream and to `text`."""
-        self.text += text
-        return self.stream.write(text)  # type: ignore[attr-defined, no-any-return]
-
-    def flush(self) -> None:
-        """Flushes the stream."""
-        self.stream.flush()  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

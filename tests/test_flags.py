@@ -22,6 +22,7 @@ import pytest
 import tensorflow as tf
 from rich.console import Console
 
+from beam_pipelines.cached_dataset import DatasetRequest
 from exphil_tf import train
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.data import input as data_input
@@ -64,7 +65,12 @@ def parsed(*flags: str) -> TrainConfig:
 
 def preprocessing(config):
     """What preprocessing of --replays would be asked for."""
-    return to_dict(train._dataset_config(config, output="x"))
+    return to_dict(requested(config).preprocessing(output="x"))
+
+
+def requested(config):
+    """The dataset that the command would open or make."""
+    return DatasetRequest(config.data, config.input, config.filters, config.splits)
 
 
 def grid(config):
@@ -275,8 +281,9 @@ def comparing(config):
         data[len(data) // 2] ^= 1
         shard.write_bytes(data)
         there = dataclasses.replace(config.data, data=str(copy))
+        request = requested(dataclasses.replace(config, data=there))
         try:
-            train.open_dataset(dataclasses.replace(config, data=there), Console(quiet=True))
+            request.open(Console(quiet=True), environ={}, dry_run=False)
         except UserError:
             return "found"
         return "not found"

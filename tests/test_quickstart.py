@@ -1,6 +1,5 @@
 """The whole path at once: samples, dataset, policy, evaluation, and nothing twice."""
 
-import json
 import os
 import subprocess
 import sys
@@ -8,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf import quickstart
+from exphil_tf import preprocess, quickstart, samples
+from exphil_tf.foundation import atomic
 from exphil_tf.training import run_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,47 +50,77 @@ def test_quickstart_runs_once_and_then_shows(tmp_path):
     assert len(list((tmp_path / "quickstart").glob("run-*"))) == 2
 
 
-def test_replays_are_made_once(tmp_path, monkeypatch, capsys):
-    calls = []
+class Commands:
+    """Makes replays and datasets for real, and only pretends to train and to evaluate."""
 
-    def fake(argv):
-        calls.append(argv)
-        folder = Path(argv[1])
-        folder.mkdir(exist_ok=True)
-        for n in range(int(argv[3])):
-            (folder / f"{n}.slp").write_bytes(b"x")
+    def __init__(self):
+        self.called = []
+        self.failing = None
 
-    monkeypatch.setattr(quickstart.samples, "main", fake)
-    config = quickstart.QuickstartConfig(output=tmp_path, games=3)
-    for _ in range(2):
-        quickstart._make_replays(config, tmp_path / "replays")
-    assert len(calls) == 1
-    (tmp_path / "replays/1.slp").unlink()
-    quickstart._make_replays(config, tmp_path / "replays")
-    assert len(calls) == 2
-    assert len(list((tmp_path / "replays").glob("*.slp"))) == 3
+    def __call__(self, name, words):
+        self.called.append(name)
+        if name == self.failing:
+            return 65, ""
+        if name == "samples":
+            return samples.main([*words, "--min-seconds", "9", "--max-seconds", "10"]) or 0, ""
+        if name == "preprocess":
+            small = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
+            return preprocess.main([*words, *small]) or 0, ""
+        return getattr(self, name)(words)
+
+    def train(self, words):
+        run_dir = Path(words[words.index("--run-dir") + 1])
+        assert words[words.index("--resume") + 1] == "auto"
+        (run_dir / run_folder.POLICY).mkdir(parents=True)
+        (run_dir / run_folder.POLICY / "weights.safetensors").write_bytes(b"weights")
+        atomic.write_json(run_dir / run_folder.CONFIG_JSON, {"results": {"steps": 1}})
+        return 0, ""
+
+    def evaluate(self, words):
+        run_dir = Path(words[0])
+        weights = atomic.sha256(run_dir / run_folder.POLICY / "weights.safetensors")
+        facts = {"provenance": {"weights_sha256": weights}}
+        folder = run_dir / "evaluation/validation"
+        folder.mkdir(parents=True, exist_ok=True)
+        atomic.write_json(folder / "evaluation.json", facts)
+        return 0, "Whole action 1.234\n"
 
 
-def test_a_failing_step_ends_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(quickstart, "_make_replays", lambda *a: None)
-    monkeypatch.setattr(quickstart.preprocess, "main", lambda argv: 65)
-    assert quickstart.main(["--output", str(tmp_path)]) == 65
+def test_nothing_is_made_twice(tmp_path, capsys):
+    config, commands = quickstart.QuickstartConfig(output=tmp_path, games=2), Commands()
+    assert quickstart.quickstart(config, commands) == 0
+    assert commands.called == ["samples", "preprocess", "train", "evaluate"]
+    capsys.readouterr()
+    assert quickstart.quickstart(config, commands) == 0
+    assert commands.called[4:] == ["preprocess"]  # which sees for itself
+    printed = capsys.readouterr().out
+    assert "replays: 2 in" in printed
+    assert "trained before" in printed
+    assert "Whole action 1.234" in printed
+    # A replay that is gone is made again, the same one, so that nothing else is.
+    next((tmp_path / "replays").glob("*.slp")).unlink()
+    assert quickstart.quickstart(config, commands) == 0
+    assert commands.called[5:] == ["samples", "preprocess"]
+    # Other weights are evaluated again.
+    (weights,) = tmp_path.glob("run-*/policy/weights.safetensors")
+    weights.write_bytes(b"others")
+    assert quickstart.quickstart(config, commands) == 0
+    assert commands.called[7:] == ["preprocess", "evaluate"]
 
 
-def test_finished_run_is_not_trained_again(tmp_path, monkeypatch):
-    trained = []
-    monkeypatch.setattr(quickstart, "load_manifest", lambda folder: None)
-    monkeypatch.setattr(quickstart.provenance, "manifest_sha256", lambda manifest: "abc")
+def test_a_failing_step_ends_it(tmp_path):
+    commands = Commands()
+    commands.failing = "preprocess"
+    config = quickstart.QuickstartConfig(output=tmp_path, games=2)
+    assert quickstart.quickstart(config, commands) == 65
+    assert commands.called == ["samples", "preprocess"]
 
-    def fake(argv):
-        run_dir = Path(argv[argv.index("--run-dir") + 1])
-        run_dir.mkdir(parents=True)
-        results = {"results": {"steps": 1}}
-        (run_dir / run_folder.CONFIG_JSON).write_text(json.dumps(results))
-        trained.append(argv)
 
-    monkeypatch.setattr(quickstart.train, "main", fake)
-    config = quickstart.QuickstartConfig(output=tmp_path)
-    assert quickstart._train(config, tmp_path) == quickstart._train(config, tmp_path)
-    assert len(trained) == 1
-    assert "--resume" in trained[0]
+def test_a_command_shows_what_it_prints_and_hands_it_on(capfd):
+    code, printed = quickstart.run_command("train", ["--no-such-flag"])
+    assert (code, printed) == (2, "")
+    assert "no-such-flag" in capfd.readouterr().err
+    code, printed = quickstart.run_command("samples", ["--help"])
+    assert code == 0
+    assert "--games" in printed
+    assert capfd.readouterr().out == printed

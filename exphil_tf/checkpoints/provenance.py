@@ -28,6 +28,7 @@ def describe_run(
     manifest: Manifest,
     data_dir: Path,
     prog: str = "python -m exphil_tf.train",
+    sources: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Plain values for `config.json`, without results.
 
@@ -37,6 +38,7 @@ def describe_run(
       manifest: of the dataset.
       data_dir: its folder.
       prog: the command that trains.
+      sources: what is learnt from besides a dataset, by name and content.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -50,6 +52,8 @@ def describe_run(
         "platform": platform.platform(),
         "command": [*prog.split(), *sys.argv[1:]],
         "results": None,
+        **(sources or {}),
+        "sources": sorted(sources or {}),
     }
 
 

@@ -1,8 +1,11 @@
 """A dataset as commands open it: its manifest, after its shards were compared with it."""
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -10,6 +13,9 @@ from exphil_tf.records import integrity
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest, load_manifest
 from exphil_tf.training.console import progress
+
+if TYPE_CHECKING:
+    from exphil_tf.data.input_config import InputConfig
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,24 @@ class Dataset:
     def has_validation(self) -> bool:
         """Whether it has games to validate on."""
         return self.manifest.frames("validation") > 0
+
+
+def open_for_training(
+    folder: Path, reading: InputConfig, console: Console, *, mode: VerifyData
+) -> Dataset:
+    """A dataset whose shards, of the variants that will be read, were compared with its manifest.
+
+    Raises: ManifestError: tells what is missing, damaged or of another schema.
+    """
+    use_variants = reading.augment and reading.augment_from == "variants"
+    manifest = load_checked(
+        folder,
+        console,
+        splits=("train", "validation"),
+        variants=None if use_variants else ("original",),
+        mode=mode,
+    )
+    return Dataset(folder, manifest)
 
 
 def load_checked(

@@ -56,7 +56,7 @@ class ImitationSetup(LearnerSetup[Batch]):
 
 
 @dataclass(frozen=True)
-class TeacherSource:
+class Supervision:
     """What a teacher adds to imitation."""
 
     terms: tuple[LossTerm, ...]
@@ -70,7 +70,7 @@ def imitation_setup(
     config: ImitationConfig,
     dataset: Dataset,
     *,
-    open_teacher: Callable[[], TeacherSource] = lambda: TeacherSource(()),
+    open_teacher: Callable[[], Supervision] = lambda: Supervision(()),
 ) -> Iterator[ImitationSetup]:
     """Builds everything that an imitation run trains with, to be used inside the block.
 
@@ -86,7 +86,7 @@ def imitation_setup(
         yield _build(config, dataset, open_teacher())
 
 
-def _build(config: ImitationConfig, dataset: Dataset, teacher: TeacherSource) -> ImitationSetup:
+def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> ImitationSetup:
     policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from exphil_tf.data.input import EpochSize
@@ -29,6 +30,11 @@ class Plan:
     """What one batch keeps for its gradients: an estimate, good to a factor of two."""
     input_bytes: int
     """Decoded records in flight."""
+
+    def show(self, console: Console) -> None:
+        """Prints the plan in place of a run."""
+        console.print(table(self))
+        console.print("dry run: nothing was trained")
 
 
 def horizon_of(num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> Horizon:

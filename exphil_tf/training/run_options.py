@@ -7,6 +7,8 @@ that goes on then refuses what would make it another run.
 
 from __future__ import annotations
 
+import dataclasses
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from exphil_tf.foundation.options import Option, options
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.option_kinds import kind_of
-from exphil_tf.training.run_config import RunConfig
+from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
 from exphil_tf.training.train_config import Config
 
@@ -141,3 +143,11 @@ def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
         name: value for name, value in config.items() if name in known and kind_of(name).is_saved
     }
     return Saved(values, str(bundle / CONFIG_JSON))
+
+
+def with_seed(config: Config) -> Config:
+    """The configuration with a seed, drawn if none was given."""
+    if config.run.seed is not None:
+        return config
+    seeded = dataclasses.replace(config.run, seed=secrets.randbelow(MAX_SEED))
+    return dataclasses.replace(config, run=seeded)

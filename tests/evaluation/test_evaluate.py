@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from pathlib import Path
 
 import pytest
 from any_backbone import any_backbone
@@ -14,6 +13,8 @@ from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, 
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.baselines import NAMES
+from exphil_tf.evaluation.evaluation_config import EvaluationConfig
+from exphil_tf.evaluation.policy_evaluation import input_config, measured_on
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
@@ -146,18 +147,17 @@ def test_its_own_dataset_and_delay_are_recognised(dataset, tmp_path):
     ],
 )
 def test_what_was_measured_is_said(split, is_its_own, said):
-    assert evaluate._measured_on(split, "mine", is_its_own) == f"the {split} split of mine, {said}"
+    assert measured_on(split, "mine", is_its_own=is_its_own) == f"the {split} split of mine, {said}"
 
 
 def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
     manifest = load_manifest(dataset)
     info = PolicyInfo(config=PolicyConfig(), delay=Delay(frames=60))
-    options = {"run": Path(), "data": dataset, "burn_in": 100}
-    config = evaluate._input_config(evaluate.EvaluateConfig(**options), info, manifest)
+    config = input_config(EvaluationConfig(burn_in=100), info, manifest)
     # Chunks of 256 frames, an overlap of 128: 67 are left for the burn-in.
     assert (config.window_size, config.burn_in, config.frame_delay) == (256, 67, 60)
-    options |= {"unroll_frames": 20, "frame_delay": 3}
-    config = evaluate._input_config(evaluate.EvaluateConfig(**options), info, manifest)
+    asked = EvaluationConfig(burn_in=100, unroll_frames=20, frame_delay=3)
+    config = input_config(asked, info, manifest)
     assert (config.window_size, config.burn_in, config.frame_delay) == (20, 19, 3)
 
 

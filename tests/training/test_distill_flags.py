@@ -25,11 +25,11 @@ from exphil_tf.foundation.config import PRESETS, load, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
-from exphil_tf.training import distillation, soft_label_records
-from exphil_tf.training.dataset import Dataset
+from exphil_tf.training import distillation, soft_label_generation
 from exphil_tf.training.distill_config import DistillConfig, SoftLabelsConfig, check_distillation
 from exphil_tf.training.loss_term import StepOutputs
 from exphil_tf.training.soft_labels import LABELS, describe_labels, read_labels, write_manifest
+from exphil_tf.training.teacher_source import TeacherSource
 from exphil_tf.training.train_config import TrainConfig
 from models.backbones import backbone_config
 from models.policy import Policy
@@ -81,11 +81,11 @@ def loss(config):
 
 def source(config):
     """What the command would learn from, and how it would read the dataset."""
-    config, labels = distill.with_labels(config)
-    teacher = config.distillation.teacher
-    given = distill.GivenTeacher(Path(teacher) if teacher else None, labels)
-    dataset = Dataset(Path("data"), load_manifest(Path("data")))
-    return distill.describe_source(config, dataset, given, notes=[]), config.input
+    found = TeacherSource.find(config.distillation)
+    config = distill.with_input_of_labels(config, found)
+    digest = manifest_sha256(load_manifest(Path("data")))
+    codec = config.policy().head.codec
+    return found.describe(config.input, codec, manifest_sha256=digest), config.input
 
 
 def check(config):
@@ -143,14 +143,14 @@ def labels_of(*flags: str) -> SoftLabelsConfig:
 def generated(*flags: str):
     """What the command asks the teacher for, and what it writes."""
     config, asked = labels_of(*flags), set()
-    compile_stored_logits = soft_label_records.compile_stored_logits
+    compile_stored_logits = soft_label_generation.compile_stored_logits
 
     def watched(teacher_logits_fn, codec, *, jit):
         stored_logits_fn = compile_stored_logits(teacher_logits_fn, codec, jit=jit)
         return lambda batch: asked.add((jit, len(batch["name"]))) or stored_logits_fn(batch)
 
     with pytest.MonkeyPatch.context() as p:
-        p.setattr(soft_label_records, "compile_stored_logits", watched)
+        p.setattr(soft_label_generation, "compile_stored_logits", watched)
         assert generate_soft_labels.main(list(flags)) == 0
     labels = read_labels(config.output)
     shutil.rmtree(config.output)
