@@ -9,11 +9,12 @@ padding).
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS, SCHEMA, EmbedKind, Field
+from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS, SCHEMA, EmbedKind, Field, Group
 from exphil_tf.melee.enums import (
     ACTION_CATEGORIES,
     ACTION_COUNT,
@@ -47,13 +48,17 @@ STADIUM_TYPES = (3, 4, 5, 6, 9)
 """Pokémon Stadium: fire, grass, normal, rock, water."""
 CONTROLLER_NUMBERS = len(BUTTONS) + 5
 
-_BASE = ("percent", "facing", "x", "y", "invulnerable", "jumps_left", "shield", "on_ground")
-_SPEEDS = (
+_NUMERIC = (EmbedKind.SCALE, EmbedKind.FLAG, EmbedKind.SIGN)
+"""Rules of columns that are numbers; which columns are read follows from these and the group."""
+_FIRST = (
+    "exists", "percent", "facing", "x", "y", "invulnerable", "jumps_left", "shield", "on_ground",
     "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack", "speed_y_attack",
+    "speed_x", "speed_y", "hitstun", "action_frame", "stock", "hitlag",
 )  # fmt: skip
-_TIMES = ("hitstun", "action_frame", "stock")
-PLAYER_NUMBERS = (*_BASE, *_SPEEDS, *_TIMES, "hitlag")
-"""Columns of a player that are numbers; hitlag is not in the raw layout."""
+"""Order of a group's numbers, by short name, as trained policies have it; others follow these in
+the schema's order."""
+RAW_PLAYER_NUMBERS = 16
+"""Numbers of a player that the raw layout counts, which lacks hitlag."""
 NANA_NUMBERS = (
     "x",
     "y",
@@ -64,9 +69,10 @@ NANA_NUMBERS = (
     "action_frame",
     "invulnerable",
 )
-"""Columns of the compact and the enhanced Nana block, besides `exists` and `facing`."""
-ITEM_NUMBERS = ("exists", "x", "y", "speed_x", "speed_y")
-STAGE_NUMBERS = ("fod_left", "fod_right", "randall_x", "randall_y", "whispy")
+"""Columns of the compact and the enhanced Nana block, besides `exists` and `facing`; a choice of
+those modes, which a new column does not change."""
+_OWN_TABLES = ("p.action", "p.character", "n.action", "n.character", "s.stage")
+"""Categories that the embedding knows more of than their number; others become one-hots."""
 
 _ATTACKS = ("ground_attack", "smash", "aerial", "neutral_b", "side_b", "up_b", "down_b")
 _GRABS = ("grab", "throw")
@@ -83,21 +89,54 @@ ITEM_CATEGORIES = ("none", *_ITEM_KINDS, "other")
 
 def numeric_fields(config: EmbeddingConfig) -> tuple[Field, ...]:
     """The columns that are scaled and clipped by their schema rule, in the dense vector's order."""
-    player = [n for n in PLAYER_NUMBERS if n != "jumps_left" or config.jumps_normalized]
+    player = _numbers(Group.PLAYER)
+    if not config.jumps_normalized:
+        player.remove("jumps_left")
     names = [f"p.{name}" for name in player]
-    nana = NANA_NUMBERS
-    if config.nana_mode == "full":
-        nana = tuple(name for name in player if name != "facing")
-    names += ["n.exists", *(f"n.{name}" for name in nana), "frame"]
+    names += [f"n.{name}" for name in ("exists", *_nana_numbers(config))]
+    names += [field.name for field in SCHEMA.group(Group.FRAME) if field.embed.kind in _NUMERIC]
     if config.with_stage_state:
-        names += [f"s.{name}" for name in STAGE_NUMBERS]
-    if config.with_projectiles or config.with_items:
-        names += [f"i.{name}" for name in ITEM_NUMBERS]
+        names += [f"s.{name}" for name in _numbers(Group.STAGE)]
+    if _uses_items(config):
+        names += [f"i.{name}" for name in _numbers(Group.ITEM) if name not in ("timer", "type")]
     if config.with_items:
         names.append("i.timer")
     if config.with_projectiles and not config.item_type_dim:
         names.append("i.type")
     return tuple(SCHEMA.field(name) for name in names)
+
+
+def _numbers(group: Group) -> list[str]:
+    """Short names of a group's numbers, in order."""
+    names = [f.name[2:] for f in SCHEMA.group(group) if f.embed.kind in _NUMERIC]
+    return sorted(names, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+
+
+def _nana_numbers(config: EmbeddingConfig) -> list[str]:
+    if config.nana_mode != "full":
+        return list(NANA_NUMBERS)
+    dropped = {"exists", "facing"} | (set() if config.jumps_normalized else {"jumps_left"})
+    return [name for name in _numbers(Group.NANA) if name not in dropped]
+
+
+def one_hot_fields(config: EmbeddingConfig) -> tuple[Field, ...]:
+    """Categories without a table of their own, in the dense vector's order."""
+    is_read = {
+        Group.NANA: config.nana_mode == "full",
+        Group.STAGE: config.with_stage_state,
+        Group.ITEM: _uses_items(config),
+    }
+    return tuple(
+        field
+        for field in SCHEMA.fields
+        if field.embed.kind is EmbedKind.CATEGORY
+        and field.name not in _OWN_TABLES
+        and is_read.get(field.group, True)
+    )
+
+
+def _uses_items(config: EmbeddingConfig) -> bool:
+    return config.with_projectiles or config.with_items
 
 
 def numeric_rules(fields: tuple[Field, ...], unrecorded: int = 0) -> tuple[np.ndarray, ...]:
@@ -261,7 +300,7 @@ def input_layout(config: EmbeddingConfig) -> InputLayout:
     Ids that count only where something exists (Nana's action, item types) come first, in the order
     of the flags behind them, so that one product gates them all.
     """
-    uses_items = config.with_projectiles or config.with_items
+    uses_items = _uses_items(config)
     gated = ["n.action", *(["i.type"] if uses_items else [])]
     ids = [*gated, *(f"{name[0]}.exists" for name in gated)]
     ids += ["p.action", "p.character", "s.stage", "absent"]
@@ -275,6 +314,7 @@ def input_layout(config: EmbeddingConfig) -> InputLayout:
         ids += ["n.character", *([] if config.jumps_normalized else ["n.jumps_left"])]
     if config.learn_player_styles:
         ids.append("name")
+    ids += [field.name for field in one_hot_fields(config)]
     numbers = [field.name for field in numeric_fields(config)]
     return InputLayout(_places([*numbers, "n.facing"]), _places(ids))
 
@@ -299,7 +339,7 @@ def raw_width(config: EmbeddingConfig) -> int:
 
 
 def _raw_block(config: EmbeddingConfig, *, ledge: bool) -> int:
-    numbers = len(_BASE) + len(_SPEEDS) + len(_TIMES) + ledge
+    numbers = RAW_PLAYER_NUMBERS + ledge
     numbers += 0 if config.jumps_normalized else JUMPS_COUNT - 1
     numbers += RAW_ACTION_COUNT if config.action_mode == "one_hot" else 0
     return numbers + (CHARACTER_COUNT if config.character_mode == "one_hot" else 0)
@@ -355,7 +395,7 @@ def _dense_parts(config: EmbeddingConfig) -> list[tuple[str, int]]:
     parts.append(("s.stage", stage[config.stage_mode]))
     if config.with_stage_state:
         parts.append(("s.stadium", len(STADIUM_TYPES)))
-    if config.with_projectiles or config.with_items:
+    if _uses_items(config):
         parts.append(("item_owner", ITEM_SLOTS))
     if config.with_projectiles and config.item_type_dim:
         parts.append(("i.type", ITEM_SLOTS * config.item_type_dim))
@@ -367,6 +407,9 @@ def _dense_parts(config: EmbeddingConfig) -> list[tuple[str, int]]:
     if config.learn_player_styles:
         parts.append(("name", config.num_player_names))
     parts.append(("absent", len(ABSENT_GROUPS)))
+    parts += [
+        (field.name, math.prod(field.shape) * field.embed.size) for field in one_hot_fields(config)
+    ]
     if config.with_prev_action:
         parts.append(("prev_action", CONTROLLER_NUMBERS))
     return parts

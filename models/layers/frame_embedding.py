@@ -116,6 +116,7 @@ class FrameEmbedding(keras.layers.Layer):
             *self._items(numbers, ids),
             *self._name(ids),
             _flatten(take_rows(self.absent_rows, ids["absent"])),
+            *self._one_hots(numbers, ids),
             *([] if controller is None else [controller]),
         ]
         x = ops.concatenate(parts, axis=-1)
@@ -243,6 +244,16 @@ class FrameEmbedding(keras.layers.Layer):
             return []
         index = ids["name"][..., 0] - 1
         return [ops.one_hot(index, self.config.num_player_names, dtype="float32")]
+
+    def _one_hots(self, numbers: Tensor, ids: Columns) -> list[Tensor]:
+        """Categories without a table of their own; all zeros where the thing is not there."""
+        parts: list[Tensor] = []
+        for field in tables.one_hot_fields(self.config):
+            part = ops.one_hot(ids[field.name], field.embed.size, dtype="float32")
+            if field.present:
+                part = part * numbers[..., self.inputs.numbers[field.present], None]
+            parts.append(_flatten(part))
+        return parts
 
     def _table_value(self, table: keras.Variable) -> Tensor:
         value = dense_value(table)
