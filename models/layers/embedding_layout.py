@@ -267,7 +267,7 @@ def layout(config: EmbeddingConfig) -> dict[str, slice]:
 
 
 def dense_width(config: EmbeddingConfig) -> int:
-    """Width of the vector that the trunk reads, padding included."""
+    """Width of the vector that the backbone reads, padding included."""
     return padded(sum(width for _, width in _dense_parts(config)))
 
 

@@ -404,3 +404,24 @@ def test_what_training_never_saw_is_fed_as_zeros(options, jumps_normalized):
         np.testing.assert_array_equal(embed(layer, columns), embed(layer, changed))
         everything = make(jumps_normalized=jumps_normalized, **options)
         assert (embed(everything, columns) != embed(everything, changed)).any()
+
+
+TRAINED = """
+p.percent 2 p.facing 2 p.x 2 p.y 2 p.invulnerable 2 p.jumps_left 2 p.shield 2 p.on_ground 2
+p.speed_air_x_self 2 p.speed_ground_x_self 2 p.speed_y_self 2 p.speed_x_attack 2 p.speed_y_attack 2
+p.hitstun 2 p.action_frame 2 p.stock 2 p.hitlag 2
+n.exists 2 n.x 2 n.y 2 n.on_ground 2 n.percent 2 n.stock 2 n.hitstun 2 n.action_frame 2
+n.invulnerable 2 frame 1 s.fod_left 1 s.fod_right 1 s.randall_x 1 s.randall_y 1 s.whispy 1
+i.exists 5 i.x 5 i.y 5 i.speed_x 5 i.speed_y 5 n.facing 2 ledge_distance 2 relative_position 3
+p.action 128 p.character 32 nana_category 56 nana_synced 2 s.stage 7 s.stadium 5 item_owner 5
+i.type 40 absent 6 prev_action 13
+""".split()
+"""Parts of the default vector and their widths, as the first matrix of every trained policy has
+them; a part in another place would be another network."""
+
+
+def test_parts_lie_where_trained_policies_have_them():
+    spans = layouts.layout(EmbeddingConfig())
+    found = [text for name, span in spans.items() for text in (name, str(span.stop - span.start))]
+    assert found == TRAINED
+    assert max(span.stop for span in spans.values()) == sum(map(int, TRAINED[1::2]))
