@@ -258,7 +258,7 @@ class Session:
         if not self.policy.config.embedding.learn_player_styles:
             return None
         ids = {entry.player: entry.id for entry in self.manifest.players}
-        return KnownPlayers(ids, str(self.manifest.config["pseudonyms"]))
+        return KnownPlayers(ids, str(self.manifest.config.get("pseudonyms", "")))
 
     def _publisher(
         self, folder: Path, trainer: Imitation, provenance: dict[str, Any]
