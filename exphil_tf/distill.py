@@ -36,7 +36,7 @@ from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.run_folder import RunLocation
-from exphil_tf.training.run_options import with_seed
+from exphil_tf.training.run_options import read_run, with_seed
 from exphil_tf.training.teacher_source import TeacherSource
 from exphil_tf.training.train_config import check_dataset, resolve
 from exphil_tf.training.training_run import TrainingRun

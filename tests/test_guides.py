@@ -18,10 +18,10 @@ PAGES = (
     "docs/latency.md",
     "CHANGELOG.md",
 )
-OTHERS_FLAGS = {"logdir", "require_hashes"} | {
+OTHERS_FLAGS = {"logdir", "require_hashes", "update_golden"} | {
     "runner", "dask_client_address", "project", "region", "temp_location",
 }  # fmt: skip
-"""Flags of TensorBoard, pip and Beam that the pages show."""
+"""Flags of TensorBoard, pip, Beam and our tests that the pages show."""
 
 
 @pytest.fixture(params=PAGES)

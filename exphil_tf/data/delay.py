@@ -1,4 +1,7 @@
-"""Frames between a state and the input that answers it, as policies and exports carry them."""
+"""Frames between a state and the input that answers it, as policies and exports carry them.
+
+`exphil_tf.features.delay_queue` holds the inputs that are on their way meanwhile.
+"""
 
 from dataclasses import dataclass, fields
 

@@ -21,7 +21,7 @@ from exphil_tf.evaluation.results import (
     StickHistogram,
 )
 from exphil_tf.features.controller import AXES, COMPONENTS
-from exphil_tf.melee.enums import BUTTONS, Character
+from exphil_tf.melee.enums import BUTTONS, character_name
 
 _CHARACTER_IDS = 256
 STICKS = ("main", "c")
@@ -198,12 +198,6 @@ def _shape_error(name: str, wanted: tuple[int, ...], array: np.ndarray) -> Value
     return ValueError(
         f"metrics.{name}: want shape {list(wanted)}. Received: {list(np.shape(array))}"
     )
-
-
-def character_name(index: int) -> str:
-    """Lower-case name of an internal character id; `character_99` if there is none."""
-    known = index in Character._value2member_map_
-    return Character(index).name.lower() if known else f"character_{index}"
 
 
 def _mean(values: list[float | None]) -> float | None:

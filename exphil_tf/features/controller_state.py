@@ -86,9 +86,8 @@ class ControllerState:
           shoulder: `l_shoulder`, `[…]`, 0 to 1.
         """
         held = np.stack([np.asarray(buttons[name], bool) for name in BUTTONS], -1)
-        sticks = (np.rint((np.asarray(s, np.float64) - 0.5) * 2 * STICK_STEPS) for s in (main, c))
-        steps = np.rint(np.asarray(shoulder, np.float64) * TRIGGER_STEPS)
-        return cls(held, *(stick.astype(np.int8) for stick in sticks), steps.astype(np.uint8))
+        steps = np.rint(np.asarray(shoulder, np.float64) * TRIGGER_STEPS).astype(np.uint8)
+        return cls(held, _steps(main), _steps(c), steps)
 
     def to_bytes(self) -> np.ndarray:
         """Stored controller bytes uint8 `[…, ACTION_BYTES]`, what `DelayQueue` takes."""
@@ -136,3 +135,8 @@ class ControllerState:
         return tuple(
             name for name, down in zip(BUTTONS, self.buttons.tolist(), strict=True) if down
         )
+
+
+def _steps(stick: Any) -> np.ndarray:
+    """int8 `[…, 2]`: a stick of libmelee's 0 to 1 in steps."""
+    return np.rint((np.asarray(stick, np.float64) - 0.5) * 2 * STICK_STEPS).astype(np.int8)

@@ -2,8 +2,10 @@
 
 Derived: the columns of `Frames`, checks, the packed row of the records, mirror and noise
 augmentation, the model's embedding, hypothesis strategies, `docs/features.md` and the fingerprint
-that manifests, checkpoints and ONNX files carry. To add a field, add one `Field` here and teach
-`exphil_tf.replays.columns` to fill it; nothing else lists names.
+that manifests, checkpoints and ONNX files carry. To add a field, add one `Field` here and teach the
+readers (`exphil_tf.replays.peppi`, `libmelee_reader`) to fill it and the writer to write it; a test
+adds some and looks at the rest. Only a field of the controller needs more, as it is an action too:
+`exphil_tf.features.controller`.
 
 Vocabulary: a *group* fixes the trailing shape of a column (`[time]`, `[time, players]`,
 `[time, items]`). `mirror` says what a left-right reflection of the game does to a field, `store`

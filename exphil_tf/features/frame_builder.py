@@ -16,7 +16,7 @@ Filling arrays by hand was dropped: numpy wraps an id of 300 to 44 without a wor
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -135,9 +135,10 @@ def _seat(rule: _Rule, player: int) -> int:
 
 def _checked(rule: _Rule, value: Any, shape: tuple[int, ...]) -> Any:
     """The value, fit to be cast to the field's type."""
-    if isinstance(value, (int, float, np.generic)):
+    value = _plain(value)
+    if isinstance(value, (int, float)):
         is_sound = rule.low <= value <= rule.high
-        is_float = isinstance(value, (float, np.floating))
+        is_float = isinstance(value, float)
     else:
         value = np.asarray(value)
         if value.shape != shape or value.dtype.kind not in "buif":
@@ -156,6 +157,11 @@ def _checked(rule: _Rule, value: Any, shape: tuple[int, ...]) -> Any:
             f"Received: {low:g} to {high:g}"
         )
     return value
+
+
+def _plain(value: Any) -> Any:
+    """Numpy's scalars as Python's."""
+    return cast(Any, value).item() if isinstance(value, np.generic) else value
 
 
 def _is_within(values: np.ndarray, rule: _Rule) -> bool:

@@ -155,6 +155,17 @@ def character_from_name(text: str) -> Character:
     )
 
 
+def character_name(character: int) -> str:
+    """Lower-case name of an internal id; `character_29` for one outside the roster."""
+    known = character in set(Character)
+    return Character(character).name.lower() if known else f"character_{character}"
+
+
+def stage_name(stage: int) -> str:
+    """Lower-case name of an external id; the number of a stage that is not legal."""
+    return Stage(stage).name.lower() if stage in set(Stage) else str(stage)
+
+
 def stage_from_name(text: str) -> Stage:
     """The stage a user means (`fd`, `Final Destination`, `FINAL_DESTINATION`…).
 

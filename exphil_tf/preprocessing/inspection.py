@@ -7,20 +7,10 @@ from typing import Any
 import numpy as np
 
 from exphil_tf.features.packing import pack_planes
-from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.enums import character_name, stage_name
 from exphil_tf.preprocessing.game_records import EncodeItem, rank_copy, read_game
 from exphil_tf.records.stats import tally_game
 from exphil_tf.replays import filters, players, quality
-
-
-def character_name(character: int) -> str:
-    """Lower-case name of an internal id; the number if there is none."""
-    return Character(character).name.lower() if character in set(Character) else str(character)
-
-
-def stage_name(stage: int) -> str:
-    """Lower-case name of an external id; the number if there is none."""
-    return Stage(stage).name.lower() if stage in set(Stage) else str(stage)
 
 
 def inspect_game(item: EncodeItem) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from exphil_tf.features.packing import LAYOUT
 from exphil_tf.features.schema import SCHEMA, SPOILED
 from exphil_tf.melee.controls import AXES
-from exphil_tf.melee.enums import BUTTONS, Character, Stage
+from exphil_tf.melee.enums import BUTTONS, Stage, character_name, stage_name
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import STICK_VALUES
 
@@ -37,7 +37,7 @@ def tally_game(
         "games": 1,
         "frames": len(frames),
         "perspective_frames": len(frames) * perspectives.bit_count(),
-        "stages": {_stage_name(stage): 1},
+        "stages": {stage_name(stage): 1},
         "routes": {route: 1},
         "spoiled_frames": int((frames["absent"] & SPOILED != 0).sum()),
     } | _tally_versions(int(frames["absent"][0]), stage)
@@ -58,10 +58,6 @@ def _tally_versions(absent: int, stage: int) -> Tally:
         elif moves or version != SCHEMA.field("s.whispy").since:
             counts["recorded"][name] = 1
     return counts
-
-
-def _stage_name(stage: int) -> str:
-    return Stage(stage).name.lower() if stage in set(Stage) else str(stage)
 
 
 def _tally_player(frames: Frames, planes: np.ndarray, player: int) -> Tally:
@@ -93,7 +89,7 @@ def _count_bits(plane: np.ndarray) -> dict[str, int]:
 
 def _count_characters(column: np.ndarray) -> dict[str, int]:
     counts = np.bincount(column)
-    return {Character(int(i)).name.lower(): int(counts[i]) for i in np.flatnonzero(counts)}
+    return {character_name(int(i)): int(counts[i]) for i in np.flatnonzero(counts)}
 
 
 def add(one: Any, two: Any) -> Any:

@@ -25,7 +25,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -180,9 +180,10 @@ class KnownPlayers:
                 f"player: want a pseudonym, as names are keyed by another secret (set "
                 f"{SECRET_VARIABLE} as it was in preprocessing). Received: {text!r:.60}"
             )
-        for kind in ("code", "name", "tag"):
-            one = PlayerInfo(port=1, character=0, **{kind: text})
-            found = self.ids.get(pseudonym(identity(one), key), UNKNOWN)
+        nobody = PlayerInfo(port=1, character=0)
+        ways = replace(nobody, code=text), replace(nobody, name=text), replace(nobody, tag=text)
+        for named in ways:
+            found = self.ids.get(pseudonym(identity(named), key), UNKNOWN)
             if found != UNKNOWN:
                 return found
         raise ValueError(

@@ -222,7 +222,7 @@ def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
     players = None
     if config.policy.embedding.learn_player_styles:
         ids = {entry.player: entry.id for entry in manifest.players}
-        players = KnownPlayers(ids, str(manifest.config["pseudonyms"]))
+        players = KnownPlayers(ids, str(manifest.config.get("pseudonyms", "")))
     return PolicyInfo(
         config=config.policy,
         delay=Delay(config.input.frame_delay, *config.input.delays(training=True)),

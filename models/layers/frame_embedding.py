@@ -5,7 +5,7 @@ disagree. All numeric columns are joined first and scaled by one multiplication;
 Nanas and all item slots go through the same operations and share their tables. An exported step
 pays about a microsecond per operation, which is what this layout saves.
 
-The order of the dense vector is `embedding_tables.layout`, not the one of the original project: a
+The order of the dense vector is `embedding_layout.layout`, not the one of the original project: a
 backbone's first matrix is learned, so order has no meaning, and a reordering would cost operations.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT
+from models.layers import embedding_layout
 from models.layers import embedding_tables as tables
 from models.layers.backend import dense_value, ops, take_rows
 from models.layers.quantized import quantize_kernel
@@ -48,10 +49,10 @@ class FrameEmbedding(keras.layers.Layer):
         self.config = config
         self.seed = seed
         self.quantize_tables = quantize_tables
-        self.inputs = tables.input_layout(config)
-        self.width = tables.dense_width(config)
-        self.fields = tables.numeric_fields(config)
-        self.rules = tables.numeric_rules(self.fields, config.unrecorded)
+        self.inputs = embedding_layout.input_layout(config)
+        self.width = embedding_layout.dense_width(config)
+        self.fields = embedding_layout.numeric_fields(config)
+        self.rules = embedding_layout.numeric_rules(self.fields, config.unrecorded)
         self.stage_rows = tables.stage_table(config)
         self.absent_rows = tables.absent_table(config.unrecorded)
         self.uses_items = config.with_projectiles or config.with_items
@@ -116,6 +117,7 @@ class FrameEmbedding(keras.layers.Layer):
             *self._items(numbers, ids),
             *self._name(ids),
             _flatten(take_rows(self.absent_rows, ids["absent"])),
+            *self._one_hots(numbers, ids),
             *([] if controller is None else [controller]),
         ]
         x = ops.concatenate(parts, axis=-1)
@@ -243,6 +245,16 @@ class FrameEmbedding(keras.layers.Layer):
             return []
         index = ids["name"][..., 0] - 1
         return [ops.one_hot(index, self.config.num_player_names, dtype="float32")]
+
+    def _one_hots(self, numbers: Tensor, ids: Columns) -> list[Tensor]:
+        """Categories without a table of their own; all zeros where the thing is not there."""
+        parts: list[Tensor] = []
+        for field in embedding_layout.one_hot_fields(self.config):
+            part = ops.one_hot(ids[field.name], field.embed.size, dtype="float32")
+            if field.present:
+                part = part * numbers[..., self.inputs.numbers[field.present], None]
+            parts.append(_flatten(part))
+        return parts
 
     def _table_value(self, table: keras.Variable) -> Tensor:
         value = dense_value(table)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixture_replays import NAMES
 from mutators import mutants
 from replay_collection import small_config
 from replay_games import make_game
@@ -24,18 +25,17 @@ from exphil_tf.replays.writer import write_slp
 FILES = 1000
 
 
-def _originals(replays_dir: Path) -> list[bytes]:
+def _originals(real_replays: list[Path]) -> list[bytes]:
     games = [
         make_game(1, length=150),
         make_game(2, length=150, picked=(Character.POPO, Character.POPO)),
         make_game(3, length=130, stage=Stage.FOUNTAIN_OF_DREAMS, moving_stage=True),
         make_game(4, length=140, stage=Stage.POKEMON_STADIUM, moving_stage=True),
     ]
-    names = [
-        "peppi/v2.0.slp", "peppi/v3.12.slp", "peppi/v3.18.slp", "peppi/ics2.slp",
-        "libmelee/test_game_1.slp",
-    ]  # fmt: skip
-    return [*map(write_slp, games), *((replays_dir / name).read_bytes() for name in names)]
+    others = ("v2.0.slp", "v3.12.slp", "v3.18.slp", "ics2.slp", "test_game_1.slp")
+    names = (*(f"{name}.slp" for name in NAMES), *others)
+    real = [path.read_bytes() for path in real_replays if path.name in names]
+    return [*map(write_slp, games), *real]
 
 
 def _write(folder: Path, files: list[bytes], rng: np.random.Generator) -> None:
@@ -72,8 +72,8 @@ def _check_rows(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("seed", range(20))
-def test_a_thousand_damaged_files(seed: int, replays_dir: Path, tmp_path: Path) -> None:
-    files = list(mutants(_originals(replays_dir), FILES, seed))
+def test_a_thousand_damaged_files(seed: int, real_replays: list[Path], tmp_path: Path) -> None:
+    files = list(mutants(_originals(real_replays), FILES, seed))
     _write(tmp_path / "replays", files, np.random.default_rng(seed))
     config = small_config(
         tmp_path / "replays", tmp_path / "data", include_cpus=True, skip_duplicates=False

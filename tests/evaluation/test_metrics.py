@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from exphil_tf.evaluation.head_sums import log_sigmoid, log_softmax, top_share
-from exphil_tf.evaluation.metrics import Accumulator, Sample, character_name
+from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.features.controller import AXES, COMPONENTS, ControllerCodec
-from exphil_tf.melee.enums import BUTTONS, Character
+from exphil_tf.melee.enums import BUTTONS, Character, character_name
 
 SIZES = ControllerCodec(axis_buckets=5, shoulder_buckets=3).sizes
 

@@ -14,6 +14,7 @@ from exphil_tf.melee import stages
 from exphil_tf.melee.controls import STICK_DEAD_ZONE
 from exphil_tf.melee.enums import ACTION_COUNT, Character, Stage, action_category_table
 from exphil_tf.replays.parse import parse
+from models.layers import embedding_layout
 from models.layers import embedding_tables as tables
 from models.policy_config import EmbeddingConfig
 
@@ -90,7 +91,7 @@ def test_tables_cover_the_bounds() -> None:
     assert SCHEMA.field("p.items_owned").high + 1 == tables.OWNER_MASKS
     # Types beyond the table share its last row, which no type of the game's has.
     assert max(KNOWN["i.type"]) < tables.ITEM_TYPE_COUNT
-    assert tables.raw_width(EmbeddingConfig()) == 287
+    assert embedding_layout.raw_width(EmbeddingConfig()) == 287
 
 
 @pytest.mark.parametrize(

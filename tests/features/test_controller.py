@@ -32,7 +32,10 @@ def stick_buckets(codec: ControllerCodec, steps: np.ndarray) -> np.ndarray:
 
 def test_controller_bytes_lie_in_schema_order():
     names = [field.name for field in packing.CONTROLLER_FIELDS]
-    assert names == ["c.main_x", "c.main_y", "c.c_x", "c.c_y", "c.shoulder", "c.buttons"]
+    assert names == ["c.main_x", "c.main_y", "c.c_x", "c.c_y", "c.shoulder", "c.buttons"], (
+        "a controller field is an action: teach it to features/controller.py (the codec) and "
+        "models/heads/controller.py"
+    )
 
 
 @every_codec

@@ -12,6 +12,7 @@ from replay_games import make_game
 from exphil_tf.features import packing
 from exphil_tf.features.schema import SCHEMA, SPOILED, EmbedKind
 from exphil_tf.melee.enums import ACTION_CATEGORIES, ACTION_COUNT, Character, Stage
+from models.layers import embedding_layout as layouts
 from models.layers import embedding_tables as tables
 from models.layers.frame_embedding import FrameEmbedding
 from models.policy_config import EmbeddingConfig
@@ -55,8 +56,8 @@ def frame(**values) -> dict[str, np.ndarray]:
     ],
 )
 def test_raw_widths_are_those_of_the_documents(options, raw, padded):
-    width = tables.raw_width(EmbeddingConfig(**options))
-    assert (width, tables.padded(width)) == (raw, padded)
+    width = layouts.raw_width(EmbeddingConfig(**options))
+    assert (width, layouts.padded(width)) == (raw, padded)
 
 
 MODES = [
@@ -74,8 +75,8 @@ MODES = [
 def test_layout_says_how_wide_the_vector_is(options, jumps_normalized):
     layer = make(jumps_normalized=jumps_normalized, **options)
     vector = embed(layer, policy_inputs.columns(2))
-    used = max(span.stop for span in tables.layout(layer.config).values())
-    assert vector.shape == (2, tables.dense_width(layer.config)) == (2, tables.padded(used))
+    used = max(span.stop for span in layouts.layout(layer.config).values())
+    assert vector.shape == (2, layouts.dense_width(layer.config)) == (2, layouts.padded(used))
     assert np.isfinite(vector).all()
     assert (vector[:, used:] == 0).all()
 
@@ -89,7 +90,7 @@ def test_numbers_by_hand():
         p_stock=[4, 1], p_hitlag=[5, 40],
     )  # fmt: skip
     layer = make()
-    vector, layout = embed(layer, columns)[0], tables.layout(layer.config)
+    vector, layout = embed(layer, columns)[0], layouts.layout(layer.config)
     want = {
         "p.percent": [1.234, 5], "p.x": [-2, 3], "p.y": [0, 1.5], "p.facing": [-1, 1],
         "p.shield": [0.6, 0.2], "p.jumps_left": [2 / 6, 1], "p.on_ground": [1, 0],
@@ -105,7 +106,7 @@ def test_numbers_by_hand():
 
 def test_every_scaled_column_follows_its_schema_rule():
     layer = make(with_items=True, item_type_dim=0)
-    columns, layout = policy_inputs.columns(50), tables.layout(layer.config)
+    columns, layout = policy_inputs.columns(50), layouts.layout(layer.config)
     vector = embed(layer, columns)
     checked = 0
     for name, span in layout.items():
@@ -121,7 +122,7 @@ def test_every_scaled_column_follows_its_schema_rule():
 
 def test_stage_is_one_of_seven():
     layer = make()
-    span = tables.layout(layer.config)["s.stage"]
+    span = layouts.layout(layer.config)["s.stage"]
     for index, stage in enumerate((2, 3, 8, 28, 31, 32)):
         np.testing.assert_array_equal(embed(layer, frame(s_stage=stage))[0, span], np.eye(7)[index])
     np.testing.assert_array_equal(embed(layer, frame(s_stage=5))[0, span], np.eye(7)[6])
@@ -131,7 +132,7 @@ def test_players_share_tables_and_swap_places():
     layer = make()
     columns = policy_inputs.columns(6)
     swapped = {n: v[:, ::-1].copy() if n[:2] in ("p.", "n.") else v for n, v in columns.items()}
-    layout, half = tables.layout(layer.config), {}
+    layout, half = layouts.layout(layer.config), {}
     vector, other = embed(layer, columns), embed(layer, swapped)
     for name, span in layout.items():
         if name[:2] in ("p.", "n.") or name in ("nana_category", "nana_synced", "ledge_distance"):
@@ -148,7 +149,7 @@ def test_players_share_tables_and_swap_places():
 
 def test_learned_ids_are_rows_of_tables():
     layer = make(stage_mode="learned")
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     columns = frame(p_action=[14, 511], p_character=[Character.FOX, 32], s_stage=31)
     vector = embed(layer, columns)[0]
     action = np.asarray(layer.action_table)
@@ -183,7 +184,7 @@ def test_every_action_of_the_game_looks_different(ids):
     columns = frame()
     columns = {name: np.repeat(column, ACTION_COUNT, 0) for name, column in columns.items()}
     columns["p.action"][:, 0] = np.arange(ACTION_COUNT)
-    vector = embed(layer, columns)[:, tables.layout(layer.config)["p.action"]]
+    vector = embed(layer, columns)[:, layouts.layout(layer.config)["p.action"]]
     assert len(np.unique(vector, axis=0)) == ACTION_COUNT
 
 
@@ -191,7 +192,7 @@ def test_ids_beyond_the_game_share_a_row():
     layer = make()
     vector = embed(layer, frame(p_action=[544, 60000]))[0]
     last = np.asarray(layer.action_table)[544]
-    place = tables.layout(layer.config)["p.action"]
+    place = layouts.layout(layer.config)["p.action"]
     np.testing.assert_array_equal(vector[place], np.concatenate([last, last]))
 
 
@@ -201,7 +202,7 @@ def test_mirrored_frames_show_nothing_of_what_is_absent():
     planes = packing.mirror_planes(packing.pack_planes(game))
     mirrored = packing.unpack(np.ascontiguousarray(planes.T)).columns
     layer = make(with_items=True)
-    layout, name = tables.layout(layer.config), {"name": np.zeros(200, np.int32)}
+    layout, name = layouts.layout(layer.config), {"name": np.zeros(200, np.int32)}
     live, seen = (embed(layer, {**columns, **name}) for columns in (game.columns, mirrored))
     assert 0.1 < game["n.exists"][:, 0].mean() < 0.9 and not game["n.exists"][:, 1].any()
     for flag, parts in (("n.exists", ("n.", "nana")), ("i.exists", ("i.", "item"))):
@@ -217,7 +218,7 @@ def test_mirrored_frames_show_nothing_of_what_is_absent():
 
 def test_one_hot_ids_beyond_the_range_are_zeros():
     layer = make(**ONE_HOT, jumps_normalized=False)
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     vector = embed(layer, frame(p_action=[5, 600], p_character=[32, 0], p_jumps_left=[0, 6]))[0]
     np.testing.assert_array_equal(vector[layout["p.action"]], np.eye(2 * ACTION_COUNT)[5])
     np.testing.assert_array_equal(vector[layout["p.character"]], np.eye(66)[32] + np.eye(66)[33])
@@ -229,7 +230,7 @@ def test_one_hot_ids_beyond_the_range_are_zeros():
 def test_absent_nana_is_zero(nana_mode, ids):
     layer = make(nana_mode=nana_mode, action_mode=ids, character_mode=ids, jumps_normalized=False)
     vector = embed(layer, frame(p_action=[0, 14]))[0]
-    parts = {n: s for n, s in tables.layout(layer.config).items() if n.startswith(("n.", "nana"))}
+    parts = {n: s for n, s in layouts.layout(layer.config).items() if n.startswith(("n.", "nana"))}
     assert len(parts) > 10
     for name, span in parts.items():
         assert (vector[span] == 0).all(), name
@@ -237,7 +238,7 @@ def test_absent_nana_is_zero(nana_mode, ids):
 
 def test_compact_nana_by_hand():
     layer = make()
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     # Own pair dashes together; the opponent's Nana shields while Popo stands (Wait).
     columns = frame(
         n_exists=[1, 1], n_x=[20, -20], n_facing=[1, 0], n_action=[0x14, 0xB3],
@@ -261,7 +262,7 @@ def test_compact_nana_by_hand():
 
 def test_enhanced_sync_is_equality_of_actions():
     layer = make(nana_mode="enhanced")
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     columns = frame(n_exists=[1, 1], n_action=[0x14, 0x15], p_action=[0x14, 0x14])
     vector = embed(layer, columns)[0]
     np.testing.assert_array_equal(vector[layout["nana_synced"]], [1, 0])
@@ -272,7 +273,7 @@ def test_enhanced_sync_is_equality_of_actions():
 
 def test_items_by_hand():
     layer = make(with_items=True, item_type_dim=0)
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     # Slot 0: own turnip at rest in hand; 1: opponent's flying laser; 2: nobody's bob-omb.
     columns = frame(
         i_exists=[1, 1, 1, 0, 0], i_type=[0x63, 0x36, 0x06, 0, 0], i_x=[20, -40, 0, 0, 0],
@@ -299,7 +300,7 @@ def test_items_by_hand():
 
 def test_item_types_are_learned():
     layer = make()
-    span = tables.layout(layer.config)["i.type"]
+    span = layouts.layout(layer.config)["i.type"]
     vector = embed(layer, frame(i_exists=[1, 1, 0, 0, 1], i_type=[0, 0x36, 0x36, 0, 60000]))[0]
     table = np.asarray(layer.item_type_table)
     np.testing.assert_array_equal(vector[span].reshape(5, -1), table[[1, 0x37, 0, 0, 256]])
@@ -307,7 +308,7 @@ def test_item_types_are_learned():
 
 def test_names_and_previous_action():
     layer = make(learn_player_styles=True, num_player_names=4)
-    layout = tables.layout(layer.config)
+    layout = layouts.layout(layer.config)
     columns = policy_inputs.columns(3, 2)
     columns["name"] = np.array([0, 1, 4], np.int32)
     previous = policy_inputs.prev_action(3, 2)
@@ -371,7 +372,7 @@ def test_absent_columns_are_flagged_and_the_width_is_that_of_the_documents():
     """Nested by version; spoiled rows show nothing, as play has none."""
     layer = make()
     assert layer.width == 384
-    span = tables.layout(layer.config)["absent"]
+    span = layouts.layout(layer.config)["absent"]
     want = {
         0: [0, 0, 0, 0, 0, 0], 64: [0, 0, 0, 0, 0, 1], 96: [0, 0, 0, 0, 1, 1],
         112: [0, 0, 0.5, 0, 1, 1], 124: [0, 0, 1, 1, 1, 1], 127: [1, 1, 1, 1, 1, 1],
@@ -403,3 +404,24 @@ def test_what_training_never_saw_is_fed_as_zeros(options, jumps_normalized):
         np.testing.assert_array_equal(embed(layer, columns), embed(layer, changed))
         everything = make(jumps_normalized=jumps_normalized, **options)
         assert (embed(everything, columns) != embed(everything, changed)).any()
+
+
+TRAINED = """
+p.percent 2 p.facing 2 p.x 2 p.y 2 p.invulnerable 2 p.jumps_left 2 p.shield 2 p.on_ground 2
+p.speed_air_x_self 2 p.speed_ground_x_self 2 p.speed_y_self 2 p.speed_x_attack 2 p.speed_y_attack 2
+p.hitstun 2 p.action_frame 2 p.stock 2 p.hitlag 2
+n.exists 2 n.x 2 n.y 2 n.on_ground 2 n.percent 2 n.stock 2 n.hitstun 2 n.action_frame 2
+n.invulnerable 2 frame 1 s.fod_left 1 s.fod_right 1 s.randall_x 1 s.randall_y 1 s.whispy 1
+i.exists 5 i.x 5 i.y 5 i.speed_x 5 i.speed_y 5 n.facing 2 ledge_distance 2 relative_position 3
+p.action 128 p.character 32 nana_category 56 nana_synced 2 s.stage 7 s.stadium 5 item_owner 5
+i.type 40 absent 6 prev_action 13
+"""
+"""Parts of the default vector and their widths, as the first matrix of every trained policy has
+them; a part in another place would be another network."""
+
+
+def test_parts_lie_where_trained_policies_have_them():
+    spans = layouts.layout(EmbeddingConfig())
+    found = [text for name, span in spans.items() for text in (name, str(span.stop - span.start))]
+    assert found == TRAINED.split()
+    assert max(span.stop for span in spans.values()) == sum(map(int, found[1::2]))

@@ -12,6 +12,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import dump_yaml, load
 from exphil_tf.records.manifest import load_manifest, seal
 from exphil_tf.records.shards import frame, read_records
+from exphil_tf.replays.players import pseudonym
 from exphil_tf.training import run_folder
 from exphil_tf.training.train_config import TrainConfig
 
@@ -20,6 +21,25 @@ FLAGS = (
     "--window-size", "30", "--max-steps", "6", "--log-interval", "3", "--no-jit", "--name", "tiny",
     "--frame-delay", "2", "--min-frames", "100", "--val-split", "0.3", "--verbosity", "2",
 )  # fmt: skip
+
+
+def test_a_policy_that_learns_styles_knows_whose(tmp_path, trainer):
+    """And one that learns none says nothing of players."""
+    flags = ("--max-steps", "2", "--learn-player-styles")
+    assert trainer(tmp_path, *flags).status == 0
+    assert trainer(tmp_path, "--max-steps", "2", "--name", "plain").status == 0
+    known = read_info(tmp_path / "runs/run/policy").players
+    entries = load_manifest(trainer.dataset).players
+    assert len(entries) > 1
+    assert known.ids == {entry.player: entry.id for entry in entries}
+    # The sample games' codes; who played them depends on the seed.
+    people = ("ASH#100", "BIRC#101", "CEDA#102", "DOGW#103", "ELM#104", "FIR#105", "GINK#106")
+    found = [known.ids.get(pseudonym(f"code:{code}")) for code in people]
+    assert any(found)
+    for code, number in zip(people, found, strict=True):
+        if number:
+            assert known.id_of(code) == number
+    assert read_info(tmp_path / "runs/plain/policy").players is None
 
 
 def test_replays_to_a_policy(tmp_path, trainer):
