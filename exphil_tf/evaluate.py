@@ -22,7 +22,7 @@ from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
-from exphil_tf.process.console import make_console
+from exphil_tf.process.console import make_console, progress
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.training.dataset import load_checked
@@ -151,7 +151,6 @@ def _measure(
     from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
     from exphil_tf.evaluation.results import Evaluation
     from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
-    from exphil_tf.training.console import progress
 
     codec = policy.config.head.codec
     inputs = _input_config(config, info, manifest)

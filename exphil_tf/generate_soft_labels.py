@@ -115,8 +115,8 @@ def _generate(
     import tensorflow as tf
 
     from exphil_tf.data import input as data_input
+    from exphil_tf.process.console import progress
     from exphil_tf.training import soft_label_records
-    from exphil_tf.training.console import progress
 
     asked = {
         "folder": config.data,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from exphil_tf.process.console import progress
 from exphil_tf.records import integrity
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest, load_manifest
-from exphil_tf.training.console import progress
 
 
 def load_checked(
