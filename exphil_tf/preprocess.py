@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.options import options
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, keyed
 from exphil_tf.preprocessing.summary import summary
-from exphil_tf.process.console import command, make_console
+from exphil_tf.process.console import command, make_console, now_and_then, progress_bar
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import REJECTED
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from exphil_tf.preprocessing.job_progress import Count
 
 PROG = "python -m exphil_tf.preprocess"
-_LINE_INTERVAL_S = 10.0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -89,14 +88,8 @@ def _shown(console: Console, watch: _Watch, *, total: int) -> Iterator[OnProgres
     if not console.is_terminal:
         yield _lines(console, watch, total)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
+    with progress_bar(console, *columns) as bar:
         task = bar.add_task("reading", total=total, rate="")
         started_s = time.monotonic()
 
@@ -111,13 +104,11 @@ def _shown(console: Console, watch: _Watch, *, total: int) -> Iterator[OnProgres
 
 
 def _lines(console: Console, watch: _Watch, total: int) -> OnProgress:
-    shown_s = time.monotonic()
+    is_due = now_and_then()
 
     def show(count: Count) -> None:
-        nonlocal shown_s
         watch.is_running = True
-        if time.monotonic() - shown_s >= _LINE_INTERVAL_S:
-            shown_s = time.monotonic()
+        if is_due():
             console.print(
                 f"{count.scanned}/{total} read, {count.done}/{total} done, "
                 f"{count.games} games, {count.frames:,} frames"

@@ -18,7 +18,7 @@ from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.process.console import make_console
-from exphil_tf.process.exit_codes import EXIT_DATA
+from exphil_tf.records import integrity
 from exphil_tf.records.verify import verify
 
 PROG = "python -m exphil_tf.verify"
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(
             f"{config.data}: {len(report.problems)} problems",
             "Preprocess the replays again with --overwrite, or copy the dataset anew.",
-            exit_code=EXIT_DATA,
+            exit_code=integrity.exit_code(report.problems),
         )
     console.print(
         f"{config.data}: sound: {report.shards} shards, {report.records:,} records, "

@@ -56,6 +56,15 @@ def run(model, **feeds):
     return session.run(None, feeds)
 
 
+def optimised(model, folder):
+    """The graph that ONNX Runtime makes of a graph when it loads it."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "optimised.onnx")
+
+
 def operators(model):
     """Nodes by operator."""
     return Counter(n.op_type for n in model.graph.node)

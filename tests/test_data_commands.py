@@ -1,6 +1,7 @@
 """`preprocess`, `verify`, `scan` and `kmeans` as users run them: output, bad input, exit codes."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -232,6 +233,58 @@ def test_kmeans_refuses(
     assert message in err
     assert got == code
     assert not (tmp_path / "k.json").exists()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def _without_a_shard(folder: Path) -> None:
+    next(folder.glob("train-original-*.tfrecord")).unlink()
+
+
+def _damaged(folder: Path) -> None:
+    data = bytearray((folder / MANIFEST).read_bytes())
+    data[-20] ^= 1
+    (folder / MANIFEST).write_bytes(data)
+
+
+def _cut(folder: Path) -> None:
+    shard = max(folder.glob("train-original-*.tfrecord"), key=lambda path: path.stat().st_size)
+    shard.write_bytes(shard.read_bytes()[:-1])
+
+
+def _of_another_schema(folder: Path) -> None:
+    values = json.loads((folder / MANIFEST).read_bytes())
+    (folder / MANIFEST).write_bytes(seal({**values, "fingerprint": "0" * 16}))
+
+
+@pytest.mark.parametrize("command", [verify, kmeans, train])
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (shutil.rmtree, EXIT_NO_INPUT),
+        (_empty, EXIT_NO_INPUT),
+        (_without_a_shard, EXIT_NO_INPUT),
+        (_damaged, EXIT_DATA),
+        (_cut, EXIT_DATA),
+        (_of_another_schema, EXIT_INCOMPATIBLE),
+    ],
+)
+def test_an_unusable_dataset_ends_every_command_alike(
+    command, change, code: int, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Missing is 66, damaged 65, of another schema 78."""
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    change(folder)
+    argv = {
+        verify: [folder],
+        kmeans: ["--data", folder, "--output", tmp_path / "centres.json"],
+        train: ["--data", folder, "--dry-run"],
+    }[command]
+    assert refused(command.main, argv, capsys)[0] == code
 
 
 @pytest.mark.parametrize("name", ["preprocess", "verify", "scan", "kmeans"])

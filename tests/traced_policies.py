@@ -38,7 +38,7 @@ def rounding_of(precision: str, activations: str) -> str | None:
     return "moving_average" if precision == "int8-static" else None
 
 
-def config(backbone: str, *, rounding: str | None) -> PolicyConfig:
+def config(backbone: str, *, rounding: str | None, head: str = "autoregressive") -> PolicyConfig:
     return PolicyConfig(
         EmbeddingConfig(action_dim=8, character_dim=4),
         any_backbone(
@@ -49,15 +49,15 @@ def config(backbone: str, *, rounding: str | None) -> PolicyConfig:
             num_heads=2,
             window_size=WINDOW,
         ),
-        HeadConfig(head_hidden=8),
+        HeadConfig(head=head, head_hidden=8),
         QuantizationConfig(rounding is not None, rounding or "dynamic"),
     )
 
 
 @functools.cache
-def policy(backbone: str, rounding: str | None = None) -> Policy:
+def policy(backbone: str, rounding: str | None = None, head: str = "autoregressive") -> Policy:
     """Weights of every kind away from their initial values, ranges as some frames fill them."""
-    made = Policy(config(backbone, rounding=rounding), seed=1, name="policy")
+    made = Policy(config(backbone, rounding=rounding, head=head), seed=1, name="policy")
     rng = np.random.default_rng(0)
     for variable in made.weights:
         if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip")):

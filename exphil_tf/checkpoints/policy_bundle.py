@@ -20,7 +20,7 @@ import safetensors.numpy
 from exphil_tf.checkpoints.expected_weights import WrongWeights, only_weights_of
 from exphil_tf.checkpoints.file_names import CONFIG, WEIGHTS
 from exphil_tf.checkpoints.store import NonFiniteError, require_finite
-from exphil_tf.data.delay import Delay
+from exphil_tf.features.delay import Delay
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
 
 if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
     from exphil_tf.data.unrolls import Grid
 
-MAX_DELAY = 60
 ONLINE_ROBUST_DELAYS = (0, 18)
 
 

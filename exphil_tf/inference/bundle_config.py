@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from exphil_tf.data.delay import Delay
+from exphil_tf.features.delay import Delay
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.session import BATCH
 from exphil_tf.replays.players import KnownPlayers

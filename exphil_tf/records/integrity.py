@@ -99,13 +99,18 @@ def check(
 
 def _damaged(folder: Path, problems: list[str]) -> ManifestError:
     others = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    is_missing = problems[0].endswith(": missing")
     return ManifestError(
         f"{folder}: not the dataset that its manifest describes: {problems[0]}{others}.",
         f"Run `python -m exphil_tf.verify {shlex.quote(str(folder))}` to see all that is wrong, "
         "then copy the dataset again or preprocess again with --overwrite.",
-        exit_code=EXIT_NO_INPUT if is_missing else EXIT_DATA,
+        exit_code=exit_code(problems),
     )
+
+
+def exit_code(problems: Collection[str]) -> int:
+    """How a command ends on a dataset with problems: 66 if files are missing and that is all."""
+    is_missing = all(problem.endswith(": missing") for problem in problems)
+    return EXIT_NO_INPUT if is_missing else EXIT_DATA
 
 
 def manifest_problems(manifest: Manifest) -> list[str]:

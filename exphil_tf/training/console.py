@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 
 from exphil_tf.training.metric import Metric, selecting
 
@@ -46,8 +46,7 @@ class ConsoleSink:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if self.console.is_terminal and verbosity:
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress = progress_bar(self.console)
             self._task = self._progress.add_task("compiling", total=total_steps)
             self._progress.start()
 

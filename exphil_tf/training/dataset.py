@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from exphil_tf.process.console import progress
 from exphil_tf.records import integrity
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest, load_manifest
-from exphil_tf.training.console import progress
 
 if TYPE_CHECKING:
     from exphil_tf.data.input_config import InputConfig

@@ -1,13 +1,18 @@
 """Removes from a traced graph what tf2onnx leaves in it and ONNX Runtime doesn't take out.
 
-tf2onnx folds `x @ w + y` into a Gemm even where y is computed, and computes `x @ w` anew for every
-other reader of it: a policy's stem and every logit were computed twice. New axes (`x[:, None]`)
-become an Unsqueeze and a Slice that takes all, a choice (`tf.where`) five nodes of arithmetic. Each
-node costs a third of a microsecond and up at batch 1, whatever it does.
+New axes (`x[:, None]`) become an Unsqueeze and a Slice that takes all, a choice (`tf.where`) five
+nodes of arithmetic, and every bucket that is looked up is cast on its way. Each node costs a third
+of a microsecond and up at batch 1, whatever it does. Where sizes are known (a fixed batch, a
+window), tf2onnx folds products into Gemm or between two Reshapes, where no integer kernel is found
+for them.
 
 The rewrites here use ONNX's own operators only, and change no result by a bit but one: tf2onnx
 writes the remainder of integers as `x - x / n * n`, whose division cuts toward zero where
 TensorFlow's rounds down, so that remainders of negative numbers came out negative.
+
+What ONNX Runtime does by itself when it loads a graph is not done here, and what saves a node or
+two is not worth its lines: docs/adr/0006 has the figures, `tests/exporting/onnx/test_ablation.py`
+asks that every rule pays.
 """
 
 import numpy as np
@@ -16,25 +21,21 @@ from onnx import NodeProto, TensorProto, helper
 
 from exphil_tf.exporting.onnx.graph import Graph, attribute, until_stable
 
-_FAR = 2**31 - 1
-"""Ends of slices that mean "to the end" are at least 10^9."""
-
 
 def clean(graph: Graph) -> dict[str, int]:
     """Applies every rewrite of this module until nothing changes; returns counts by name."""
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys(RULES, 0)
     again = True
     while again:
-        found = {name: until_stable(graph, rule) for name, rule in _RULES.items()}
-        found["merged"] = merge_equal_constants(graph) + merge_equal_nodes(graph)
+        found = {name: until_stable(graph, rule) for name, rule in RULES.items()}
         graph.sweep()
         again = any(found.values())
-        counts = {name: counts.get(name, 0) + n for name, n in found.items()}
+        counts = {name: counts[name] + n for name, n in found.items()}
     return counts
 
 
 def split_gemm(graph: Graph, node: NodeProto) -> bool:
-    """Gemm with a computed summand becomes MatMul and Add, so that equal products can merge."""
+    """Gemm becomes MatMul and Add, which `int8` and ONNX Runtime's own quantization know."""
     if node.op_type != "Gemm" or not _is_plain_gemm(node):
         return False
     product = graph.fresh(f"{node.output[0]}.product")
@@ -68,20 +69,6 @@ def drop_whole_slice(graph: Graph, node: NodeProto) -> bool:
     return graph.bypass(node)
 
 
-def drop_whole_take(graph: Graph, node: NodeProto) -> bool:
-    """Identity; Cast to the type, Reshape to the shape, Transpose to the order that a value has."""
-    if node.op_type == "Identity":
-        return graph.producer(node.input[0]) is not None and graph.bypass(node)
-    if node.op_type == "Cast":
-        return _dtype(graph, node.input[0]) == attribute(node, "to") and graph.bypass(node)
-    if node.op_type == "Reshape":
-        return _keeps_shape(graph, node) and graph.bypass(node)
-    if node.op_type == "Transpose":
-        order = list(attribute(node, "perm", ()))
-        return bool(order) and order == sorted(order) and graph.bypass(node)
-    return False
-
-
 def fold_tensordot(graph: Graph, node: NodeProto) -> bool:
     """`reshape(reshape(x) @ w)` becomes `x @ w` where only leading axes were joined meanwhile."""
     if node.op_type != "MatMul" or graph.rank(node.input[1]) != 2:
@@ -102,41 +89,6 @@ def fold_tensordot(graph: Graph, node: NodeProto) -> bool:
     product = helper.make_node("MatMul", [join.input[0], node.input[1]], [part.output[0]])
     graph.replace([node, part], [product])
     return True
-
-
-def trim_zero_padding(graph: Graph, node: NodeProto) -> bool:
-    """Zeros at the end of a product's input go, and the weights that they would meet."""
-    weight = graph.constant(node.input[1]) if node.op_type == "MatMul" else None
-    pad = graph.producer(_before_rounding(graph, node.input[0])) if weight is not None else None
-    if weight is None or pad is None or pad.op_type != "Pad":
-        return False
-    path = _readers_until(graph, pad.output[0], node)
-    pads = graph.constant(pad.input[1])
-    fill = graph.scalar(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else 0.0
-    if path is None or pads is None or fill != 0 or pads[:-1].any() or len(pad.input) > 3:
-        return False
-    count = int(pads[-1])
-    if not 0 < count < len(weight) or attribute(pad, "mode", b"constant") != b"constant":
-        return False
-    node.input[1] = graph.add_constant(weight[:-count], node.input[1])
-    for value in (v for step in path for v in step.output):
-        if value in graph.value_info:
-            last = graph.value_info[value].type.tensor_type.shape.dim[-1]
-            last.dim_value = len(weight) - count
-    return graph.bypass(pad)
-
-
-def drop_neutral(graph: Graph, node: NodeProto) -> bool:
-    """A product with the number 1, or a sum with the number 0."""
-    neutral = {"Mul": 1.0, "Add": 0.0}.get(node.op_type)
-    for place in (0, 1) if neutral is not None else ():
-        number = graph.constant(node.input[place])
-        if number is not None and number.ndim == 0 and number == neutral:
-            if place == 0:
-                node.input[:] = reversed(node.input)
-                graph.touch()
-            return graph.bypass(node)
-    return False
 
 
 def fold_choice(graph: Graph, node: NodeProto) -> bool:
@@ -211,42 +163,10 @@ def same_shape(one: list[int | str], other: list[int | str]) -> bool:
     ]
 
 
-def merge_equal_nodes(graph: Graph) -> int:
-    """Lets readers of a node that repeats another read the first; returns how many went."""
-    graph.sort()
-    count, seen = 0, {}
-    for node in list(graph.nodes):
-        key = (node.op_type, node.domain, tuple(node.input), len(node.output), _attributes(node))
-        first = seen.setdefault(key, node)
-        if first is node or any(graph.is_output(value) for value in node.output):
-            continue
-        for old, new in zip(node.output, first.output, strict=True):
-            graph.redirect(old, new)
-        graph.replace([node], [])
-        count += 1
-    return count
-
-
-def merge_equal_constants(graph: Graph) -> int:
-    """Keeps one of several constants with the same bytes; returns how many went."""
-    first: dict[tuple, str] = {}
-    count = 0
-    for name, value in list(graph.constants.items()):
-        key = (value.dtype.str, value.shape, value.tobytes())
-        kept = first.setdefault(key, name)
-        if kept != name and graph.consumers(name) and not graph.is_output(name):
-            graph.redirect(name, kept)
-            count += 1
-    return count
-
-
-_RULES = {
+RULES = {
     "gemm": split_gemm,
     "slice": drop_whole_slice,
-    "identity": drop_whole_take,
     "tensordot": fold_tensordot,
-    "padding": trim_zero_padding,
-    "neutral": drop_neutral,
     "choice": fold_choice,
     "remainder": repair_remainder,
     "gather": read_before_cast,
@@ -258,36 +178,6 @@ def _is_plain_gemm(node: NodeProto) -> bool:
     return not any(attribute(node, name, 0) for name in ("transA", "transB")) and all(
         attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta")
     )
-
-
-def _keeps_shape(graph: Graph, node: NodeProto) -> bool:
-    wanted, shape = graph.constant(node.input[1]), graph.shape(node.input[0])
-    if wanted is None or shape is None or len(wanted) != len(shape):
-        return False
-    free = [w != h for w, h in zip(wanted.tolist(), shape, strict=True)]
-    # At most one size may be given as -1, which then is what it was.
-    return sum(free) == 0 or (sum(free) == 1 and wanted[free.index(True)] == -1)
-
-
-def _before_rounding(graph: Graph, value: str) -> str:
-    """The float value that QuantizeLinear and DequantizeLinear round to this one, or itself."""
-    back = graph.producer(value)
-    if back is None or back.op_type != "DequantizeLinear":
-        return value
-    there = graph.producer(back.input[0])
-    return there.input[0] if there is not None and there.op_type == "QuantizeLinear" else value
-
-
-def _readers_until(graph: Graph, value: str, last: NodeProto) -> list[NodeProto] | None:
-    """Nodes between a value and a node, if each is the only reader of the one before."""
-    path: list[NodeProto] = []
-    while graph.is_single_use(value):
-        reader = graph.consumers(value)[0]
-        if reader is last:
-            return path
-        path.append(reader)
-        value = reader.output[0]
-    return None
 
 
 def _condition(graph: Graph, value: str) -> tuple[str, bool] | None:
@@ -312,10 +202,6 @@ def _dtype(graph: Graph, value: str) -> int:
     for port in (*graph.inputs, *graph.outputs):
         info = port if port.name == value else info
     return info.type.tensor_type.elem_type if info is not None else TensorProto.UNDEFINED
-
-
-def _attributes(node: NodeProto) -> tuple[bytes, ...]:
-    return tuple(sorted(a.SerializeToString(deterministic=True) for a in node.attribute))
 
 
 def with_shapes(model: onnx.ModelProto) -> Graph:

@@ -5,8 +5,8 @@ value, who reads it and whether it is a constant. A value is made once (SSA), so
 three dictionaries. They are built when asked for after a change, which is fast enough: a policy
 has a few hundred nodes.
 
-Alternatives that lost: onnxscript's rewriter and onnx-graphsurgeon, a dependency each for what is
-a hundred lines here.
+Alternatives that lost: onnxscript's rewriter, which was tried (docs/adr/0006), and
+onnx-graphsurgeon: a dependency each for what is a hundred lines here.
 """
 
 import re

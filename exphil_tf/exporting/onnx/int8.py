@@ -150,10 +150,6 @@ def quantize_products(
         count += 1
     graph.opsets[CONTRIB] = 1
     graph.sweep()
-    for node in list(graph.nodes):
-        if node.op_type == "QuantizeLinear":
-            _fold_relu(graph, node)
-    graph.sweep()
     return count
 
 
@@ -223,11 +219,3 @@ def _dynamic(
         domain=CONTRIB,
         **attributes,
     )
-
-
-def _fold_relu(graph: Graph, node: NodeProto) -> None:
-    """A Relu before a QuantizeLinear whose 0 is its lowest number does nothing."""
-    relu, zero = graph.producer(node.input[0]), graph.constant(node.input[2])
-    if relu is not None and relu.op_type == "Relu" and zero is not None and not zero.any():
-        node.input[0] = relu.input[0]
-        graph.touch()

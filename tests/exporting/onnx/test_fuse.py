@@ -44,24 +44,6 @@ def inverse(of, *, square=None):
 NUMBERS = {"last": LAST, "epsilon": np.float32(1e-3), "gain": GAIN, "bias": BIAS}
 
 
-def test_silu():
-    model = make(
-        [node("Sigmoid", "x", "s"), node("Mul", "s x", "y")],
-        inputs={"x": SHAPE},
-        outputs={"y": SHAPE},
-    )
-    check(model, {"QuickGelu": 1}, x=X)
-
-
-def test_a_gate_is_no_silu():
-    model = make(
-        [node("Sigmoid", "x", "s"), node("Mul", "s z", "y")],
-        inputs={"x": SHAPE, "z": SHAPE},
-        outputs={"y": SHAPE},
-    )
-    check(model, {"Sigmoid": 1, "Mul": 1}, x=X, z=Z)
-
-
 @pytest.mark.parametrize(
     "tail",
     [
@@ -186,14 +168,3 @@ def test_sum_over_rows(axis, keeps, goes):
     )
     x = RNG.normal(size=(3, 4, 8)).astype(np.float32)
     check(model, {"MatMul": 1} if goes else {"ReduceSum": 1}, x=x)
-
-
-@pytest.mark.parametrize(("high", "goes"), [(np.float32(1), True), (np.ones(8, np.float32), False)])
-def test_clip_by_numbers(high, goes):
-    model = make(
-        [node("Min", "x high", "m"), node("Max", "m low", "y")],
-        inputs={"x": SHAPE},
-        outputs={"y": SHAPE},
-        constants={"high": high, "low": np.float32(-0.5)},
-    )
-    check(model, {"Clip": 1} if goes else {"Min": 1, "Max": 1}, x=X)

@@ -161,15 +161,6 @@ def test_extreme_bytes_do_not_overflow():
         np.testing.assert_allclose(run(converted(model, activations), x=x)[0], 64.0, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("zero", "goes"), [(np.uint8(0), True), (ZERO, False)])
-def test_relu_folds_into_rounding_from_zero(zero, goes):
-    model = product(16, 4, relu=True, zero=zero)
-    after = converted(model, "static")
-    assert ("Relu" in operators(after)) is not goes
-    x = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
-    np.testing.assert_allclose(run(after, x=x)[0], run(model, x=x)[0], rtol=1e-5, atol=1e-5)
-
-
 def test_two_products_of_one_input_share_its_rounding():
     weight, *_ = on_grid(16, 4)
     model = make(

@@ -5,7 +5,8 @@
 
 from dataclasses import dataclass, fields
 
-from exphil_tf.data.input_config import MAX_DELAY
+MAX_DELAY = 60
+"""Frames: a second, far more than any connection takes."""
 
 
 @dataclass(frozen=True)
