@@ -50,7 +50,8 @@ _log = logging.getLogger(__name__)
 class ImitationSetup(LearnerSetup[Batch]):
     """An imitation learner, ready to run, and what the run will be."""
 
-    learner: ImitationLearner | ValueBesideImitation
+    imitation: ImitationLearner
+    """The learner, or that of the policy where values are learnt beside."""
     plan: Plan
 
 
@@ -107,6 +108,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: TeacherSource) ->
         horizon=plan.horizon,
         start=lambda: _start(config, imitation, data),
         export=_exporter(config, learner, value if config.value.value_in_bundle else None),
+        imitation=imitation,
         plan=plan,
     )
 
