@@ -29,13 +29,13 @@ def _time(arguments: list[str], data: Path, *, seconds: float) -> dict[str, floa
     config = load(TrainConfig, [*common, *arguments], prog="benchmarks", presets=PRESETS)
     dataset = Dataset(data, load_manifest(data))
     with imitation_setup(config.imitation(dataset.manifest.unrecorded()), dataset) as setup:
-        figures = _time_updates(setup.learner, TimedIterator(iter(setup.data.batches())), seconds)
+        figures = _time_updates(setup.imitation, TimedIterator(iter(setup.data.batches())), seconds)
     frames = config.run.batch_size * config.input.window_size
     return {
         "frames/s": frames / figures["s/step"],
         **figures,
         "frames/step": frames,
-        "parameters": setup.learner.policy.count_params(),
+        "parameters": setup.imitation.policy.count_params(),
     }
 
 

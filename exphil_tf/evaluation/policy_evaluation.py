@@ -19,9 +19,9 @@ from exphil_tf.evaluation.evaluation_config import EvaluationConfig
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.process.console import progress
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import Manifest
-from exphil_tf.process.console import progress
 from exphil_tf.training.dataset import Dataset, load_checked
 from exphil_tf.training.run_folder import find_bundle
 

@@ -1,13 +1,13 @@
 """A run on the terminal: a live line where there is a terminal, plain lines where there is none."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from exphil_tf.process.console import progress_bar
 from exphil_tf.training.metric import Metric, selecting
 
 PLAIN_INTERVAL_S = 10.0
@@ -121,32 +121,3 @@ class ConsoleSink:
 
 def _plain(event: Mapping[str, Any]) -> str:
     return " ".join(f"{key}={value}" for key, value in event.items() if not isinstance(value, dict))
-
-
-@contextlib.contextmanager
-def progress(
-    console: Console, total: int, done: str, *, what: str = "frames"
-) -> Iterator[Callable[[int], None]]:
-    """Yields what to tell the count so far: a bar on a terminal, now and then a line elsewhere.
-
-    Args:
-      console: where to.
-      total: the count expected; 0 if it is unknown.
-      done: what happened to them, such as `measured`.
-      what: is counted.
-    """
-    if console.is_terminal:
-        columns = (TextColumn(done), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(done, total=total or None)
-            yield lambda count: bar.update(task, completed=count)
-        return
-    shown = time.monotonic()
-
-    def line(count: int) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= PLAIN_INTERVAL_S:
-            shown = time.monotonic()
-            console.print(f"{done} {count:,} of about {total:,} {what}", markup=False)
-
-    yield line

@@ -51,7 +51,8 @@ _log = logging.getLogger(__name__)
 class ImitationSetup(LearnerSetup[Batch]):
     """An imitation learner, ready to run, and what the run will be."""
 
-    learner: ImitationLearner | ValueBesideImitation
+    imitation: ImitationLearner
+    """The learner, or that of the policy where values are learnt beside."""
     plan: Plan
 
 
@@ -112,6 +113,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
             learner,
             value if config.value.value_in_bundle else None,
         ),
+        imitation=imitation,
         plan=plan,
     )
 

@@ -8,8 +8,8 @@ from rich.console import Console
 
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 from exphil_tf.process.console import progress
+from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE
 from exphil_tf.training.dataset_split import DatasetSplit
 from exphil_tf.training.distillation import Teacher
 from exphil_tf.training.soft_label_records import compile_stored_logits, write_records

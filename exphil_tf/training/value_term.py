@@ -26,7 +26,7 @@ METRICS = (
     # Mean squared error of values.
     Metric("value_loss", "value loss"),
     # 1 - Var(return - value) / Var(return): 0 for a constant, 1 for an oracle.
-    Metric("explained_variance", "of returns explained", ".3f", lower_is_better=False),
+    Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
 )
 
 

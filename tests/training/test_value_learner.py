@@ -46,17 +46,23 @@ def beside(*, jit=False, half_life=30.0, **options) -> ValueBesideImitation:
 
 
 def batches(count: int, time: int = 8):
-    """Random batches of moving frames in which percent rises and a stock may fall."""
+    """Random batches in which percent rises, mostly that of the player on the left (x < 0), and the
+    last frames may cost a stock."""
     found = []
     for seed in range(count):
         batch, rng = make_batch(seed, time=time), np.random.default_rng(seed)
         state = batch["state"].numpy()
-        percent = np.cumsum(rng.integers(0, 9, (4, time, 2)), axis=1).astype(np.float32)
-        stock = (4 - (np.arange(time) > 5)[None, :, None] * rng.integers(0, 2, (4, 1, 2))).astype(
-            np.uint8
-        )
+        side = rng.choice([-60.0, 60.0], (4, 1, 1)) * np.array([1.0, -1.0])
+        rise = rng.integers(0, 9, (4, time, 2)) + 20 * (side < 0)
+        percent, x = np.cumsum(rise, axis=1), np.broadcast_to(side, (4, time, 2))
+        stock = 4 - (np.arange(time) > 5)[None, :, None] * rng.integers(0, 2, (4, 1, 2))
         frame = np.broadcast_to(np.arange(time, dtype=np.int32)[None, :, None], (4, time, 1))
-        for name, value in (("p.percent", percent), ("p.stock", stock), ("frame", frame)):
+        for name, value in (
+            ("p.percent", percent),
+            ("p.x", x),
+            ("p.stock", stock),
+            ("frame", frame),
+        ):
             slot = LAYOUT.slots[name]
             raw = np.ascontiguousarray(value.astype(slot.dtype)).view(np.uint8)
             state[..., slot.offset : slot.stop] = raw.reshape(4, time, -1)
