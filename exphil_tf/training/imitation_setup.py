@@ -82,11 +82,10 @@ def imitation_setup(
 
 def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> ImitationSetup:
     policy = Policy(config.policy, seed=config.seed, name="policy")
-    terms = teacher.terms
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, policy, data=data, validation=validation)
-    learner = _learner(config, policy, dataset.manifest, plan=plan, terms=terms)
+    learner = _learner(config, policy, dataset.manifest, plan=plan, terms=teacher.terms)
     return ImitationSetup(
         learner=learner,
         data=data,
