@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -37,7 +37,7 @@ from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import read_run, with_seed
-from exphil_tf.training.teacher_source import TeacherSource
+from exphil_tf.training.teacher_source import TeacherDescription, TeacherSource
 from exphil_tf.training.train_config import check_dataset, resolve
 from exphil_tf.training.training_run import TrainingRun
 
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     notes += [*location.notes(), *check_dataset(config, dataset.manifest, given=loaded.given)]
     _check_compare(config, dataset)
     student = Student(with_seed(config), dataset, source)
-    for note in [*notes, *student.described[1]]:
+    for note in [*notes, *student.teacher.notes]:
         console.print(f"note: {note}", markup=False)
     seed = student.config.run.seed
     console.print(f"run: {location.run_dir}  seed: {seed}  data: {dataset.folder}")
@@ -116,8 +116,8 @@ class Student:
     source: TeacherSource
 
     @functools.cached_property
-    def described(self) -> tuple[dict[str, Any], list[str]]:
-        """The teacher by content, and sentences about it; see `TeacherSource.describe`."""
+    def teacher(self) -> TeacherDescription:
+        """What the run's record says of the teacher; see `TeacherSource.describe`."""
         return self.source.describe(
             self.config.input,
             self.config.policy().head.codec,
@@ -127,14 +127,14 @@ class Student:
     def run(self, location: RunLocation) -> TrainingRun:
         """The student's run in a folder."""
         config, asked = self.config, self.config.distillation
-        taught_by = self.described[0] | {"alpha": asked.alpha, "temperature": asked.temperature}
+        shares = {"alpha": asked.alpha, "temperature": asked.temperature}
         facts = provenance.describe_run(
             config=to_dict(config),
             seed=config.run.seed or 0,
             manifest=self.dataset.manifest,
             data_dir=self.dataset.folder,
             prog=PROG,
-            sources={"distillation": taught_by},
+            sources={"distillation": self.teacher.content | shares},
         )
         return TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
 

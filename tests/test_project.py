@@ -347,6 +347,7 @@ def test_layers_hold_and_planted_breaches_break_them(tmp_path):
     breaches = {
         "exphil_tf/features/x.py": ("exphil_tf.replays", "Layers"),
         "exphil_tf/replays/x.py": ("exphil_tf.records", "Layers"),
+        "exphil_tf/distill.py": ("exphil_tf.train", "Layers"),
         "exphil_tf/training/x.py": ("apache_beam", "Beam only"),
         "exphil_tf/melee/x.py": ("keras", "No TensorFlow"),
         "beam_pipelines/x.py": ("tensorflow", "No TensorFlow"),

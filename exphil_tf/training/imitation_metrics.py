@@ -63,17 +63,17 @@ def batch_sums(
     }
 
 
-def means(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def means(sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The metrics of summed values, by the names of `METRICS`; empty if no frame was counted."""
-    frames = float(totals["weight"])
+    frames = float(sums["weight"])
     if frames <= 0:
         return {}
 
     def named(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
         return {name: float(v) / frames for name, v in zip(names, values, strict=True)}
 
-    buttons = named(tuple(BUTTONS), totals["nll_buttons"])
-    others = named(losses.CATEGORICAL, totals["nll"])
+    buttons = named(tuple(BUTTONS), sums["nll_buttons"])
+    others = named(losses.CATEGORICAL, sums["nll"])
     nll = {"buttons": sum(buttons.values())} | others
     nll = {name: nll[name] for name in COMPONENTS}
     return {
@@ -81,8 +81,8 @@ def means(totals: Mapping[str, np.ndarray]) -> dict[str, Any]:
         "nll": nll,
         "nll_buttons": buttons,
         "press_rate": {
-            "predicted": named(tuple(BUTTONS), totals["predicted"]),
-            "actual": named(tuple(BUTTONS), totals["actual"]),
+            "predicted": named(tuple(BUTTONS), sums["predicted"]),
+            "actual": named(tuple(BUTTONS), sums["actual"]),
         },
-        "loss": float(totals["loss"]) / frames,
+        "loss": float(sums["loss"]) / frames,
     }

@@ -1,4 +1,7 @@
-"""What may join the loss of an imitation step besides the likelihood: a teacher, a value head."""
+"""What may join the loss of an imitation step besides the likelihood: a teacher, a value head.
+
+`training.imitation_setup` collects the terms of a run, once its policy is there.
+"""
 
 import abc
 from collections.abc import Mapping, Sequence

@@ -28,8 +28,8 @@ from exphil_tf.training.learner import LearnerVariables
 
 _PREFIX = "state"
 _SUFFIX = ".zst"
-_EXPANSION, _ALWAYS = 200, 1 << 30
-"""A state may unpack to so many times its size, or to so many bytes; ten times is usual."""
+_EXPANSION = 200
+"""A file may unpack to so many times its size; ten times is usual."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,13 @@ class TrainState:
     Args:
       variables: of the learner.
       iterator: of the training data, a TensorFlow trackable; None where data restarts.
+      allowance: bytes that each file of a checkpoint may unpack to, however small it is.
     """
 
-    def __init__(self, variables: LearnerVariables, iterator: Any = None):
+    def __init__(
+        self, variables: LearnerVariables, iterator: Any = None, *, allowance: int = 1 << 30
+    ):
+        self._allowance = allowance
         self.variables = variables.all()
         self._weights, self._learnt = variables.weights, variables.learnt()
         self._weights_and_training = tf.train.Checkpoint(variables=self._learnt)
@@ -151,7 +155,8 @@ class TrainState:
         try:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as temporary:
                 for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
-                    _decompress(path, Path(temporary) / path.name.removesuffix(_SUFFIX))
+                    unpacked = Path(temporary) / path.name.removesuffix(_SUFFIX)
+                    _decompress(path, unpacked, allowance=self._allowance)
                 status = checkpoint.read(str(Path(temporary) / _PREFIX))
                 status.assert_existing_objects_matched().expect_partial()
             # Nothing that `write` wrote is NaN, so what is there now may be trusted to be a state.
@@ -185,16 +190,16 @@ def _sha256(variables: Mapping[str, tf.Variable]) -> str:
 
 def _compress(path: Path) -> None:
     """Replaces a file by its compressed form, `.zst`."""
-    target = path.with_name(path.name + _SUFFIX)
-    with path.open("rb") as source, target.open("wb") as file:
+    packed = path.with_name(path.name + _SUFFIX)
+    with path.open("rb") as source, packed.open("wb") as file:
         zstandard.ZstdCompressor(level=1, write_checksum=True).copy_stream(source, file)
     path.unlink()
 
 
-def _decompress(path: Path, target: Path) -> None:
+def _decompress(path: Path, unpacked: Path, *, allowance: int) -> None:
     """Raises ValueError rather than fill the disk with what no state unpacks to."""
-    left = max(_ALWAYS, _EXPANSION * path.stat().st_size)
-    with path.open("rb") as source, target.open("wb") as file:
+    left = max(allowance, _EXPANSION * path.stat().st_size)
+    with path.open("rb") as source, unpacked.open("wb") as file:
         for block in zstandard.ZstdDecompressor().read_to_iter(source):
             left -= len(block)
             if left < 0:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import ControllerCodec
@@ -20,6 +20,15 @@ from exphil_tf.training.soft_labels import LABELS, LabelsManifest, check_labels,
 
 if TYPE_CHECKING:
     from exphil_tf.training.imitation_setup import Supervision
+
+
+class TeacherDescription(NamedTuple):
+    """A teacher as a run's record has it."""
+
+    content: dict[str, Any]
+    """Plain values that name it, and its stored logits, by content."""
+    notes: list[str]
+    """Sentences about conditions that differ from those of its own training."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +55,8 @@ class TeacherSource:
 
     def describe(
         self, reading: InputConfig, codec: ControllerCodec, *, manifest_sha256: str
-    ) -> tuple[dict[str, Any], list[str]]:
-        """The teacher by content, and sentences about conditions that differ from its training's.
+    ) -> TeacherDescription:
+        """What a run's record says of the teacher.
 
         Args:
           reading: how the student reads the dataset.
@@ -72,7 +81,8 @@ class TeacherSource:
                 self.labels, manifest_sha256=manifest_sha256, codec=codec, teacher=identity
             )
             identity = dict(self.labels.teacher)
-        return {"teacher": identity, "soft_labels_sha256": self._labels_sha256()}, notes
+        content = {"teacher": identity, "soft_labels_sha256": self._labels_sha256()}
+        return TeacherDescription(content, notes)
 
     def _labels_sha256(self) -> str | None:
         """Of the list of the labels' checksums, which covers every byte of them."""

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-WANDB_FINISH_S = 10.0
 _log = logging.getLogger(__name__)
 Event = Mapping[str, Any]
 """`event` (start, train, validation, checkpoint, note, end), `step`, and nested numbers."""
@@ -113,11 +112,28 @@ class TensorBoard:
 
 
 class WandB:
-    """Weights & Biases in offline mode, from a thread of its own; `wandb sync` uploads later."""
+    """Weights & Biases in offline mode, from a thread of its own; `wandb sync` uploads later.
 
-    def __init__(self, folder: Path, *, project: str, name: str, hparams: Mapping[str, Any]):
+    Args:
+      folder: for what `wandb sync` uploads.
+      project: in Weights & Biases.
+      name: of the run, and its id, so that a resumed run goes on with it.
+      hparams: the configuration.
+      finish_s: seconds that it gets at the end.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        project: str,
+        name: str,
+        hparams: Mapping[str, Any],
+        finish_s: float = 10.0,
+    ):
         import wandb  # an optional extra  # type: ignore[import-not-found]
 
+        self._finish_s = finish_s
         self._queue: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
         self._run = wandb.init(
             dir=str(folder), project=project, name=name, id=name, config=dict(hparams),
@@ -135,7 +151,7 @@ class WandB:
         """Gives W&B some seconds to finish."""
         with contextlib.suppress(queue.Full):
             self._queue.put_nowait(None)
-        self._thread.join(timeout=WANDB_FINISH_S)
+        self._thread.join(timeout=self._finish_s)
 
     def _drain(self) -> None:
         while (event := self._queue.get()) is not None:

@@ -1,12 +1,17 @@
 """The loop runs what is no imitation: learnt, told of, killed, resumed to the very same weights."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.tiny_learner import TRUE
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.metric import Metric
+from exphil_tf.training.run_config import RunConfig
+from tests.tiny_learner import TRUE, LineLearner, run_in, setup_of
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +73,63 @@ def test_kill_9_and_resume_gives_the_same_weights(trainer, tmp_path, undisturbed
     for name in ("line.json", "provenance.json"):
         one, other = (d / "policy" / name for d in (tmp_path / "run", undisturbed[0]))
         assert json.loads(one.read_text()) == json.loads(other.read_text())
+
+
+def trained(run_dir, learner, *, run=RunConfig(seed=0, log_interval=4), **setup):  # noqa: B008
+    """What a run in this process prints, and its folder."""
+    printed = io.StringIO()
+    training_run = run_in(run_dir, run=run, resume=False)
+    training_run.train(lambda: setup_of(learner, **setup), Console(file=printed, width=200))
+    return printed.getvalue(), json.loads((run_dir / "config.json").read_text())["results"]
+
+
+def test_without_validation_the_best_is_that_of_training(tmp_path):
+    printed, results = trained(tmp_path / "run", LineLearner(), validation=False)
+    assert "not validated, lowest training squared error " in printed
+    assert not events(tmp_path / "run", "validation")
+    lowest = results["lowest_training_squared_error"]
+    assert results["best_squared_error"] is None
+    seen = [event["error"] for event in events(tmp_path / "run", "train")]
+    assert min(seen) <= lowest <= max(seen)
+
+
+class Climber(LineLearner):
+    """The same learner, with a metric of which more is better: the squared error's negative."""
+
+    metrics = (Metric("score", lower_is_better=False, is_selecting=True),)
+
+    def take_report(self):
+        report = super().take_report()
+        return report._replace(values={"score": -report.values["error"]})
+
+
+def test_where_more_is_better_the_highest_is_the_best(tmp_path):
+    horizon = Horizon.of_frames(320, per_update=8, per_epoch=40)
+    printed, results = trained(tmp_path / "run", Climber(), validation=False, horizon=horizon)
+    assert results["steps"] == 40
+    assert "not validated, highest training score -" in printed
+    scores = [event["score"] for event in events(tmp_path / "run", "train")]
+    assert scores[0] < results["highest_training_score"] <= max(scores)
+    best = max((tmp_path / "run/checkpoints").glob("step-*/meta.json"), key=lambda p: p.parent)
+    assert json.loads(best.read_text())["metric"] > 0  # checkpoints are ranked by cost
+
+
+class Stumbler(LineLearner):
+    """Once reports a streak of NaN, its weights being spoilt."""
+
+    def update(self, batches, *, step):
+        super().update(batches, step=step)
+        self.is_stumbling = step == 15
+        if self.is_stumbling:
+            self.line.assign([1e9, 1e9])
+
+    def take_report(self):
+        report = super().take_report()
+        return report._replace(worst_streak=5) if self.is_stumbling else report
+
+
+def test_a_streak_of_nan_takes_weights_back_to_a_checkpoint(tmp_path):
+    run = RunConfig(seed=0, log_interval=4, save_every_steps=7)
+    printed, results = trained(tmp_path / "run", Stumbler(), run=run)
+    assert "5 updates in a row were NaN or infinite: back to the weights of step 14" in printed
+    assert results["best_squared_error"] < 1

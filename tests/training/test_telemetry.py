@@ -6,12 +6,12 @@ import os
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from exphil_tf.training import telemetry
 from exphil_tf.training.console import ConsoleSink
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
@@ -78,14 +78,13 @@ def test_json_lines_are_appended_and_hold_no_nan(tmp_path):
 def test_full_device_only_warns(caplog):
     if not os.path.exists("/dev/full"):  # noqa: PTH110 - a device
         pytest.skip("no /dev/full here")
-    sink = JsonLines.__new__(JsonLines)
-    sink._file = open("/dev/full", "w")  # noqa: PTH123, SIM115 - the sink closes it
+    sink = JsonLines(Path("/dev/full"))
     told = Telemetry([sink])
     with caplog.at_level(logging.WARNING):
         told.write("train", step=1)
     assert "No space left on device" in caplog.text
     with contextlib.suppress(OSError):
-        sink._file.close()
+        sink.close()
 
 
 def test_tensorboard_has_scalars_by_head_and_hparams(tmp_path):
@@ -151,11 +150,10 @@ def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
     assert made["run"].finished
 
 
-def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb, monkeypatch):
+def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb):
     module, made = fake_wandb
     module.hang = True
-    monkeypatch.setattr(telemetry, "WANDB_FINISH_S", 0.2)
-    sink = WandB(tmp_path, project="p", name="r", hparams={})
+    sink = WandB(tmp_path, project="p", name="r", hparams={}, finish_s=0.2)
     for step in range(3000):
         sink.write({"event": "train", "step": step})
     sink.close()  # both came back while it hangs
