@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation.durable import write_file
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays.columns import stage_columns
@@ -30,6 +32,8 @@ _WON, _NO_CONTEST = 2, 7
 @dataclass(frozen=True)
 class SampleConfig:
     """Which sample games are made."""
+
+    KIND: ClassVar = Kind.RESULT
 
     games: int = 12
     """Number of games."""
