@@ -1,1 +1,1 @@
-"""Keras 3 policies: frame embedding, trunk and controller head, built from a `PolicyConfig`."""
+"""Keras 3 policies: frame embedding, backbone and controller head, built from a `PolicyConfig`."""

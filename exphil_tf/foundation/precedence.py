@@ -142,7 +142,7 @@ class _Wanted:
         by, chosen = family.by, self._values.get(family.by, family.default)
         rank = self._rank(by)
         for (name, value), implied in family.implied.items():
-            if name in self._values and self._values[name] == value and implied != chosen:
+            if name in self._values and self._values[name] == value:
                 chosen, rank = implied, max(rank, self._rank(name))
         self.chosen[by] = chosen
         for name, setting in list(self._kept.items()):
@@ -168,7 +168,6 @@ class _Wanted:
         return any(
             self._values.get(other, self._known[other].default) in values
             for other, values in option.only_with.items()
-            if other in self._known
         )
 
     def _rank(self, name: str) -> Rank:

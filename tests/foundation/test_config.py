@@ -727,6 +727,16 @@ def test_every_option_of_every_command_has_a_kind():
         assert not without, cls
 
 
+def test_what_an_option_goes_with_is_an_option_that_is_settled_before_it():
+    for cls in command_configs():
+        known = options(cls)
+        for place, option in enumerate(known.values()):
+            assert set(option.only_with) <= set(known)
+            for name in option.only_with:
+                # Only then is it settled when this one's turn comes.
+                assert list(known).index(name) < place or not known[name].only_with
+
+
 def test_an_option_has_one_kind_in_all_commands_that_train():
     train, distill = (options(cls) for cls in command_configs("train", "distill"))
     assert {name: option.kind for name, option in train.items()}.items() <= {
