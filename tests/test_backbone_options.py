@@ -37,14 +37,13 @@ def test_accepted_and_effective_or_refused(backbone, name):
     if not option.is_of(backbone):
         base = ["--backbone", backbone]
         default = () if option.is_switch else (str(option.default),)
-        for attempt in ([option.flag, *default], *other_values(option, option.default)):
+        for attempt in ([option.flag, *default], next(other_values(option, option.default))):
             sentence = refused(*base, *attempt)
             assert f"{option.flag[2:]}: no option of --backbone {backbone}, but of" in sentence or (
-                "want" in sentence or "unexpected argument" in sentence  # no value of it
+                option.default is None and "want" in sentence  # which is no word for it
             )
-        assert "no option of" in refused(*base, *next(other_values(option, option.default)))
         return
-    before, changed = parsed(*base), []
+    before = parsed(*base)
     for attempt in other_values(option, to_dict(before)[name]):
         try:
             after = parsed(*base, *attempt)
@@ -56,8 +55,8 @@ def test_accepted_and_effective_or_refused(backbone, name):
         assert to_dict(after)[name] != to_dict(before)[name], attempt
         if option.path[0] in PARTS:
             assert after.policy() != before.policy(), attempt
-        changed.append(attempt)
-    assert changed
+        return
+    raise AssertionError(f"{option.flag}: no value was accepted")
 
 
 def test_what_a_backbone_does_not_have_names_those_that_do():
