@@ -1,6 +1,6 @@
 """What every layer with memory must keep, whatever it is made of.
 
-`temporal_contract(make)` checks one layer; a new trunk is covered by adding its name to a
+`temporal_contract(make)` checks one layer; a new backbone is covered by adding its name to a
 parametrised test. All comparisons are against the layer's own `step`, which is the definition.
 """
 

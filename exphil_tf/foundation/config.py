@@ -226,7 +226,7 @@ class Sources(Generic[T]):
         if saved is not None:
             settings = [s for s in settings if s.rank != Rank.VARIABLE or not saved.holds(s.option)]
             settings += named(saved.values, self._known, origin=saved.origin, rank=Rank.SAVED)
-        found = in_force(self.cls, settings)
+        found = in_force(self._known, settings)
         try:
             return Loaded(_build(self.cls, found), found.given)
         except ValueError as error:

@@ -147,11 +147,6 @@ def options(cls: type) -> dict[str, Option]:
     return found
 
 
-def families(cls: type) -> Iterator[Family]:
-    """The families of a root dataclass."""
-    return (o.family for o in options(cls).values() if o.family is not None and o.is_choice)
-
-
 def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterator[Option]:
     """The options of a dataclass; their defaults are those of an instance, if one is given."""
     hints = typing.get_type_hints(cls, include_extras=True)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Family
-from exphil_tf.foundation.options import Option, families, options
+from exphil_tf.foundation.options import Option
 from exphil_tf.foundation.values import FALSE, NONE, Rank, Setting, Source, typed
 
 
@@ -62,21 +62,21 @@ class InForce(NamedTuple):
     """Options that were asked for, and where."""
 
 
-def in_force(cls: type, settings: Iterable[Setting]) -> InForce:
+def in_force(known: Mapping[str, Option], settings: Iterable[Setting]) -> InForce:
     """Resolves settings of every source.
 
     Args:
-      cls: the command's root dataclass.
+      known: the command's options.
       settings: in any order; of one option and rank the last one counts.
 
     Raises: UserError: if a value is of the wrong type, or an option was given in vain.
     """
-    known = options(cls)
     kept = highest(_without_exclusive(list(settings)))
     values = {name: typed(setting) for name, setting in kept.items()}
     wanted = _Wanted(known, kept, values)
-    for family in families(cls):
-        wanted.choose(family)
+    for option in known.values():
+        if option.family is not None and option.is_choice:
+            wanted.choose(option.family)
     wanted.drop_ineffective()
     given = {
         name: Source(setting.rank, setting.origin)
@@ -142,7 +142,7 @@ class _Wanted:
         by, chosen = family.by, self._values.get(family.by, family.default)
         rank = self._rank(by)
         for (name, value), implied in family.implied.items():
-            if name in self._values and self._values[name] == value and implied != chosen:
+            if name in self._values and self._values[name] == value:
                 chosen, rank = implied, max(rank, self._rank(name))
         self.chosen[by] = chosen
         for name, setting in list(self._kept.items()):
@@ -168,7 +168,6 @@ class _Wanted:
         return any(
             self._values.get(other, self._known[other].default) in values
             for other, values in option.only_with.items()
-            if other in self._known
         )
 
     def _rank(self, name: str) -> Rank:

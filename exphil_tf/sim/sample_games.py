@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from exphil_tf.features.frame_builder import FrameBuilder
 from exphil_tf.features.schema import Group
 from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.foundation.atomic import write_file
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.melee.enums import Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays.writer import write_slp
@@ -31,6 +33,8 @@ _WON, _NO_CONTEST = 2, 7
 @dataclass(frozen=True)
 class SampleConfig:
     """Which sample games are made."""
+
+    KIND: ClassVar = Kind.RESULT
 
     games: int = 12
     """Number of games."""

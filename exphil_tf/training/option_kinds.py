@@ -1,11 +1,18 @@
 """Which options of training are a run's own, may change, or make another run: by their kind."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import options
 from exphil_tf.training.distill_config import DistillConfig
+
+
+@functools.cache
+def _kinds() -> dict[str, Kind | None]:
+    """By name, of every command that trains: distilling has every option of training."""
+    return {name: option.kind for name, option in options(DistillConfig).items()}
 
 
 def kind_of(name: str) -> Kind:
@@ -15,9 +22,7 @@ def kind_of(name: str) -> Kind:
       name: of the option, as a field or as a key of YAML; one that no command has counts as
         changing the weights.
     """
-    # Distilling has every option of training.
-    option = options(DistillConfig).get(name.replace("-", "_"))
-    return option.kind if option is not None and option.kind is not None else Kind.TRAINING
+    return _kinds().get(name.replace("-", "_")) or Kind.TRAINING
 
 
 def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

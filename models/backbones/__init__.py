@@ -1,26 +1,16 @@
 """The backbones between embedding and head, by the name that `--backbone` takes.
 
-To add one: write its layer (a `Backbone`) in a file of its own with its options beside it, and name
-the class of its options here. Free of Keras.
+To add one: write its layer, a `Backbone`, in a file of its own, and its options in `options`, in
+whose table it is listed. Nothing else names the backbones. Free of Keras.
 """
 
 from typing import Any
 
 from exphil_tf.foundation.kinds import Kind, family
-from models.backbones.options import (
-    BackboneConfig,
-    LSTMConfig,
-    MambaConfig,
-    MLPConfig,
-    SlidingWindowConfig,
-)
+from models.backbones.options import BACKBONES, BackboneConfig
 
-BACKBONES: dict[str, type[BackboneConfig]] = {
-    "mlp": MLPConfig,
-    "lstm": LSTMConfig,
-    "mamba": MambaConfig,
-    "sliding_window": SlidingWindowConfig,
-}
+__all__ = ["BACKBONES", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
+
 DEFAULT = "mamba"
 WITHOUT_MEMORY = "mlp"
 """What `--no-temporal` means."""

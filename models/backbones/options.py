@@ -30,8 +30,7 @@ class BackboneConfig:
     backbone: str = field(default="", init=False)
     """Its name: what `--backbone` takes."""
     hidden: tuple[int, ...] = (512, 512)
-    """Layer widths. A backbone with memory has one width: the first entry, which the others
-    repeat."""
+    """Layer widths; a backbone with memory has one width, which may be repeated."""
     dropout: float = option(0.1, kind=Kind.TRAINING)
     """Dropped share of activations while training."""
 
@@ -217,3 +216,12 @@ class SlidingWindowConfig(TemporalConfig):
         from models.backbones.attention import SlidingWindowBackbone
 
         return SlidingWindowBackbone
+
+
+BACKBONES: dict[str, type[BackboneConfig]] = {
+    "mlp": MLPConfig,
+    "lstm": LSTMConfig,
+    "mamba": MambaConfig,
+    "sliding_window": SlidingWindowConfig,
+}
+"""By the name that `--backbone` takes, in the order of help."""

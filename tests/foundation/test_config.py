@@ -12,20 +12,30 @@ import json
 import os
 import subprocess
 import sys
-import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
+import tyro
 import yaml
+from option_values import first_word, other_values, stage
 from tyro.conf import Positional
 
-from exphil_tf.foundation import config, sources
-from exphil_tf.foundation.config import Saved, dump_yaml, from_dict, load, load_partial, to_dict
+from exphil_tf.foundation import config, kinds, sources
+from exphil_tf.foundation.config import (
+    Saved,
+    dump_yaml,
+    from_dict,
+    load,
+    load_given,
+    load_partial,
+    to_dict,
+)
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import ALIASES, RETIRED, SHORTHANDS, Option, options
 from exphil_tf.foundation.precedence import EXCLUSIVE
+from exphil_tf.foundation.values import Rank
 
 
 class Colour(enum.Enum):
@@ -441,6 +451,136 @@ def test_partial_hands_unknown_arguments_on():
     assert rest == ["--runner", "DirectRunner", "--streaming"]
 
 
+# -- Given, families, options without effect -------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Circle:
+    """A round one."""
+
+    KIND = Kind.NETWORK
+
+    shape: str = dataclasses.field(default="circle", init=False)
+    colour: str = "red"
+    """Of the line."""
+    radius: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Square(Circle):
+    """One with corners."""
+
+    shape: str = dataclasses.field(default="square", init=False)
+    radius: float = kinds.option(0.0, is_derived=True)
+    side: int = kinds.option(2, only_with={"colour": ("red", "blue")})
+    """Of all four."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+    """A command whose options depend on a choice."""
+
+    figure: Circle = kinds.family(
+        {"circle": Circle, "square": Square},
+        by="shape",
+        kind=Kind.NETWORK,
+        default="circle",
+        common={"colour": "blue"},
+        implied={("corners", True): "square"},
+        absent=lambda word: f"{word} is called circle here" if word == "disc" else "",
+    )
+    corners: bool = kinds.option(False, kind=Kind.START)
+    lr: float = kinds.option(1.0, kind=Kind.RUN)
+
+
+def drawn(*argv: str, **sources) -> Drawing:
+    return load(Drawing, argv, **{"env": {}, **sources})
+
+
+def test_the_choice_decides_which_options_there_are():
+    assert drawn() == Drawing()
+    assert drawn().figure == Circle(colour="blue")
+    assert drawn("--shape", "square", "--side", "3").figure == Square(colour="blue", side=3)
+    assert drawn("--corners", "--side", "3", "--shape", "circle").figure == Square("blue", side=3)
+    assert [o.name for o in options(Drawing).values()] == [
+        "shape", "colour", "radius", "side", "corners", "lr",
+    ]  # fmt: skip
+    for argv, sentence in (
+        (["--side", "2"], "--side: no option of --shape circle, but of square. Leave it out."),
+        (["--corners", "--radius", "1"], "--radius: no option of --shape square, but of circle."),
+        (["--shape", "disc"], "--shape: disc is called circle here"),
+        (["--shape", "line"], "--shape: want one of circle, square. Received: 'line'"),
+        (["--corners", "--colour", "x", "--side", "2"], "--side: has no effect without --colour r"),
+    ):
+        assert str(refused(Drawing, argv)).startswith(sentence)
+
+
+def test_what_was_not_meant_for_the_choice_is_dropped(tmp_path):
+    for text, rest in (("side: 3", {}), ("colour: blue\nside: 2\nshape: circle", {})):
+        file = write(tmp_path / "c.yaml", text)
+        argv = ["--config", file, "--shape", "circle", "--colour", "blue"]
+        assert drawn(*argv, env={"EXPHIL_SIDE": "4"}, **rest).figure == Circle(colour="blue")
+    file = write(tmp_path / "c.yaml", "side: 2\nlr: 1")  # at its default: a dump of all options
+    assert drawn("--config", file) == Drawing()
+    file = write(tmp_path / "c.yaml", "side: 3")
+    assert f"{file}:1: side: no option" in str(refused(Drawing, ["--config", file]))
+    saved = Saved({"shape": "circle", "side": 3, "colour": "green"}, "old")
+    assert drawn(saved=saved).figure == Circle(colour="green")
+    assert to_dict(drawn(saved=saved)) == {
+        "shape": "circle", "colour": "green", "radius": 1.0, "corners": False, "lr": 1.0,
+    }  # fmt: skip
+    assert from_dict(Drawing, to_dict(drawn("--shape", "square"))) == drawn("--shape", "square")
+
+
+def test_load_tells_what_was_given_and_where(tmp_path, presets):
+    file = write(tmp_path / "c.yaml", "batch-size: 64\nema: true\n")
+    saved = Saved({"high": 18, "low": 1, "max_files": 3}, "runs/a")
+    loaded = load_given(
+        Toy,
+        ["--preset", "mewtwo", "--config", file, "--lr", "1e-4", "--verbose"],
+        env={"EXPHIL_TEMPORAL": "none", "EXPHIL_MAX_FILES": "4"},
+        presets=presets,
+        saved=saved,
+    )
+    assert loaded.given == {
+        "lr": (Rank.FLAG, "--lr"),
+        "verbosity": (Rank.FLAG, "--verbose"),
+        "temporal": (Rank.VARIABLE, "EXPHIL_TEMPORAL"),
+        "max_files": (Rank.VARIABLE, "EXPHIL_MAX_FILES"),
+        "low": (Rank.SAVED, "runs/a: low"),
+        "ema": (Rank.FILE, f"{file}:2: ema"),
+        "hidden": (Rank.PRESET, "preset big:2: hidden"),
+        "characters": (Rank.PRESET, "preset mewtwo:3: characters"),
+    }
+    assert loaded.config == load(
+        Toy,
+        ["--hidden", "256", "256", "--characters", "mewtwo", "--ema", "--low", "1", "--verbose"],
+        env={"EXPHIL_MAX_FILES": "4"},
+    )
+
+
+def test_tyro_parses_nothing_but_the_request_for_help(monkeypatch, capsys):
+    calls, plain = [], tyro.cli
+    monkeypatch.setattr(tyro, "cli", lambda *a, **k: calls.append(a) or plain(*a, **k))
+    argv = ["--preset", "production", "--lr", "1e-3", "--data", "x"]
+    env = {"EXPHIL_EPOCHS": "3", "EXPHIL_STATE_SIZE": "8"}
+    load(train_config(), argv, env=env, presets=config.PRESETS)
+    assert not calls
+    with pytest.raises(SystemExit):
+        load(train_config(), [*argv, "--help"], env=env, presets=config.PRESETS)
+    assert len(calls) == 1
+    assert "--state-size=8" in capsys.readouterr().out
+
+
+def test_help_says_whose_an_option_is(capsys):
+    with pytest.raises(SystemExit):
+        load(Drawing, ["--help"], env={})
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--side INT Of all four. Of square. (default: 2)" in shown
+    assert "--colour STR Of the line. (default: blue)" in shown
+    assert "--shape {circle,square}" in shown
+
+
 # -- Writing back --------------------------------------------------------------------------------
 
 
@@ -579,6 +719,29 @@ def test_the_list_of_all_options_is_fresh(update_golden):
     assert listed == names, "run `pytest tests/foundation/test_config.py --update-golden`"
 
 
+def test_every_option_of_every_command_has_a_kind():
+    for cls in command_configs():
+        without = [name for name, option in options(cls).items() if option.kind is None]
+        assert not without, cls
+
+
+def test_what_an_option_goes_with_is_an_option_that_is_settled_before_it():
+    for cls in command_configs():
+        known = options(cls)
+        for place, option in enumerate(known.values()):
+            assert set(option.only_with) <= set(known)
+            for name in option.only_with:
+                # Only then is it settled when this one's turn comes.
+                assert list(known).index(name) < place or not known[name].only_with
+
+
+def test_an_option_has_one_kind_in_all_commands_that_train():
+    train, distill = (options(cls) for cls in command_configs("train", "distill"))
+    assert {name: option.kind for name, option in train.items()}.items() <= {
+        name: option.kind for name, option in distill.items()
+    }.items()
+
+
 def test_no_option_is_both_there_and_retired():
     names = {name for cls in command_configs() for name in options(cls)}
     assert not names & set(RETIRED)
@@ -630,41 +793,8 @@ def test_character_preset_is_production_on_that_character(name):
     assert differing <= {"train_character", "window_size"}
 
 
-# Values for options whose checks refuse what the type alone suggests.
-SPECIAL = {
-    "button_pos_weight": "2",
-    "characters": "fox",
-    "num_heads": "8",
-    "only": "input",
-    "stages": "battlefield",
-    "train_character": "fox",
-}
-
-
 # Commands that want one of several options, besides those that have no default.
 EITHER_OR = {"kmeans": [["--replays", "some-path"], ["--data", "some-path"]]}
-
-
-def literals(annotation: object) -> Iterator[str]:
-    """The words that a type spells out, at any depth."""
-    for member in typing.get_args(annotation):
-        if isinstance(member, str):
-            yield member
-        else:
-            yield from literals(member)
-
-
-def other_values(option: Option, current: object) -> Iterator[list[str]]:
-    """Arguments that may set an option to something else than it is."""
-    if option.name in SPECIAL:
-        yield [option.flag, SPECIAL[option.name]]
-    elif option.is_switch:
-        yield ["--no-" + option.flag[2:] if current else option.flag]
-    words = [word for word in literals(option.annotation) if word != current]
-    if isinstance(current, int | float) and not isinstance(current, bool):
-        words += [str(current + 2), str(current / 2), str(current * 2)]
-    words += ["3", "0.25", "100000", "main_x", "some-word"]
-    yield from ([option.flag, word] for word in words)
 
 
 def required(cls: type) -> list[str]:
@@ -673,27 +803,13 @@ def required(cls: type) -> list[str]:
     for option in options(cls).values():
         if option.default is dataclasses.MISSING:
             words += [] if option.is_positional else [option.flag]
-            words.append(next(literals(option.annotation), "some-value"))
+            words.append(first_word(option.annotation))
     return words
 
 
 @functools.cache
 def resolved(cls: type, argv: tuple[str, ...]) -> dict[str, object]:
     return to_dict(load(cls, argv, env={}))
-
-
-def stage(cls: type, option: Option) -> list[str]:
-    """Arguments under which an option has an effect: its alternative, what it goes with."""
-    words: list[str] = []
-    if option.family is not None and not option.is_choice:
-        chosen = option.family.having(option.name)[0]
-        words += [f"--{option.family.by}", chosen]
-    for name, values in list(option.only_with.items())[:1]:
-        other = options(cls)[name]
-        words += [w for w in stage(cls, other) if w not in words]
-        if values[0] != other.default:
-            words += [other.flag] if values[0] is True else [other.flag, str(values[0])]
-    return words
 
 
 def changed_by(cls: type, option: Option, base: list[str]) -> set[str]:

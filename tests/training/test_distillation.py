@@ -104,7 +104,7 @@ def test_hot_gradient_does_not_vanish():
 
 
 def teacher_of(seed=9, dropout=0.5, backbone="mlp"):
-    """A policy with another trunk, another embedding and, in training, dropout."""
+    """A policy with another backbone, another embedding and, in training, dropout."""
     config = PolicyConfig(
         EmbeddingConfig(action_dim=6, character_dim=3, with_prev_action=False),
         any_backbone(backbone, hidden=(12,), dropout=dropout, num_layers=1),
