@@ -38,7 +38,9 @@ def replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+# Before any command runs: a fork server that starts within one has its socket in a folder that goes
+# when the command ends.
+@pytest.fixture(scope="module", autouse=True)
 def data(replays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("commands") / "data"
     build_dataset(small_config(replays, folder))
