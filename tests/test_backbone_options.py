@@ -85,7 +85,8 @@ def test_an_option_without_effect_is_refused_even_at_its_default(name):
         base += [f"--{name.split('_')[0]}-mode", "one_hot"]
     if name == "item_type_dim":
         base += ["--no-with-projectiles"]
-    value = [option.flag] if option.is_switch else [option.flag, str(option.default)]
+    values = option.default if isinstance(option.default, tuple) else (option.default,)
+    value = [option.flag, *([] if option.is_switch else map(str, values))]
     sentence = refused(*base, *value)
     if option.default is not None:
         assert f"{option.flag}: has no effect without --" in sentence
