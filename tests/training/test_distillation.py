@@ -17,7 +17,7 @@ from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import from_dict
+from exphil_tf.foundation.config import from_dict, load_given
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import distillation, losses
@@ -241,7 +241,7 @@ def labels_of(place):
 
 def config_of(place):
     config = from_dict(DistillConfig, {"soft_labels": str(place / "labels"), "seed": 3})
-    return with_input_of(config, labels_of(place).manifest.input, origin="labels")
+    return with_input_of(config, labels_of(place).manifest.input, origin="labels", given={})
 
 
 def unrolls(batches, count):
@@ -361,12 +361,17 @@ def test_labels_of_something_else_are_refused(dataset, taught, changes, words):
 
 def test_labels_decide_the_input_that_was_left_alone(taught):
     stored = labels_of(taught).manifest.input
-    asked = from_dict(DistillConfig, {"window_size": 30, "shuffle_records": 7})
-    found = with_input_of(asked, stored, origin="labels").input
+    found = informed(stored, "--window-size", "30", "--shuffle-records", "7").input
     assert (found.burn_in, found.shuffle_records) == (5, 7)
-    other = from_dict(DistillConfig, {"window_size": 31})
-    with pytest.raises(UserError, match=r"--window-size: labels was made with 30\. Received: 31"):
-        with_input_of(other, stored, origin="labels")
+    for window in (31, 60):  # its default is as much of a wish as any other
+        message = rf"--window-size: labels was made with 30\. Received: {window}"
+        with pytest.raises(UserError, match=message):
+            informed(stored, "--window-size", str(window))
+
+
+def informed(stored, *flags):
+    loaded = load_given(DistillConfig, flags, env={})
+    return with_input_of(loaded.config, stored, origin="labels", given=loaded.given)
 
 
 # -- The command -----------------------------------------------------------------------------------
