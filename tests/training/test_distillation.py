@@ -16,7 +16,7 @@ from exphil_tf.checkpoints.provenance import manifest_sha256
 from exphil_tf.data import input as data_input
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import from_dict
+from exphil_tf.foundation.config import from_dict, load_given
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import distillation, losses
@@ -228,7 +228,7 @@ def generate(place, dataset, *flags):
 def labels_of(place, batch_size=4, seed=3):
     manifest = read_labels(place / "labels")
     config = from_dict(DistillConfig, {"soft_labels": str(place / "labels")})
-    asked = with_input_of(config, manifest.input, origin="labels").input
+    asked = with_input_of(config, manifest.input, origin="labels", given={}).input
     return SoftLabels(
         place / "labels", manifest, CODEC, input=asked, batch_size=batch_size, seed=seed
     )
@@ -350,12 +350,17 @@ def test_labels_of_something_else_are_refused(dataset, taught, changes, words):
 
 def test_labels_decide_the_input_that_was_left_alone(taught):
     stored = labels_of(taught).manifest.input
-    asked = from_dict(DistillConfig, {"window_size": 30, "shuffle_records": 7})
-    found = with_input_of(asked, stored, origin="labels").input
+    found = informed(stored, "--window-size", "30", "--shuffle-records", "7").input
     assert (found.burn_in, found.shuffle_records) == (5, 7)
-    other = from_dict(DistillConfig, {"window_size": 31})
-    with pytest.raises(UserError, match=r"--window-size: labels was made with 30\. Received: 31"):
-        with_input_of(other, stored, origin="labels")
+    for window in (31, 60):  # its default is as much of a wish as any other
+        message = rf"--window-size: labels was made with 30\. Received: {window}"
+        with pytest.raises(UserError, match=message):
+            informed(stored, "--window-size", str(window))
+
+
+def informed(stored, *flags):
+    loaded = load_given(DistillConfig, flags, env={})
+    return with_input_of(loaded.config, stored, origin="labels", given=loaded.given)
 
 
 # -- The command -----------------------------------------------------------------------------------
