@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 from rich.console import Console
 
+from exphil_tf.exporting.precisions import Precision
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.kinds import Kind
@@ -50,7 +51,7 @@ class ExportConfig:
     """Folder of a run, or of a policy bundle (a run's policy/)."""
     output: Path
     """Folder to write; an export that stands there is replaced."""
-    precision: Literal["float32", "int8-qat", "int8-static", "int8-dynamic"] = "float32"
+    precision: Precision = "float32"
     """int8-qat needs a run trained with --qat. int8-static takes ranges from games of --data,
     int8-dynamic is ONNX Runtime's own quantization, both of a policy trained in float."""
     form: Literal["step", "window"] = "step"

@@ -6,7 +6,8 @@ import numpy as np
 from any_backbone import any_backbone
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.exporting.convert import Precision, convert_policy
+from exphil_tf.exporting.convert import convert_policy
+from exphil_tf.exporting.precisions import Precision
 from exphil_tf.exporting.publishing import assemble
 from exphil_tf.inference.bundle import Bundle
 from models.policy import Policy

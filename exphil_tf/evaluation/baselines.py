@@ -3,22 +3,24 @@
 * `neutral`: the untouched controller.
 * `repeat`: the previous action once more, which is right on most frames of Melee.
 * `marginal`: how often each bucket occurs, whatever the state.
-* `markov`: how often each bucket follows the one before it, per head and per button: all that the
-  previous action alone can say of the next one, head by head. The strongest of the four.
+* `markov`: how often each bucket follows the one before it, per component and per button: all that
+  the previous action alone can say of the next one, component by component. The strongest of the
+  four.
 
 The first two name one bucket, and a miss would cost infinitely many nats. So each is given its most
 favourable honest form: probability 1 - ε on the bucket it names, ε shared evenly by the others, and
-ε is fitted, per head and per button, as the share of misses on the *train* split: the likelihood's
-own maximum. Counts are add-one smoothed, (misses + 1) / (frames + 2), so a miss that never happened
-in training stays finite; ε ends where all buckets are alike, so that the one named stays likeliest.
-`marginal` is (count + 1) / (frames + buckets), likewise per head.
+ε is fitted, per component and per button, as the share of misses on the *train* split: the
+likelihood's own maximum. Counts are add-one smoothed, (misses + 1) / (frames + 2), so a miss that
+never happened in training stays finite; ε ends where all buckets are alike, so that the one named
+stays likeliest.
+`marginal` is (count + 1) / (frames + buckets), likewise per component.
 
-`markov` is a table per head. Rows that training saw seldom lean on what is known without them: stay
-with the share that `repeat` is right, else draw from `marginal` (MacKay & Peto 1995). How many
-frames that opinion counts for is chosen per head where each training frame is best predicted by all
-others. One more frame, shared evenly by all buckets, keeps everything finite. As every baseline
-reads the human's previous action, which at any delay is that of the frame before the target, its
-table is that of neighbouring frames of one game, whatever the delay.
+`markov` is a table per component. Rows that training saw seldom lean on what is known without them:
+stay with the share that `repeat` is right, else draw from `marginal` (MacKay & Peto 1995). How many
+frames that opinion counts for is chosen per component where each training frame is best predicted
+by all others. One more frame, shared evenly by all buckets, keeps everything finite. As every
+baseline reads the human's previous action, which at any delay is that of the frame before the
+target, its table is that of neighbouring frames of one game, whatever the delay.
 
 One ε fixed at 0.01 was dropped: any policy beats a baseline that is set up to lose.
 """
@@ -46,9 +48,9 @@ class Baseline:
 
     Args:
       name: one of `NAMES`.
-      logits_fn: logits `[frames, buckets]` per head for a sample.
-      rates: what was fitted: per head ε, the frequency of each bucket, or those after each bucket
-        (`[previous][bucket]`; of buttons p(pressed), `[button][previous]`).
+      logits_fn: logits `[frames, buckets]` per component for a sample.
+      rates: what was fitted: per component ε, the frequency of each bucket, or those after each
+        bucket (`[previous][bucket]`; of buttons p(pressed), `[button][previous]`).
     """
 
     name: str
@@ -66,7 +68,7 @@ class BaselineFit:
     """Counts actions of the train split and gives the baselines.
 
     Args:
-      sizes: logits per head, as `ControllerCodec.sizes`.
+      sizes: logits per component, as `ControllerCodec.sizes`.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
@@ -75,7 +77,7 @@ class BaselineFit:
         self._weight = 0.0
         self.frames = 0
         """Frames counted so far."""
-        # Of [previous bucket, bucket]; buttons are eight heads of two buckets.
+        # Of [previous bucket, bucket]; buttons are eight components of two buckets.
         self._pairs = {name: np.zeros((sizes[name],) * 2) for name in COMPONENTS[1:]}
         self._pairs["buttons"] = np.zeros((len(BUTTONS), 2, 2))
         misses = {name: np.zeros(len(BUTTONS) if name == "buttons" else 1) for name in COMPONENTS}
@@ -115,31 +117,42 @@ class BaselineFit:
     def _deterministic(self, name: str, buckets_fn: Callable[[Sample], Buckets]) -> Baseline:
         misses = self._misses[name]
         epsilon = {
-            head: np.minimum((misses[head] + 1) / (self._weight + 2), _largest(head, self._sizes))
-            for head in COMPONENTS
+            component: np.minimum(
+                (misses[component] + 1) / (self._weight + 2), _largest(component, self._sizes)
+            )
+            for component in COMPONENTS
         }
 
         def logits_fn(sample: Sample) -> dict[str, np.ndarray]:
             named = buckets_fn(sample)
             logits = {"buttons": _button_logits(named["buttons"], epsilon["buttons"])}
-            for head in COMPONENTS[1:]:
-                logits[head] = _hedged(named[head], float(epsilon[head][0]), self._sizes[head])
+            for component in COMPONENTS[1:]:
+                logits[component] = _hedged(
+                    named[component], float(epsilon[component][0]), self._sizes[component]
+                )
             return _per_frame(logits, sample)
 
-        return Baseline(name, logits_fn, {head: rate.tolist() for head, rate in epsilon.items()})
+        return Baseline(
+            name, logits_fn, {component: rate.tolist() for component, rate in epsilon.items()}
+        )
 
     def _marginal(self) -> Baseline:
-        smoothed = {head: pairs.sum(-2) + 1 for head, pairs in self._pairs.items()}
-        rates = {head: counts / counts.sum(-1, keepdims=True) for head, counts in smoothed.items()}
-        logits = {head: np.log(rate) for head, rate in rates.items()}
+        smoothed = {component: pairs.sum(-2) + 1 for component, pairs in self._pairs.items()}
+        rates = {
+            component: counts / counts.sum(-1, keepdims=True)
+            for component, counts in smoothed.items()
+        }
+        logits = {component: np.log(rate) for component, rate in rates.items()}
         logits["buttons"] = logits["buttons"][:, 1] - logits["buttons"][:, 0]
         rates["buttons"] = rates["buttons"][:, 1]
-        listed = {head: rate.tolist() for head, rate in rates.items()}
+        listed = {component: rate.tolist() for component, rate in rates.items()}
         return Baseline("marginal", lambda sample: _per_frame(logits, sample), listed)
 
     def _markov(self) -> Baseline:
-        rates = {head: transition_rates(self._pairs[head]) for head in COMPONENTS[1:]}
-        log_rates = {head: np.log(table) for head, table in rates.items()}
+        rates = {
+            component: transition_rates(self._pairs[component]) for component in COMPONENTS[1:]
+        }
+        log_rates = {component: np.log(table) for component, table in rates.items()}
         of_buttons = np.stack([transition_rates(pairs) for pairs in self._pairs["buttons"]])
         log_odds = np.log(of_buttons[..., 1]) - np.log(of_buttons[..., 0])
 
@@ -175,9 +188,9 @@ def transition_rates(pairs: np.ndarray) -> np.ndarray:
     return (pairs + prior(strength)) / (rows + strength + 1)
 
 
-def _largest(head: str, sizes: Mapping[str, int]) -> float:
+def _largest(component: str, sizes: Mapping[str, int]) -> float:
     """Just below the ε that makes all buckets alike."""
-    num_buckets = 2 if head == "buttons" else sizes[head]
+    num_buckets = 2 if component == "buttons" else sizes[component]
     return (1 - 1 / num_buckets) * (1 - 1e-9)
 
 

@@ -7,11 +7,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
 
 
 def to_json(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
-    """Plain values by policy: nats per frame of each head and the whole action, and its identity.
+    """Plain values by policy: nats per frame by component and of the whole action, and identity.
 
     Args:
       evaluations: by name; all of the same frames.
@@ -27,7 +27,7 @@ def to_json(evaluations: Mapping[str, Evaluation]) -> dict[str, Any]:
             **{key: found.provenance[key] for key in keys},
             "frames": found.policy.frames,
             "nll": found.policy.nll,
-            "heads": {head: found.policy.heads[head].nll for head in HEAD_TITLES},
+            "components": {name: found.policy.components[name].nll for name in COMPONENT_TITLES},
             "press_rate_gap": found.policy.press_rate_gap,
         }
         for name, found in evaluations.items()
@@ -53,14 +53,14 @@ def gained(evaluations: Mapping[str, Evaluation], *, of: str, over: str) -> str:
 
 
 def table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Nats per frame, a row per head and a column per policy; the least of a row in bold."""
+    """Nats per frame, a row per component and a column per policy; the least of a row in bold."""
     rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     rows.add_column("", no_wrap=True)
     for name in evaluations:
         rows.add_column(name, justify="right", no_wrap=True)
-    for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
-        values = [found.nll("policy", head) for found in evaluations.values()]
-        if head is None:
+    for component, label in (*COMPONENT_TITLES.items(), (None, "Whole action")):
+        values = [found.nll("policy", component) for found in evaluations.values()]
+        if component is None:
             rows.add_section()
         cells = (Text(f"{v:.4f}", "bold" if v == min(values) else "") for v in values)
         rows.add_row(label, *cells)

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from exphil_tf.evaluation.results import HEAD_TITLES, Curve, Evaluation, PolicyMetrics
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Curve, Evaluation, PolicyMetrics
 from exphil_tf.features.controller import AXES, COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
 
@@ -59,22 +59,22 @@ _STYLE: dict[Any, Any] = {
 
 
 def nll_bars(evaluation: Evaluation) -> str:
-    """NLL of the whole action and of each head: policy against baselines."""
+    """NLL of the whole action and of each component: policy against baselines."""
     names = ["policy", *sorted(evaluation.baselines, key=evaluation.nll)]
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         grid = figure.add_gridspec(3, 3)
         panels: list[tuple[str | None, Axes]] = [(None, figure.add_subplot(grid[0, :]))]
-        for index, head in enumerate(COMPONENTS):
-            panels.append((head, figure.add_subplot(grid[1 + index // 3, index % 3])))
-        for head, axes in panels:
-            _bars(axes, names, [evaluation.nll(name, head) for name in names])
-            axes.set_title(HEAD_TITLES[head] if head else "Whole action")
-            gain = evaluation.gain(head)
-            verdict = evaluation.versus(head)
+        for index, component in enumerate(COMPONENTS):
+            panels.append((component, figure.add_subplot(grid[1 + index // 3, index % 3])))
+        for component, axes in panels:
+            _bars(axes, names, [evaluation.nll(name, component) for name in names])
+            axes.set_title(COMPONENT_TITLES[component] if component else "Whole action")
+            gain = evaluation.gain(component)
+            verdict = evaluation.versus(component)
             axes.set_title(verdict, loc="right", fontsize=8, fontweight="normal",
                            color=MUTED if gain > 0 else HUMAN)  # fmt: skip
-        return _svg(figure, "nll", "Negative log-likelihood of policy and baselines, per head")
+        return _svg(figure, "nll", "Negative log-likelihood of policy and baselines, per component")
 
 
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
@@ -93,24 +93,24 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
 
 
 def calibration(metrics: PolicyMetrics) -> str:
-    """Reliability of each head: how often predictions of a confidence come true."""
+    """Reliability of each component: how often predictions of a confidence come true."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(9.6, 2.3), layout="constrained")
-        for axes, head in zip(figure.subplots(1, 6, sharey=True), COMPONENTS, strict=True):
-            curve = metrics.heads[head].calibration
+        for axes, component in zip(figure.subplots(1, 6, sharey=True), COMPONENTS, strict=True):
+            curve = metrics.components[component].calibration
             filled = [i for i, weight in enumerate(curve.weight) if weight > 0]
             x, y = ([values[i] for i in filled] for values in (curve.confidence, curve.accuracy))
             share = np.array(curve.weight)[filled] / sum(curve.weight)
             axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
             axes.plot(x, y, color=POLICY, linewidth=1.2)
             axes.scatter(x, y, s=8 + 120 * share, color=POLICY, linewidths=0, zorder=3)
-            axes.set(xlim=(0, 1), ylim=(0, 1.02), title=HEAD_TITLES[head], aspect="equal")
+            axes.set(xlim=(0, 1), ylim=(0, 1.02), title=COMPONENT_TITLES[component], aspect="equal")
             axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
             axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
-            axes.set_xlabel(f"ECE {100 * metrics.heads[head].ece:.1f} %")
+            axes.set_xlabel(f"ECE {100 * metrics.components[component].ece:.1f} %")
         figure.supxlabel("confidence", color=MUTED, fontsize=9)
         figure.supylabel("came true", color=MUTED, fontsize=9)
-        return _svg(figure, "calibration", "Calibration curve of each head")
+        return _svg(figure, "calibration", "Calibration curve of each component")
 
 
 def press_rates(metrics: PolicyMetrics) -> str:
@@ -178,7 +178,7 @@ def confusion(metrics: PolicyMetrics) -> str:
         for axes, axis in zip(figure.subplots(1, 4), AXES, strict=True):
             shade = _shade(np.array(metrics.confusion[axis]), _POLICY_HUE)
             axes.imshow(shade, origin="lower", extent=(-1, 1, -1, 1))
-            axes.set(title=HEAD_TITLES[axis], xticks=[-1, 0, 1], yticks=[-1, 0, 1])
+            axes.set(title=COMPONENT_TITLES[axis], xticks=[-1, 0, 1], yticks=[-1, 0, 1])
             axes.set_xlabel("policy")
             axes.tick_params(length=0)
         figure.supylabel("human", color=MUTED, fontsize=9)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
 from exphil_tf.features.controller import COMPONENTS
 
 FEW_FRAMES = 20_000
@@ -46,21 +46,22 @@ def findings(evaluation: Evaluation) -> list[Finding]:
 
 
 def _against_baselines(evaluation: Evaluation) -> Iterator[Finding]:
-    behind = [head for head in COMPONENTS if not evaluation.beats_baselines(head)]
+    behind = [component for component in COMPONENTS if not evaluation.beats_baselines(component)]
     if not behind:
         best = evaluation.best_baseline()
         yield Finding(
             "good",
-            "Beats every baseline on every head; the whole action costs "
+            "Beats every baseline on every component; the whole action costs "
             f"{evaluation.gain():.0%} fewer nats than the best of them ({best}).",
         )
     by_baseline: dict[str, list[str]] = {}
-    for head in behind:
-        best = evaluation.best_baseline(head)
-        values = f"{evaluation.nll('policy', head):.3f} against {evaluation.nll(best, head):.3f}"
-        by_baseline.setdefault(best, []).append(f"{HEAD_TITLES[head]} ({values})")
-    for best, heads in by_baseline.items():
-        yield Finding("bad", f"Not better than the baseline “{best}” on {_listed(heads)}.")
+    for component in behind:
+        best = evaluation.best_baseline(component)
+        own, other = (evaluation.nll(name, component) for name in ("policy", best))
+        values = f"{own:.3f} against {other:.3f}"
+        by_baseline.setdefault(best, []).append(f"{COMPONENT_TITLES[component]} ({values})")
+    for best, components in by_baseline.items():
+        yield Finding("bad", f"Not better than the baseline “{best}” on {_listed(components)}.")
 
 
 def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
@@ -86,8 +87,12 @@ def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[Finding]:
-    heads = evaluation.policy.heads.items()
-    poor = [f"{HEAD_TITLES[name]} ({head.ece:.1%})" for name, head in heads if head.ece > POOR_ECE]
+    components = evaluation.policy.components.items()
+    poor = [
+        f"{COMPONENT_TITLES[name]} ({component.ece:.1%})"
+        for name, component in components
+        if component.ece > POOR_ECE
+    ]
     if poor:
         yield Finding("note", f"Confidence and outcome differ on {_listed(poor)}.")
 

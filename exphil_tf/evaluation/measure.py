@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
     """A policy's answer to a batch, on the frames that count."""
 
     logits: dict[str, np.ndarray]
-    """`[frames, buckets]` per head, given the human's earlier components."""
+    """`[frames, buckets]` per component, given the human's earlier components."""
     drawn: dict[str, np.ndarray]
     """Buckets of one action per frame, drawn as play draws them."""
     sample: Sample

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exphil_tf.evaluation.head_sums import ButtonsHead, CategoricalHead
+from exphil_tf.evaluation.component_sums import AxisSums, ButtonsSums
 from exphil_tf.evaluation.results import (
     CharacterMetrics,
     PolicyMetrics,
@@ -37,7 +37,7 @@ class Sample:
     """
 
     targets: dict[str, np.ndarray]
-    """The human's buckets, int64: `buttons` `[frames, 8]` of 0/1, other heads `[frames]`."""
+    """The human's buckets, int64: `buttons` `[frames, 8]` of 0/1, other components `[frames]`."""
     previous: dict[str, np.ndarray]
     """The buckets of the frame before, likewise."""
     weights: np.ndarray
@@ -94,18 +94,18 @@ class Accumulator:
     """Collects samples and gives `PolicyMetrics`.
 
     Args:
-      sizes: logits per head, as `ControllerCodec.sizes`.
+      sizes: logits per component, as `ControllerCodec.sizes`.
     """
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         self._sizes = dict(sizes)
-        self._buttons = ButtonsHead()
-        self._axes = {n: CategoricalHead(sizes[n]) for n in COMPONENTS if n != "buttons"}
+        self._buttons = ButtonsSums()
+        self._axes = {n: AxisSums(sizes[n]) for n in COMPONENTS if n != "buttons"}
         self._frames = 0
         self._weight = 0.0
         self._stick_shape = (sizes["main_x"], sizes["main_y"])
         self._sticks: dict[str, np.ndarray] = {}
-        # Rows: weight, then NLL of each head; columns: own character.
+        # Rows: weight, then NLL of each component; columns: own character.
         self._characters = np.zeros((1 + len(COMPONENTS), _CHARACTER_IDS))
         self._character_frames = np.zeros(_CHARACTER_IDS, np.int64)
 
@@ -113,7 +113,7 @@ class Accumulator:
         """Adds the predictions for a sample.
 
         Args:
-          logits: `buttons` `[frames, 8]`, every other head `[frames, buckets]`.
+          logits: `buttons` `[frames, 8]`, every other component `[frames, buckets]`.
           sample: the same frames.
           drawn: buckets that the policy drew on these frames, for the stick histograms.
 
@@ -127,8 +127,8 @@ class Accumulator:
             self._check(name, logits[name], len(sample))
             target = sample.targets[name]
             changed = np.asarray(target != sample.previous[name])
-            head = self._axes.get(name, self._buttons)
-            nll[row] = head.add(logits[name], target, sample.weights, changed=changed)
+            component = self._axes.get(name, self._buttons)
+            nll[row] = component.add(logits[name], target, sample.weights, changed=changed)
         self._frames += len(sample)
         self._weight += sample.weights.sum()
         self._add_characters(nll, sample)
@@ -162,15 +162,17 @@ class Accumulator:
         """
         if not self._frames:
             raise ValueError("metrics: want at least one frame of weight > 0. Received: 0")
-        heads = {"buttons": self._buttons.result(self._weight)}
-        heads |= {name: head.result(self._weight) for name, head in self._axes.items()}
+        components = {"buttons": self._buttons.result(self._weight)}
+        components |= {
+            name: component.result(self._weight) for name, component in self._axes.items()
+        }
         buttons = self._buttons.buttons(self._weight)
         pressed = [button for button in buttons.values() if button.rate > 0]
         return PolicyMetrics(
             frames=self._frames,
             weight=float(self._weight),
-            nll=sum(head.nll for head in heads.values()),
-            heads=heads,
+            nll=sum(component.nll for component in components.values()),
+            components=components,
             buttons=buttons,
             macro_f1=_mean([button.f1 for button in pressed]),
             macro_recall=_mean([button.recall for button in pressed]),
@@ -189,8 +191,10 @@ class Accumulator:
             frames = int(self._character_frames[index])
             if frames:
                 nll = (self._characters[1:, index] / self._characters[0, index]).tolist()
-                heads: dict[str, float] = dict(zip(COMPONENTS, nll, strict=True))
-                rows.append(CharacterMetrics(index, character_name(index), frames, sum(nll), heads))
+                components: dict[str, float] = dict(zip(COMPONENTS, nll, strict=True))
+                rows.append(
+                    CharacterMetrics(index, character_name(index), frames, sum(nll), components)
+                )
         return rows
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from exphil_tf.evaluation.checks import Check
 from exphil_tf.evaluation.episodes import GameBatch
 from exphil_tf.evaluation.metrics import Accumulator, Sample
-from exphil_tf.evaluation.parity_report import Drift, FormParity, HeadParity, ParityReport
+from exphil_tf.evaluation.parity_report import ComponentParity, Drift, FormParity, ParityReport
 from exphil_tf.evaluation.policy_runners import Runner, Segment
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 
@@ -34,7 +34,7 @@ DRIFT_FRAMES = 10_000
 """Frames after which the drift of the memory is judged."""
 
 LEAST_AGREEMENT = 0.99
-"""Least share of frames on which a head's likeliest action is the reference's."""
+"""Least share of frames on which a component's likeliest action is the reference's."""
 GREATEST_NLL_LOSS = 0.01
 """Greatest relative increase of the whole action's NLL over the baseline's."""
 GREATEST_DRIFT = 1e-3
@@ -138,14 +138,16 @@ class _Sums:
             self._total_difference += float(difference.sum(dtype=np.float64))
 
     def nll(self) -> dict[str, float]:
-        """Nats per frame by head."""
-        return {name: head.nll for name, head in self._metrics.result().heads.items()}
+        """Nats per frame by component."""
+        return {
+            name: component.nll for name, component in self._metrics.result().components.items()
+        }
 
     def result(self, reference: str, baseline: Mapping[str, float]) -> FormParity:
-        """The figures of the form; `baseline` is the NLL by head that its own is held against."""
+        """The figures of the form; its NLL by component is held against that of `baseline`."""
         nll = self.nll()
-        heads = {
-            name: HeadParity(
+        components = {
+            name: ComponentParity(
                 nll=nll[name],
                 relative_nll=_relative(nll[name], baseline[name]),
                 agreement=self._agreed[name] / self._frames if reference else None,
@@ -159,7 +161,7 @@ class _Sums:
             reference=reference,
             nll=total,
             relative_nll=_relative(total, sum(baseline.values())),
-            heads=heads,
+            components=components,
             max_logit_difference=self._difference if reference else None,
             mean_logit_difference=self._total_difference / count if reference else None,
         )
@@ -170,7 +172,7 @@ class _Sums:
 
 
 def _agrees(name: str, logits: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Bool `[frames, choices]`: the likeliest is the same, for each button or for the head."""
+    """Bool `[frames, choices]`: the likeliest is the same, for each button or for the component."""
     if name == "buttons":
         return (logits > 0) == (wanted > 0)
     return (logits.argmax(-1) == wanted.argmax(-1))[:, None]
@@ -229,8 +231,8 @@ def _checks(
             found.append(Check.at_most(name, text, value=value, limit=GREATEST_DRIFT))
         if form.demand != "quantized":
             continue
-        for head, figures in results[name].heads.items():
-            text = f"{head}: likeliest action as {form.reference}'s on at least"
+        for component, figures in results[name].components.items():
+            text = f"{component}: likeliest action as {form.reference}'s on at least"
             value = figures.agreement or 0.0
             found.append(Check.at_least(name, text, value=value, limit=LEAST_AGREEMENT))
         text = f"NLL above {baseline}'s by at most"

@@ -12,13 +12,13 @@ from exphil_tf.evaluation import checks
 from exphil_tf.evaluation.checks import Check
 from exphil_tf.features.controller import COMPONENTS
 
-_HEADS = {name: name.replace("_", " ") for name in COMPONENTS}
-FORMAT = 1
+_COMPONENTS = {name: name.replace("_", " ") for name in COMPONENTS}
+FORMAT = 2
 """Raised when a figure of `parity.json` changes its name or meaning."""
 
 
 @dataclass(frozen=True)
-class HeadParity:
+class ComponentParity:
     """One component of the action."""
 
     nll: float
@@ -29,7 +29,7 @@ class HeadParity:
     """Share of frames with the reference's likeliest action (buttons: all eight); None without a
     reference."""
     agreement_each: float | None
-    """Likewise of every button by itself; equal to `agreement` for the other heads."""
+    """Likewise of every button by itself; equal to `agreement` for the other components."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FormParity:
     nll: float
     """Nats per frame of the human's whole action."""
     relative_nll: float
-    heads: dict[str, HeadParity]
+    components: dict[str, ComponentParity]
     max_logit_difference: float | None
     mean_logit_difference: float | None
 
@@ -99,10 +99,10 @@ def _empty(*columns: str) -> Table:
 
 
 def _nll_table(report: ParityReport) -> Table:
-    """Nats per frame by head, and what the whole action loses against the baseline."""
-    table = _empty("nats per frame", *_HEADS.values(), "whole", "loss %")
+    """Nats per frame by component, and what the whole action loses against the baseline."""
+    table = _empty("nats per frame", *_COMPONENTS.values(), "whole", "loss %")
     for name, form in report.forms.items():
-        nll = [f"{form.heads[head].nll:.4f}" for head in _HEADS]
+        nll = [f"{form.components[component].nll:.4f}" for component in _COMPONENTS]
         table.add_row(name, *nll, f"{form.nll:.4f}", f"{100 * form.relative_nll:+.2f}")
     return table
 
@@ -112,11 +112,11 @@ def _agreement_table(report: ParityReport) -> Table:
 
     "each" counts every button by itself, "buttons" all eight at once.
     """
-    table = _empty("same choice, %", "each", *_HEADS.values(), "|Δlogit|")
+    table = _empty("same choice, %", "each", *_COMPONENTS.values(), "|Δlogit|")
     for name, form in report.forms.items():
         if form.reference:
-            found = [form.heads[head].agreement for head in _HEADS]
-            shares = [form.heads["buttons"].agreement_each, *found]
+            found = [form.components[component].agreement for component in _COMPONENTS]
+            shares = [form.components["buttons"].agreement_each, *found]
             cells = [f"{100 * (share or 0.0):.2f}" for share in shares]
             table.add_row(name, *cells, f"{form.max_logit_difference:.1e}")
     return table

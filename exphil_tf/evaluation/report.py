@@ -14,13 +14,13 @@ import jinja2
 from exphil_tf.evaluation import figures
 from exphil_tf.evaluation.baselines import NAMES
 from exphil_tf.evaluation.findings import findings
-from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 
 JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
-FORMAT = 1
+FORMAT = 2
 """Raised when a figure of `evaluation.json` changes its name or meaning."""
 
 
@@ -48,9 +48,9 @@ def page(evaluation: Evaluation) -> str:
         measured_on=evaluation.provenance["measured_on"],
         baselines=NAMES,
         best=best,
-        heads=COMPONENTS,
-        titles=HEAD_TITLES,
-        wins=sum(evaluation.beats_baselines(head) for head in COMPONENTS),
+        components=COMPONENTS,
+        titles=COMPONENT_TITLES,
+        wins=sum(evaluation.beats_baselines(component) for component in COMPONENTS),
         hardest=max((row.nll for row in policy.characters), default=1.0) or 1.0,
         findings=findings(evaluation),
         figures=_figures(evaluation),

@@ -1,15 +1,16 @@
 """What is measured of a policy: plain figures, the shape of `evaluation.json`.
 
-Vocabulary: a *head* is one component of the action (`controller.COMPONENTS`). NLL is in nats per
-frame; that of `buttons` is the sum over the eight, so heads add up to the likelihood of the whole
-action. The logits of an autoregressive head are conditioned on the human's components before them
-(teacher forcing), which makes that sum exact. A *changed* frame is one where the human's head
-differs from the frame before; on all others, repeating the previous action is right by definition.
+Vocabulary: a *component* is a part of the controller (`controller.COMPONENTS`). NLL is in nats per
+frame; that of `buttons` is the sum over the eight, so components add up to the whole action's
+likelihood. The logits of an autoregressive head are conditioned on the human's components before
+them (teacher forcing), which makes that sum exact. A *changed* frame is one where the human's
+component differs from the frame before; on all others, repeating the previous action is right by
+definition.
 """
 
 from dataclasses import dataclass
 
-HEAD_TITLES = {
+COMPONENT_TITLES = {
     "buttons": "Buttons",
     "main_x": "Main stick x",
     "main_y": "Main stick y",
@@ -38,8 +39,8 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class HeadMetrics:
-    """Figures of one head."""
+class ComponentMetrics:
+    """Figures of one component."""
 
     nll: float
     accuracy: float
@@ -51,7 +52,7 @@ class HeadMetrics:
     ece: float
     """Expected calibration error of the likeliest bucket; `buttons`: of p(pressed), mean of all."""
     changed_share: float
-    """Share of frames where the human changed this head."""
+    """Share of frames where the human changed this component."""
     changed_nll: float | None
     """NLL on those; None if there are none."""
     changed_accuracy: float | None
@@ -88,7 +89,7 @@ class CharacterMetrics:
     name: str
     frames: int
     nll: float
-    heads: dict[str, float]
+    components: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class PolicyMetrics:
     weight: float
     nll: float
     """Total: nats per frame of the whole action."""
-    heads: dict[str, HeadMetrics]
+    components: dict[str, ComponentMetrics]
     buttons: dict[str, ButtonMetrics]
     macro_f1: float | None
     """Mean F1 of the buttons that the human pressed at least once; None if none was."""
@@ -143,31 +144,31 @@ class Evaluation:
     curves: dict[str, Curve]
     """NLL in nats per frame while training, by `train` and `validation`; empty without a log."""
 
-    def best_baseline(self, head: str | None = None) -> str:
-        """Name of the baseline with the lowest NLL: of one head, or of the whole action."""
-        return min(self.baselines, key=lambda name: self.nll(name, head))
+    def best_baseline(self, component: str | None = None) -> str:
+        """Name of the baseline with the lowest NLL: of one component, or of the whole action."""
+        return min(self.baselines, key=lambda name: self.nll(name, component))
 
-    def nll(self, name: str, head: str | None = None) -> float:
-        """Nats per frame of `policy` or a baseline: of one head, or of the whole action."""
+    def nll(self, name: str, component: str | None = None) -> float:
+        """Nats per frame of `policy` or a baseline: of one component, or of the whole action."""
         metrics = self.policy if name == "policy" else self.baselines[name]
-        return metrics.nll if head is None else metrics.heads[head].nll
+        return metrics.nll if component is None else metrics.components[component].nll
 
-    def gain(self, head: str | None = None) -> float:
+    def gain(self, component: str | None = None) -> float:
         """How far the policy's NLL is below the best baseline's, as a share of that; < 0: above."""
-        best = self.nll(self.best_baseline(head), head)
-        return (best - self.nll("policy", head)) / best
+        best = self.nll(self.best_baseline(component), component)
+        return (best - self.nll("policy", component)) / best
 
-    def versus(self, head: str | None = None) -> str:
+    def versus(self, component: str | None = None) -> str:
         """The gain as shown: `-12.3 %` is below the best baseline, `×5.1` so many times above."""
-        share = -self.gain(head)
+        share = -self.gain(component)
         if share < 1:
             return f"{100 * share:+.1f} %"
         return f"×{1 + share:.1f}" if share < 99 else f"×{1 + share:.0f}"
 
-    def best_accuracy(self, head: str) -> float:
-        """The highest accuracy of a baseline on one head."""
-        return max(metrics.heads[head].accuracy for metrics in self.baselines.values())
+    def best_accuracy(self, component: str) -> float:
+        """The highest accuracy of a baseline on one component."""
+        return max(metrics.components[component].accuracy for metrics in self.baselines.values())
 
-    def beats_baselines(self, head: str | None = None) -> bool:
+    def beats_baselines(self, component: str | None = None) -> bool:
         """Whether the policy's NLL is below that of every baseline."""
-        return self.nll("policy", head) < self.nll(self.best_baseline(head), head)
+        return self.nll("policy", component) < self.nll(self.best_baseline(component), component)

@@ -1,4 +1,4 @@
-"""An evaluation on the terminal: the table of heads and the sentences about it."""
+"""An evaluation on the terminal: the table of components and the sentences about it."""
 
 from rich import box
 from rich.console import Console
@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exphil_tf.evaluation.findings import findings
-from exphil_tf.evaluation.results import HEAD_TITLES, Evaluation
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
 
 _MARKS = {"good": "+", "bad": "!", "note": "-"}
 
@@ -21,23 +21,23 @@ def show(console: Console, evaluation: Evaluation) -> None:
 
 
 def _table(evaluation: Evaluation) -> Table:
-    """Policy against baselines, a row per head; the lowest NLL of a row in bold."""
+    """Policy against baselines, a row per component; the lowest NLL of a row in bold."""
     names = ["policy", *evaluation.baselines]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
     for name in (*names, "vs best", "acc%", "best's"):
         table.add_column(name, justify="right", no_wrap=True)
-    for head, label in (*HEAD_TITLES.items(), (None, "Whole action")):
-        values = {name: evaluation.nll(name, head) for name in names}
+    for component, label in (*COMPONENT_TITLES.items(), (None, "Whole action")):
+        values = {name: evaluation.nll(name, component) for name in names}
         best = min(values.values())
         cells = [Text(f"{v:.4f}", "bold" if v == best else "") for v in values.values()]
-        if head is None:
+        if component is None:
             table.add_section()
-        shares = _shares(evaluation, head) if head else ()
-        table.add_row(label, *cells, evaluation.versus(head), *shares)
+        shares = _shares(evaluation, component) if component else ()
+        table.add_row(label, *cells, evaluation.versus(component), *shares)
     return table
 
 
-def _shares(evaluation: Evaluation, head: str) -> list[str]:
-    values = (evaluation.policy.heads[head].accuracy, evaluation.best_accuracy(head))
+def _shares(evaluation: Evaluation, component: str) -> list[str]:
+    values = (evaluation.policy.components[component].accuracy, evaluation.best_accuracy(component))
     return [f"{100 * value:.1f}" for value in values]

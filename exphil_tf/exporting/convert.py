@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import onnx
 
@@ -21,12 +20,11 @@ from exphil_tf.exporting.onnx.fuse import fuse
 from exphil_tf.exporting.onnx.graph import Graph
 from exphil_tf.exporting.onnx.int8 import Activations, quantize_products
 from exphil_tf.exporting.onnx.tables import pack_tables
+from exphil_tf.exporting.precisions import Precision
 from exphil_tf.exporting.tf_to_onnx import Signature, Traced, trace
 from exphil_tf.exporting.verify_int8 import RuntimeGraph, example_feeds, verify_integer
 from models.heads.controller import unit_block
 from models.policy import Policy
-
-Precision = Literal["float32", "int8-qat", "int8-static", "int8-dynamic"]
 
 
 @dataclass(frozen=True)

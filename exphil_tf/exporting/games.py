@@ -7,7 +7,6 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, requantized
 from exphil_tf.evaluation.episodes import GameBatch, batch_games, dataset_perspectives, long_game
@@ -15,6 +14,7 @@ from exphil_tf.evaluation.parity import DRIFT_FRAMES, STEPS, Form, run_parity
 from exphil_tf.evaluation.parity_report import ParityReport
 from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner
 from exphil_tf.exporting.convert import convert_policy
+from exphil_tf.exporting.precisions import PARITY_DEMANDS
 from exphil_tf.inference.bundle import Bundle
 from models.layers.quantized import calibrating
 from models.policy import Policy
@@ -92,12 +92,9 @@ def check_parity(
         source = "keras qat" if trained else "keras static"
         forms[source] = Form(KerasRunner(network), reference="keras float")
     forms[f"onnx {precision}"] = Form(
-        OnnxRunner(bundle, codec), reference=source, demand=_DEMANDS.get(precision, "none")
+        OnnxRunner(bundle, codec), reference=source, demand=PARITY_DEMANDS.get(precision, "none")
     )
     return run_parity(forms, games.whole, codec=codec, long=games.long)
-
-
-_DEMANDS: dict[str, Literal["exact", "quantized"]] = {"float32": "exact", "int8-qat": "quantized"}
 
 
 def _float_copy(plain: Policy, bundle: Bundle) -> Bundle:

@@ -12,7 +12,8 @@ import onnx
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
-from exphil_tf.exporting.convert import Converted, Precision, activations_of
+from exphil_tf.exporting.convert import Converted, activations_of
+from exphil_tf.exporting.precisions import Precision
 from exphil_tf.exporting.tf_to_onnx import describe_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic

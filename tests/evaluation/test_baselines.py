@@ -92,8 +92,8 @@ def test_deterministic_baseline_equals_a_loop(name, baselines, train):
         epsilon = min((misses + 1) / 2002, 1 - 1 / buckets)
         right = hits(name, head, held_out)
         nll = [-math.log(1 - epsilon if ok else epsilon / (buckets - 1)) for ok in right]
-        assert got.heads[head].nll == pytest.approx(sum(nll) / 500)
-        assert got.heads[head].accuracy == pytest.approx(sum(right) / 500)
+        assert got.components[head].nll == pytest.approx(sum(nll) / 500)
+        assert got.components[head].accuracy == pytest.approx(sum(right) / 500)
         assert baselines[name].rates[head] == [pytest.approx(epsilon)]
     in_train, right = hits(name, "buttons", train), hits(name, "buttons", held_out)
     for index, button in enumerate(got.buttons.values()):
@@ -111,7 +111,7 @@ def test_no_other_epsilon_does_better_on_the_training_frames(name, baselines, tr
         share = hits(name, head, train).mean()
         grid = np.linspace(0.001, 1 - 1 / SIZES[head], 999)
         nll = -(share * np.log(1 - grid) + (1 - share) * np.log(grid / others))
-        assert fitted.heads[head].nll <= nll.min() + 1e-5
+        assert fitted.components[head].nll <= nll.min() + 1e-5
 
 
 def test_marginal_equals_counting(baselines, train):
@@ -122,8 +122,8 @@ def test_marginal_equals_counting(baselines, train):
         rates = [c / sum(counts) for c in counts]
         assert baselines["marginal"].rates[head] == pytest.approx(rates)
         nll = -np.mean([math.log(rates[t]) for t in held_out.targets[head]])
-        assert got.heads[head].nll == pytest.approx(nll)
-        assert got.heads[head].accuracy == pytest.approx(
+        assert got.components[head].nll == pytest.approx(nll)
+        assert got.components[head].accuracy == pytest.approx(
             np.mean(held_out.targets[head] == np.argmax(rates))
         )
     pressed = (train.targets["buttons"].sum(0) + 1) / 2002
@@ -136,11 +136,13 @@ def test_repeat_wins_where_little_changes_and_fails_where_something_does(baselin
     held_out = sample_of(4, 2000)
     scores = {name: score(baselines[name], held_out) for name in NAMES}
     for head in COMPONENTS:
-        assert scores["repeat"].heads[head].nll < scores["marginal"].heads[head].nll
-        repeat, marginal = (scores[n].heads[head].changed_nll or 0 for n in ("repeat", "marginal"))
+        assert scores["repeat"].components[head].nll < scores["marginal"].components[head].nll
+        repeat, marginal = (
+            scores[n].components[head].changed_nll or 0 for n in ("repeat", "marginal")
+        )
         assert repeat > marginal > 0
     for head in COMPONENTS[1:]:
-        assert scores["repeat"].heads[head].changed_accuracy == 0
+        assert scores["repeat"].components[head].changed_accuracy == 0
 
 
 # -- Markov ----------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def test_markov_equals_a_loop(baselines, train):
         assert rates[head] == [pytest.approx(row) for row in table.tolist()]
         frames = zip(held_out.previous[head], held_out.targets[head], strict=True)
         nll = [-math.log(table[before, after]) for before, after in frames]
-        assert got.heads[head].nll == pytest.approx(sum(nll) / 300)
+        assert got.components[head].nll == pytest.approx(sum(nll) / 300)
     for index, button in enumerate(got.buttons.values()):
         pairs = np.zeros((2, 2))
         before, after = (p["buttons"][:, index] for p in (train.previous, train.targets))

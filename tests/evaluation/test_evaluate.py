@@ -100,11 +100,13 @@ def test_figures_do_not_depend_on_how_frames_are_read(values, run, dataset, tmp_
     assert again["policy"]["frames"] == values["policy"]["frames"]
     for head in COMPONENTS:
         for who in ("nll", "accuracy", "entropy"):
-            want = values["policy"]["heads"][head][who]
-            assert again["policy"]["heads"][head][who] == pytest.approx(want, rel=1e-5)
+            want = values["policy"]["components"][head][who]
+            assert again["policy"]["components"][head][who] == pytest.approx(want, rel=1e-5)
         for name in NAMES:
-            want = values["baselines"][name]["heads"][head]["nll"]
-            assert again["baselines"][name]["heads"][head]["nll"] == pytest.approx(want, rel=1e-9)
+            want = values["baselines"][name]["components"][head]["nll"]
+            assert again["baselines"][name]["components"][head]["nll"] == pytest.approx(
+                want, rel=1e-9
+            )
 
 
 def test_a_repeated_evaluation_writes_the_same_bytes(values, run, dataset, report_dir, tmp_path):
@@ -182,7 +184,7 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
     for head in ("Buttons", "Main stick x", "Shoulder", "Whole action"):
         assert head in printed
     assert f"{values['policy']['nll']:.4f}" in printed
-    assert f"{values['baselines']['repeat']['heads']['c_y']['nll']:.4f}" in printed
+    assert f"{values['baselines']['repeat']['components']['c_y']['nll']:.4f}" in printed
     assert str(output / "evaluation.html") in printed
     # The bundle is as it was, its checksums included.
     load_policy(run / "policy")

@@ -80,7 +80,7 @@ def test_figures_are_those_of_the_training_losses(policy):
         for name, nll in losses.nll(logits, inputs.targets).items():
             sums[name] += np.asarray(nll)[counted].sum()
     for name in COMPONENTS:
-        assert result.heads[name].nll == pytest.approx(sums[name] / weight, rel=1e-5)
+        assert result.components[name].nll == pytest.approx(sums[name] / weight, rel=1e-5)
     assert result.frames == weight
     assert seen[-1] == weight
     assert len(seen) == 2

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from exphil_tf.evaluation.head_sums import log_sigmoid, log_softmax, top_share
+from exphil_tf.evaluation.component_sums import log_sigmoid, log_softmax, top_share
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.features.controller import AXES, COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import BUTTONS, Character, character_name
@@ -94,7 +94,7 @@ def test_counts(result, frames):
 @pytest.mark.parametrize("head", COMPONENTS[1:])
 def test_categorical_head_equals_a_loop(head, result, frames):
     rows = [(w, *heads[head]) for w, _, heads in frames]
-    got = result.heads[head]
+    got = result.components[head]
     assert got.nll == pytest.approx(mean((w, -math.log(p[t])) for w, p, t, _ in rows), rel=1e-6)
     assert got.accuracy == pytest.approx(mean((w, max(p) == p[t]) for w, p, t, _ in rows))
     assert got.top3 == pytest.approx(mean((w, p[t] in sorted(p)[-3:]) for w, p, t, _ in rows))
@@ -141,8 +141,8 @@ def test_button_equals_a_loop(index, result, frames):
     assert got.ece == pytest.approx(naive_ece([(w, p, t) for w, p, t in rows]))
 
 
-def test_buttons_head_sums_and_means_its_buttons(result, frames):
-    head, buttons = result.heads["buttons"], list(result.buttons.values())
+def test_buttons_component_sums_and_means_its_buttons(result, frames):
+    head, buttons = result.components["buttons"], list(result.buttons.values())
     assert head.nll == pytest.approx(sum(b.nll for b in buttons))
     assert head.accuracy == pytest.approx(sum(b.accuracy for b in buttons) / 8)
     assert head.top3 is None
@@ -160,7 +160,7 @@ def test_total_is_the_likelihood_of_the_whole_action(result, frames):
         return -math.log(likelihood * math.prod(heads[n][0][heads[n][1]] for n in COMPONENTS[1:]))
 
     assert result.nll == pytest.approx(mean((w, nll(heads)) for w, _, heads in frames), rel=1e-6)
-    assert result.nll == pytest.approx(sum(head.nll for head in result.heads.values()))
+    assert result.nll == pytest.approx(sum(head.nll for head in result.components.values()))
 
 
 def test_characters_split_the_total(result, frames):
@@ -173,8 +173,8 @@ def test_characters_split_the_total(result, frames):
         own = [(w, h) for w, character, h in frames if character == row.id]
         assert row.frames == len(own)
         axis = mean((w, -math.log(h["c_x"][0][h["c_x"][1]])) for w, h in own)
-        assert row.heads["c_x"] == pytest.approx(axis, rel=1e-6)
-        assert row.nll == pytest.approx(sum(row.heads.values()))
+        assert row.components["c_x"] == pytest.approx(axis, rel=1e-6)
+        assert row.nll == pytest.approx(sum(row.components.values()))
     weighted = sum(r.nll * sum(w for w, c, _ in frames if c == r.id) for r in result.characters)
     assert weighted / result.weight == pytest.approx(result.nll)
 
@@ -237,7 +237,7 @@ def test_certain_predictions(right, accuracy):
     accumulator = Accumulator(SIZES)
     accumulator.add(certain(targets, 50, right), sample)
     result = accumulator.result()
-    for name, head in result.heads.items():
+    for name, head in result.components.items():
         assert head.accuracy == accuracy, name
         assert head.entropy == pytest.approx(0, abs=1e-12)
         assert head.nll == pytest.approx(0 if right else {"buttons": 320}.get(name, 80), abs=1e-9)
@@ -254,11 +254,11 @@ def test_uniform_predictions_are_right_by_chance_only():
     accumulator.add({n: np.zeros((6, SIZES[n])) for n in COMPONENTS}, sample)
     result = accumulator.result()
     assert result.nll == pytest.approx(8 * math.log(2) + 4 * math.log(5) + math.log(3))
-    assert result.heads["main_x"].accuracy == pytest.approx(1 / 5)
-    assert result.heads["main_x"].top3 == pytest.approx(3 / 5)
-    assert result.heads["shoulder"].top3 == 1
-    assert result.heads["main_x"].entropy == pytest.approx(math.log(5))
-    assert result.heads["main_x"].ece == pytest.approx(0, abs=1e-12)
+    assert result.components["main_x"].accuracy == pytest.approx(1 / 5)
+    assert result.components["main_x"].top3 == pytest.approx(3 / 5)
+    assert result.components["shoulder"].top3 == 1
+    assert result.components["main_x"].entropy == pytest.approx(math.log(5))
+    assert result.components["main_x"].ece == pytest.approx(0, abs=1e-12)
     assert result.macro_f1 is None
     assert result.buttons["A"].precision is None
 
@@ -273,7 +273,7 @@ def test_ece_by_hand():
     sample = Sample.of(targets, targets, weights=np.ones(20), characters=np.ones(20, int))
     accumulator = Accumulator(SIZES)
     accumulator.add(logits, sample)
-    head = accumulator.result().heads["shoulder"]
+    head = accumulator.result().components["shoulder"]
     assert head.ece == pytest.approx((0.15 + 0.05) / 2)
     assert head.accuracy == pytest.approx(16 / 20)
     assert head.calibration.weight == [0, 0, 0, 0, 0, 0, 0, 10, 0, 10]

@@ -89,24 +89,24 @@ def test_figures_by_hand():
     # Even odds: 8 ln 2 for the buttons, ln 17 per axis, ln 5 for the shoulder.
     even = {"buttons": 8 * math.log(2), **dict.fromkeys(("main_x", "c_y"), math.log(17))}
     for name, nats in even.items():
-        assert report.forms["keras float"].heads[name].nll == pytest.approx(nats)
+        assert report.forms["keras float"].components[name].nll == pytest.approx(nats)
     # A quarter of the frames has another bucket than the one that was made likelier by 2.
     total = math.log(16 + math.exp(2))
     expected = total - 0.75 * 2
     copy = report.forms["copy"]
-    assert copy.heads["main_x"].nll == pytest.approx(expected)
-    assert copy.heads["main_x"].relative_nll == pytest.approx(expected / math.log(17) - 1)
+    assert copy.components["main_x"].nll == pytest.approx(expected)
+    assert copy.components["main_x"].relative_nll == pytest.approx(expected / math.log(17) - 1)
     whole = 8 * math.log(2) + 4 * math.log(17) + math.log(5)
     assert copy.nll == pytest.approx(whole + expected - math.log(17))
     assert copy.relative_nll == pytest.approx(copy.nll / whole - 1)
     # The likeliest bucket of even odds is the first, of the copy the ninth.
-    assert copy.heads["main_x"].agreement == copy.heads["main_x"].agreement_each == 0
-    assert copy.heads["buttons"].agreement == copy.heads["c_x"].agreement == 1
+    assert copy.components["main_x"].agreement == copy.components["main_x"].agreement_each == 0
+    assert copy.components["buttons"].agreement == copy.components["c_x"].agreement == 1
     assert (copy.max_logit_difference, copy.mean_logit_difference) == (2, 2 / LOGITS)
     # One pressed button of eight is another choice of the buttons.
-    assert report.forms["pressed"].heads["buttons"].agreement == 0
-    assert report.forms["pressed"].heads["buttons"].agreement_each == 7 / 8
-    assert report.forms["pressed"].heads["main_y"].agreement == 1
+    assert report.forms["pressed"].components["buttons"].agreement == 0
+    assert report.forms["pressed"].components["buttons"].agreement_each == 7 / 8
+    assert report.forms["pressed"].components["main_y"].agreement == 1
     # The memory is looked at after 250 and 500 steps.
     assert report.drift["copy"].frames == (250, 500)
     assert report.drift["copy"].differences == pytest.approx((0.025, 0.05))
@@ -201,7 +201,7 @@ def test_a_float_export_does_not_drift(perspectives, batch):
     assert report.frames > 1500
     assert known(found.max_logit_difference) < 1e-4
     assert abs(found.relative_nll) < 1e-5
-    assert {head.agreement for head in found.heads.values()} == {1.0}
+    assert {head.agreement for head in found.components.values()} == {1.0}
     assert report.is_met
     assert report.drift["onnx float32"].frames == (250, 500, 750, 1000)
     assert max(report.drift["onnx float32"].differences) < 1e-4
@@ -233,7 +233,7 @@ def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(batch
     assert known(found["dynamic"].mean_logit_difference) < 5e-4
     assert 1e-4 < known(found["keras qat"].mean_logit_difference) < 1e-2
     assert 1e-4 < known(found["keras dynamic"].mean_logit_difference) < 1e-2
-    assert min(head.agreement for head in found["dynamic"].heads.values()) > 0.95
+    assert min(head.agreement for head in found["dynamic"].components.values()) > 0.95
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
@@ -277,9 +277,9 @@ def test_report_as_json_and_table():
     batch = canned_streams()
     report = run_parity(forms, batch, codec=CODEC, long=batch)
     plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert plain["format"] == 1
+    assert plain["format"] == 2
     assert plain["forms"]["onnx float32"]["reference"] == "keras float"
-    assert plain["forms"]["keras float"]["heads"]["c_x"]["agreement"] is None
+    assert plain["forms"]["keras float"]["components"]["c_x"]["agreement"] is None
     assert plain["drift"]["onnx float32"]["differences"][-1] == pytest.approx(0.5)
     assert plain["checks"][0]["is_met"] is False
     text = io.StringIO()

@@ -56,8 +56,8 @@ def test_the_page_holds_the_figures(evaluation, page):
     for head in COMPONENTS:
         for name in ("policy", *evaluation.baselines):
             assert f"{evaluation.nll(name, head):.4f}" in text, (head, name)
-        assert f"{100 * evaluation.policy.heads[head].accuracy:.2f} %" in text
-        changed = evaluation.policy.heads[head].changed_nll
+        assert f"{100 * evaluation.policy.components[head].accuracy:.2f} %" in text
+        changed = evaluation.policy.components[head].changed_nll
         assert changed is not None
         assert f"{changed:.3f}" in text
     for name in BUTTONS:
@@ -124,8 +124,8 @@ def test_written_files(evaluation, tmp_path):
     assert page_path.read_text(encoding="utf-8") == report.page(evaluation)
     values = json.loads(json_path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert values["policy"]["nll"] == evaluation.policy.nll
-    assert values["policy"]["heads"]["c_y"]["top3"] == evaluation.policy.heads["c_y"].top3
-    assert values["policy"]["heads"]["buttons"]["top3"] is None
+    assert values["policy"]["components"]["c_y"]["top3"] == evaluation.policy.components["c_y"].top3
+    assert values["policy"]["components"]["buttons"]["top3"] is None
     assert values["baselines"]["repeat"]["nll"] == evaluation.baselines["repeat"].nll
     assert values["provenance"]["weights_sha256"] == "ab" * 32
     assert values["findings"]
@@ -162,8 +162,8 @@ def test_a_lost_head_is_named(evaluation):
 
 
 def test_a_win_on_every_head_is_said(evaluation):
-    heads = evaluation.policy.heads | {
-        "c_x": dataclasses.replace(evaluation.policy.heads["c_x"], nll=0.01)
+    heads = evaluation.policy.components | {
+        "c_x": dataclasses.replace(evaluation.policy.components["c_x"], nll=0.01)
     }
     better = dataclasses.replace(
         evaluation, policy=dataclasses.replace(evaluation.policy, heads=heads)
@@ -195,7 +195,7 @@ def test_best_baseline_by_head(evaluation):
     for head in COMPONENTS:
         best = evaluation.best_baseline(head)
         assert evaluation.nll(best, head) == min(
-            m.heads[head].nll for m in evaluation.baselines.values()
+            m.components[head].nll for m in evaluation.baselines.values()
         )
-        accuracies = [m.heads[head].accuracy for m in evaluation.baselines.values()]
+        accuracies = [m.components[head].accuracy for m in evaluation.baselines.values()]
         assert evaluation.best_accuracy(head) == max(accuracies)

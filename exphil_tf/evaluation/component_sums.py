@@ -1,4 +1,4 @@
-"""Running sums of one head's figures: a stick axis or the shoulder, and the eight buttons.
+"""Running sums of one component's figures: a stick axis or the shoulder, and the eight buttons.
 
 Sums are float64 over all frames so far. Equal logits count as drawn by lot, so that a constant
 prediction is right by chance only.
@@ -6,7 +6,7 @@ prediction is right by chance only.
 
 import numpy as np
 
-from exphil_tf.evaluation.results import ButtonMetrics, Calibration, HeadMetrics
+from exphil_tf.evaluation.results import ButtonMetrics, Calibration, ComponentMetrics
 from exphil_tf.melee.enums import BUTTONS
 
 NUM_BINS = 10
@@ -75,7 +75,7 @@ class _Sums:
         return self.values[name]
 
 
-class CategoricalHead:
+class AxisSums:
     """Sums of a stick axis or the shoulder."""
 
     def __init__(self, num_buckets: int) -> None:
@@ -106,11 +106,11 @@ class CategoricalHead:
         self.confusion += (np.eye(self.num_buckets)[targets] * weights[:, None]).T @ probs
         return nll
 
-    def result(self, weight: float) -> HeadMetrics:
+    def result(self, weight: float) -> ComponentMetrics:
         """Means over the total weight `weight`."""
         calibration = self.calibration.result()
         sums = self.sums
-        return HeadMetrics(
+        return ComponentMetrics(
             nll=float(sums["nll"] / weight),
             accuracy=float(sums["accuracy"] / weight),
             entropy=float(sums["entropy"] / weight),
@@ -130,7 +130,7 @@ class CategoricalHead:
         ).tolist()
 
 
-class ButtonsHead:
+class ButtonsSums:
     """Sums of the eight Bernoulli buttons."""
 
     def __init__(self) -> None:
@@ -191,12 +191,12 @@ class ButtonsHead:
             calibration=calibration,
         )
 
-    def result(self, weight: float) -> HeadMetrics:
+    def result(self, weight: float) -> ComponentMetrics:
         """Means over the total weight `weight`; sums over the buttons where likelihoods add."""
         buttons = list(self.buttons(weight).values())
         pooled = _CalibrationSums()
         pooled.sums = np.sum([calibration.sums for calibration in self.calibrations], axis=0)
-        return HeadMetrics(
+        return ComponentMetrics(
             nll=sum(button.nll for button in buttons),
             accuracy=float(np.mean([button.accuracy for button in buttons])),
             entropy=sum(button.entropy for button in buttons),
