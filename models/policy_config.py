@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.kinds import Kind, option
 from models.backbones import BACKBONES, DEFAULT, backbone_config
-from models.backbones.options import BackboneConfig, TemporalConfig
+from models.backbones.backbone_options import BackboneConfig, TemporalConfig
 from models.quantization_config import (
     LARGEST,
     QuantizationConfig,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from models.backbones import BACKBONES
-from models.backbones.options import BackboneConfig
+from models.backbones.backbone_options import BackboneConfig
 
 
 def any_backbone(name: str, **sizes: Any) -> BackboneConfig:

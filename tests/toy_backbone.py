@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from exphil_tf.foundation.kinds import option
 from models.backbones import BACKBONES
-from models.backbones.options import BackboneConfig
+from models.backbones.backbone_options import BackboneConfig
 
 
 @dataclass(frozen=True)

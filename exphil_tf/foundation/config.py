@@ -40,7 +40,7 @@ from exphil_tf.foundation.options import (
     options,
 )
 from exphil_tf.foundation.precedence import InForce, highest, in_force, values_of
-from exphil_tf.foundation.sources import (
+from exphil_tf.foundation.setting_sources import (
     KNOWN_OPTIONS,
     PRESETS,
     ROOT,

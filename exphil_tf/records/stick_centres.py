@@ -10,11 +10,16 @@ grid of 1/80.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
+from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.controls import STICK_STEPS
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 
 
 class StickCentres(NamedTuple):
@@ -98,3 +103,34 @@ def _interval_costs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = np.divide(first, count, out=np.zeros_like(first), where=used)
     cost = np.where(used, np.maximum(second - mean * first, 0.0), np.inf)
     return cost, mean
+
+
+def read_centres(path: Path) -> tuple[float, ...]:
+    """The bucket centres of a file that `python -m exphil_tf.kmeans` wrote: in [-1, 1], symmetric.
+
+    Raises: UserError: if there is no such file (66), or it holds no centres (65).
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"--kmeans-centers: {path}: no such file",
+            "Fit some: python -m exphil_tf.kmeans.",
+            exit_code=EXIT_NO_INPUT,
+        ) from None
+    except ValueError as error:
+        raise _not_centres(path, str(error)) from error
+    is_named = isinstance(values, dict)
+    centres = cast(dict[str, Any], values).get("axis_centres") if is_named else values
+    try:
+        return ControllerCodec(axis_centres=tuple(float(v) for v in centres)).axis_centres  # type: ignore[union-attr]
+    except (TypeError, ValueError) as error:
+        raise _not_centres(path, str(error)) from error
+
+
+def _not_centres(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"--kmeans-centers: {path}: want JSON with a list `axis_centres` ({reason})",
+        "Fit some: python -m exphil_tf.kmeans.",
+        exit_code=EXIT_DATA,
+    )

@@ -17,7 +17,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
-from exphil_tf.training.console import ConsoleSink
+from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner, TrainingData

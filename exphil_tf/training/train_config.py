@@ -17,6 +17,7 @@ from exphil_tf.foundation.options import options
 from exphil_tf.foundation.values import Source
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
+from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
 from exphil_tf.training.imitation_config import ImitationConfig
@@ -28,7 +29,6 @@ from exphil_tf.training.run_config import (
     ScheduleConfig,
     StoppingConfig,
 )
-from exphil_tf.training.stick_centres import read_centres
 from exphil_tf.training.value_config import ValueConfig
 from models.backbones import BACKBONES, backbone_family
 from models.policy_config import (

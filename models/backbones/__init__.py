@@ -7,7 +7,7 @@ whose table it is listed. Nothing else names the backbones. Free of Keras.
 from typing import Any
 
 from exphil_tf.foundation.kinds import Kind, family
-from models.backbones.options import BACKBONES, BackboneConfig
+from models.backbones.backbone_options import BACKBONES, BackboneConfig
 
 __all__ = ["BACKBONES", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
 

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
+from models.backbones.backbone_options import SlidingWindowConfig
 from models.backbones.base import TemporalBackbone
-from models.backbones.options import SlidingWindowConfig
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout

@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 
 import keras
 
-from models.backbones.options import BackboneConfig, TemporalConfig
+from models.backbones.backbone_options import BackboneConfig, TemporalConfig
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout

@@ -2,8 +2,8 @@
 
 from keras import layers
 
+from models.backbones.backbone_options import MambaConfig
 from models.backbones.base import TemporalBackbone
-from models.backbones.options import MambaConfig
 from models.layers.mamba import MambaBlock
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor

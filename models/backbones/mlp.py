@@ -2,8 +2,8 @@
 
 from keras import layers
 
+from models.backbones.backbone_options import MLPConfig
 from models.backbones.base import Backbone
-from models.backbones.options import MLPConfig
 from models.layers.backend import ops
 from models.layers.temporal import State, Tensor
 from models.quantization_config import Rounding

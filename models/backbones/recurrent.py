@@ -7,8 +7,8 @@ layers, dropout 0.1, 200 updates, one seed).
 
 from keras import layers
 
+from models.backbones.backbone_options import LSTMConfig
 from models.backbones.base import TemporalBackbone
-from models.backbones.options import LSTMConfig
 from models.layers.recurrent import LSTMLayer
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor

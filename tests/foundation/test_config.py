@@ -21,7 +21,7 @@ import yaml
 from option_values import first_word, other_values, stage
 from tyro.conf import Positional
 
-from exphil_tf.foundation import config, kinds, sources
+from exphil_tf.foundation import config, kinds, setting_sources
 from exphil_tf.foundation.config import (
     Saved,
     dump_yaml,
@@ -425,7 +425,7 @@ def test_presets_refused(tmp_path, presets):
 
 
 def test_environment_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "KNOWN_OPTIONS", tmp_path / "options.txt")
+    monkeypatch.setattr(setting_sources, "KNOWN_OPTIONS", tmp_path / "options.txt")
     write(tmp_path / "options.txt", "batch_size\nnum_workers\nreplays\n")
     error = refused(Toy, env={"EXPHIL_BATCH_SISE": "3"})
     assert str(error) == "EXPHIL_BATCH_SISE: unknown option. Did you mean EXPHIL_BATCH_SIZE?"

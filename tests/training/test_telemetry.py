@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from exphil_tf.training.console import ConsoleSink
+from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
 

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
 from exphil_tf.foundation import errors
-from exphil_tf.training import console, imitation
+from exphil_tf.training import console_sink, imitation
 
 
 def interrupt(signals):
@@ -73,7 +73,7 @@ def install(faults):
 
     imitation.ImitationLearner.update = update
     os.fsync = patched_fsync
-    console.PLAIN_INTERVAL_S = 0.0
+    console_sink.PLAIN_INTERVAL_S = 0.0
 
 
 def child(request, output):
