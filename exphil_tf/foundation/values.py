@@ -62,6 +62,7 @@ _IN_WORDS: dict[Any, str] = {
     Path: "a path",
     type(None): "none",
 }
+_PLURALS: dict[Any, str] = {float: "numbers", int: "integers", Path: "paths"}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NONE = ("none", "null")
 FALSE = _FALSE
@@ -162,7 +163,7 @@ def _is_union(annotation: Any) -> bool:
 
 
 def describe(annotation: Any) -> str:
-    """A type in words: `one of adam, adamw`, `a list of int`, `an integer or none`."""
+    """A type in words: `one of adam, adamw`, `a list of integers`, `an integer or none`."""
     members = typing.get_args(annotation)
     if _is_union(annotation):
         return " or ".join(describe(member) for member in members)
@@ -171,7 +172,7 @@ def describe(annotation: Any) -> str:
     if _is_list(annotation):
         if typing.get_origin(members[0]) is Literal:
             return f"some of {', '.join(map(str, typing.get_args(members[0])))}"
-        return f"a list of {getattr(members[0], '__name__', members[0]) if members else 'values'}"
+        return f"a list of {_PLURALS.get(members[0], 'words') if members else 'values'}"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return "one of " + ", ".join(member.name for member in annotation)
     return _IN_WORDS.get(annotation, repr(typing.cast(object, annotation)))

@@ -339,8 +339,7 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
 
 
 _ELEMENTWISE = (
-    "Abs Clip CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh "
-    "com.microsoft.QuickGelu"
+    "Abs CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh"
 )
 _PAIRED = "Add And Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {

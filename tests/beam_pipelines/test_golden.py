@@ -31,7 +31,7 @@ VARIES = ("checksum", "libraries")
 def golden_config(output: Path) -> DatasetConfig:
     """All three games, every kind of variant, several chunks a game."""
     return DatasetConfig(
-        replays=(str(fixture_replays.REPLAYS),),
+        replays=(".",),
         output=str(output),
         filters=FilterConfig(min_frames=60),
         splits=SplitConfig(val_split=0.0, test_split=0.0),
@@ -49,7 +49,9 @@ def golden_config(output: Path) -> DatasetConfig:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("golden") / "dataset"
-    build_dataset(golden_config(output))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(fixture_replays.REPLAYS)  # the list of games says where each lay
+        build_dataset(golden_config(output))
     return output
 
 

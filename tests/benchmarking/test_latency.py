@@ -391,7 +391,7 @@ def test_mistakes_are_told_in_a_sentence(bundles, games, tmp_path):
         2,
     )
     assert "Received: memory" in told("memory", one)[0]
-    assert "bundles: want at least one" in told("latency")[0]
+    assert "BUNDLES: want a list of paths" in told("latency")[0]
     assert "want each once" in told("latency", one, one)[0]
     assert told("latency", str(tmp_path / "none"))[1] == 66
     assert told("latency", one, "--data", str(tmp_path / "none"))[1] == 66

@@ -91,7 +91,7 @@ def test_dynamic_quantization_of_onnx_runtime_is_near_keras():
 def test_every_product_with_a_weight_is_integer(backbone):
     """One integer product per kernel that Keras quantizes, in either form."""
     traced = policies.traced(backbone, "moving_average")
-    graph = with_shapes(traced)
+    graph = with_shapes(traced.model)
     clean(graph)
     products = sum(n.op_type == "MatMul" and n.input[1] in graph.constants for n in graph.nodes)
     assert products >= 9

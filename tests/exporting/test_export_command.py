@@ -231,8 +231,8 @@ def test_numbers_out_of_range(run, tmp_path, flag):
 
 
 def test_a_float_product_fails_the_export(qat_run, tmp_path, monkeypatch):
-    """If the lowering forgot a product, nothing would be written."""
-    monkeypatch.setattr(convert, "lower", lambda graph, activations, blocks: 0)
+    """If the conversion forgot a product, nothing would be written."""
+    monkeypatch.setattr(convert, "quantize_products", lambda graph, activations, blocks: 0)
     error = refused(qat_run, "--output", tmp_path / "b", "--precision", "int8-qat", *FAST)
     assert error.exit_code == 70
     assert "with a float weight" in str(error)

@@ -382,7 +382,7 @@ def test_flags_refused(argv, words):
         ("batch-sise: 3", ["batch-sise", "Did you mean batch-size?"]),
         ("batch_sise: 3", ["batch_sise", "Did you mean batch_size?"]),
         ("\nlr: fast", [":2: lr: want a number", "'fast'"]),
-        ("hidden: [1, b]", ["hidden: want a list of int"]),
+        ("hidden: [1, b]", ["hidden: want a list of integers"]),
         ("name: no", ["name: want a word or none", "quotes"]),
         ("batch-size: [1, 2]", ["batch-size: want an integer"]),
         ("batch-size: {a: 1}", ["batch-size: want an integer"]),

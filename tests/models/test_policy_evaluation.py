@@ -7,11 +7,12 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from exphil_tf.features.controller import COMPONENTS
 from models.heads import distribution
 from models.policy import ActionEvaluation, Policy
-from models.policy_config import BackboneConfig, EmbeddingConfig, HeadConfig, PolicyConfig
+from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 BATCH, TIME, WARM = 3, 6, 3
 BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
@@ -22,8 +23,8 @@ TEMPERATURE = tf.constant([0.7, 1.0, 1.6])
 
 
 def make(backbone: str, head: str, seed: int = 1) -> Policy:
-    sizes = BackboneConfig(
-        backbone=backbone, hidden=(16,), num_layers=1, state_size=4, num_heads=2, window_size=4
+    sizes = any_backbone(
+        backbone, hidden=(16,), num_layers=1, state_size=4, num_heads=2, window_size=4
     )
     head_config = HeadConfig(head=head, head_hidden=8, axis_buckets=5, shoulder_buckets=3)
     return Policy(PolicyConfig(EmbeddingConfig(action_dim=8), sizes, head_config), seed=seed)

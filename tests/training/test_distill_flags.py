@@ -82,7 +82,7 @@ def loss(config):
 def source(config):
     """What the command would learn from, and how it would read the dataset."""
     found = TeacherSource.find(config.distillation)
-    config = distill.with_input_of_labels(config, found)
+    config = distill.with_input_of_labels(config, found, {})
     digest = manifest_sha256(load_manifest(Path("data")))
     codec = config.policy().head.codec
     return found.describe(config.input, codec, manifest_sha256=digest), config.input
