@@ -478,7 +478,14 @@ def test_every_option_has_a_row():
     assert sorted(TABLE) == sorted(options(TrainConfig))
 
 
-@pytest.mark.parametrize("name", TABLE)
+SLOW = ("overwrite",)
+"""Rows that run the command twice."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TABLE],
+)
 def test_flag_changes_the_option(name, tmp_path):
     changed = with_files(TABLE[name], tmp_path)
     before, after = (to_dict(parsed(*flags)) for flags in changed)

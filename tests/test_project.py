@@ -1,6 +1,7 @@
 """The project's own rules: banned text, locks, layers, images, targets."""
 
 import ast
+import functools
 import json
 import os
 import re
@@ -252,9 +253,12 @@ def imported(*folders: str) -> dict[str, str]:
     return {n: path for n, path in found.items() if n not in sys.stdlib_module_names | own}
 
 
+installed = functools.cache(metadata.packages_distributions)
+
+
 def distributions(module: str) -> set[str]:
     """Normalised names of the packages that bring a module; its own where none is installed."""
-    found = metadata.packages_distributions().get(module, [module])
+    found = installed().get(module, [module])
     return {canonicalize_name(name) for name in found}
 
 

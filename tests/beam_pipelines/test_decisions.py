@@ -113,7 +113,7 @@ def reference(folder: Path, config: DatasetConfig) -> tuple[dict[str, str], dict
     return found, {name: str(splits[key]) for name, key in found.items() if key in splits}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_job_decides_as_reading_file_after_file_does(seed: int, tmp_path: Path) -> None:
     draw = random.Random(seed)
     random_collection(tmp_path / "replays", draw)

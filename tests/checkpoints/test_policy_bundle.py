@@ -209,7 +209,7 @@ def test_values_that_make_no_sense_are_named(bundle, change, words):
         ("backbone", "hidden", [60_000]),
         ("backbone", "hidden", [1] * 100_000),
         ("backbone", "num_layers", 10**9),
-        ("backbone", "num_layers", 1000),
+        ("backbone", "num_layers", 50),
         ("backbone", "state_size", 10**12),
         ("backbone", "window_size", 10**12),
         ("embedding", "action_dim", 60_000),

@@ -161,14 +161,14 @@ def test_a_lost_head_is_named(evaluation):
     assert evaluation.gain("c_x") < 0
 
 
-def test_a_win_on_every_head_is_said(evaluation):
-    heads = evaluation.policy.components | {
+def test_a_win_on_every_component_is_said(evaluation):
+    components = evaluation.policy.components | {
         "c_x": dataclasses.replace(evaluation.policy.components["c_x"], nll=0.01)
     }
     better = dataclasses.replace(
-        evaluation, policy=dataclasses.replace(evaluation.policy, heads=heads)
+        evaluation, policy=dataclasses.replace(evaluation.policy, components=components)
     )
-    assert any("Beats every baseline on every head" in text for text in texts(better, "good"))
+    assert any("Beats every baseline on every component" in text for text in texts(better, "good"))
     assert not any("Not better" in text for text in texts(better, "bad"))
 
 

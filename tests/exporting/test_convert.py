@@ -181,7 +181,10 @@ def test_sampling_follows_the_uniforms_and_the_temperature():
     assert len(answers[1.0]) > 20
 
 
-@pytest.mark.parametrize("backbone", ["sliding_window", "mamba", "lstm"])
+@pytest.mark.parametrize(
+    "backbone",
+    ["sliding_window", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mamba", "lstm"))],
+)
 def test_a_window_equals_the_steps_through_it(backbone):
     """All of a window's frames in one graph without loops, in float and in integers."""
     frames = [policies.frame(seed) for seed in range(policies.WINDOW)]

@@ -1,5 +1,6 @@
 """What reinforcement learning asks of a policy: likelihoods of actions taken, and clean resets."""
 
+import itertools
 from typing import Any
 
 import keras
@@ -70,8 +71,17 @@ def evaluate(policy: Policy, inputs: dict, **options) -> ActionEvaluation:
     )
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+ALWAYS = {("mlp", "independent"), ("lstm", "autoregressive"), ("mamba", "independent")}
+"""Every backbone with memory and both heads; the other pairs are slow."""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [
+        pytest.param(*pair, marks=() if pair in ALWAYS else pytest.mark.slow)
+        for pair in itertools.product(BACKBONES, HEADS)
+    ],
+)
 def test_ratio_of_a_policy_with_itself_is_1(backbone, head):
     """Played frame by frame and evaluated as an unroll, both compiled, with resets inside."""
     policy = make(backbone, head)

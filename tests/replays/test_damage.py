@@ -59,8 +59,9 @@ def test_damaged_written_and_real_replays() -> None:
     assert outcomes[Reason.NESTING] > 20, outcomes
 
 
+@pytest.mark.slow
 def test_two_thousand_damaged_replays(replays_dir: Path) -> None:
-    """With those beside the checkout; about six seconds."""
+    """With those beside the checkout."""
     outcomes = _run(2000, replays_dir)
     assert outcomes["repaired"] > 300, outcomes
 
@@ -113,11 +114,18 @@ def test_events_declared_too_short_are_a_bad_header(code: int) -> None:
         assert caught.value.reason is Reason.BAD_HEADER
 
 
-def test_no_declared_size_of_any_event_is_a_defect() -> None:
-    """All codes, sizes 0 to 10 and around what the events need, one or two at a time."""
+@pytest.mark.parametrize(
+    "codes",
+    [
+        pytest.param(sorted({*events.LEAST_SIZES, *range(0, 256, 16)}), id="known"),
+        pytest.param(list(range(256)), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_no_declared_size_of_any_event_is_a_defect(codes: list[int]) -> None:
+    """Sizes 0 to 10 and around what the events need, one or two at a time."""
     data = write_slp(make_game(1, length=60, stage=Stage.DREAMLAND, moving_stage=True))
     rng = np.random.default_rng(5)
-    for code in range(256):
+    for code in codes:
         for size in {*range(11), events.LEAST_SIZES.get(code, 40) - 1}:
             other = int(rng.choice([*events.LEAST_SIZES, code]))
             for sizes in ({code: size}, {code: size, other: int(rng.integers(0, 100))}):

@@ -382,6 +382,7 @@ def distil(trainer, dataset):
     return distil
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(tmp_path, distil, taught):
     labels = ("--soft-labels", taught / "labels")
     straight = distil(tmp_path, *labels, "--name", "straight")
@@ -394,6 +395,7 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path, distil, taught):
     assert resumed.sha256 == straight.sha256
 
 
+@pytest.mark.slow
 def test_only_the_same_lesson_goes_on(tmp_path, distil, taught, trainer, dataset):
     one = ("--max-steps", "1")
     assert distil(tmp_path, "--teacher", taught / "bundle", *one).status == 0
@@ -417,7 +419,7 @@ def test_comparison(tmp_path, distil, taught, trainer, dataset):
     assert list(found) == ["hard-labels", "distilled", "teacher"]
     assert len({policy["nll"] for policy in found.values()}) == 3
     for policy in found.values():
-        assert policy["nll"] == pytest.approx(sum(policy["heads"].values()))
+        assert policy["nll"] == pytest.approx(sum(policy["components"].values()))
     # The student is an ordinary run, and says who taught it.
     facts = json.loads((run / "config.json").read_text())
     identity = distillation.describe_teacher(taught / "bundle")

@@ -213,7 +213,13 @@ def test_a_run_is_fine_tuned_with_its_own_options(tuned, parent):
     assert not (bounds(policy) == [-6.0, 6.0]).any()
 
 
-@pytest.mark.parametrize("killed_at", [4, 9], ids=["while observing", "once frozen"])
+@pytest.mark.parametrize(
+    "killed_at",
+    [
+        pytest.param(4, id="while observing"),
+        pytest.param(9, id="once frozen", marks=pytest.mark.slow),
+    ],
+)
 def test_kill_9_and_resume_gives_the_same_weights(trainer, parent, tuned, killed_at):
     name = f"again{killed_at}"
     assert tune(trainer, parent, "--name", name, kill_at_update=killed_at).status == -9

@@ -76,8 +76,12 @@ def numbers(variables) -> dict:
 
 @pytest.mark.parametrize(
     "options",
-    [{"jit": True, "max_grad_norm": 0.5}, {"accumulation_steps": 2, "ema": True}],
-    ids=["compiled, clipped", "accumulated, averaged"],
+    [
+        pytest.param(
+            {"jit": True, "max_grad_norm": 0.5}, id="compiled, clipped", marks=pytest.mark.slow
+        ),
+        pytest.param({"accumulation_steps": 2, "ema": True}, id="accumulated, averaged"),
+    ],
 )
 def test_the_policy_does_not_notice_a_value_head_beside_it(options):
     alone, with_values = tiny_imitation.make(dropout=0.3, **options), beside(**options)
