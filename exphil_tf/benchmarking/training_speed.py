@@ -30,7 +30,8 @@ def _time(arguments: list[str], data: Path, *, seconds: float) -> dict[str, floa
     dataset = Dataset(data, load_manifest(data))
     with imitation_setup(config.imitation(dataset.manifest.unrecorded()), dataset) as setup:
         figures = _time_updates(setup.imitation, TimedIterator(iter(setup.data.batches())), seconds)
-    frames = config.run.batch_size * config.input.window_size
+    batches = config.optimizer.accumulation_steps  # of an update
+    frames = config.run.batch_size * config.input.window_size * batches
     return {
         "frames/s": frames / figures["s/step"],
         **figures,
