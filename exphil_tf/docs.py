@@ -45,7 +45,7 @@ class DocsConfig:
 _FEATURES_INTRO = f"""# Features
 
 What is known of a frame, for every source of frames: replay, live game, simulator. Each line below
-is one entry of `exphil_tf/features/schema.py`, from which extraction, storage, augmentation, the
+is one entry of `exphil_tf/features/fields.py`, from which extraction, storage, augmentation, the
 model's embedding and this page are derived. Fingerprint of this schema: `{{fingerprint}}`.
 
 A stored row is {ROW_BYTES} bytes and holds both players; its first {NOISE_BYTES} bytes are the
@@ -70,7 +70,7 @@ _COLUMNS = ("Field", "Meaning", "Unit, range", "Bytes", "Mirror", "Noise", "Netw
 def features_page() -> str:
     """The text of docs/features.md."""
     parts = [
-        _NOTE.format(source="exphil_tf/features/schema.py"),
+        _NOTE.format(source="exphil_tf/features/fields.py"),
         _FEATURES_INTRO.format(fingerprint=SCHEMA.fingerprint()),
     ]
     for group, meaning in _GROUPS.items():

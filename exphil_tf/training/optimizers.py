@@ -14,7 +14,7 @@ def build_optimizer(
     """A Keras optimizer with its state built for these variables.
 
     Args:
-      config: update rule; clipping, accumulation and averaging are `update.Updater`'s.
+      config: update rule; clipping, accumulation and averaging are `updater.Updater`'s.
       learning_rate: a number or a Keras schedule.
       variables: trainable variables, in a fixed order.
     """
