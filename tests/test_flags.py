@@ -409,6 +409,7 @@ TABLE: dict[str, Row] = {
     "lr": row(learning_rate, "--lr 0.5"),
     "lr_schedule": row(learning_rate, "--lr-schedule linear"),
     "warmup_steps": row(learning_rate, "--warmup-steps 5"),
+    "warmup_share": row(learning_rate, "--warmup-share 0.5"),
     "decay_steps": row(learning_rate, "--decay-steps 20", "--lr-schedule linear"),
     "restart_period": row(learning_rate, "--restart-period 9", "--lr-schedule cosine_restarts"),
     "restart_mult": row(
@@ -436,7 +437,9 @@ TABLE: dict[str, Row] = {
     "value_in_bundle": row(bundled, "--value-in-bundle", (*SEEDED, "--value-head")),
     # The run.
     "epochs": row(horizon, "--epochs 3"),
+    "min_steps": row(horizon, "--min-steps 500"),
     "max_steps": row(horizon, "--max-steps 3"),
+    "validate_every_steps": row(horizon, "--validate-every-steps 7"),
     "batch_size": row(horizon, "--batch-size 5"),
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),

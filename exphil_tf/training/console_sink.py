@@ -70,6 +70,7 @@ class ConsoleSink:
             f"step {event['step']}/{self.total_steps} epoch {event['epoch']:.2f} "
             + "".join(f"{text} " for text in self._numbers(event))
             + f"{event['frames_per_s']:,.0f} frames/s input wait {event['input_wait']:.1%}"
+            + f" {duration(event['eta_s'])} left"
         )
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=event["step"], description=line)
@@ -117,6 +118,15 @@ class ConsoleSink:
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, markup=False)
+
+
+def duration(seconds: float) -> str:
+    """A rough duration in words, such as `12 min` or `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def _plain(event: Mapping[str, Any]) -> str:

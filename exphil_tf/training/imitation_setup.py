@@ -24,7 +24,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.players import KnownPlayers
-from exphil_tf.training import losses, run_folder
+from exphil_tf.training import losses, plan_notes, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.dataset_split import DatasetSplit
@@ -113,6 +113,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
             learner,
             value if config.value.value_in_bundle else None,
         ),
+        notes=(plan_notes.summary(plan), *plan_notes.cautions(plan)),
         imitation=imitation,
         plan=plan,
     )

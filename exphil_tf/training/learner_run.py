@@ -5,8 +5,8 @@ Nothing here knows what is learnt; `training.imitation_setup` makes what it is g
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic
 
@@ -44,6 +44,8 @@ class LearnerSetup(Generic[Batch]):
     is to say of them."""
     export: Callable[[Path, Mapping[str, Any]], None]
     """Publishes what was learnt as a folder, with where it came from."""
+    notes: Sequence[str] = field(default=(), kw_only=True)
+    """Sentences about the run as a whole, told when it starts."""
 
 
 def run_learner(
@@ -101,6 +103,8 @@ def run_learner(
             if position.step == 0:
                 facts |= setup.start()
             telemetry.write("start", step=position.step, seed=run.seed)
+            for text in setup.notes:
+                telemetry.write("note", step=position.step, text=text)
             outcome = loop.run(position)
         if atomic.problems(folder):
             # None yet, or damaged: the best checkpoint's, or that of an interrupted run.

@@ -21,6 +21,7 @@ from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner
 from exphil_tf.training.metric import Values, selecting
+from exphil_tf.training.pace import Pace
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import Telemetry
@@ -28,6 +29,8 @@ from exphil_tf.training.telemetry import Telemetry
 MAX_STREAK = 5
 """Updates in a row that NaN may spoil before the run goes back to a checkpoint."""
 MAX_ROLLBACKS = 2
+FIRST_LOG = 20
+"""Updates after which a run is told of first, with how long it may take."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,10 @@ class Loop(Generic[Batch]):
         self.position = Position()
         self._batches = TimedIterator(components.batches)
         self._selecting = selecting(components.learner.metrics)
+        self._pace = Pace(horizon)
         self._saved_step = -1
         self._saved_s = self._logged_s = self._started_s = time.monotonic()
+        self._logged_step = 0
         self._is_compiled = False
 
     def run(self, position: Position) -> Outcome:
@@ -97,8 +102,8 @@ class Loop(Generic[Batch]):
         # A position read from a checkpoint needs no other checkpoint.
         self._saved_step = position.step if position.step else -1
         while True:
-            if self._is_epoch_pending():
-                self._end_epoch()
+            if self._is_validation_pending():
+                self._validate_and_keep()
             if self.components.interrupts.requested:
                 return self._interrupted()
             if self.position.step >= self.horizon.total_steps:
@@ -113,8 +118,8 @@ class Loop(Generic[Batch]):
         self.components.learner.update(self._batches, step=self.position.step)
         step = self.position.step + 1
         self.position = dataclasses.replace(self.position, step=step)
-        is_end = self.horizon.ends_epoch(step)
-        if step % self.run_config.log_interval == 0 or is_end:
+        is_end = self.horizon.is_validated(step)
+        if step % self.run_config.log_interval == 0 or step == FIRST_LOG or is_end:
             self._log_training()
         if not is_end and self._is_save_due():
             self._save()
@@ -125,6 +130,7 @@ class Loop(Generic[Batch]):
     def _restart_clock(self) -> None:
         """Leaves compilation and validation out of the frames per second."""
         self._logged_s, self._batches.waited_s = time.monotonic(), 0.0
+        self._logged_step = self.position.step
 
     def _log_training(self) -> None:
         report, now = self.components.learner.take_report(), time.monotonic()
@@ -134,6 +140,7 @@ class Loop(Generic[Batch]):
         if not report.values:
             return
         elapsed = max(now - self._logged_s, 1e-9)
+        self._pace.saw_updates(self.position.step - self._logged_step, seconds=elapsed)
         selected = report.values.get(self._selecting.name)
         position = self.position = self.position.after(report.frames, selected)
         self.components.telemetry.write(
@@ -145,23 +152,25 @@ class Loop(Generic[Batch]):
             frames=position.frames,
             frames_per_s=report.frames / elapsed,
             input_wait=self._batches.waited_s / elapsed,
+            eta_s=self._pace.seconds_after(position.step),
         )
         self._logged_s, self._batches.waited_s = now, 0.0
+        self._logged_step = position.step
 
-    # -- Epochs ------------------------------------------------------------------------------------
+    # -- Validation --------------------------------------------------------------------------------
 
-    def _is_epoch_pending(self) -> bool:
+    def _is_validation_pending(self) -> bool:
         step = self.position.step
-        return self.horizon.ends_epoch(step) and self.position.validated_step < step
+        return self.horizon.is_validated(step) and self.position.validated_step < step
 
-    def _end_epoch(self) -> None:
+    def _validate_and_keep(self) -> None:
         """Validates, exports what was learnt if it is to be kept, saves."""
         step = self.position.step
         values = self._validate()
         if self.components.interrupts.requested:
-            return  # the epoch's end stays pending, and a resumed run validates
+            return  # this stays pending, and a resumed run validates
         selected = values[self._selecting.name] if values else self.position.epoch_mean
-        self.position = position = self._after_epoch(selected)
+        self.position = position = self._after_validation(selected)
         is_best = position.progress.best_step == step
         if values:
             self.components.telemetry.write(
@@ -178,7 +187,7 @@ class Loop(Generic[Batch]):
             self._save(selected)
         self._restart_clock()
 
-    def _after_epoch(self, selected: float | None) -> Position:
+    def _after_validation(self, selected: float | None) -> Position:
         progress, step = self.position.progress, self.position.step
         if selected is not None:
             metric, config = self._selecting, self.stopping
@@ -186,6 +195,8 @@ class Loop(Generic[Batch]):
         return self.position.after_epoch(progress)
 
     def _is_epoch_saved(self, step: int) -> bool:
+        if not self.horizon.ends_epoch(step):
+            return False
         epoch = round(self.horizon.epoch_of(step))
         return epoch % self.run_config.save_every == 0 or step == self.horizon.total_steps
 
@@ -193,7 +204,11 @@ class Loop(Generic[Batch]):
         """Means over the whole validation split; over a part of it if interrupted."""
         if self.components.validation is None:
             return {}
-        return self.components.learner.validate(self._until_interrupted(self.components.validation))
+        began = time.monotonic()
+        batches = self._until_interrupted(self.components.validation)
+        values = self.components.learner.validate(batches)
+        self._pace.saw_validation(seconds=time.monotonic() - began)
+        return values
 
     def _until_interrupted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:

@@ -31,6 +31,11 @@ class Plan:
     input_bytes: int
     """Decoded records in flight."""
 
+    @property
+    def frames_per_update(self) -> float:
+        """Labelled frames, on average."""
+        return self.train.labelled_frames / self.horizon.steps_per_epoch
+
     def show(self, console: Console) -> None:
         """Prints the plan in place of a run."""
         console.print(table(self))
@@ -38,9 +43,14 @@ class Plan:
 
 
 def horizon_of(num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> Horizon:
-    """The horizon of `epochs` passes over `num_unrolls`, or of `max_steps` if that is less."""
-    per_epoch = num_unrolls / (run.batch_size * accumulation_steps)
-    return Horizon.of_epochs(run.epochs, steps_per_epoch=per_epoch, max_steps=run.max_steps)
+    """The horizon of `epochs` passes over `num_unrolls`, within `min_steps` and `max_steps`."""
+    return Horizon.of_epochs(
+        run.epochs,
+        steps_per_epoch=num_unrolls / (run.batch_size * accumulation_steps),
+        min_steps=run.min_steps,
+        max_steps=run.max_steps,
+        validate_every=run.validate_every_steps,
+    )
 
 
 def make_plan(

@@ -59,7 +59,7 @@ def button_numbers(text: str) -> list[float]:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Learning rate over a run; all durations in optimiser steps."""
+    """Learning rate over a run: durations in updates, or as shares of the run."""
 
     KIND: ClassVar = Kind.TRAINING
 
@@ -67,14 +67,16 @@ class ScheduleConfig:
     """Learning rate at the end of warm-up."""
     lr_schedule: ScheduleName = "constant"
     """What follows: constant, linear or cosine to 0, cosine_restarts, or 0.95 per 1000 steps."""
-    warmup_steps: int = option(1, kind=Kind.RUN)
-    """Steps of linear warm-up from 0; 0 and 1 mean none. A tenth of a run that is shorter."""
+    warmup_share: float = option(0.03, kind=Kind.RUN, only_with={"warmup_steps": None})
+    """Share of the run that warms up linearly from 0."""
+    warmup_steps: int | None = option(None, kind=Kind.RUN)
+    """Updates of warm-up instead; 0 and 1 mean none. A tenth of a run that is shorter."""
     decay_steps: int | None = option(
         None, kind=Kind.RUN, only_with={"lr_schedule": ("linear", "cosine")}
     )
     """Step at which linear and cosine reach 0; none means the whole run."""
-    restart_period: int = option(1000, only_with={"lr_schedule": "cosine_restarts"})
-    """Steps of the first period of cosine_restarts."""
+    restart_period: int | None = option(None, only_with={"lr_schedule": "cosine_restarts"})
+    """Updates of the first period of cosine_restarts; none lets the run end with its third."""
     restart_mult: float = option(2.0, only_with={"lr_schedule": "cosine_restarts"})
     """Each period of cosine_restarts is this many times the one before."""
 
@@ -82,11 +84,13 @@ class ScheduleConfig:
         """Raises ValueError naming the field that is out of range."""
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr: want a positive number. Received: {self.lr}")
-        if self.warmup_steps < 0:
+        if not 0 <= self.warmup_share < 1:
+            raise ValueError(f"warmup_share: want 0 <= x < 1. Received: {self.warmup_share}")
+        if self.warmup_steps is not None and self.warmup_steps < 0:
             raise ValueError(f"warmup_steps: want at least 0. Received: {self.warmup_steps}")
         if self.decay_steps is not None and self.decay_steps < 1:
             raise ValueError(f"decay_steps: want at least 1. Received: {self.decay_steps}")
-        if self.restart_period < 1:
+        if self.restart_period is not None and self.restart_period < 1:
             raise ValueError(f"restart_period: want at least 1. Received: {self.restart_period}")
         if not 1 <= self.restart_mult < math.inf:
             raise ValueError(f"restart_mult: want at least 1. Received: {self.restart_mult}")
@@ -177,8 +181,12 @@ class RunConfig:
 
     epochs: int = option(10, kind=Kind.RUN)
     """Passes over the training split."""
+    min_steps: int | None = option(None, kind=Kind.RUN)
+    """At least this many updates: as many more epochs as a small collection takes for them."""
     max_steps: int | None = option(None, kind=Kind.RUN)
     """End after this many updates even if epochs are left."""
+    validate_every_steps: int | None = option(None, kind=Kind.RUN)
+    """Updates between validations, besides those at epochs' ends."""
     batch_size: int = option(64, kind=Kind.TRAINING)
     """Unrolls of window_size frames in one batch."""
     seed: int | None = option(None, kind=Kind.RUN)
@@ -222,9 +230,13 @@ class RunConfig:
         """Raises ValueError naming the field that is out of range."""
         for name in ("epochs", "batch_size", "keep_last", "save_every", "log_interval"):
             _check_at_least(name, getattr(self, name), 1)
-        for name in ("max_steps", "save_every_steps"):
+        for name in ("min_steps", "max_steps", "validate_every_steps", "save_every_steps"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
+        if self.max_steps is not None and (self.min_steps or 0) > self.max_steps:
+            raise ValueError(
+                f"min_steps: want at most max_steps ({self.max_steps}). Received: {self.min_steps}"
+            )
         _check_at_least("keep_best", self.keep_best, 0)
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")

@@ -32,16 +32,18 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         self.config = config
         self.total_steps = total_steps
         self.horizon = config.decay_steps or total_steps
+        self.warmup = _warmup_of(config, self.horizon)
+        self.restart_period = config.restart_period or self._first_of_three()
         for name, end in (("the run's steps", total_steps), ("decay_steps", self.horizon)):
-            if config.warmup_steps > 1 and config.warmup_steps >= end:
+            if self.warmup > 1 and self.warmup >= end:
                 raise ValueError(
-                    f"warmup_steps: want less than {name} ({end}). Received: {config.warmup_steps}"
+                    f"warmup_steps: want less than {name} ({end}). Received: {self.warmup}"
                 )
 
     def __call__(self, step: Any) -> Any:
         """Learning rate float32 `[]` of an integer step."""
         step = ops.cast(step, "float32")
-        warmup = self.config.warmup_steps
+        warmup = self.warmup
         after = self.config.lr * self._decay(ops.maximum(step - warmup, 0.0))
         if warmup <= 1:
             return after
@@ -50,7 +52,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def _decay(self, step: Any) -> Any:
         """Factor at `step` steps after warm-up."""
-        length = max(1, self.horizon - self.config.warmup_steps)
+        length = max(1, self.horizon - self.warmup)
         progress = ops.minimum(step / length, 1.0)
         match self.config.lr_schedule:
             case "constant":
@@ -65,7 +67,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
                 return EXPONENTIAL_RATE ** (step / EXPONENTIAL_STEPS)
 
     def _progress_in_period(self, step: Any) -> Any:
-        first, mult = float(self.config.restart_period), float(self.config.restart_mult)
+        first, mult = float(self.restart_period), float(self.config.restart_mult)
         if mult == 1:
             return ops.mod(step, first) / first
         # Period k starts at first·(mult**k - 1)/(mult - 1); the bound for k is that, inverted.
@@ -73,17 +75,26 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
         start = first * (mult**period - 1) / (mult - 1)
         return ops.clip((step - start) / (first * mult**period), 0.0, 1.0)
 
+    def _first_of_three(self) -> float:
+        """Updates of a first period with which the run ends as the third does."""
+        mult = self.config.restart_mult
+        return max(1.0, (self.total_steps - self.warmup) / (1 + mult + mult**2))
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"config": self.config, "total_steps": self.total_steps}
 
 
-def fit_warmup(config: ScheduleConfig, total_steps: int) -> ScheduleConfig:
-    """The schedule with a warm-up of a tenth of the run where its own would outlast the run.
+def _warmup_of(config: ScheduleConfig, horizon: int) -> int:
+    """Updates of warm-up."""
+    if config.warmup_steps is not None:
+        return config.warmup_steps
+    return round(config.warmup_share * horizon)
 
-    Presets warm up for thousands of steps; on a small collection that is more than all of them.
-    """
-    if config.warmup_steps <= 1 or config.warmup_steps < total_steps:
+
+def fit_warmup(config: ScheduleConfig, total_steps: int) -> ScheduleConfig:
+    """The schedule with a warm-up of a tenth of the run where `warmup_steps` would outlast it."""
+    if config.warmup_steps is None or not 1 < config.warmup_steps >= total_steps:
         return config
     return dataclasses.replace(config, warmup_steps=max(1, total_steps // 10))
 

@@ -18,6 +18,29 @@ def test_length_comes_from_the_data():
     assert horizon_of(3, run=run, accumulation_steps=1).total_steps == 1
 
 
+def test_a_small_collection_is_read_until_there_were_enough_updates():
+    run = RunConfig(epochs=3, batch_size=10, min_steps=50)
+    assert horizon_of(20, run=run, accumulation_steps=1) == Horizon(2.0, 50)
+    assert horizon_of(1000, run=run, accumulation_steps=1) == Horizon(100.0, 300)
+    both = RunConfig(epochs=3, batch_size=10, min_steps=50, max_steps=80)
+    assert horizon_of(1000, run=both, accumulation_steps=1).total_steps == 80
+    with pytest.raises(
+        ValueError, match=r"min_steps: want at most max_steps \(80\)\. Received: 81"
+    ):
+        RunConfig(min_steps=81, max_steps=80)
+
+
+def test_validation_within_epochs():
+    horizon = Horizon(10.0, 25, validate_every=4)
+    validated = [step for step in range(26) if horizon.is_validated(step)]
+    assert validated == [4, 8, 10, 12, 16, 20, 24, 25]
+    assert [step for step in range(30) if horizon.ends_epoch(step)] == [10, 20, 25]
+    assert Horizon(10.0, 25).validations() == 3
+    assert Horizon(10.0, 25).validations(after=10) == 2
+    # About as many, as both may fall on one update.
+    assert abs(horizon.validations() - len(validated)) <= 1
+
+
 @given(
     unrolls=st.integers(1, 5000),
     batch=st.integers(1, 300),

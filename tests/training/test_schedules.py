@@ -67,6 +67,20 @@ def test_restarts(mult):
     assert found[19] < LR * 0.02
 
 
+def test_warmup_as_a_share_of_the_run():
+    found = rates(lr_schedule="constant", warmup_steps=None, warmup_share=0.1)
+    np.testing.assert_allclose(found[:11], LR * np.arange(1, 12) / 11, rtol=1e-6)
+    assert found[11] == pytest.approx(LR)
+    assert rates(total=3, warmup_steps=None)[0] == pytest.approx(LR)
+
+
+def test_a_run_ends_with_its_third_restart_where_no_period_is_given():
+    found = rates(total=710, lr_schedule="cosine_restarts")
+    # Periods of 100, 200 and 400 updates after a warm-up of 10.
+    assert [step for step in range(10, 710) if found[step] == pytest.approx(LR)] == [10, 110, 310]
+    assert found[709] < LR * 1e-3
+
+
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_no_warmup(warmup):
     assert rates(total=1, warmup_steps=warmup, lr_schedule="constant")[0] == pytest.approx(LR)

@@ -18,7 +18,8 @@ from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, Wand
 
 TRAIN = {
     "epoch": 0.5, "nll_total": 3.0, "nll": {"buttons": 1.0, "main_x": 2.0}, "lr": 1e-3,
-    "frames_per_s": 1234.5, "input_wait": 0.01, "press_rate": {"predicted": {"A": 0.1}},
+    "frames_per_s": 1234.5, "input_wait": 0.01, "eta_s": 125.0,
+    "press_rate": {"predicted": {"A": 0.1}},
 }  # fmt: skip
 
 
@@ -191,7 +192,7 @@ def test_plain_lines_where_there_is_no_terminal():
     assert len(lines(2).splitlines()) == 4
     assert "validation nll 2.5000 (best): main_x 2.500" in lines(0)
     assert lines(1).splitlines()[0] == (
-        "step 1/10 epoch 0.50 nll 3.0000 lr 1.00e-03 1,234 frames/s input wait 1.0%"
+        "step 1/10 epoch 0.50 nll 3.0000 lr 1.00e-03 1,234 frames/s input wait 1.0% 2 min left"
     )
 
 
