@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import pytest
+
 from models.backbones import BACKBONES
 from models.backbones.backbone_options import BackboneConfig
 
@@ -11,3 +13,19 @@ def any_backbone(name: str, **sizes: Any) -> BackboneConfig:
     """A backbone's options, with those of `sizes` that it has."""
     own = {field.name for field in dataclasses.fields(BACKBONES[name]) if field.init}
     return BACKBONES[name](**{key: value for key, value in sizes.items() if key in own})
+
+
+QUICK = ("mlp", "lstm", "mamba", "sliding_window", "hybrid")
+"""Whose exports are tested by default: every kind of layer is in one of them, but a GRU."""
+
+
+def each(*quick: str, has_memory: bool = False) -> list[Any]:
+    """Every backbone as a test's parameter, slow unless it is quick.
+
+    Args:
+      quick: names; none for `QUICK`.
+      has_memory: only backbones with memory.
+    """
+    names = [n for n, cls in BACKBONES.items() if cls.has_memory or not has_memory]
+    chosen = quick or QUICK
+    return [n if n in chosen else pytest.param(n, marks=pytest.mark.slow) for n in names]
