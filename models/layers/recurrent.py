@@ -46,7 +46,7 @@ class Cell(NamedTuple):
     forward: Callable[[Tensor, Tensor, Parts], tuple[Parts, Any]]
     """`(projected, recurrent, before) -> (state, activations)`."""
     backward: Callable[[Parts, Frame], tuple[Tensor, Parts]]
-    """`(grad_state, frame) -> (grad_projected, grad_before)`, without what `recurrent` hands back."""
+    """`(grad_state, frame) -> (grad_projected, grad_before)`, less what `recurrent` hands back."""
     grad_recurrent: Callable[[Tensor, Any], Tensor]
     """`(grad_projected, activations) -> gradient of recurrent`."""
 

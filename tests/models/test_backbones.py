@@ -11,7 +11,7 @@ import contracts
 import numpy as np
 import pytest
 import tensorflow as tf
-from any_backbone import any_backbone, each
+from any_backbone import any_backbone, each, wake
 
 from models.backbones import BACKBONES
 from models.policy_config import PolicyConfig
@@ -36,11 +36,7 @@ def make(name: str, **options):
     def build(seed: int):
         layer = config.layer(seed=seed)
         layer.build((None, None, contracts.FEATURES))
-        rng = np.random.default_rng(seed)
-        for variable in layer.trainable_variables:  # zeros hide what lies behind them
-            if not np.any(variable.value):
-                variable.assign(rng.normal(0, 0.1, variable.shape))
-        return layer
+        return wake(layer, seed)
 
     return build
 
