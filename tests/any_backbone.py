@@ -11,7 +11,7 @@ from models.backbones.backbone_options import BackboneConfig
 
 
 def any_backbone(name: str, **sizes: Any) -> BackboneConfig:
-    """A backbone's options, with those of `sizes` that it has; of Jamba at least a block of each."""
+    """A backbone's options, with those of `sizes` that it has; Jamba has at least two blocks."""
     if name == "jamba" and "num_layers" in sizes:
         sizes["num_layers"] = max(2, sizes["num_layers"])
     own = {field.name for field in dataclasses.fields(BACKBONES[name]) if field.init}

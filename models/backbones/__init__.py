@@ -1,7 +1,7 @@
 """The backbones between embedding and head, by the name that `--backbone` takes.
 
-To add one: write its layer, a `Backbone`, in a file of its own, and its options in `options`, in
-whose table it is listed. Nothing else names the backbones. Free of Keras.
+To add one: write its layer, a `Backbone`, in a file of its own, and its options in
+`backbone_options`, in whose table it is listed. Nothing else names the backbones. Free of Keras.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from exphil_tf.foundation.kinds import Kind, family
 from models.backbones.backbone_options import BACKBONES, BackboneConfig
 
-__all__ = ["BACKBONES", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
+__all__ = ["BACKBONES", "CALLED", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
 
 DEFAULT = "mamba"
 WITHOUT_MEMORY = "mlp"
