@@ -120,8 +120,9 @@ def _words(setting: Setting) -> list[str]:
 
 def _called(option: Option, word: str) -> str:
     """What a word is called here, where it chooses one of a family."""
-    is_choice = option.family is not None and option.is_choice
-    return option.family.called.get(word, word) if is_choice else word
+    if option.family is None or not option.is_choice:
+        return word
+    return option.family.called.get(word, word)
 
 
 def _may_lack(setting: Setting) -> bool:

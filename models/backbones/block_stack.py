@@ -9,7 +9,8 @@ Mamba or an LSTM comes before the first attention block, so attention reads fram
 what came before them.
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras import layers
@@ -18,6 +19,7 @@ from models.backbones.attention import AttentionBlock
 from models.backbones.backbone_options import (
     HybridConfig,
     JambaConfig,
+    SlidingWindowConfig,
     TxLikeConfig,
 )
 from models.backbones.base import TemporalBackbone, TemporalOptions
@@ -55,7 +57,8 @@ class BlockStack(TemporalBackbone[TemporalOptions]):
         self.stem = self._dense(config.width, "stem")
         self.blocks: list[Any] = self._make_blocks()
         self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
-        self.attends = any(isinstance(block, AttentionBlock) for block in self.blocks)
+        attends = isinstance(config, SlidingWindowConfig)
+        self.window_size = config.window_size if attends else None
 
     def _make_blocks(self) -> list[Any]:
         raise NotImplementedError
@@ -75,11 +78,11 @@ class BlockStack(TemporalBackbone[TemporalOptions]):
     def state_names(self) -> tuple[str, ...]:
         """`clock`, `lstm_0.h`, …."""
         parts = [f"{b.name}.{part}" for b in self.blocks for part in STATE_NAMES[type(b)]]
-        return ("clock", *parts) if self.attends else tuple(parts)
+        return tuple(parts) if self.window_size is None else ("clock", *parts)
 
     def initial_state(self, batch_size: int) -> State:
         """Returns a clock at 0, zeros and empty rings."""
-        clock = ops.zeros((batch_size,), "int32") if self.attends else ()
+        clock = () if self.window_size is None else ops.zeros((batch_size,), "int32")
         parts = (
             block.attention.initial_cache(batch_size)
             if isinstance(block, AttentionBlock)
@@ -91,40 +94,41 @@ class BlockStack(TemporalBackbone[TemporalOptions]):
     def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         (clock, parts), window = state, None
-        if self.attends:
+        if self.window_size is not None:
             clock = clock if is_resetting is None else ops.where(is_resetting, 0, clock)
-            window, clock = step_window(clock, self.config.window_size), clock + 1
-
-        def read(block: Any, x: Tensor, part: State) -> tuple[Tensor, State]:
-            return block.step(
-                x, part, window if isinstance(block, AttentionBlock) else is_resetting
-            )
-
-        x, parts = self._through(read, x, parts)
-        return x, (clock, parts)
+            window, clock = step_window(clock, self.window_size), clock + 1
+        x, after = self.stem(x), []
+        for block, part in zip(self.blocks, parts, strict=True):
+            seen: Any = window if isinstance(block, AttentionBlock) else is_resetting
+            x, new_part = block.step(x, part, seen)
+            after.append(new_part)
+        return self.norm(x), (clock, tuple(after))
 
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
         (clock, parts), window = state, None
-        if self.attends:
-            window = unroll_window(clock, is_resetting, self.config.window_size)
+        if self.window_size is not None:
+            window = unroll_window(clock, is_resetting, self.window_size)
             clock = window.num_visible[:, -1]
 
-        def read(block: Any, x: Tensor, part: State) -> tuple[Tensor, State]:
-            given = window if isinstance(block, AttentionBlock) else is_resetting
-            return block.unroll(x, part, given, training=training)
+        def unroll(block: Any, x: Tensor, part: State) -> tuple[Tensor, State]:
+            seen: Any = window if isinstance(block, AttentionBlock) else is_resetting
+            return block.unroll(x, part, seen, training=training)
 
-        x, parts = self._through(read, x, parts)
-        return x, (clock, parts)
+        calls = [functools.partial(unroll, block) for block in self.blocks]
+        x, after = self._in_order(calls, self.stem(x), parts)
+        return self.norm(x), (clock, after)
 
-    def _through(self, read: Callable, x: Tensor, parts: State) -> tuple[Tensor, State]:
-        """Stem, `read(block, x, part)` of every block, norm."""
-        x, after = self.stem(x), []
-        for block, part in zip(self.blocks, parts, strict=True):
-            x, new_part = read(block, x, part)
-            after.append(new_part)
-        return self.norm(x), tuple(after)
+    def _in_order(
+        self, calls: Sequence[Callable], x: Tensor, states: Sequence[State]
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Unrolls blocks one after the other."""
+        after = []
+        for call, state in zip(calls, states, strict=True):
+            x, new_state = call(x, state)
+            after.append(new_state)
+        return x, tuple(after)
 
     def _recurrent(self, name: str) -> RecurrentBlock:
         return RecurrentBlock(self.width, dropout=self.config.dropout, **self._common(name))
