@@ -150,6 +150,7 @@ def compiles(make: Make) -> None:
 
     eager = loss_and_gradients(tf.constant(x))
     compiled = tf.function(loss_and_gradients, jit_compile=True)(tf.constant(x))
+    assert all(np.isfinite(value).all() for value in keras.tree.flatten(eager))
     assert_close(eager, compiled, atol=2e-4)
     weights = zip(layer.trainable_variables, eager[1], strict=True)
     dead = [w.path for w, g in weights if not np.abs(np.asarray(g)).max() > 0]

@@ -17,6 +17,10 @@ SPECIAL = {
 }
 
 
+# What others need beside them.
+WITH = {"attention_every": ["--num-layers", "6"]}
+
+
 def first_word(annotation: object) -> str:
     """A word that an option of that type takes."""
     return next(literals(annotation), "some-value")
@@ -52,7 +56,7 @@ def stage(cls: type, option: Option, chosen: str = "") -> list[str]:
       option: of it.
       chosen: the alternative that the arguments choose already, if they do.
     """
-    words: list[str] = []
+    words: list[str] = WITH.get(option.name, []).copy()
     if option.family is not None and not option.is_choice and not chosen:
         words += [f"--{option.family.by}", option.family.having(option.name)[0]]
     for name, values in list(option.only_with.items())[:1]:

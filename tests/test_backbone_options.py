@@ -4,13 +4,14 @@ What is enumerated are the tables themselves: a backbone or an option that is ad
 """
 
 import pytest
+from any_backbone import having
 from option_values import other_values, stage
 
 from exphil_tf.foundation.config import PRESETS, dump_yaml, load, load_given, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.training.train_config import TrainConfig
-from models.backbones import BACKBONES, backbone_config
+from models.backbones import BACKBONES, CALLED, backbone_config
 from models.policy_config import PolicyConfig
 
 OPTIONS = options(TrainConfig)
@@ -61,18 +62,31 @@ def test_accepted_and_effective_or_refused(backbone, name):
 
 def test_what_a_backbone_does_not_have_names_those_that_do():
     assert refused("--backbone", "mlp", "--num-layers", "9") == (
-        "--num-layers: no option of --backbone mlp, but of lstm, mamba and sliding_window. "
-        "Leave it out."
+        f"--num-layers: no option of --backbone mlp, but of {having('num_layers')}. Leave it out."
     )
-    for flags, having in (
-        ("--backbone lstm --conv-size 9", "mamba"),
-        ("--backbone mlp --truncate-bptt 9", "lstm, mamba and sliding_window"),
+    for flags, owners in (
+        ("--backbone lstm --conv-size 9", having("conv_size")),
+        ("--backbone mlp --truncate-bptt 9", having("truncate_bptt")),
         ("--layer-norm", "mlp"),
         ("--no-residual", "mlp"),
-        ("--no-temporal --state-size 16", "mamba"),
+        ("--no-temporal --state-size 16", having("state_size")),
     ):
-        assert f"but of {having}." in refused(*flags.split())
+        assert f"but of {owners}." in refused(*flags.split())
     assert "want one width" in refused("--backbone", "mamba", "--hidden", "256,8")
+
+
+@pytest.mark.parametrize(("word", "name"), CALLED.items())
+def test_names_of_the_original_trainer_are_accepted(word, name, tmp_path):
+    assert parsed("--backbone", word) == parsed("--backbone", name)
+    file = tmp_path / "c.yaml"
+    file.write_text(f"backbone: {word}\n")
+    assert parsed("--config", str(file)) == parsed("--backbone", name)
+    assert to_dict(parsed("--backbone", word))["backbone"] == name
+
+
+def test_jamba_has_blocks_of_both_kinds():
+    for flags in ("--attention-every 3", "--attention-every 1", "--num-layers 1"):
+        assert "want 2 <= x <= num_layers" in refused("--backbone", "jamba", *flags.split())
 
 
 @pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.only_with])

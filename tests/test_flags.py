@@ -522,10 +522,6 @@ def with_files(of, tmp_path):
 
 @pytest.mark.parametrize("name", preset_names())
 def test_preset_builds_its_network_and_input(name):
-    if name == "gpu_gru_quick":
-        with pytest.raises(UserError, match="gru comes in a later release"):
-            parsed("--preset", name)
-        return
     config, _ = resolve(parsed("--preset", name))
     policy = Policy(config.policy(), seed=0)
     assert policy.num_parameters > 10_000

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _KEY = "exphil_tf.option"
@@ -80,8 +80,8 @@ class Family:
     """Defaults of this command, instead of those of the alternatives that have the option."""
     implied: Mapping[tuple[str, object], str] = dataclasses.field(default_factory=dict)
     """(Option, value) that settles the choice, whatever else is given, and the alternative."""
-    absent: Callable[[str], str] = lambda word: ""
-    """What to say of a word that users may know but that is no alternative; empty if unknown."""
+    called: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Other names of alternatives that users may know, and what those are called here."""
     doc: str = ""
     """Help of the option that chooses."""
 

@@ -110,12 +110,19 @@ def _words(setting: Setting) -> list[str]:
     elif value is None or (isinstance(value, str) and value.lower() in NONE and _may_lack(setting)):
         words = ["None"]
     elif is_scalar(annotation):
-        words = [str(value)]
+        words = [_called(setting.option, str(value))]
     else:
         words = re.split(r"[\s,]+", str(value).strip()) if str(value).strip() else []
     if any(word.startswith("--") for word in words) or (is_scalar(annotation) and len(words) != 1):
         raise _wrong(setting)
     return words
+
+
+def _called(option: Option, word: str) -> str:
+    """What a word is called here, where it chooses one of a family."""
+    if option.family is None or not option.is_choice:
+        return word
+    return option.family.called.get(word, word)
 
 
 def _may_lack(setting: Setting) -> bool:
@@ -136,9 +143,6 @@ def _switch(setting: Setting) -> bool | None:
 
 def _wrong(setting: Setting, hint: str = "") -> UserError:
     option = setting.option
-    word = setting.value if isinstance(setting.value, str) else ""
-    if option.family is not None and option.is_choice and (said := option.family.absent(word)):
-        return UserError(f"{setting.origin}: {said}")
     want = describe(option.annotation)
     return UserError(f"{setting.origin}: want {want}{hint}. Received: {shown(setting.value)}")
 

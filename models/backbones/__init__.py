@@ -1,7 +1,7 @@
 """The backbones between embedding and head, by the name that `--backbone` takes.
 
-To add one: write its layer, a `Backbone`, in a file of its own, and its options in `options`, in
-whose table it is listed. Nothing else names the backbones. Free of Keras.
+To add one: write its layer, a `Backbone`, in a file of its own, and its options in
+`backbone_options`, in whose table it is listed. Nothing else names the backbones. Free of Keras.
 """
 
 from typing import Any
@@ -9,14 +9,13 @@ from typing import Any
 from exphil_tf.foundation.kinds import Kind, family
 from models.backbones.backbone_options import BACKBONES, BackboneConfig
 
-__all__ = ["BACKBONES", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
+__all__ = ["BACKBONES", "CALLED", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
 
 DEFAULT = "mamba"
 WITHOUT_MEMORY = "mlp"
 """What `--no-temporal` means."""
-_LATER = ("gru", "hybrid", "jamba", "lstm_hybrid")
-_CALLED = {"attention": "sliding_window", "mamba_nif": "mamba"}
-"""Names that users of the original trainer know."""
+CALLED = {"attention": "sliding_window", "lstm_hybrid": "hybrid", "mamba_nif": "mamba"}
+"""Names that users of the original trainer know; what is saved holds ours."""
 
 
 def backbone_config(backbone: str = DEFAULT, **options: Any) -> BackboneConfig:
@@ -52,17 +51,6 @@ def backbone_family(default: str = DEFAULT, *, doc: str = "The backbone", **comm
         default=default,
         common=common,
         implied={("temporal", False): WITHOUT_MEMORY},
-        absent=_absent,
+        called=CALLED,
         doc=f"{doc}; without memory: {without}.",
     )
-
-
-def _absent(word: str) -> str:
-    """What to say of a backbone that users may know but that is not there."""
-    if word in _CALLED:
-        return f"{word} is called {_CALLED[word]} here"
-    if word in _LATER:
-        *others, last = BACKBONES
-        there = f"{', '.join(others)} and {last}"
-        return f"{word} comes in a later release; {there} are there now"
-    return ""

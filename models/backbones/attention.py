@@ -5,7 +5,7 @@ from keras import layers
 
 from models.backbones.backbone_options import SlidingWindowConfig
 from models.backbones.base import TemporalBackbone
-from models.layers.backend import ops
+from models.layers.backend import gelu, ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
@@ -78,9 +78,7 @@ class AttentionBlock(keras.layers.Layer):
         return self._feed_forward(x + y, training=training), cache
 
     def _feed_forward(self, x: Tensor, *, training: bool) -> Tensor:
-        y = self.grow(self.dense_norm(x))
-        # Exact GELU, written with erf: keras.ops.gelu takes erfc, which ONNX lacks.
-        y = self.shrink(0.5 * y * (1.0 + ops.erf(y * 0.5**0.5)))
+        y = self.shrink(gelu(self.grow(self.dense_norm(x))))
         return x + self.dropout(y, training=training)
 
 

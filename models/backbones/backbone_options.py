@@ -140,6 +140,47 @@ class LSTMConfig(TemporalConfig):
 
 
 @dataclass(frozen=True)
+class GRUConfig(TemporalConfig):
+    """A stack of GRU layers."""
+
+    backbone: str = field(default="gru", init=False)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        return self.num_layers * 8 * self.width
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.recurrent import GRUBackbone
+
+        return GRUBackbone
+
+
+@dataclass(frozen=True)
+class TxLikeConfig(TemporalConfig):
+    """Per layer an LSTM and a feed-forward block, both residual."""
+
+    backbone: str = field(default="tx_like", init=False)
+    expand_factor: int = 2
+    """Mamba's inner width, and a feed-forward block's hidden width, as a multiple of the width."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        check_at_least("backbone.expand_factor", self.expand_factor, 1)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        return self.num_layers * (10 + 3 * self.expand_factor) * self.width
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.block_stack import TxLikeBackbone
+
+        return TxLikeBackbone
+
+
+@dataclass(frozen=True)
 class MambaConfig(TemporalConfig):
     """A stack of Mamba blocks."""
 
@@ -147,7 +188,7 @@ class MambaConfig(TemporalConfig):
     state_size: int = 16
     """Mamba's states per channel."""
     expand_factor: int = 2
-    """Mamba's inner width, and attention's feed-forward width, as a multiple of the width."""
+    """Mamba's inner width, and a feed-forward block's hidden width, as a multiple of the width."""
     conv_size: int = 4
     """Frames under Mamba's causal convolution."""
 
@@ -174,7 +215,7 @@ class SlidingWindowConfig(TemporalConfig):
 
     backbone: str = field(default="sliding_window", init=False)
     expand_factor: int = 2
-    """Mamba's inner width, and attention's feed-forward width, as a multiple of the width."""
+    """Mamba's inner width, and a feed-forward block's hidden width, as a multiple of the width."""
     num_heads: int = 4
     """Attention heads; must divide the width."""
     window_size: int = option(60, is_derived=True)
@@ -218,10 +259,62 @@ class SlidingWindowConfig(TemporalConfig):
         return SlidingWindowBackbone
 
 
+@dataclass(frozen=True)
+class HybridConfig(SlidingWindowConfig):
+    """Per layer an LSTM and an attention block, both residual."""
+
+    backbone: str = field(default="hybrid", init=False)
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        return super().floats_per_frame(frames) + self.num_layers * 8 * self.width
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.block_stack import HybridBackbone
+
+        return HybridBackbone
+
+
+@dataclass(frozen=True)
+class JambaConfig(SlidingWindowConfig, MambaConfig):
+    """Mamba blocks, some of them replaced by attention blocks."""
+
+    backbone: str = field(default="jamba", init=False)
+    attention_every: int = 2
+    """Every so-manieth block attends, the others are Mamba's."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        if not 2 <= self.attention_every <= self.num_layers:
+            raise ValueError(
+                "backbone.attention_every: want 2 <= x <= num_layers, for blocks of both kinds. "
+                f"Received: attention_every={self.attention_every}, num_layers={self.num_layers}"
+            )
+
+    def floats_per_frame(self, frames: int) -> int:
+        """See the base class."""
+        of_each = [cls.floats_per_frame(self, frames) for cls in (SlidingWindowConfig, MambaConfig)]
+        attending = self.num_layers // self.attention_every
+        shares = (attending, self.num_layers - attending)
+        return sum(n * floats // self.num_layers for n, floats in zip(shares, of_each, strict=True))
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.block_stack import JambaBackbone
+
+        return JambaBackbone
+
+
 BACKBONES: dict[str, type[BackboneConfig]] = {
     "mlp": MLPConfig,
     "lstm": LSTMConfig,
+    "gru": GRUConfig,
+    "tx_like": TxLikeConfig,
     "mamba": MambaConfig,
     "sliding_window": SlidingWindowConfig,
+    "hybrid": HybridConfig,
+    "jamba": JambaConfig,
 }
 """By the name that `--backbone` takes, in the order of help."""

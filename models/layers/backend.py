@@ -1,4 +1,4 @@
-"""`keras.ops` as the rest of this package imports it, and four ops that it does not do well.
+"""`keras.ops` as the rest of this package imports it, and five ops that it does not do well.
 
 Keras carries no annotations, and a type checker infers `None` for many of its functions (from
 their symbolic branches). Declaring the module `Any` says honestly that tensors go unchecked.
@@ -53,3 +53,8 @@ def matmul(x: Any, kernel: Any) -> Any:
 
         return tf.matmul(x, kernel)
     return ops.matmul(x, kernel)
+
+
+def gelu(x: Any) -> Any:
+    """Exact GELU, written with erf: `keras.ops.gelu` takes erfc, which ONNX lacks."""
+    return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))

@@ -1,15 +1,16 @@
-"""LSTM over frames (Hochreiter and Schmidhuber 1997), fast in a compiled CPU graph.
+"""LSTM and GRU over frames, fast in a compiled CPU graph.
 
-The input's projection is one matrix product for all frames; only the recurrent product stays in
-the loop. The loop has its own gradient: it stores gate activations, walks back once, and takes the
-recurrent kernel's gradient as one product over all frames instead of one outer product per frame.
-`keras.layers.LSTM` knows no resets inside a sequence.
+The input's projection is one matrix product for all frames; only the recurrent product stays in the
+loop. The loop has its own gradient: it keeps the gates, walks back once, and takes the recurrent
+kernel's gradient as one product over all frames instead of one outer product per frame.
+`keras.layers.LSTM` and `GRU` know no resets inside a sequence; what they compute is the same.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 import keras
+import numpy as np
 
 from models.layers.backend import ops
 from models.layers.dense import dense
@@ -19,75 +20,129 @@ from models.layers.temporal import State, TemporalLayer, Tensor, zero_on_reset
 from models.layers.time_scan import time_scan
 from models.quantization_config import Rounding
 
+Parts = tuple[Tensor, ...]
+"""State or its gradient, h first: float32 `[batch, width]` each."""
 
-class LSTMLayer(TemporalLayer):
-    """One LSTM layer followed by LayerNorm.
 
-    State: (h, c), each float32 `[batch, width]`.
+class Frame(NamedTuple):
+    """What the gradient of a frame needs."""
+
+    state: Parts
+    before: Parts
+    """State that the frame started from."""
+    activations: Any
+
+
+class Cell(NamedTuple):
+    """One frame of a recurrent layer, and its gradient, without the products.
+
+    `projected` is the input's product with its bias, `recurrent` that of h, both float32
+    `[batch, gates * width]`.
+    """
+
+    state_names: tuple[str, ...]
+    gates: int
+    """Products of one width per frame."""
+    forward: Callable[[Tensor, Tensor, Parts], tuple[Parts, Any]]
+    """`(projected, recurrent, before) -> (state, activations)`."""
+    backward: Callable[[Parts, Frame], tuple[Tensor, Parts]]
+    """`(grad_state, frame) -> (grad_projected, grad_before)`, less what `recurrent` hands back."""
+    grad_recurrent: Callable[[Tensor, Any], Tensor]
+    """`(grad_projected, activations) -> gradient of recurrent`."""
+
+
+class RecurrentLayer(TemporalLayer):
+    """One recurrent layer, followed by LayerNorm.
+
+    State: what the cell names, each float32 `[batch, width]`.
 
     Args:
       width: units.
+      is_normed: whether LayerNorm follows; without it outputs are h, in (-1, 1).
       seed: initial weights are a function of it.
       quantize: how operands of both products are rounded to 8 bits; None for not at all. A moving
         range could not be compiled inside the loop; as h lies in (-1, 1), its range is fixed then.
     """
 
-    def __init__(self, width: int, *, seed: int = 0, quantize: Rounding | None = None, **kwargs):
+    cell: ClassVar[Cell]
+    recurrent_bias: keras.Variable | None = None
+
+    def __init__(
+        self,
+        width: int,
+        *,
+        is_normed: bool = True,
+        seed: int = 0,
+        quantize: Rounding | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.width = width
         self.seed = seed
         self.rounding: Rounding | None = quantize
         self.input_proj = dense(
-            4 * width,
+            self.cell.gates * width,
             "input_proj",
             seed=seed,
             quantize=quantize,
             bias_initializer=self._initial_bias,
         )
-        self.norm = keras.layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.norm = (
+            keras.layers.LayerNormalization(epsilon=1e-6, name="norm") if is_normed else None
+        )
 
     def _initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-        """Forget gates start open (Jozefowicz et al. 2015)."""
-        del shape
-        zeros, ones = ops.zeros((self.width,), dtype), ops.ones((self.width,), dtype)
-        return ops.concatenate([zeros, ones, zeros, zeros])
+        return ops.zeros(shape, dtype)
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static feature width."""
         self.input_proj.build((None, input_shape[-1]))
-        self.norm.build((None, self.width))
+        if self.norm is not None:
+            self.norm.build((None, self.width))
         self.recurrent_kernel = self.add_weight(
             name="recurrent_kernel",
-            shape=(self.width, 4 * self.width),
+            shape=(self.width, self.cell.gates * self.width),
             initializer=keras.initializers.Orthogonal(seed=derive_seed(self.seed, "recurrent")),
         )
 
     def initial_state(self, batch_size: int) -> State:
-        """Returns zeros: (h, c)."""
-        shape = (batch_size, self.width)
-        return ops.zeros(shape, "float32"), ops.zeros(shape, "float32")
+        """Returns zeros."""
+        return tuple(ops.zeros((batch_size, self.width), "float32") for _ in self.cell.state_names)
 
     def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
-        h, c = (zero_on_reset(part, is_resetting) for part in state)
+        before = tuple(zero_on_reset(part, is_resetting) for part in state)
         projected = ops.cast(self.input_proj(x), "float32")
-        h, c, _ = _lstm_cell(projected, self._rounded(h), c, kernel=self._kernel())
-        return self.norm(h), (h, c)
+        recurrent = ops.matmul(self._rounded(before[0]), self._kernel())
+        if (bias := self._bias()) is not None:
+            recurrent = recurrent + bias
+        state, _ = self.cell.forward(projected, recurrent, before)
+        return self._normed(state[0]), state
 
     def unroll(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
     ) -> tuple[Tensor, State]:
         """See `TemporalLayer.unroll`."""
         del training  # No dropout inside the layer.
-        projected = ops.swapaxes(ops.cast(self.input_proj(x), "float32"), 0, 1)
+        # Time goes first before the projection, which is several times as wide as its input.
+        projected = ops.cast(self.input_proj(ops.swapaxes(x, 0, 1)), "float32")
         keep = 1.0 - ops.cast(ops.swapaxes(is_resetting, 0, 1), "float32")
-        scan = _lstm_scan(keep[:, :, None], self._rounded)
-        y, h, c = scan(projected, self._kernel(), *state)
-        return self.norm(ops.swapaxes(y, 0, 1)), (h, c)
+        bias = self._bias()
+        recurrent = (self._kernel(),) if bias is None else (self._kernel(), bias)
+        scan = _scan(self.cell, keep[:, :, None], self._rounded)
+        y, *last = scan(projected, *state, *recurrent)
+        return self._normed(ops.swapaxes(y, 0, 1)), tuple(last)
+
+    def _normed(self, h: Tensor) -> Tensor:
+        return ops.cast(h, self.compute_dtype) if self.norm is None else self.norm(h)
 
     def _kernel(self) -> Tensor:
         kernel = ops.cast(self.recurrent_kernel, "float32")
         return quantize_kernel(kernel) if self.rounding else kernel
+
+    def _bias(self) -> Tensor | None:
+        """Bias of the recurrent product `[gates * width]`, if the cell has one."""
+        return None
 
     def _rounded(self, h: Tensor) -> Tensor:
         """What of h the recurrent product sees."""
@@ -96,65 +151,144 @@ class LSTMLayer(TemporalLayer):
         return quantize_fixed(h, -1.0, 1.0) if self.rounding else h
 
 
-def _lstm_cell(
-    projected: Tensor, h: Tensor, c: Tensor, *, kernel: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns h, c and the activated gates `[batch, 4 * width]` (input, forget, new, output)."""
-    i, f, g, o = ops.split(projected + ops.matmul(h, kernel), 4, axis=-1)
-    i, f, g, o = ops.sigmoid(i), ops.sigmoid(f), ops.tanh(g), ops.sigmoid(o)
-    c = f * c + i * g
-    return o * ops.tanh(c), c, ops.concatenate([i, f, g, o], axis=-1)
-
-
 def _shift(first: Tensor, rest: Tensor) -> Tensor:
     """`rest [time, …]` one frame later, starting with `first`."""
     return ops.concatenate([first[None], rest[:-1]], axis=0)
 
 
-def _lstm_scan(keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
-    """Returns `(projected [time, batch, 4 * width], kernel, h, c) -> (y, h, c)` and its gradient.
+def _scan(cell: Cell, keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
+    """Returns `(projected [time, batch, …], *state, kernel, *bias) -> (y, *state)` with gradient.
 
     Args:
+      cell: what happens in a frame.
       keep: float32 `[time, batch, 1]`, 0 where the state is zeroed before the frame.
       rounded: applied to h before the recurrent product; its gradient counts as 1.
     """
 
     @ops.custom_gradient
-    def scan(projected: Tensor, kernel: Tensor, h: Tensor, c: Tensor) -> Any:  # noqa: PLR0917
-        def forward(carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
-            z, k = frame
-            h, c, gates = _lstm_cell(z, rounded(carry[0] * k), carry[1] * k, kernel=kernel)
-            return (h, c), (h, c, gates)
+    def scan(projected: Tensor, *others: Tensor) -> Any:
+        num_parts = len(cell.state_names)
+        start, (kernel, *bias) = others[:num_parts], others[num_parts:]
 
-        (h_last, c_last), (y, cells, gates) = time_scan(forward, (h, c), (projected, keep))
+        def forward(carry: Parts, frame: tuple) -> tuple[Parts, tuple]:
+            projected, keep = frame
+            before = tuple(part * keep for part in carry)
+            recurrent = ops.matmul(rounded(before[0]), kernel)
+            recurrent = recurrent + bias[0] if bias else recurrent
+            state, activations = cell.forward(projected, recurrent, before)
+            return state, (state, activations)
 
-        def backward(carry: tuple, frame: tuple) -> tuple[tuple, Tensor]:
-            (grad_h, grad_c), (grad_y, k, c, c_before, gates) = carry, frame
-            i, f, g, o = ops.split(gates, 4, axis=-1)
-            grad_h = grad_h + grad_y
-            tanh_c = ops.tanh(c)
-            grad_c = grad_c + grad_h * o * (1.0 - tanh_c * tanh_c)
-            grad_z = ops.concatenate(
-                [
-                    grad_c * g * i * (1.0 - i),
-                    grad_c * c_before * f * (1.0 - f),
-                    grad_c * i * (1.0 - g * g),
-                    grad_h * tanh_c * o * (1.0 - o),
-                ],
-                axis=-1,
-            )
-            grad_h = ops.matmul(grad_z, ops.transpose(kernel)) * k
-            return (grad_h, grad_c * f * k), grad_z
+        last, (states, activations) = time_scan(forward, start, (projected, keep))
 
         def grad(*args: Tensor, upstream: tuple | None = None) -> tuple:
-            grad_y, grad_h, grad_c = args if upstream is None else upstream
-            frames = (grad_y, keep, cells, _shift(c, cells) * keep, gates)
-            (grad_h, grad_c), grad_z = time_scan(backward, (grad_h, grad_c), frames, reverse=True)
-            width = kernel.shape[0]
-            h_before = ops.reshape(rounded(_shift(h, y) * keep), (-1, width))
-            flat = ops.reshape(grad_z, (-1, 4 * width))
-            return grad_z, ops.matmul(ops.transpose(h_before), flat), grad_h, grad_c
+            grad_y, *grad_last = args if upstream is None else upstream
+            befores = tuple(_shift(a, b) * keep for a, b in zip(start, states, strict=True))
+            transposed = ops.transpose(kernel)
 
-        return (y, h_last, c_last), grad
+            def backward(carry: Parts, frame: tuple) -> tuple[Parts, Tensor]:
+                grad_y, keep, seen = frame
+                carry = (carry[0] + grad_y, *carry[1:])
+                projected, (h, *rest) = cell.backward(carry, seen)
+                h = h + ops.matmul(cell.grad_recurrent(projected, seen.activations), transposed)
+                return tuple(part * keep for part in (h, *rest)), projected
+
+            frames = (grad_y, keep, Frame(states, befores, activations))
+            grads, projected = time_scan(backward, tuple(grad_last), frames, reverse=True)
+            recurrent = cell.grad_recurrent(projected, activations)
+            recurrent = ops.reshape(recurrent, (-1, kernel.shape[1]))
+            h_before = ops.reshape(rounded(befores[0]), (-1, kernel.shape[0]))
+            grad_kernel = ops.matmul(ops.transpose(h_before), recurrent)
+            grad_bias = [ops.sum(recurrent, axis=0)] if bias else []
+            return (projected, *grads, grad_kernel, *grad_bias)
+
+        return (states[0], *last), grad
 
     return scan
+
+
+# -- LSTM (Hochreiter and Schmidhuber 1997): gates input, forget, new, output ---------------------
+
+
+def _lstm_forward(projected: Tensor, recurrent: Tensor, before: Parts) -> tuple[Parts, Tensor]:
+    # sigmoid(z) = tanh(z / 2) / 2 + 1 / 2: one vectorised pass over all gates, no concatenation.
+    width = before[0].shape[-1]
+    scale = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), width)
+    offset = np.repeat(np.array([0.5, 0.5, 0.0, 0.5], np.float32), width)
+    gates = ops.tanh((projected + recurrent) * scale) * scale + offset
+    i, f, g, o = ops.split(gates, 4, axis=-1)
+    c = f * before[1] + i * g
+    return (o * ops.tanh(c), c), gates
+
+
+def _lstm_backward(grad: Parts, frame: Frame) -> tuple[Tensor, Parts]:
+    i, f, g, o = ops.split(frame.activations, 4, axis=-1)
+    grad_h, tanh_c = grad[0], ops.tanh(frame.state[1])
+    grad_c = grad[1] + grad_h * o * (1.0 - tanh_c * tanh_c)
+    grad_projected = [
+        grad_c * g * i * (1.0 - i),
+        grad_c * frame.before[1] * f * (1.0 - f),
+        grad_c * i * (1.0 - g * g),
+        grad_h * tanh_c * o * (1.0 - o),
+    ]
+    return ops.concatenate(grad_projected, axis=-1), (ops.zeros_like(grad_h), grad_c * f)
+
+
+class LSTMLayer(RecurrentLayer):
+    """LSTM. State: (h, c)."""
+
+    cell = Cell(("h", "c"), 4, _lstm_forward, _lstm_backward, lambda grad, gates: grad)
+
+    def _initial_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
+        """Forget gates start open (Jozefowicz et al. 2015)."""
+        del shape
+        zeros, ones = ops.zeros((self.width,), dtype), ops.ones((self.width,), dtype)
+        return ops.concatenate([zeros, ones, zeros, zeros])
+
+
+# -- GRU (Cho et al. 2014) as in cuDNN, which resets after the product: update, reset, new --------
+
+
+def _gru_forward(projected: Tensor, recurrent: Tensor, before: Parts) -> tuple[Parts, Parts]:
+    width = before[0].shape[-1]
+    gates = ops.sigmoid(projected[..., : 2 * width] + recurrent[..., : 2 * width])
+    update, reset = ops.split(gates, 2, axis=-1)
+    memory = recurrent[..., 2 * width :]
+    new = ops.tanh(projected[..., 2 * width :] + reset * memory)
+    return (update * before[0] + (1.0 - update) * new,), (update, reset, new, memory)
+
+
+def _gru_backward(grad: Parts, frame: Frame) -> tuple[Tensor, Parts]:
+    (grad_h,), (update, reset, new, memory) = grad, frame.activations
+    grad_new = grad_h * (1.0 - update) * (1.0 - new * new)
+    grad_projected = [
+        grad_h * (frame.before[0] - new) * update * (1.0 - update),
+        grad_new * memory * reset * (1.0 - reset),
+        grad_new,
+    ]
+    return ops.concatenate(grad_projected, axis=-1), (grad_h * update,)
+
+
+def _gru_grad_recurrent(grad_projected: Tensor, activations: Parts) -> Tensor:
+    gates, new = ops.split(grad_projected, [2 * activations[1].shape[-1]], axis=-1)
+    return ops.concatenate([gates, new * activations[1]], axis=-1)
+
+
+class GRULayer(RecurrentLayer):
+    """GRU. State: (h,).
+
+    Numbers are those of `keras.layers.GRU(reset_after=True)`, whose second bias row is
+    `recurrent_bias` behind zeros: the gates' biases are in the projection.
+    """
+
+    cell = Cell(("h",), 3, _gru_forward, _gru_backward, _gru_grad_recurrent)
+
+    def build(self, input_shape: tuple) -> None:
+        """Builds every weight from the static feature width."""
+        super().build(input_shape)
+        self.recurrent_bias = self.add_weight(
+            name="recurrent_bias", shape=(self.width,), initializer="zeros"
+        )
+
+    def _bias(self) -> Tensor:
+        gates = ops.zeros((2 * self.width,), "float32")
+        return ops.concatenate([gates, ops.cast(self.recurrent_bias, "float32")])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from any_backbone import each
 from rich.console import Console
 
 from exphil_tf.checkpoints.policy_bundle import requantized
@@ -23,7 +24,6 @@ from tests.exported_policies import export, make_policy
 CODEC = ControllerCodec()
 SIZES = CODEC.sizes
 LOGITS = sum(SIZES.values())
-BACKBONES = ("mamba", "mlp", "lstm", "sliding_window")
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_a_form_without_its_reference_is_refused():
 # -- Exported policies -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_an_export_plays_like_its_network(backbone, batch):
     """A stretch of each backbone, with a game that begins in the midst of it."""
     assert np.flatnonzero(batch.is_resetting[0, STEPS : 2 * STEPS]).size == 1

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import tensorflow as tf
 import traced_policies as policies
+from any_backbone import each
 from onnx_graphs import operators
 
 from exphil_tf.exporting.convert import convert_policy, convert_traced
@@ -55,14 +56,14 @@ played = functools.cache(
 )
 
 
-@pytest.mark.parametrize("backbone", policies.BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_float_graph_equals_keras(backbone):
     found, wanted = played(backbone, "float32")
     for name, values in wanted.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("backbone", policies.BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_static_integers_are_what_keras_rounded_to(backbone):
     """To the last bits, memory included: sums of integers are exact in both."""
     found, wanted = played(backbone, "int8-qat", "static")
@@ -70,7 +71,7 @@ def test_static_integers_are_what_keras_rounded_to(backbone):
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("backbone", policies.BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_dynamic_integers_are_what_keras_rounded_to(backbone):
     """Blocks and scales are those of training; the float sums before a rounding may differ."""
     found, wanted = played(backbone, "int8-qat", "dynamic")
@@ -87,7 +88,7 @@ def test_dynamic_quantization_of_onnx_runtime_is_near_keras():
     assert np.abs(found["logits"] - wanted["logits"])[same].max() < 0.1
 
 
-@pytest.mark.parametrize("backbone", policies.BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_every_product_with_a_weight_is_integer(backbone):
     """One integer product per kernel that Keras quantizes, in either form."""
     traced = policies.traced(backbone, "moving_average")
@@ -104,7 +105,7 @@ def test_every_product_with_a_weight_is_integer(backbone):
                 assert stored[node.input[1]] in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
 
 
-@pytest.mark.parametrize("backbone", policies.BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_no_node_of_the_frameworks_is_left(backbone):
     found = operators(policies.converted(backbone, "float32").model)
     leftovers = {"Identity", "Reciprocal", "Softplus", "Gemm", "Loop", "If"}
@@ -183,7 +184,7 @@ def test_sampling_follows_the_uniforms_and_the_temperature():
 
 @pytest.mark.parametrize(
     "backbone",
-    ["sliding_window", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mamba", "lstm"))],
+    each("sliding_window", has_memory=True),
 )
 def test_a_window_equals_the_steps_through_it(backbone):
     """All of a window's frames in one graph without loops, in float and in integers."""

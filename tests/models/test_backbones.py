@@ -1,4 +1,8 @@
-"""Every backbone keeps the temporal contract, and every option that it has changes something."""
+"""Every backbone keeps the temporal contract, and every option that it has changes something.
+
+What is enumerated is the table, so that a backbone that is added is tested. Rounding to 8 bits,
+exports and bundles are tested where they are at home, of every backbone too (`any_backbone.each`).
+"""
 
 import dataclasses
 from pathlib import Path
@@ -7,35 +11,64 @@ import contracts
 import numpy as np
 import pytest
 import tensorflow as tf
-from any_backbone import any_backbone
+from any_backbone import any_backbone, each, wake
 
 from models.backbones import BACKBONES
+from models.policy_config import PolicyConfig
 
 NAMES = sorted(BACKBONES)
-WITH_MEMORY = [name for name in NAMES if BACKBONES[name].has_memory]
 SIZES = {
     "hidden": (16, 16), "num_layers": 2, "state_size": 4, "num_heads": 2, "window_size": 5,
     "dropout": 0.2,
 }  # fmt: skip
 
 
+OWN_SIZES: dict[str, dict] = {"jamba": {"num_layers": 3}}
+
+
+def sizes(name: str, **options):
+    return dataclasses.replace(any_backbone(name, **SIZES | OWN_SIZES.get(name, {})), **options)
+
+
 def make(name: str, **options):
-    config = dataclasses.replace(any_backbone(name, **SIZES), **options)
+    config = sizes(name, **options)
 
     def build(seed: int):
         layer = config.layer(seed=seed)
         layer.build((None, None, contracts.FEATURES))
-        return layer
+        return wake(layer, seed)
 
     return build
 
 
-@pytest.mark.parametrize("check", contracts.TEMPORAL_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", NAMES)
+SLOW = {"compiles": ("tx_like", "hybrid", "jamba"), "unroll_splits": ("jamba",)}
+"""By check, those whose blocks are tested one by one."""
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(
+            name,
+            check,
+            id=f"{name}-{check.__name__}",
+            marks=[pytest.mark.slow] if name in SLOW.get(check.__name__, ()) else [],
+        )
+        for name in NAMES
+        for check in contracts.TEMPORAL_CHECKS
+    ],
+)
 def test_contract(name, check):
-    # Compiling is slow, and one layer shows as much.
-    layers = {"num_layers": 1} if check is contracts.compiles and BACKBONES[name].has_memory else {}
-    check(make(name, **layers))
+    # Compiling is slow, and one layer shows as much (of Jamba, one of each kind).
+    layers = {"num_layers": 2 if name == "jamba" else 1}
+    is_small = check is contracts.compiles and BACKBONES[name].has_memory
+    check(make(name, **layers if is_small else {}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_round_trip(name):
+    config = PolicyConfig(backbone=sizes(name))
+    assert PolicyConfig.from_json(config.to_json()) == config
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -43,7 +76,7 @@ def test_weights_round_trip(name, tmp_path: Path):
     contracts.weights_round_trip(make(name), tmp_path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", each("mlp", "lstm", "mamba", "hybrid"))
 def test_dropout_only_trains(name):
     contracts.dropout_only_trains(make(name))
 
@@ -59,6 +92,8 @@ def test_dropout_only_trains(name):
         ("sliding_window", {"qk_layernorm": False}),
         ("mamba", {"conv_size": 1}),
         ("mamba", {"conv_size": 20}),
+        ("tx_like", {"expand_factor": 1, "num_layers": 1}),
+        pytest.param("jamba", {"attention_every": 3, "window_size": 2}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -79,6 +114,17 @@ EFFECTIVE: dict[str, list[dict]] = {
         WIDE_TUPLE, {"num_layers": 1}, {"num_heads": 4}, {"window_size": 4},
         {"qk_layernorm": False}, {"expand_factor": 3},
     ],
+    "gru": [WIDE_TUPLE, {"num_layers": 1}],
+    "tx_like": [WIDE_TUPLE, {"num_layers": 1}, {"expand_factor": 3}],
+    "hybrid": [
+        WIDE_TUPLE, {"num_layers": 1}, {"num_heads": 4}, {"window_size": 4},
+        {"qk_layernorm": False}, {"expand_factor": 3},
+    ],
+    "jamba": [
+        WIDE_TUPLE, {"num_layers": 2}, {"attention_every": 3}, {"state_size": 5},
+        {"expand_factor": 3}, {"conv_size": 3}, {"num_heads": 4}, {"window_size": 4},
+        {"qk_layernorm": False},
+    ],
 }  # fmt: skip
 
 
@@ -92,7 +138,7 @@ def test_options_change_the_output(name, options):
     assert base.shape != other.shape or np.abs(base - other).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", WITH_MEMORY)
+@pytest.mark.parametrize("name", each("lstm", "mamba", "sliding_window", has_memory=True))
 def test_truncated_bptt_cuts_gradients_but_no_outputs(name):
     x, is_resetting = contracts.inputs()
     is_resetting[:] = False
@@ -105,7 +151,7 @@ def test_truncated_bptt_cuts_gradients_but_no_outputs(name):
             loss = tf.reduce_sum(y[:, 12] ** 2)
         return np.asarray(y), np.abs(np.asarray(tape.gradient(loss, frames))).sum(axis=(0, 2))
 
-    options = {"window_size": 60} if name == "sliding_window" else {}
+    options = {"window_size": 60} if hasattr(BACKBONES[name], "window_size") else {}
     y, reach = gradient(make(name, **options)(0))
     y_cut, reach_cut = gradient(make(name, truncate_bptt=5, **options)(0))
     np.testing.assert_allclose(y, y_cut, atol=1e-5)
@@ -123,7 +169,7 @@ def test_attention_forms_agree(option):
     np.testing.assert_allclose(plain, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", WITH_MEMORY)
+@pytest.mark.parametrize("name", each("lstm", "hybrid", has_memory=True))
 def test_long_games_stay_exact(name):
     """Four windows long, in uneven pieces: the carried state never drifts from one unroll."""
     layer = make(name)(0)
@@ -148,7 +194,7 @@ def test_every_option_is_tested_here(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_backbone_says_of_itself(name):
-    config = any_backbone(name, **SIZES)
+    config = sizes(name)
     layer = make(name)(0)
     assert (config.backbone, layer.width) == (name, config.width)
     state = tf.nest.flatten(layer.initial_state(2))

@@ -1,13 +1,14 @@
-"""LSTM, attention, convolution and dropout against plain references."""
+"""LSTM, GRU, attention, convolution and dropout against plain references."""
 
 import contracts
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from models.layers.dropout import Dropout
 from models.layers.mamba import DELTA_MAX, DELTA_MIN, MambaBlock
-from models.layers.recurrent import LSTMLayer
+from models.layers.recurrent import GRULayer, LSTMLayer
 from models.layers.sliding_window_attention import (
     SlidingWindowAttention,
     step_window,
@@ -30,61 +31,131 @@ def numpy_lstm(x, is_resetting, weights, state):
         i, f, g, o = np.split(x[:, t] @ kernel + bias + h @ recurrent, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
-        centred = h - h.mean(-1, keepdims=True)
-        outputs.append(centred / np.sqrt(h.var(-1, keepdims=True) + 1e-6))
+        outputs.append(normed(h))
     return np.stack(outputs, axis=1), h, c
 
 
-def lstm_case():
-    layer = LSTMLayer(6, seed=3)
+def numpy_gru(x, is_resetting, weights, state):
+    """Frame by frame in float64: normed outputs, and the last h."""
+    kernel, bias, recurrent = (weights[k] for k in ("input_kernel", "input_bias", "recurrent"))
+    (h,), outputs = state, []
+    for t in range(x.shape[1]):
+        h = h * (1 - is_resetting[:, t, None])
+        (z, r, n), (hz, hr, hn) = (
+            np.split(v, 3, -1) for v in (x[:, t] @ kernel + bias, h @ recurrent)
+        )
+        z, r = sigmoid(z + hz), sigmoid(r + hr)
+        h = z * h + (1 - z) * np.tanh(n + r * (hn + weights["recurrent_bias"]))
+        outputs.append(normed(h))
+    return np.stack(outputs, axis=1), h
+
+
+def normed(h):
+    return (h - h.mean(-1, keepdims=True)) / np.sqrt(h.var(-1, keepdims=True) + 1e-6)
+
+
+RECURRENT = {
+    "lstm": (LSTMLayer, numpy_lstm, keras.layers.LSTM),
+    "gru": (GRULayer, numpy_gru, keras.layers.GRU),
+}
+
+
+def recurrent_case(name):
+    """A layer away from its initial biases, its variables by name, and a state to start from."""
+    layer = RECURRENT[name][0](6, seed=3)
     layer.build((None, None, contracts.FEATURES))
     variables = {
         "input_kernel": layer.input_proj.kernel,
         "input_bias": layer.input_proj.bias,
         "recurrent": layer.recurrent_kernel,
     }
-    state = np.random.default_rng(5).standard_normal((2, contracts.BATCH, 6))
-    return layer, variables, state
+    if layer.recurrent_bias is not None:
+        variables["recurrent_bias"] = layer.recurrent_bias
+    rng = np.random.default_rng(5)
+    for variable in variables.values():
+        if len(variable.shape) == 1:
+            variable.assign(variable.value + rng.normal(0, 0.5, variable.shape))
+    parts = len(layer.cell.state_names)
+    return layer, variables, rng.standard_normal((parts, contracts.BATCH, 6))
 
 
-def test_lstm_equals_a_numpy_loop():
-    layer, variables, state = lstm_case()
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layer_equals_a_numpy_loop(name):
+    layer, variables, state = recurrent_case(name)
     x, is_resetting = contracts.inputs()
     weights = {name: np.asarray(v, np.float64) for name, v in variables.items()}
-    want = numpy_lstm(x, is_resetting, weights, state)
+    want = RECURRENT[name][1](x, is_resetting, weights, state)
     start = tuple(tf.constant(s, tf.float32) for s in state)
-    y, (h, c) = contracts.unroll(layer, x, is_resetting, start)
-    for got, expected in zip((y, h, c), want, strict=True):
+    y, last = contracts.unroll(layer, x, is_resetting, start)
+    for got, expected in zip((y, *last), want, strict=True):
         np.testing.assert_allclose(got, expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["recurrent", "input_kernel", "input_bias", "state", "x"])
-def test_lstm_gradients_by_central_differences(name):
-    layer, variables, state = lstm_case()
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        (name, of)
+        for name, more in (("lstm", ()), ("gru", ("recurrent_bias",)))
+        for of in ("recurrent", "input_kernel", "input_bias", "state", "x", *more)
+    ],
+)
+def test_recurrent_gradients_by_central_differences(name, of):
+    layer, variables, state = recurrent_case(name)
     x, is_resetting = contracts.inputs()
     rng = np.random.default_rng(1)
-    mixing = [rng.standard_normal(s) for s in ((3, contracts.TIME, 6), (3, 6), (3, 6))]
+    shapes = [(3, contracts.TIME, 6), *[(3, 6)] * len(state)]
+    mixing = [rng.standard_normal(s) for s in shapes]
     values = {n: np.asarray(v, np.float64) for n, v in variables.items()} | {
         "state": state,
         "x": x.astype(np.float64),
     }
-    direction = rng.standard_normal(values[name].shape)
+    direction = rng.standard_normal(values[of].shape)
 
     def loss(shift: float) -> float:
-        v = values | {name: values[name] + shift * direction}
-        outputs = numpy_lstm(v["x"], is_resetting, v, v["state"])
+        v = values | {of: values[of] + shift * direction}
+        outputs = RECURRENT[name][1](v["x"], is_resetting, v, v["state"])
         return float(sum((m * o).sum() for m, o in zip(mixing, outputs, strict=True)))
 
     slope = (loss(1e-6) - loss(-1e-6)) / 2e-6
     tensors = {"state": tf.constant(state, tf.float32), "x": tf.constant(x)}
     with tf.GradientTape() as tape:
         tape.watch(list(tensors.values()))
-        start = (tensors["state"][0], tensors["state"][1])
-        y, (h, c) = layer.unroll(tensors["x"], start, tf.constant(is_resetting))
-        total = sum(tf.reduce_sum(m * o) for m, o in zip(mixing, (y, h, c), strict=True))
-    source = tensors.get(name, variables.get(name))
+        start = tuple(tensors["state"][i] for i in range(len(state)))
+        y, last = layer.unroll(tensors["x"], start, tf.constant(is_resetting))
+        total = sum(tf.reduce_sum(m * o) for m, o in zip(mixing, (y, *last), strict=True))
+    source = tensors.get(of, variables.get(of))
     gradient = np.asarray(tape.gradient(total, getattr(source, "value", source)))
     np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layer_is_that_of_keras(name):
+    """With the same numbers, in outputs, state and gradients; without resets, which Keras lacks."""
+    make, _, of_keras = RECURRENT[name]
+    ours = make(6, is_normed=False, seed=3)
+    theirs = of_keras(6, return_sequences=True, return_state=True)
+    x = tf.constant(contracts.inputs()[0])
+    for layer in (ours, theirs):
+        layer.build((None, None, contracts.FEATURES))
+    rng = np.random.default_rng(2)
+    kernel, recurrent, bias = (rng.normal(0, 0.5, v.shape) for v in theirs.weights)
+    ours.input_proj.kernel.assign(kernel)
+    ours.recurrent_kernel.assign(recurrent)
+    if name == "gru":  # Keras keeps two biases of the gates, which only ever count as their sum.
+        bias[1, :12] = 0
+        ours.recurrent_bias.assign(bias[1, 12:])
+    ours.input_proj.bias.assign(bias[0] if name == "gru" else bias)
+    theirs.set_weights([kernel, recurrent, bias])
+    state = tuple(tf.constant(rng.normal(size=(3, 6)), tf.float32) for _ in ours.cell.state_names)
+    with tf.GradientTape(persistent=True) as tape:
+        y, last = ours.unroll(x, state, tf.zeros(x.shape[:2], tf.bool))
+        want, *want_last = theirs(x, initial_state=list(state))
+        losses = [tf.reduce_sum(tf.sin(v)) for v in (y, want)]
+    contracts.assert_close((y, last), (want, tuple(want_last)), atol=1e-5)
+    variables = [ours.input_proj.kernel, ours.recurrent_kernel]
+    gradients = tape.gradient(losses[0], [v.value for v in variables])
+    expected = tape.gradient(losses[1], [v.value for v in theirs.trainable_weights[:2]])
+    contracts.assert_close(gradients, expected, atol=1e-4)
 
 
 def naive_attention(layer, x, is_resetting):

@@ -8,15 +8,15 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
-from any_backbone import any_backbone
+from any_backbone import any_backbone, each, wake
 
 from exphil_tf.features.controller import COMPONENTS
+from models.backbones import BACKBONES
 from models.heads import distribution
 from models.policy import ActionEvaluation, Policy
 from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 BATCH, TIME, WARM = 3, 6, 3
-BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
 HEADS = ("autoregressive", "independent")
 RESETS = ((0, 2), (1, 0), (1, 4), (2, 5))
 """(row, frame): in the middle, at the first and at the last frame."""
@@ -25,10 +25,15 @@ TEMPERATURE = tf.constant([0.7, 1.0, 1.6])
 
 def make(backbone: str, head: str, seed: int = 1) -> Policy:
     sizes = any_backbone(
-        backbone, hidden=(16,), num_layers=1, state_size=4, num_heads=2, window_size=4
+        backbone,
+        hidden=(16,),
+        num_layers=1,
+        state_size=4,
+        num_heads=2,
+        window_size=4,
     )
     head_config = HeadConfig(head=head, head_hidden=8, axis_buckets=5, shoulder_buckets=3)
-    return Policy(PolicyConfig(EmbeddingConfig(action_dim=8), sizes, head_config), seed=seed)
+    return wake(Policy(PolicyConfig(EmbeddingConfig(action_dim=8), sizes, head_config), seed=seed))
 
 
 def frame(nest, t):
@@ -213,7 +218,7 @@ def test_gradients_of_every_term_reach_every_weight_under_xla(backbone, head):
             assert np.abs(gradient).max() > 0, (term, variable.path)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_what_the_caller_says_of_the_action_before_a_game_changes_nothing(backbone):
     policy = make(backbone, "autoregressive")
     inputs = unroll_inputs(policy)

@@ -5,7 +5,7 @@ import numpy as np
 import policy_inputs
 import pytest
 import tensorflow as tf
-from any_backbone import any_backbone
+from any_backbone import any_backbone, each, wake
 
 from models.layers import quantized
 from models.layers.quantized import ActivationQuantizer, Dense, activation_quantizers, ranges
@@ -17,7 +17,6 @@ from models.policy_config import (
     QuantizationConfig,
 )
 
-BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
 ROUNDINGS = ("dynamic", "moving_average")
 BATCH, TIME = 3, 6
 RANGED = {"qat": True, "qat_activations": "moving_average", "quantize_embeddings": False}
@@ -199,7 +198,7 @@ def test_kernels_alone():
 # -- Networks --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_no_product_with_a_weight_is_left_float(backbone):
     """Every product in a step's graph reads rounded operands, but those without weights."""
     policy = Policy(config(backbone))
@@ -222,7 +221,7 @@ def test_no_product_with_a_weight_is_left_float(backbone):
     assert products
     free = [op for op in products if not all(is_rounded(tensor) for tensor in op.inputs)]
     # Attention multiplies activations by activations twice a layer, the scan once.
-    assert len(free) == {"sliding_window": 4, "mamba": 2}.get(backbone, 0)
+    assert len(free) == {"sliding_window": 4, "hybrid": 4, "mamba": 2, "jamba": 3}.get(backbone, 0)
     assert all(not reads_weight(op) for op in free)
 
 
@@ -248,7 +247,7 @@ def reads_weight(op) -> bool:
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_rounding_changes_little_and_off_changes_nothing(backbone, rounding):
     rounded = calibrated(Policy(config(backbone, qat_activations=rounding), seed=1))
     plain = Policy(config(backbone, qat=False), seed=1)
@@ -260,10 +259,10 @@ def test_rounding_changes_little_and_off_changes_nothing(backbone, rounding):
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_every_weight_still_learns(backbone, rounding):
     options = {"quantize_embeddings": True, "qat_activations": rounding}
-    policy = calibrated(Policy(config(backbone, **options)))
+    policy = calibrated(wake(Policy(config(backbone, **options))))
     variables = [v.value for v in policy.trainable_variables]
     with tf.GradientTape() as tape, ranges("observe"):
         columns = policy_inputs.columns(BATCH, TIME)
@@ -285,7 +284,7 @@ def test_every_weight_still_learns(backbone, rounding):
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("backbone", each())
 def test_step_equals_unroll(backbone, rounding):
     """Except where a number lies on the edge between two grid points."""
     policy = calibrated(Policy(config(backbone, qat_activations=rounding)))
