@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from exphil_tf.data.grid import Grid
 from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
-
-if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
-    from exphil_tf.data.unrolls import Grid
 
 ONLINE_ROBUST_DELAYS = (0, 18)
 
@@ -112,8 +110,6 @@ class InputConfig:
         Raises:
           UserError: if the dataset's chunks are too short for this config.
         """
-        from exphil_tf.data.unrolls import Grid
-
         low, high = self.delays(training=training)
         unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
         stride = self.stride or self.window_size - unlabelled

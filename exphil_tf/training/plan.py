@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize
 from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.imitation_config import ImitationConfig
