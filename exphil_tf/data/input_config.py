@@ -99,6 +99,12 @@ class InputConfig:
             else (self.frame_delay_min, self.frame_delay_max)
         )
 
+    @property
+    def unroll_stride(self) -> int:
+        """Frames between the starts of unrolls, whether it was given or follows."""
+        unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
+        return self.stride or self.window_size - unlabelled
+
     def grid(self, *, chunk: int, overlap: int, training: bool) -> Grid:
         """How games of a dataset are cut.
 
@@ -111,11 +117,9 @@ class InputConfig:
           UserError: if the dataset's chunks are too short for this config.
         """
         low, high = self.delays(training=training)
-        unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
-        stride = self.stride or self.window_size - unlabelled
         grid = Grid(
             window=self.window_size,
-            stride=stride,
+            stride=self.unroll_stride,
             burn_in=self.burn_in,
             last_only=self.loss_frames == "last",
             delay_min=low,
@@ -130,6 +134,7 @@ class InputConfig:
                 f"Preprocess with --chunk-frames {self.window_size} or choose a shorter "
                 "--window-size.",
             )
+        unlabelled = grid.unlabelled
         if not grid.spans_chunks and unlabelled + high + 1 > overlap:
             raise UserError(
                 f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} "
