@@ -51,7 +51,7 @@ class InputConfig:
     """σ of the noise in game units (percent: 10 times that)."""
     augment_from: Literal["live", "variants"] = option("live", only_with={"augment": True})
     """Augment in the input graph, or choose per record among variants that preprocessing wrote
-    (--num-noisy-variants, --mirrored)."""
+    (--variants, --num-noisy-variants)."""
     balance_characters: bool = False
     """Weight each frame by the inverse frequency of the own character on it, clipped to 0.1 … 10,
     mean 1."""
