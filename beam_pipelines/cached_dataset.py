@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from exphil_tf.records.manifest import MANIFEST, REJECTED
 from exphil_tf.replays import tar_copies
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import PUBLIC_KEY, PUBLIC_KEY_NOTE
+from exphil_tf.replays.sources import Source, is_plain
 from exphil_tf.replays.splits import SplitConfig
 from exphil_tf.training.dataset import Dataset, open_for_training
 
@@ -37,6 +38,19 @@ if TYPE_CHECKING:
 
 NOISY_VARIANTS = 2
 """Noisy copies of each record with --augment-from variants."""
+
+
+_FRAME_BYTES = 350
+"""Of a replay, per frame: the mean over 337 games of many versions."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unprocessed:
+    """Replays that a dry run leaves as they are."""
+
+    frames: int
+    """About how many frames, over both players, would be learnt from in an epoch; 0 if their size
+    does not tell."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +91,7 @@ class DatasetRequest:
 
     def open(
         self, console: Console, *, environ: Mapping[str, str], dry_run: bool
-    ) -> Dataset | None:
+    ) -> Dataset | Unprocessed:
         """The dataset, made of the replays first, if those were given.
 
         Args:
@@ -85,7 +99,7 @@ class DatasetRequest:
           environ: holds the key of pseudonyms.
           dry_run: make nothing.
 
-        Returns: None if a dry run would have to preprocess first.
+        Returns: what is known of the replays if a dry run would have to preprocess first.
 
         Raises: UserError: if there is no such dataset, or none can be made.
         """
@@ -101,7 +115,7 @@ class DatasetRequest:
 
     def _preprocess(
         self, console: Console, *, environ: Mapping[str, str], dry_run: bool
-    ) -> Dataset | None:
+    ) -> Dataset | Unprocessed:
         from beam_pipelines import build_dataset as job  # Beam takes 2 s to import
 
         wanted = keyed(self.preprocessing(output="unnamed"), environ)
@@ -115,9 +129,9 @@ class DatasetRequest:
         if dry_run:
             console.print(
                 f"dry run: {len(found.sources)} replays would first be preprocessed into {folder}; "
-                "preprocess them to see frames, updates and memory",
+                "until then frames and updates are guessed from the size of the files",
             )
-            return None
+            return Unprocessed(self._training_frames(found.sources))
         if wanted.records.pseudonym_key == PUBLIC_KEY:
             console.print(f"note: {PUBLIC_KEY_NOTE}", markup=False)
         console.print(f"preprocessing {len(found.sources)} replays into {folder}")
@@ -130,3 +144,15 @@ class DatasetRequest:
                 exit_code=EXIT_DATA,
             )
         return Dataset(folder, manifest)
+
+    def _training_frames(self, replays: Sequence[Source]) -> int:
+        """See `Unprocessed.frames`."""
+        if not replays or not all(map(is_plain, replays)):
+            return 0
+        try:
+            frames = sum(Path(one.path).stat().st_size for one in replays) // _FRAME_BYTES
+        except OSError:  # on a store, or gone
+            return 0
+        games = min(self.data.max_files or len(replays), len(replays))
+        share = 1 - self.splits.val_split - self.splits.test_split
+        return round(2 * frames * share * games / len(replays))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from beam_pipelines.cached_dataset import DatasetRequest
+from beam_pipelines.cached_dataset import DatasetRequest, Unprocessed
 from exphil_tf.checkpoints import provenance
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
 from exphil_tf.evaluation.policy_evaluation import evaluate
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     config = with_input_of_labels(config, source, loaded.given)
     request = DatasetRequest(config.data, config.input, config.filters, config.splits)
     dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
-    if dataset is None:  # a dry run on replays that have not been preprocessed
+    if isinstance(dataset, Unprocessed):
         return 0
     notes += [*location.notes(), *check_dataset(config, dataset.manifest, given=loaded.given)]
     _check_compare(config, dataset)

@@ -15,12 +15,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from beam_pipelines.cached_dataset import DatasetRequest
+from rich.console import Console
+
+from beam_pipelines.cached_dataset import DatasetRequest, Unprocessed
 from exphil_tf.checkpoints import provenance
 from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
+from exphil_tf.training import plan
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_folder import RunLocation
@@ -42,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s")
     request = DatasetRequest(config.data, config.input, config.filters, config.splits)
     dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
-    if dataset is None:  # a dry run on replays that have not been preprocessed
+    if isinstance(dataset, Unprocessed):
+        _show_guess(with_seed(config), dataset, console)
         return 0
     remarks = check_dataset(config, dataset.manifest, given=loaded.given)
     for note in [*notes, *location.notes(), *remarks]:
@@ -53,8 +57,7 @@ def main(argv: Sequence[str]) -> int:
     )
     imitation = config.imitation(dataset.manifest.unrecorded())
     if config.run.dry_run:
-        with make_setup(imitation, dataset) as setup:
-            setup.plan.show(console)
+        plan.plan_dataset(imitation, dataset).show(console)
         return 0
     facts = provenance.describe_run(
         config=to_dict(config),
@@ -70,6 +73,13 @@ def main(argv: Sequence[str]) -> int:
         words = (location.run_dir, "--data", dataset.folder)
         console.print("Next:", command("python -m exphil_tf.evaluate", *words))
     return code
+
+
+def _show_guess(config: TrainConfig, replays: Unprocessed, console: Console) -> None:
+    """What can be said of a run on replays that have not been preprocessed."""
+    imitation = config.imitation()
+    guess = plan.plan_frames(imitation, replays.frames) if replays.frames else None
+    console.print(plan.table(plan.costs_of(imitation), guess))
 
 
 def read_options(argv: Sequence[str]) -> tuple[Loaded[TrainConfig], RunLocation]:

@@ -44,7 +44,12 @@ def small_config(replays: Path, output: Path, **filters) -> DatasetConfig:
         output=str(output),
         filters=FilterConfig(**{"min_frames": 100} | filters),
         splits=SplitConfig(val_split=0.3, test_split=0.2),
-        records=RecordConfig(chunk_frames=CHUNK, overlap_frames=OVERLAP, num_shards=2),
+        records=RecordConfig(
+            variants=("original", "mirrored"),
+            chunk_frames=CHUNK,
+            overlap_frames=OVERLAP,
+            num_shards=2,
+        ),
         worker=WorkerConfig(workers=2),
     )
 

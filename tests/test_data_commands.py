@@ -340,6 +340,7 @@ def test_every_command_takes_the_secret_from_the_environment(
         _, out, _ = outcome(train.main, ["--replays", replays, "--dry-run"], capsys)
         folders.append(out.partition("preprocessed into ")[2].partition(";")[0])
     public, keyed = (load_manifest(tmp_path / name) for name in ("dataNone", f"data{SECRET}"))
+    assert list(public.splits["train"]) == ["original"]  # training mirrors by itself
     assert public.config["pseudonyms"] == "public" != keyed.config["pseudonyms"]
     assert not {one.player for one in public.players} & {one.player for one in keyed.players}
     assert all(one.player in scanned[1] for one in keyed.players)

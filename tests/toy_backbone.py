@@ -25,6 +25,10 @@ class ToyConfig(BackboneConfig):
         """See the base class."""
         return 2 * self.width
 
+    def num_parameters(self, features: int) -> int:
+        """See the base class."""
+        return (features + 1) * self.width
+
     def layer_class(self):
         """See the base class."""
         return toy_layer()

@@ -1,6 +1,7 @@
 """Preprocessing: frames per CPU-second from replay bytes to shard bytes, against parsing alone."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from beam_pipelines.build_dataset import build_dataset, find_replays
@@ -72,10 +73,11 @@ def run(replays: list[str], *, work_dir: Path) -> Report:
 
     rows: dict[str, Timed] = {"peppi-py, parse only": best(lambda: each(_parse))}
     sizes: dict[str, float] = {}
+    mirrored = RecordConfig(variants=("original", "mirrored"))
     for name, config in {
-        "original": RecordConfig(variants=("original",)),
-        "original + mirrored": RecordConfig(),
-        "original + mirrored + 1 noisy": RecordConfig(num_noisy_variants=1),
+        "original": RecordConfig(),
+        "original + mirrored": mirrored,
+        "original + mirrored + 1 noisy": replace(mirrored, num_noisy_variants=1),
     }.items():
         rows[name] = best(lambda config=config: each(lambda s: encode_game(_item(s, config))))
         encoded = [encode_game(_item(source, config)) for source in frames]

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from exphil_tf.data import sampling
 from exphil_tf.data.blocks import Block, Index
+from exphil_tf.data.grid import Grid
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source
-from exphil_tf.data.unrolls import Grid
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
 from exphil_tf.features.schema import SPOILED
 

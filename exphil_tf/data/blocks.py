@@ -12,9 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from exphil_tf.data import augment, sampling
+from exphil_tf.data.grid import Records, labelled_span
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
-from exphil_tf.data.unrolls import Records, Unrolls, find_unrolls, labelled_span
+from exphil_tf.data.unrolls import Unrolls, find_unrolls
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.records import headers
 from exphil_tf.records.headers import Bounds
@@ -155,7 +156,7 @@ class BlockDecoder:
         pair = unrolls.record * 2 + unrolls.player
         count = tf.shape(unrolls.first)[0]
         delay = self._delay(count, counter)
-        low, high = labelled_span(self.grid, of, first=unrolls.first, delay=delay)
+        low, high = labelled_span(self.grid, of, first=unrolls.first, delay=delay, xp=tf)
         index = Index(
             base=tf.gather(view, pair) * width,
             first=unrolls.first,

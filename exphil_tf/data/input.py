@@ -19,7 +19,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -28,24 +27,12 @@ from exphil_tf.data.batches import BatchCutter, BatchFinisher
 from exphil_tf.data.blocks import BlockDecoder
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source, describe
-from exphil_tf.data.unrolls import count_unrolls
 from exphil_tf.records.manifest import Manifest
 
 _CALLS = max(2, min(8, os.cpu_count() or 2))
 """Blocks decoded and batches finished at a time: bounds memory on machines with many cores."""
 _PREFETCHED = 4
 """Finished batches held ready."""
-
-
-class EpochSize(NamedTuple):
-    """Length of one epoch."""
-
-    unrolls: int
-    labelled_frames: int
-    """Frames with a loss weight, over all perspectives; the mean over delays if those are
-    random."""
-    steps: int
-    """Batches, the last one counted in full."""
 
 
 @tf.autograph.experimental.do_not_convert
@@ -82,8 +69,9 @@ def build(
     """Batches of one split.
 
     Training repeats forever, an epoch's last unrolls sharing a batch with the next one's first;
-    `epoch_size` tells how long an epoch is. Otherwise each unroll comes once, in a fixed order,
-    unaugmented, and the last batch is filled up with zeros of weight 0, so that shapes stay static.
+    `data.epoch_size` tells how long an epoch is. Otherwise each unroll comes once, in a fixed
+    order, unaugmented, and the last batch is filled up with zeros of weight 0, so that shapes stay
+    static.
 
     Args:
       data: the dataset's folder or its manifest (then `folder` says where it lies).
@@ -111,31 +99,6 @@ def build(
     source = describe(data, split, folder=folder)
     sampling.check_variants(config, source)
     return from_source(config, source, batch_size=batch_size, seed=seed, training=training)
-
-
-def epoch_size(
-    data: Manifest | Path | str,
-    config: InputConfig,
-    *,
-    folder: Path | str | None = None,
-    split: str,
-    batch_size: int,
-    seed: int,
-    training: bool,
-    epoch: int = 0,
-) -> EpochSize:
-    """Exact length of an epoch, from the small features of the records; arguments as for `build`.
-
-    Epochs differ by at most one unroll per game and player, as the grid of unrolls moves from epoch
-    to epoch.
-    """
-    source = describe(data, split, folder=folder)
-    grid = config.grid(chunk=source.chunk, overlap=source.overlap, training=training)
-    unrolls = frames = 0
-    for records in sampling.read_headers(source):
-        more = count_unrolls(grid, records, grid.phase(epoch, seed) if training else 0)
-        unrolls, frames = unrolls + more[0], frames + more[1]
-    return EpochSize(unrolls, frames, -(-unrolls // batch_size))
 
 
 @contextmanager

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
+from exphil_tf.data.grid import Grid
 from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
-
-if TYPE_CHECKING:  # brings in TensorFlow, which a mistyped flag need not wait for
-    from exphil_tf.data.unrolls import Grid
 
 ONLINE_ROBUST_DELAYS = (0, 18)
 
@@ -53,7 +51,7 @@ class InputConfig:
     """σ of the noise in game units (percent: 10 times that)."""
     augment_from: Literal["live", "variants"] = option("live", only_with={"augment": True})
     """Augment in the input graph, or choose per record among variants that preprocessing wrote
-    (--num-noisy-variants, --mirrored)."""
+    (--variants, --num-noisy-variants)."""
     balance_characters: bool = False
     """Weight each frame by the inverse frequency of the own character on it, clipped to 0.1 … 10,
     mean 1."""
@@ -101,6 +99,12 @@ class InputConfig:
             else (self.frame_delay_min, self.frame_delay_max)
         )
 
+    @property
+    def unroll_stride(self) -> int:
+        """Frames between the starts of unrolls, whether it was given or follows."""
+        unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
+        return self.stride or self.window_size - unlabelled
+
     def grid(self, *, chunk: int, overlap: int, training: bool) -> Grid:
         """How games of a dataset are cut.
 
@@ -112,14 +116,10 @@ class InputConfig:
         Raises:
           UserError: if the dataset's chunks are too short for this config.
         """
-        from exphil_tf.data.unrolls import Grid
-
         low, high = self.delays(training=training)
-        unlabelled = self.window_size - 1 if self.loss_frames == "last" else self.burn_in
-        stride = self.stride or self.window_size - unlabelled
         grid = Grid(
             window=self.window_size,
-            stride=stride,
+            stride=self.unroll_stride,
             burn_in=self.burn_in,
             last_only=self.loss_frames == "last",
             delay_min=low,
@@ -134,6 +134,7 @@ class InputConfig:
                 f"Preprocess with --chunk-frames {self.window_size} or choose a shorter "
                 "--window-size.",
             )
+        unlabelled = grid.unlabelled
         if not grid.spans_chunks and unlabelled + high + 1 > overlap:
             raise UserError(
                 f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} "

@@ -1,21 +1,21 @@
 """Which records come when: shards, variants and records in a seeded order, still compressed."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.data.unrolls import Records
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records import headers
 from exphil_tf.records.example import decode_header, decode_planes
+from exphil_tf.records.game_lengths import check_split
 from exphil_tf.records.headers import Bounds
 from exphil_tf.records.manifest import MANIFEST, Manifest, load_manifest
 from exphil_tf.records.shards import CorruptShard, read_records
@@ -63,14 +63,8 @@ def describe(
             "input.folder: want the folder of the shards beside a manifest. Received: None"
         )
     manifest = data if isinstance(data, Manifest) else load_manifest(data)
-    variants = manifest.splits.get(split, {})
-    if not any(entry.records for entry in variants.get("original", [])):
-        found = ", ".join(sorted(manifest.splits)) or "none"
-        raise UserError(
-            f"{folder}: no games in split {split!r} (splits: {found}).",
-            "Preprocess more replays, or give that split a larger share.",
-            exit_code=EXIT_NO_INPUT,
-        )
+    check_split(manifest, split, folder=folder)
+    variants = manifest.splits[split]
     shards = {
         name: [str(Path(folder) / entry.path) for entry in entries]
         for name, entries in variants.items()
@@ -118,17 +112,6 @@ def check_variants(config: InputConfig, source: Source) -> None:
                 f"Preprocess with {way}, set --{flag.replace('_', '-')} 0, or use "
                 "--augment-from live.",
             )
-
-
-def read_headers(source: Source, *, at_once: int = 65536) -> Iterator[Records]:
-    """Small features of all original records; reads the shards, a GB/s, and decodes nothing."""
-    spec = {name: RECORD_FEATURES[name] for name in ("n", "start", "perspectives")}
-    files = tf.data.TFRecordDataset(list(source.shards["original"]), buffer_size=1 << 20)
-    parsed = (
-        files.batch(256).map(lambda records: tf.io.parse_example(records, spec)).rebatch(at_once)
-    )
-    for batch in parsed:
-        yield Records(*(cast(tf.Tensor, batch[name]) for name in spec))
 
 
 READ_ERRORS = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError)

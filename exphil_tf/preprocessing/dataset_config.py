@@ -27,8 +27,9 @@ class RecordConfig:
 
     KIND: ClassVar = Kind.RECORDS
 
-    variants: tuple[Variant, ...] = ("original", "mirrored")
-    """Stored variants. Mirrored: left and right exchanged, in states and controllers alike."""
+    variants: tuple[Variant, ...] = ("original",)
+    """Stored variants. Mirrored: left and right exchanged, in states and controllers alike; twice
+    the disk, and only read with --augment-from variants, as training mirrors by itself."""
     num_noisy_variants: int = 0
     """Stored variants with Gaussian noise on positions, speeds and percent. Each needs four times
     the disk of an original; noise drawn while training is free, so 0 is the usual choice."""

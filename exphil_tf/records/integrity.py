@@ -26,7 +26,8 @@ from typing import Any, Literal, NamedTuple, cast
 
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
-from exphil_tf.records.manifest import Manifest, ManifestError, ShardEntry
+from exphil_tf.records.game_lengths import from_histogram
+from exphil_tf.records.manifest import Manifest, ManifestError, ShardEntry, SplitStats
 from exphil_tf.records.shards import ShardName
 
 VerifyData = Literal["once", "always", "sizes"]
@@ -138,6 +139,7 @@ def _total_problems(manifest: Manifest) -> list[str]:
         "totals.files": (totals.files, totals.games + totals.rejected),
     }
     for split, stats in manifest.stats.items():
+        own |= _length_sums(split, stats)
         for variant, some in manifest.splits.get(split, {}).items():
             frames = sum(entry.frames for entry in some)
             own[f"{split}.{variant}.frames"] = (stats.frames, frames)
@@ -146,6 +148,22 @@ def _total_problems(manifest: Manifest) -> list[str]:
         for name, (want, got) in own.items()
         if want != got
     ]
+
+
+def _length_sums(split: str, stats: SplitStats) -> dict[str, tuple[int, int]]:
+    """Counts of a split, and the same from the lengths of its games, if those are known."""
+    lengths = from_histogram(stats.lengths)
+    if not lengths:
+        return {}
+    frames = sum(length.frames * games for length, games in lengths.items())
+    views = sum(
+        length.frames * length.perspectives.bit_count() * games for length, games in lengths.items()
+    )
+    return {
+        f"stats.{split}.lengths, games": (stats.games, lengths.total()),
+        f"stats.{split}.lengths, frames": (stats.frames, frames),
+        f"stats.{split}.lengths, perspective_frames": (stats.perspective_frames, views),
+    }
 
 
 def _size_problems(folder: Path, shards: Iterable[ShardEntry]) -> list[str]:

@@ -32,8 +32,10 @@ from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_I
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 GAMES = "games.jsonl"
-FORMAT_VERSION = 2
-"""Version 1 had no checksum of its own, and told players apart by a hash that could be guessed."""
+FORMAT_VERSION = 3
+"""Version 1 had no checksum of its own, and told players apart by a hash that could be guessed.
+Version 2 had no lengths of games (`records.game_lengths`)."""
+_READABLE = (2, FORMAT_VERSION)
 STICK_VALUES = 2 * STICK_STEPS + 1
 """Readings of a stick axis: -80 to 80, in 1/80."""
 
@@ -116,6 +118,8 @@ class SplitStats(_Strict):
     """Perspective-frames on which it goes down."""
     sticks: dict[str, list[int]] = Field(default_factory=dict)
     """Perspective-frames by stick reading, -80/80 to 80/80, for each of `controls.AXES`."""
+    lengths: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Games by the bit mask of the players that may be imitated, then by length in frames."""
 
     def press_rates(self) -> dict[str, float]:
         """Share of perspective-frames on which each button is held."""
@@ -286,7 +290,7 @@ def _unsealed(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path}: damaged, not JSON: {str(error):.200}", _COPY) from error
     plain = cast(dict[str, Any], values) if isinstance(values, dict) else {}
     version = plain.pop("format_version", None)
-    if version != FORMAT_VERSION:
+    if version not in _READABLE:
         raise IncompatibleDataset(
             f"{path}: want format version {FORMAT_VERSION}. Received: {shown(version)}"
         )

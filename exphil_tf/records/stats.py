@@ -40,6 +40,7 @@ def tally_game(
         "stages": {stage_name(stage): 1},
         "routes": {route: 1},
         "spoiled_frames": int((frames["absent"] & SPOILED != 0).sum()),
+        "lengths": {str(perspectives): {str(len(frames)): 1}},
     } | _tally_versions(int(frames["absent"][0]), stage)
     for player in (0, 1):
         if perspectives >> player & 1:

@@ -16,7 +16,15 @@ from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation.atomic import TEMPORARY
 from exphil_tf.records import headers, integrity
 from exphil_tf.records.example import Header, decode_header, decode_planes
-from exphil_tf.records.manifest import FileEntry, Manifest, ManifestError, ShardEntry, load_manifest
+from exphil_tf.records.game_lengths import Length, from_histogram
+from exphil_tf.records.manifest import (
+    FileEntry,
+    Manifest,
+    ManifestError,
+    ShardEntry,
+    SplitStats,
+    load_manifest,
+)
 from exphil_tf.records.shards import CorruptShard, read_records
 
 _READ_BYTES = 1 << 20
@@ -28,6 +36,7 @@ class Report(NamedTuple):
     Attributes:
       problems: one line each, naming the file; empty if the dataset is sound.
       shards, records, frames, bytes: what was read.
+      lengths: of the games that were read.
     """
 
     problems: list[str]
@@ -35,6 +44,7 @@ class Report(NamedTuple):
     records: int = 0
     frames: int = 0
     bytes: int = 0
+    lengths: Counter[Length] = Counter()
 
 
 def verify(
@@ -57,13 +67,31 @@ def verify(
         problems += _checksum(folder / entry.path, entry)
     problems += _rejects(folder, manifest)
     records = frames = size = 0
-    for entry in manifest.shards():
-        found = _shard(folder, entry, manifest, deep=deep)
-        problems += found.problems
-        records, frames, size = records + found.records, frames + found.frames, size + found.bytes
-        if progress is not None:
-            progress(entry.bytes)
+    for split, variants in manifest.splits.items():
+        for shards in variants.values():
+            lengths, before = Counter[Length](), len(problems)
+            for entry in shards:
+                found = _shard(folder, entry, manifest, deep=deep)
+                problems += found.problems
+                records, frames = records + found.records, frames + found.frames
+                size, lengths = size + found.bytes, lengths + found.lengths
+                if progress is not None:
+                    progress(entry.bytes)
+            if len(problems) == before and shards:
+                problems += _lengths(manifest.stats[split], lengths, first=shards[0].path)
     return Report(problems, len(manifest.shards()), records, frames, size)
+
+
+def _lengths(stats: SplitStats, found: Counter[Length], *, first: str) -> list[str]:
+    """Whether sound shards, the first of which is named, hold games of the lengths counted."""
+    counted = from_histogram(stats.lengths)
+    if not counted or counted == found:
+        return []
+    one = min(length for length in counted | found if counted[length] != found[length])
+    return [
+        f"{first} and its like: want {counted[one]} games of {one.frames} frames, perspectives "
+        f"{one.perspectives}. Received: {found[one]}"
+    ]
 
 
 def _stray_files(folder: Path, manifest: Manifest) -> list[str]:
@@ -110,7 +138,7 @@ def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -
     path = folder / entry.path
     problems = _checksum(path, entry)
     records = frames = 0
-    games: set[bytes] = set()
+    games: dict[bytes, Length] = {}
     bounds = headers.bounds(
         chunk=manifest.chunk_frames,
         overlap=manifest.overlap_frames,
@@ -124,8 +152,11 @@ def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -
                 if wrong:
                     problems.append(f"{entry.path}: record {records}: {wrong}")
                 records += 1
-                frames += min(header.valid, manifest.chunk_frames)
-                games.add(header.meta.key)
+                owned = min(header.valid, manifest.chunk_frames)
+                frames += owned
+                meta = header.meta
+                before = games.get(meta.key, Length(meta.perspectives, 0))
+                games[meta.key] = before._replace(frames=before.frames + owned)
         except CorruptShard as error:
             problems.append(str(error))
         except ValueError as error:
@@ -136,7 +167,8 @@ def _shard(folder: Path, entry: ShardEntry, manifest: Manifest, *, deep: bool) -
             for name, count in found.items()
             if count != getattr(entry, name)
         ]
-    return Report(problems, 1, records, frames, path.stat().st_size if path.is_file() else 0)
+    size = path.stat().st_size if path.is_file() else 0
+    return Report(problems, 1, records, frames, size, Counter(games.values()))
 
 
 def _columns(header: Header) -> str:

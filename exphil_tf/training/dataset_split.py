@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from exphil_tf.data import input as data_input
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize, epoch_size
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.records.manifest import Manifest
 
@@ -42,8 +42,8 @@ class DatasetSplit:
         )
 
     def epoch_size(self, epoch: int = 0) -> EpochSize:
-        """Exact length of one pass; see `data.input.epoch_size`."""
-        return data_input.epoch_size(
+        """Exact length of one pass; see `data.epoch_size`."""
+        return epoch_size(
             self.manifest,
             self.input,
             folder=self.folder,

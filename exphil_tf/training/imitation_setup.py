@@ -91,7 +91,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
     policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
-    plan = _plan(config, policy, data=data, validation=validation)
+    plan = _plan(config, data=data, validation=validation)
     value = make_value_term(config.value, policy, seed=config.seed)
     # Values that shape the policy join its loss; others must not touch its step.
     joined = (value,) if value is not None and value.weight else ()
@@ -132,18 +132,10 @@ def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSpli
 
 
 def _plan(
-    config: ImitationConfig,
-    policy: Policy,
-    *,
-    data: EpochData[Batch],
-    validation: EpochData[Batch] | None,
+    config: ImitationConfig, *, data: EpochData[Batch], validation: EpochData[Batch] | None
 ) -> Plan:
-    with data.named_errors():
-        train = data.epoch_size()
-    if validation is None:
-        return make_plan(config, policy, train=train, validation=None)
-    with validation.named_errors():
-        return make_plan(config, policy, train=train, validation=validation.epoch_size())
+    size = None if validation is None else validation.epoch_size()
+    return make_plan(config, train=data.epoch_size(), validation=size)
 
 
 def _learner(

@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import tensorflow as tf
 
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize
 from exphil_tf.training.metric import Metric, Values
 
 Batch = TypeVar("Batch")

@@ -1,19 +1,38 @@
-"""What a run will be, before it is: frames, updates, parameters, memory."""
+"""What a run will be, before it is: frames, updates, parameters, memory.
+
+All of it follows from the options and the dataset's manifest, so a plan needs neither TensorFlow
+nor a shard.
+"""
 
 from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize, epoch_size
 from exphil_tf.features.packing import ROW_BYTES
+from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import RunConfig
-from models.policy import Policy
+from models.layers.embedding_layout import dense_width
+from models.parameter_count import num_parameters
 
 _BLOCKS_IN_FLIGHT = 4
 _RECORD_BYTES = 2 << 20
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a network and its batches take."""
+
+    num_parameters: int
+    model_bytes: int
+    """Weights, gradients, optimizer state, averages: exact but for the allocator."""
+    activation_bytes: int
+    """What one batch keeps for its gradients: an estimate, good to a factor of two."""
+    input_bytes: int
+    """Decoded records in flight."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +42,7 @@ class Plan:
     train: EpochSize
     validation: EpochSize | None
     horizon: Horizon
-    num_parameters: int
-    model_bytes: int
-    """Weights, gradients, optimizer state, averages: exact but for the allocator."""
-    activation_bytes: int
-    """What one batch keeps for its gradients: an estimate, good to a factor of two."""
-    input_bytes: int
-    """Decoded records in flight."""
+    costs: Costs
 
     @property
     def frames_per_update(self) -> float:
@@ -38,7 +51,7 @@ class Plan:
 
     def show(self, console: Console) -> None:
         """Prints the plan in place of a run."""
-        console.print(table(self))
+        console.print(table(self.costs, self))
         console.print("dry run: nothing was trained")
 
 
@@ -53,49 +66,82 @@ def horizon_of(num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> 
     )
 
 
-def make_plan(
-    config: ImitationConfig, policy: Policy, *, train: EpochSize, validation: EpochSize | None
-) -> Plan:
+def make_plan(config: ImitationConfig, *, train: EpochSize, validation: EpochSize | None) -> Plan:
     """Computes the plan of a configuration on a dataset of these sizes."""
-    horizon = horizon_of(
-        train.unrolls, run=config.run, accumulation_steps=config.optimizer.accumulation_steps
+    accumulation = config.optimizer.accumulation_steps
+    horizon = horizon_of(train.unrolls, run=config.run, accumulation_steps=accumulation)
+    return Plan(train=train, validation=validation, horizon=horizon, costs=costs_of(config))
+
+
+def plan_dataset(config: ImitationConfig, dataset: Dataset) -> Plan:
+    """Computes the plan of a configuration on a dataset.
+
+    Raises: UserError: if its games can't be cut as the options ask.
+    """
+
+    def size(split: str) -> EpochSize:
+        return epoch_size(
+            dataset.manifest,
+            config.input,
+            folder=dataset.folder,
+            split=split,
+            batch_size=config.run.batch_size,
+            seed=config.seed,
+            training=split == "train",
+        )
+
+    validation = size("validation") if dataset.has_validation else None
+    return make_plan(config, train=size("train"), validation=validation)
+
+
+def plan_frames(config: ImitationConfig, frames: int) -> Plan:
+    """The plan on about so many frames to learn from, over both players."""
+    unrolls = max(1, frames // config.input.unroll_stride)
+    return make_plan(
+        config,
+        train=EpochSize(unrolls, frames, -(-unrolls // config.run.batch_size)),
+        validation=None,
     )
+
+
+def costs_of(config: ImitationConfig) -> Costs:
+    """What a configuration takes, whatever it learns from."""
+    parameters = num_parameters(config.policy)
     copies = 2 + {"sgd": 1, "rmsprop": 1}.get(config.optimizer.optimizer, 2)
     copies += config.optimizer.ema + (config.optimizer.accumulation_steps > 1)
-    return Plan(
-        train=train,
-        validation=validation,
-        horizon=horizon,
-        num_parameters=policy.num_parameters,
-        model_bytes=4 * copies * policy.num_parameters,
-        activation_bytes=_activation_bytes(config, policy),
+    return Costs(
+        num_parameters=parameters,
+        model_bytes=4 * copies * parameters,
+        activation_bytes=_activation_bytes(config),
         input_bytes=_BLOCKS_IN_FLIGHT * config.input.block_records * _RECORD_BYTES,
     )
 
 
-def _activation_bytes(config: ImitationConfig, policy: Policy) -> int:
+def _activation_bytes(config: ImitationConfig) -> int:
     """Floats that a frame leaves behind: the embedding, the backbone's layers, the logits."""
+    policy = config.policy
     frames = config.run.batch_size * config.input.window_size
-    backbone = config.policy.backbone.floats_per_frame(config.input.window_size)
-    head = 2 * sum(policy.config.head.codec.sizes.values()) + 12 * config.policy.head.head_hidden
-    per_frame = 3 * policy.embedding.width + backbone + head
+    backbone = policy.backbone.floats_per_frame(config.input.window_size)
+    head = 2 * sum(policy.head.codec.sizes.values()) + 12 * policy.head.head_hidden
+    per_frame = 3 * dense_width(policy.embedding) + backbone + head
     return frames * (4 * per_frame + ROW_BYTES)
 
 
-def table(plan: Plan) -> Table:
-    """The plan as a table."""
+def table(costs: Costs, plan: Plan | None = None) -> Table:
+    """The plan as a table; without one, what is known before there is a dataset."""
     rows = Table("what", "count", title="Plan", title_justify="left")
     rows.columns[1].justify = "right"
-    rows.add_row("training frames per epoch", f"{plan.train.labelled_frames:,}")
-    rows.add_row("unrolls per epoch", f"{plan.train.unrolls:,}")
-    if plan.validation is not None:
-        rows.add_row("validation frames", f"{plan.validation.labelled_frames:,}")
-    rows.add_row("updates per epoch", f"{plan.horizon.steps_per_epoch:,.1f}")
-    rows.add_row("updates", f"{plan.horizon.total_steps:,}")
-    rows.add_row("parameters", f"{plan.num_parameters:,}")
-    rows.add_row("memory: weights and their updates", _megabytes(plan.model_bytes))
-    rows.add_row("memory: one batch (estimate)", _megabytes(plan.activation_bytes))
-    rows.add_row("memory: input (at most)", _megabytes(plan.input_bytes))
+    if plan is not None:
+        rows.add_row("training frames per epoch", f"{plan.train.labelled_frames:,}")
+        rows.add_row("unrolls per epoch", f"{plan.train.unrolls:,}")
+        if plan.validation is not None:
+            rows.add_row("validation frames", f"{plan.validation.labelled_frames:,}")
+        rows.add_row("updates per epoch", f"{plan.horizon.steps_per_epoch:,.1f}")
+        rows.add_row("updates", f"{plan.horizon.total_steps:,}")
+    rows.add_row("parameters", f"{costs.num_parameters:,}")
+    rows.add_row("memory: weights and their updates", _megabytes(costs.model_bytes))
+    rows.add_row("memory: one batch (estimate)", _megabytes(costs.activation_bytes))
+    rows.add_row("memory: input (at most)", _megabytes(costs.input_bytes))
     return rows
 
 

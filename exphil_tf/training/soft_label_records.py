@@ -23,7 +23,7 @@ import tensorflow as tf
 import zstandard
 
 from exphil_tf.data import sampling
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import seed_pair
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 MOST_LAYERS = 1024
 
 
+def dense_parameters(features: int, units: int) -> int:
+    """Kernel and bias of a dense layer."""
+    return features * units + units
+
+
 @dataclass(frozen=True)
 class BackboneConfig:
     """What lies between embedding and head; the base of every backbone's options."""
@@ -62,6 +67,14 @@ class BackboneConfig:
         """
         raise NotImplementedError
 
+    def num_parameters(self, features: int) -> int:
+        """Trainable numbers of its layer, which a plan counts without making it.
+
+        Args:
+          features: numbers per frame that the layer reads.
+        """
+        raise NotImplementedError
+
     def layer_class(self) -> type[Backbone[Any]]:
         """The Keras layer that it configures; Keras is imported only now."""
         raise NotImplementedError
@@ -92,6 +105,15 @@ class MLPConfig(BackboneConfig):
     def floats_per_frame(self, frames: int) -> int:
         """See the base class."""
         return len(self.hidden) * 3 * max(self.hidden)
+
+    def num_parameters(self, features: int) -> int:
+        """See the base class."""
+        total = 0
+        for width in self.hidden:
+            total += dense_parameters(features, width) + 2 * width * self.layer_norm
+            total += features * width * (self.residual and features != width)
+            features = width
+        return total
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -131,6 +153,14 @@ class LSTMConfig(TemporalConfig):
     def floats_per_frame(self, frames: int) -> int:
         """See the base class."""
         return self.num_layers * 8 * self.width
+
+    def num_parameters(self, features: int) -> int:
+        """A norm, and per layer the projection of its input, the recurrent kernel and a norm."""
+        width, total = self.width, 2 * features
+        for _ in range(self.num_layers):
+            total += dense_parameters(features, 4 * width) + 4 * width * width + 2 * width
+            features = width
+        return total
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -202,6 +232,14 @@ class MambaConfig(TemporalConfig):
         """In_proj, conv, gate, Δ and the scan's input and output, each expand_factor wide."""
         return self.num_layers * 8 * self.expand_factor * self.width
 
+    def num_parameters(self, features: int) -> int:
+        """The stem, a norm, and the blocks: a norm, projections, convolution, rates and skip."""
+        width, inner, rank = self.width, self.expand_factor * self.width, max(self.width // 16, 1)
+        block = width + width * 2 * inner + inner * (rank + 2 * self.state_size)
+        block += dense_parameters(rank, inner) + inner * width
+        block += inner * (self.conv_size + 1 + self.state_size + 1)
+        return dense_parameters(features, width) + self.num_layers * block + width
+
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
         from models.backbones.mamba import MambaBackbone
@@ -251,6 +289,14 @@ class SlidingWindowConfig(TemporalConfig):
     def floats_per_frame(self, frames: int) -> int:
         """Also each head's weights of the frames that it sees."""
         return self.num_layers * (8 * self.width + self.num_heads * frames)
+
+    def num_parameters(self, features: int) -> int:
+        """The stem, a norm, and the blocks: two norms, attention, and the feed-forward."""
+        width, grown = self.width, self.expand_factor * self.width
+        block = dense_parameters(width, 3 * width) + dense_parameters(width, width)
+        block += self.window_size * self.num_heads
+        block += dense_parameters(width, grown) + dense_parameters(grown, width) + 4 * width
+        return dense_parameters(features, width) + self.num_layers * block + 2 * width
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""

@@ -122,7 +122,13 @@ def write_games(folder: Path, lengths: Sequence[int], *, perspectives: Sequence[
         perspective_frames=0, shards=len(entries), records=sum(one.records for one in entries),
         bytes=sum(one.bytes for one in entries),
     )  # fmt: skip
-    stats = SplitStats(games=len(frames), frames=sum(lengths), characters={"fox": 3, "falco": 1})
+    counts: dict[str, dict[str, int]] = {}
+    for length, mask in zip(lengths, perspectives, strict=True):
+        by_length = counts.setdefault(str(mask), {})
+        by_length[str(length)] = by_length.get(str(length), 0) + 1
+    stats = SplitStats(
+        games=len(frames), frames=sum(lengths), characters={"fox": 3, "falco": 1}, lengths=counts
+    )
     manifest = Manifest(
         format_version=FORMAT_VERSION, fingerprint=SCHEMA.fingerprint(), digests=SCHEMA.digests(),
         row_bytes=ROW_BYTES, chunk_frames=CHUNK, overlap_frames=OVERLAP, config={}, input_hash="",

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.data import input as data_input
+from exphil_tf.data.epoch_size import epoch_size
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import check_variants
 from exphil_tf.features.packing import action_order, mirror_planes, pack, unpack
@@ -38,7 +39,7 @@ def arrays(dataset: tf.data.Dataset, count: int | None = None) -> Iterator[dict[
 
 def one_epoch(config: InputConfig, games: Games, *, training: bool, seed: int = 5) -> list[dict]:
     """Unrolls of the first epoch, one dict each; padding of the last batch removed."""
-    size = data_input.epoch_size(
+    size = epoch_size(
         games.folder, config, split="train", batch_size=BATCH, seed=seed, training=training
     )
     dataset = data_input.build(
@@ -125,7 +126,7 @@ def test_every_valid_frame_is_labelled_once_an_epoch(games, options, training):
         check_unroll(unroll, games, labels)
     assert set(labels) == valid_rows(games, config.frame_delay)
     assert set(labels.values()) == {1}
-    size = data_input.epoch_size(
+    size = epoch_size(
         games.folder, config, split="train", batch_size=BATCH, seed=5, training=training
     )
     assert size.labelled_frames == len(valid_rows(games, config.frame_delay, spoiled=True))
@@ -175,7 +176,7 @@ def test_every_epoch_is_whole_and_cuts_games_elsewhere(games):
     config = InputConfig(window_size=20, **SMALL)
 
     def size(epoch: int) -> int:
-        return data_input.epoch_size(
+        return epoch_size(
             games.folder, config, split="train", batch_size=BATCH, seed=3, training=True,
             epoch=epoch,
         ).unrolls  # fmt: skip

@@ -10,7 +10,7 @@ from any_backbone import any_backbone
 from exphil_tf import evaluate, preprocess, samples
 from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
-from exphil_tf.data import input as data_input
+from exphil_tf.data.epoch_size import epoch_size
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.baselines import NAMES
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
@@ -84,7 +84,7 @@ def refused(exit_code, *arguments):
 
 
 def test_each_frame_of_the_split_counts_once(values, dataset):
-    size = data_input.epoch_size(
+    size = epoch_size(
         dataset, InputConfig(), split="validation", batch_size=1, seed=0, training=False
     )
     assert values["policy"]["frames"] == size.labelled_frames > 500
@@ -125,9 +125,7 @@ def test_provenance_names_weights_and_data_by_content(values, run, dataset):
     assert "another dataset than it was trained on" in provenance["measured_on"]
     # Chunks of 256 frames are shorter than the default of 512.
     assert provenance["unroll_frames"] == 256
-    train = data_input.epoch_size(
-        dataset, InputConfig(), split="train", batch_size=1, seed=0, training=False
-    )
+    train = epoch_size(dataset, InputConfig(), split="train", batch_size=1, seed=0, training=False)
     assert provenance["baseline_frames"] == train.labelled_frames
 
 

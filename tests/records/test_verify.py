@@ -10,6 +10,7 @@ from exphil_tf.features.packing import LAYOUT
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.records import manifest as manifests
 from exphil_tf.records.example import decode_planes, read_example, write_example
+from exphil_tf.records.game_lengths import game_lengths
 from exphil_tf.records.manifest import (
     MANIFEST,
     IncompatibleDataset,
@@ -65,6 +66,50 @@ def test_flipped_byte(copy: Path, where: float) -> None:
     problems = verify(copy).problems
     assert any("sha256 differs" in line for line in problems)
     assert all(path.name in line for line in problems)
+
+
+def change_lengths(folder: Path, change) -> None:
+    """Edits the histogram of the training split's lengths, and seals the manifest again."""
+    path = folder / MANIFEST
+    values = json.loads(path.read_bytes())
+    change(values["stats"]["train"]["lengths"]["3"])
+    path.write_bytes(seal(values))
+
+
+def test_lengths_that_do_not_add_up(copy: Path) -> None:
+    change_lengths(copy, lambda by_frames: by_frames.update({"999": 1}))
+    problems = verify(copy).problems
+    assert sum("stats.train.lengths" in line for line in problems) == 3
+    assert any("want 1 games of 999 frames, perspectives 3. Received: 0" in p for p in problems)
+
+
+def test_lengths_that_add_up_but_are_others(copy: Path) -> None:
+    def shift(by_frames: dict) -> None:
+        first, second, *_ = sorted(map(int, by_frames))
+        for length, other in ((first, first - 1), (second, second + 1)):
+            by_frames[str(length)] -= 1
+            by_frames[str(other)] = by_frames.get(str(other), 0) + 1
+
+    change_lengths(copy, shift)
+    problems = verify(copy).problems
+    assert len(problems) == 2 and all("Received: 0" in line for line in problems)
+
+
+def test_lengths_of_an_older_dataset_come_from_its_list_of_games(copy: Path) -> None:
+    manifest = load_manifest(copy)
+    want = game_lengths(manifest, "train", folder=None)
+    path = copy / MANIFEST
+    values = json.loads(path.read_bytes()) | {"format_version": 2}
+    for stats in values["stats"].values():
+        del stats["lengths"]
+    path.write_bytes(seal(values))
+    old = load_manifest(copy)
+    assert game_lengths(old, "train", folder=copy) == want
+    assert want.total() == manifest.stats["train"].games > 2
+    assert verify(copy).problems == []
+    (copy / "games.jsonl").write_text("")
+    with pytest.raises(ManifestError, match=r"want \d+ games of train in games.jsonl. Received: 0"):
+        game_lengths(old, "train", folder=copy)
 
 
 def test_cut_at_a_record_border(copy: Path) -> None:
@@ -140,7 +185,7 @@ def test_no_manifest_is_no_dataset(tmp_path: Path) -> None:
     [
         (lambda text: text[: len(text) // 2], "its checksum differs"),
         (lambda text: text[1:], "damaged, not JSON"),
-        (lambda text: "[]", "want format version 2"),
+        (lambda text: "[]", "want format version 3"),
         (lambda text: text.replace('"row_bytes"', '"row_bites"'), "its checksum differs"),
         (lambda text: text.replace("\n", "\r\n"), "its first line is no checksum"),
         (lambda text: text.replace("checksum", "checksun", 1), "its first line is no checksum"),
@@ -157,7 +202,7 @@ def test_damaged_manifest(copy: Path, damage, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ({"format_version": 9}, 78, "want format version 2. Received: 9"),
+        ({"format_version": 9}, 78, "want format version 3. Received: 9"),
         ({"format_version": 1}, 78, "Preprocess again"),
         ({"row_bites": 3}, 65, "row_bites"),
         ({"totals": None}, 65, "totals"),

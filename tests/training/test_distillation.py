@@ -14,6 +14,7 @@ from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.checkpoints.provenance import manifest_sha256
 from exphil_tf.data import input as data_input
+from exphil_tf.data.epoch_size import epoch_size
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import from_dict, load_given
@@ -250,9 +251,7 @@ def test_stored_unrolls_are_one_pass_of_the_dataset(dataset, taught):
     config = labels.input
     assert (config.window_size, config.burn_in, config.frame_delay) == (30, 5, 1)
     count = labels.manifest.unrolls
-    size = data_input.epoch_size(
-        dataset, config, split="train", batch_size=4, seed=0, training=True
-    )
+    size = epoch_size(dataset, config, split="train", batch_size=4, seed=0, training=True)
     assert count == size.unrolls == labels.epoch_size().unrolls > 100
     build = tf.autograph.experimental.do_not_convert(data_input.build)
     plain = build(dataset, config, split="train", batch_size=4, seed=0, training=True)

@@ -1,7 +1,10 @@
 """The command itself: from replays to a run's folder, its plan, its mistakes."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -14,7 +17,9 @@ from exphil_tf.records.manifest import load_manifest, seal
 from exphil_tf.records.shards import frame, read_records
 from exphil_tf.replays.players import pseudonym
 from exphil_tf.training import run_folder
+from exphil_tf.training.dataset_split import DatasetSplit
 from exphil_tf.training.train_config import TrainConfig
+from models.policy import Policy
 
 FLAGS = (
     "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4", "--batch-size", "4",
@@ -81,7 +86,32 @@ def test_replays_to_a_policy(tmp_path, trainer):
     ended = trainer.command(tmp_path, *flags)
     assert ended.status == 0
     assert "would first be preprocessed" in ended.output
+    assert "updates per epoch" in ended.output
+    assert "parameters" in ended.output
     assert len(list((tmp_path / "datasets").iterdir())) == 1
+
+
+def test_a_dry_run_waits_for_no_library(dataset):
+    """And its plan is the one that a run would have."""
+    code = (
+        "import sys; from exphil_tf import train\n"
+        f"train.main({['--data', str(dataset), *FLAGS, '--seed', '3', '--dry-run']})\n"
+        "sys.exit(sorted({'tensorflow', 'keras', 'apache_beam'} & set(sys.modules)) or 0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    loaded = load(TrainConfig, ["--data", str(dataset), *FLAGS, "--seed", "3"], prog="train")
+    manifest = load_manifest(dataset)
+    config = loaded.imitation(manifest.unrecorded())
+    split = DatasetSplit(
+        manifest, dataset, config.input, split="train", batch_size=config.run.batch_size,
+        seed=3, is_training=True,
+    )  # fmt: skip
+    shown = dict(re.findall(r"│ (.+?) +│ +([\d,.]+)", ended.stdout))
+    assert shown["unrolls per epoch"] == f"{split.epoch_size().unrolls:,}"
+    assert shown["parameters"] == f"{Policy(config.policy).num_parameters:,}"
 
 
 @pytest.fixture
