@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
@@ -65,6 +66,8 @@ class InputConfig:
     as a whole."""
     shuffle_files: int = option(8, kind=Kind.ORDER)
     """Shards read in turn."""
+    conditions: ConditionSource = option(ConditionSource(), is_derived=True)
+    """What the policy is told besides; the network's options decide it."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range.
