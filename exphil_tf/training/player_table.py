@@ -7,8 +7,8 @@ dataset stores ids of its own, which the input graph translates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +31,28 @@ PLAYERS = "players"
 class PlayerTable:
     """Players of a run."""
 
-    registry: PlayerRegistry
+    known: KnownPlayers
+    """Whose styles the policy learns, or learnt in the run that it starts from."""
     ids: tuple[int, ...]
     """The policy's id for each of the dataset's, from 0."""
+    registry: PlayerRegistry | None = None
+    """All players with an id, where they are to be kept in a file."""
     file: Path | None = None
-    """Where the registry is to be kept."""
 
     def save(self) -> None:
         """Writes the registry's file, if there is to be one and it says something else.
 
         Raises: OSError: if it cannot be written.
         """
+        if self.file is None or self.registry is None:
+            return
         text = self.registry.to_json()
-        if self.file is not None and not (
-            self.file.is_file() and self.file.read_text(encoding="utf-8") == text
-        ):
+        if not self.file.is_file() or self.file.read_text(encoding="utf-8") != text:
             self.registry.save(self.file)
 
     def facts(self) -> dict[str, Any]:
         """What the run's `config.json` says, so that a run that goes on has the same ids."""
-        return {PLAYERS: self.registry.known.to_dict()}
+        return {PLAYERS: self.known.to_dict()}
 
 
 def make_player_table(
@@ -62,16 +64,31 @@ def make_player_table(
     """
     if not config.embedding.learn_player_styles:
         return None
-    key, places = str(manifest.config.get("pseudonyms", "")), config.embedding.num_player_names
     games = {entry.player: entry.games for entry in manifest.players}
     least = config.conditions.min_player_games
-    file, registry = _beginning(config, location)
-    if registry is None:
-        registry = PlayerRegistry(KnownPlayers({}, key))
+    shown = [name for name, count in games.items() if count >= least]
+    if (saved := _of_run_that_goes_on(location)) is not None:
+        return _table(manifest, saved, shown, learnt=saved)
+    key, places = str(manifest.config.get("pseudonyms", "")), config.embedding.num_player_names
+    file, earlier = config.conditions.player_registry, _of_earlier_run(config.fine_tune.init_from)
+    registry = _beginning(file, earlier) or PlayerRegistry(KnownPlayers({}, key))
     _check_fits(registry.known, key=key, places=places)
     registry = registry.extended(games, min_games=least, places=places)
-    known = {name: registry.known.ids.get(name, UNKNOWN) for name, n in games.items() if n >= least}
-    return PlayerTable(registry, translation(manifest, known), file)
+    table = _table(manifest, registry.known, shown, learnt=earlier)
+    return table if file is None else replace(table, registry=registry, file=Path(file))
+
+
+def _table(
+    manifest: Manifest,
+    known: KnownPlayers,
+    shown: Collection[str],
+    *,
+    learnt: KnownPlayers | None,
+) -> PlayerTable:
+    """The table of a run that is shown these players, of whose ids some were learnt before."""
+    own = {name: known.ids[name] for name in shown if name in known.ids}
+    ids = {**(learnt.ids if learnt is not None else {}), **own}
+    return PlayerTable(KnownPlayers(ids, known.key), translation(manifest, own))
 
 
 def imitation_of(
@@ -81,7 +98,7 @@ def imitation_of(
     unrecorded = manifest.unrecorded()
     if players is None:
         return config.imitation(unrecorded)
-    return config.imitation(unrecorded, players=players.registry.known, player_ids=players.ids)
+    return config.imitation(unrecorded, players=players.known, player_ids=players.ids)
 
 
 def translation(manifest: Manifest, ids: Mapping[str, int]) -> tuple[int, ...]:
@@ -90,34 +107,33 @@ def translation(manifest: Manifest, ids: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(own.get(number, UNKNOWN) for number in range(max(own, default=0) + 1))
 
 
-def _beginning(
-    config: TrainConfig, location: RunLocation
-) -> tuple[Path | None, PlayerRegistry | None]:
-    """The registry's file, if it is to be written, and what is known before the dataset is seen."""
-    path = config.conditions.player_registry
-    if location.is_resuming:
-        saved = run_folder.saved_facts(location.run_dir).get(PLAYERS)
-        if saved is not None:
-            return None, PlayerRegistry(KnownPlayers.from_dict(saved))
-    file = None if path is None else Path(path)
-    earlier = _of_earlier_run(config.fine_tune.init_from)
-    if file is None or not file.exists():
-        return file, earlier
-    registry = player_registry.load(file)
+def _beginning(file: str | None, earlier: KnownPlayers | None) -> PlayerRegistry | None:
+    """Who has an id before the dataset is seen."""
+    if file is None or not Path(file).exists():
+        return None if earlier is None else PlayerRegistry(earlier)
+    registry = player_registry.load(Path(file))
     if earlier is not None:
-        _check_agreement(registry.known, earlier.known, file=file)
-    return file, registry
+        _check_agreement(registry.known, earlier, file=file)
+    return registry
 
 
-def _of_earlier_run(init_from: str | None) -> PlayerRegistry | None:
+def _of_run_that_goes_on(location: RunLocation) -> KnownPlayers | None:
+    """Players of the run itself, if it began before."""
+    if not location.is_resuming:
+        return None
+    saved = run_folder.saved_facts(location.run_dir).get(PLAYERS)
+    return None if saved is None else KnownPlayers.from_dict(saved)
+
+
+def _of_earlier_run(init_from: str | None) -> KnownPlayers | None:
     """Players of the run whose weights are the first ones, if it learnt styles."""
     if init_from is None:
         return None
     saved = read_json(run_folder.find_bundle(Path(init_from)) / CONFIG_JSON).get(PLAYERS)
-    return None if saved is None else PlayerRegistry(KnownPlayers.from_dict(saved))
+    return None if saved is None else KnownPlayers.from_dict(saved)
 
 
-def _check_agreement(registry: KnownPlayers, earlier: KnownPlayers, *, file: Path) -> None:
+def _check_agreement(registry: KnownPlayers, earlier: KnownPlayers, *, file: str) -> None:
     others = [name for name, number in earlier.ids.items() if registry.ids.get(name) != number]
     if others:
         raise UserError(
