@@ -29,7 +29,7 @@ def show(console: Console, evaluation: Evaluation) -> None:
 def by_delay(evaluation: Evaluation) -> Table:
     """Nats per frame, a row per delay."""
     rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for name in ("delay", *COMPONENT_TITLES.values(), "Whole action"):
+    for name in ("delay", *(name.replace("_", " ") for name in COMPONENT_TITLES), "whole"):
         rows.add_column(name, justify="right", no_wrap=True)
     for one in evaluation.by_delay:
         cells = (f"{one.components[name]:.4f}" for name in COMPONENT_TITLES)

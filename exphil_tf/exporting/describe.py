@@ -115,7 +115,7 @@ def _told(config: BundleConfig) -> dict[str, str]:
             levels = range(1, conditions.returns.count + 1)
             text += f" ({', '.join(f'{n}: {conditions.returns.describe(n)}' for n in levels)})"
         if name == NAME and conditions.players is not None:
-            text += f" ({len(conditions.players.ids)} players)"
+            text += f" ({len(conditions.players.ids)} known)"
         rows[f"told: {name}"] = text
     return rows
 
