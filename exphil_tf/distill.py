@@ -35,6 +35,7 @@ from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
+from exphil_tf.training.player_table import PlayerTable, imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import read_run, with_seed
 from exphil_tf.training.teacher_source import TeacherDescription, TeacherSource
@@ -65,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
     notes += [*location.notes(), *check_dataset(config, dataset.manifest, given=loaded.given)]
     _check_compare(config, dataset)
-    student = Student(with_seed(config), dataset, source)
+    players = make_player_table(config, dataset.manifest, location)
+    student = Student(with_seed(config), dataset, source, players)
     for note in [*notes, *student.teacher.notes]:
         console.print(f"note: {note}", markup=False)
     seed = student.config.run.seed
@@ -74,6 +76,8 @@ def main(argv: Sequence[str]) -> int:
         with student.make_setup() as setup:
             setup.plan.show(console)
         return 0
+    if players is not None:
+        players.save()
     training_run = student.run(location)
     outcome = training_run.train(student.make_setup, console)
     code = training_run.report(outcome, console, prog=PROG)
@@ -114,6 +118,7 @@ class Student:
     """Resolved; its seed is set."""
     dataset: Dataset
     source: TeacherSource
+    players: PlayerTable | None = None
 
     @functools.cached_property
     def teacher(self) -> TeacherDescription:
@@ -136,6 +141,7 @@ class Student:
             prog=PROG,
             sources={"distillation": self.teacher.content | shares},
         )
+        facts |= {} if self.players is None else self.players.facts()
         return TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
 
     @contextlib.contextmanager
@@ -144,7 +150,7 @@ class Student:
         with quiet_import():
             from exphil_tf.training.imitation_setup import imitation_setup
 
-        imitation = self.config.imitation(self.dataset.manifest.unrecorded())
+        imitation = imitation_of(self.config, self.dataset.manifest, self.players)
         open_teacher = functools.partial(self.source.open, self.config.distillation, imitation)
         with imitation_setup(imitation, self.dataset, open_teacher=open_teacher) as setup:
             yield setup

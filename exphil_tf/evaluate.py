@@ -5,6 +5,7 @@
 Prints a table, and writes `evaluation.json` and a self-contained `evaluation.html`.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.process.console import make_console
+from exphil_tf.replays.players import key_of
 
 PROG = "python -m exphil_tf.evaluate"
 
@@ -45,7 +47,12 @@ def main(argv: Sequence[str]) -> int:
     console = make_console()
     began = time.monotonic()
     evaluation, paths = evaluate(
-        config.run, config.data, config.evaluation, output=config.output, console=console
+        config.run,
+        config.data,
+        config.evaluation,
+        output=config.output,
+        console=console,
+        key=key_of(os.environ),
     )
     from exphil_tf.evaluation import table
 

@@ -10,9 +10,10 @@ before anything is written, and the export is played against the trained network
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -27,6 +28,7 @@ from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_INTERNAL
 from exphil_tf.records.manifest import MANIFEST, load_manifest
+from exphil_tf.replays.players import key_of
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ class ExportConfig:
     int8-dynamic is ONNX Runtime's own quantization, both of a policy trained in float."""
     form: Literal["step", "window"] = "step"
     """One frame with memory, or a window of frames from a game's start (to compare with)."""
+    frame_delay: int | None = None
+    """Frames between a state and the input that answers it, which the export is played with unless
+    it is told otherwise; none means what the policy was made for."""
+    player_style: str | None = None
+    """Whose style it plays unless told otherwise: connect code, netplay name, tag or pseudonym."""
+    desired_return: float | None = None
+    """Return of the coming second that it is asked for unless told otherwise, in percent: dealt
+    minus taken, a stock being 100."""
     batch_size: int = 0
     """Rows of every call; 0 leaves it open."""
     data: Path | None = None
@@ -97,7 +107,8 @@ def main(argv: Sequence[str]) -> int:
         from exphil_tf.exporting import convert  # noqa: F401 - imports TensorFlow and tf2onnx
 
     policy, info = load_policy(source)
-    bundle, report = _export(config, console, policy=policy, info=info, source=source)
+    info, told = _with_defaults(config, info)
+    bundle, report = _export(config, console, policy=policy, info=info, source=source, told=told)
     console.print(f"wrote {bundle.folder}", markup=False)
     if report is not None and not report.is_met:
         console.print("note: not all that was asked of it holds; see above", markup=False)
@@ -112,8 +123,32 @@ def _info(config: InfoConfig, console: Console) -> int:
     return 0
 
 
+def _with_defaults(config: ExportConfig, info: PolicyInfo) -> tuple[PolicyInfo, dict[str, int]]:
+    """The policy at the delay that was asked for, and the ids that it is told by default.
+
+    Raises: UserError: if it cannot be told that.
+    """
+    from exphil_tf.evaluation.policy_conditions import conditions_of
+
+    told = conditions_of(info).ids(
+        frame_delay=config.frame_delay,
+        player_style=config.player_style,
+        desired_return=config.desired_return,
+        key=key_of(os.environ),
+    )
+    if config.frame_delay is not None:
+        info = replace(info, delay=replace(info.delay, frames=config.frame_delay))
+    return info, told
+
+
 def _export(
-    config: ExportConfig, console: Console, *, policy: Policy, info: PolicyInfo, source: Path
+    config: ExportConfig,
+    console: Console,
+    *,
+    policy: Policy,
+    info: PolicyInfo,
+    source: Path,
+    told: Mapping[str, int],
 ) -> tuple[Bundle, ParityReport | None]:
     """Lowers, proves, compares and writes."""
     from exphil_tf.evaluation import parity_report
@@ -121,7 +156,7 @@ def _export(
 
     data = _dataset(config, info)
     network = _network(config, console, policy=policy, info=info, data=data)
-    bundle = _bundle(config, console, network=network, info=info, source=source)
+    bundle = _bundle(config, console, network=network, info=info, source=source, told=told)
     report = None
     if config.form == "step" and config.parity_frames and data is not None:
         with console.status("playing held-out games"):
@@ -168,7 +203,13 @@ def _network(
 
 
 def _bundle(
-    config: ExportConfig, console: Console, *, network: Policy, info: PolicyInfo, source: Path
+    config: ExportConfig,
+    console: Console,
+    *,
+    network: Policy,
+    info: PolicyInfo,
+    source: Path,
+    told: Mapping[str, int],
 ) -> Bundle:
     """The graph at the chosen precision, with its configuration, in memory.
 
@@ -208,6 +249,7 @@ def _bundle(
         precision=config.precision,
         batch_size=config.batch_size or None,
         provenance=publishing.describe_source(source, info),
+        told=told,
     )
     console.print(_line(converted, len(bundle.model)), markup=False)
     return bundle

@@ -26,6 +26,7 @@ from exphil_tf.process.console import command, make_console
 from exphil_tf.training import plan
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.imitation_config import ImitationConfig
+from exphil_tf.training.player_table import imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import read_run, with_seed
 from exphil_tf.training.train_config import TrainConfig, check_dataset, resolve
@@ -55,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
     console.print(
         f"run: {location.run_dir}  seed: {config.run.seed}  data: {dataset.folder}", soft_wrap=True
     )
-    imitation = config.imitation(dataset.manifest.unrecorded())
+    players = make_player_table(config, dataset.manifest, location)
+    imitation = imitation_of(config, dataset.manifest, players)
     if config.run.dry_run:
         plan.plan_dataset(imitation, dataset).show(console)
         return 0
@@ -66,6 +68,9 @@ def main(argv: Sequence[str]) -> int:
         data_dir=dataset.folder,
         prog=PROG,
     )
+    if players is not None:
+        players.save()
+        facts |= players.facts()
     training_run = TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
     outcome = training_run.train(functools.partial(make_setup, imitation, dataset), console)
     code = training_run.report(outcome, console, prog=PROG)

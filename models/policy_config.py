@@ -21,8 +21,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
+from exphil_tf.features.conditions import DELAY, NAME, RETURN
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.rewards.coming_second import ReturnLevels
 from models.backbones import BACKBONES, DEFAULT, backbone_config
 from models.backbones.backbone_options import BackboneConfig, TemporalConfig
 from models.quantization_config import (
@@ -74,6 +76,17 @@ class EmbeddingConfig:
     """Size of the player-name one-hot; registry ids run from 1 to this, 0 is nobody."""
     learn_player_styles: bool = False
     """Feed the player-name one-hot; otherwise names are left out of the dense vector."""
+    with_delay: bool = option(False, is_derived=True)
+    """Feed the delay of the unroll or game. The trainer sets it (`--condition-on-delay`)."""
+    condition_on_return: bool = False
+    """Tell the policy, frame by frame, at which level the return of the coming second lies (percent
+    dealt minus percent taken, a stock counting 100), so that play can ask for one."""
+    return_edges: tuple[float, ...] = option(
+        (-8.0, -1.0, 1.0, 8.0), only_with={"condition_on_return": True}
+    )
+    """Percent at which one level of the return ends and the next begins."""
+    return_half_life: float = option(30.0, only_with={"condition_on_return": True})
+    """Frames after which a gain counts half in the return of the coming second."""
     with_projectiles: bool = True
     """Feed the five item slots as projectiles (position, speed, owner, type)."""
     with_items: bool = False
@@ -104,6 +117,24 @@ class EmbeddingConfig:
             check_at_least(f"embedding.{name}", getattr(self, name), 1)
         for name in ("item_type_dim", "unrecorded"):
             check_at_least(f"embedding.{name}", getattr(self, name), 0)
+        ReturnLevels(self.return_edges, self.return_half_life)  # Raises for levels out of order.
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the policy can be told (`features.conditions`), in order."""
+        is_read = {
+            NAME: self.learn_player_styles,
+            DELAY: self.with_delay,
+            RETURN: self.condition_on_return,
+        }
+        return tuple(name for name, reads in is_read.items() if reads)
+
+    @property
+    def return_levels(self) -> ReturnLevels | None:
+        """The levels that it tells apart; None without `condition_on_return`."""
+        if not self.condition_on_return:
+            return None
+        return ReturnLevels(self.return_edges, self.return_half_life)
 
 
 @dataclass(frozen=True)

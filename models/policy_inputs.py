@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from exphil_tf.data.unpack import unpack_state
+from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.controller import ControllerCodec
 from models.heads.distribution import Logits
 from models.layers.backend import ops
@@ -20,7 +21,8 @@ class PolicyInputs(NamedTuple):
     """What `Policy.unroll` and the losses take."""
 
     columns: dict[str, Any]
-    """Schema columns `[batch, time, …]` from the own perspective, and `name` `[batch]`."""
+    """Schema columns `[batch, time, …]` from the own perspective, and conditions `[batch]` or
+    `[batch, time]`."""
     prev_action: dict[str, Any]
     """Decoded controller of the frame before each target, `[batch, time, …]`."""
     targets: dict[str, Any]
@@ -43,13 +45,19 @@ def policy_inputs(batch: Batch, codec: ControllerCodec) -> PolicyInputs:
     buckets = codec.encode(batch["actions"], ops)
     previous = {name: value[:, :-1] for name, value in buckets.items()}
     return PolicyInputs(
-        columns=unpack_state(batch["state"]) | {"name": batch["name"]},
+        columns=unpack_state(batch["state"]) | _conditions(batch),
         prev_action=codec.decode(previous, ops),
         targets={name: value[:, 1:] for name, value in buckets.items()},
         previous=previous,
         weight=batch["weight"],
         is_resetting=_begins_inside(batch["is_resetting"]),
     )
+
+
+def _conditions(batch: Batch) -> dict[str, Any]:
+    """Ids of every condition; 0 where the batch tells nothing."""
+    nothing = ops.zeros(batch["weight"].shape[:1], "int32")
+    return {name: batch.get(name, nothing) for name in CONDITIONS}
 
 
 def _begins_inside(is_resetting: Any) -> Any:

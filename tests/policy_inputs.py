@@ -7,7 +7,7 @@ from exphil_tf.features.schema import SCHEMA
 
 
 def columns(*lead: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Returns every schema column `[*lead, …]` with legal values (floats within ±300)."""
+    """Returns schema columns and conditions `[*lead, …]`, legal values (floats within ±300)."""
     rng = np.random.default_rng(seed)
     drawn = {}
     for field in SCHEMA.fields:
@@ -18,6 +18,8 @@ def columns(*lead: int, seed: int = 0) -> dict[str, np.ndarray]:
         else:
             drawn[field.name] = rng.integers(int(low), int(high) + 1, shape).astype(field.dtype)
     drawn["name"] = rng.integers(0, 113, lead).astype(np.int32)
+    drawn["delay"] = rng.integers(0, 61, lead).astype(np.int32)
+    drawn["return"] = rng.integers(0, 6, lead).astype(np.int32)
     return drawn
 
 

@@ -32,6 +32,8 @@ from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.records.manifest import load_manifest
+from exphil_tf.replays.player_registry import PlayerRegistry
+from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.training import losses, run_folder
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.early_stopping import Progress
@@ -41,6 +43,8 @@ from exphil_tf.training.loss_term import StepOutputs
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import horizon_of
+from exphil_tf.training.player_table import make_player_table
+from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.train_config import TrainConfig, resolve
 from exphil_tf.training.updater import Updater
@@ -174,6 +178,20 @@ def batches(config):
     build = tf.autograph.experimental.do_not_convert(data_input.build)
     data = build(DATASET, config.input, split="train", batch_size=8, seed=3, training=True)
     return [(b["state"].tobytes(), b["weight"].tobytes()) for b in data.take(3).as_numpy_iterator()]
+
+
+def told(config):
+    """What the first training batches of the small dataset tell besides frames."""
+    build = tf.autograph.experimental.do_not_convert(data_input.build)
+    source = config.imitation().input
+    data = build(DATASET, source, split="train", batch_size=8, seed=3, training=True)
+    return [(b["name"].tobytes(), b["return"].tobytes()) for b in data.take(3).as_numpy_iterator()]
+
+
+def players(config):
+    """The policy's player ids for those of the small dataset."""
+    table = make_player_table(config, load_manifest(DATASET), RunLocation(Path("x"), False))
+    return table.ids
 
 
 def opened(config):
@@ -313,6 +331,8 @@ def row(probe, flags, stage=()):
     )
 
 
+STYLES = "--learn-player-styles"
+RETURNS = "--condition-on-return"
 AUGMENT = "--augment --augment-from variants"
 SEEDED = (*MLP, "--seed", "1", "--batch-size", "4", "--window-size", "30")
 RANGES = (*SEEDED, "--qat", "--qat-activations", "moving_average")
@@ -429,6 +449,14 @@ TABLE: dict[str, Row] = {
     "focal_loss": row(loss, "--focal-loss"),
     "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
     "button_pos_weight": row(loss, "--button-pos-weight auto"),
+    # What it is told.
+    "condition_on_delay": row(network, "--condition-on-delay"),
+    "condition_on_return": row(network, RETURNS),
+    "return_edges": row(network, "--return-edges -5 0 5", RETURNS),
+    "return_half_life": row(told, "--return-half-life 5", RETURNS),
+    "condition_dropout": row(told, "--condition-dropout 0.9", RETURNS),
+    "player_registry": row(players, "--player-registry REGISTRY", STYLES),
+    "min_player_games": row(players, "--min-player-games 99", STYLES),
     # Values.
     "value_head": row(bundled, "--value-head", SEEDED),
     "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
@@ -516,7 +544,9 @@ def with_files(of, tmp_path):
     if "BUNDLE" in of.flags:
         policy = Policy(parsed(*of.stage).policy(), seed=9, name="policy")
         save_policy(bundle, policy, PolicyInfo(policy.config))
-    made = {"KMEANS": str(centres), "BUNDLE": str(bundle)}
+    registry = tmp_path / "players.json"
+    PlayerRegistry(KnownPlayers({"ab" * 8: 5}, "public")).save(registry)
+    made = {"KMEANS": str(centres), "BUNDLE": str(bundle), "REGISTRY": str(registry)}
     return of.stage, (*of.stage, *(made.get(word, word) for word in of.flags))
 
 

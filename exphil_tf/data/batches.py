@@ -29,7 +29,8 @@ class Copied(NamedTuple):
     state: tf.Tensor
     """uint8 `[unrolls, time, ROW_BYTES]`."""
     actions: tf.Tensor
-    """uint8 `[unrolls, time + 1, ACTION_BYTES + 1]`: controllers, and `absent` of their rows."""
+    """uint8 `[unrolls, time + 1, ACTION_BYTES + 2]`: controllers, `absent` of their rows, and the
+    level of the return from there on."""
     rows: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
@@ -41,7 +42,7 @@ def _copy(block: Block, index: tf.Tensor, grid: Grid) -> Copied:
     time = tf.range(grid.window + 1)[None]
     state = tf.gather(block.state, tf.minimum(start + time[:, :-1], stop))
     words = tf.gather(block.actions, tf.minimum(start + of.delay[:, None] + time, stop))
-    return Copied(state, tf.bitcast(words, tf.uint8)[..., : ACTION_BYTES + 1], index)
+    return Copied(state, tf.bitcast(words, tf.uint8)[..., : ACTION_BYTES + 2], index)
 
 
 def _join(one: Copied, two: Copied) -> Copied:
@@ -64,7 +65,7 @@ class BatchCutter:
         window = self._grid.window
         return Copied(
             tf.zeros([0, window, ROW_BYTES], tf.uint8),
-            tf.zeros([0, window + 1, ACTION_BYTES + 1], tf.uint8),
+            tf.zeros([0, window + 1, ACTION_BYTES + 2], tf.uint8),
             tf.zeros([0, len(Index._fields)], tf.int32),
         )
 
@@ -110,6 +111,7 @@ class BatchFinisher:
 
     def __init__(self, config: InputConfig, source: Source, *, training: bool, batch_size: int):
         self._window, self._batch_size = config.window_size, batch_size
+        self._has_returns = config.conditions.returns is not None
         balanced = training and config.balance_characters
         self._character_weights = sampling.character_weights(source.characters if balanced else {})
 
@@ -127,7 +129,9 @@ class BatchFinisher:
         # Frame by frame: Zelda and Sheik change into each other.
         own = tf.cast(state[:, :, _OWN_CHARACTER], tf.int32)
         weight = tf.gather(self._character_weights, own)
-        return {
+        levels = tf.cast(actions[:, :-1, ACTION_BYTES + 1], tf.int32)
+        told = {"return": levels} if self._has_returns else {}
+        return told | {
             "state": state,
             "actions": actions[..., :ACTION_BYTES],
             "weight": tf.where(labelled, weight, 0.0),

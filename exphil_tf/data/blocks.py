@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from exphil_tf.data import augment, sampling
+from exphil_tf.data.conditions import ConditionReader
 from exphil_tf.data.grid import Records, labelled_span
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
@@ -42,7 +43,7 @@ class Index(NamedTuple):
     high: tf.Tensor
     """The state behind the last labelled one."""
     name: tf.Tensor
-    """Player id."""
+    """Player id that the policy is told."""
     character: tf.Tensor
     """Internal id of the character played most by the player, in the whole game."""
 
@@ -53,8 +54,8 @@ class Block(NamedTuple):
     state: tf.Tensor
     """uint8 `[rows, ROW_BYTES]`, record after record, for each player."""
     actions: tf.Tensor
-    """int64 `[rows]`: controller bytes of the same rows and `absent`, as the low bytes of an
-    integer."""
+    """int64 `[rows]`: controller bytes of the same rows, `absent` and the level of the return, as
+    the low bytes of an integer."""
     unrolls: tf.Tensor
     """int32 `[unrolls, len(Index)]`."""
 
@@ -112,6 +113,8 @@ class BlockDecoder:
         self._mirror_prob = config.mirror_prob if live else 0.0
         self._noise_prob = config.noise_prob if live and config.noise_scale > 0 else 0.0
         self._noise_scale = config.noise_scale
+        width = source.chunk + source.overlap
+        self._conditions = ConditionReader(config.conditions, width=width, training=training)
 
     def decode(self, counter: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]) -> Block:
         """Block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
@@ -124,27 +127,29 @@ class BlockDecoder:
         bits = tf.bitwise.right_shift(perspectives[:, None], [[0, 1]])
         is_view = tf.bitwise.bitwise_and(bits, 1) == 1
         views = tf.where(is_view)
+        told = self._conditions.told(tf.shape(views)[0], self._pair(sampling.TOLD, counter))
         if self._mirror_prob:
             planes = augment.with_reflections(planes)
             coin = self._coin(self._mirror_prob, views, self._pair(sampling.MIRROR, counter))
             views += 2 * tf.pad(tf.cast(coin, tf.int64)[:, None], [[0, 0], [1, 0]])
         state = _view(planes, views, augment.view_orders().state)
         actions = _view(planes, views, augment.view_orders().actions)
+        valid = tf.cast(tf.gather(example["n"], views[:, 0]), tf.int32)
+        levels = self._conditions.levels(state, valid=valid, told=told[1])
         if self._noise_prob:
             coin = self._coin(self._noise_prob, views, self._pair(sampling.NOISE, counter))
             seed = self._pair(sampling.NOISE_VALUES, counter)
             state = augment.add_noise(state, coin, scale=self._noise_scale, seed=seed)
-        words = tf.bitcast(
-            tf.pad(actions, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES - 1]]), tf.int64
-        )
+        words = tf.concat([actions, levels[..., None]], -1)
+        words = tf.pad(words, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES - 2]])
         return Block(
             tf.reshape(state, [-1, ROW_BYTES]),
-            tf.reshape(words, [-1]),
-            self._index(counter, epoch, (example, is_view)),
+            tf.reshape(tf.bitcast(words, tf.int64), [-1]),
+            self._index(counter, epoch, (example, is_view, told[0])),
         )
 
     def _index(self, counter: tf.Tensor, epoch: tf.Tensor, records: tuple) -> tf.Tensor:
-        example, is_view = records
+        example, is_view, told = records
         features = Records(example["n"], example["start"], example["perspectives"])
         phase = self.grid.phase(epoch, self._seed) if self._training else 0
         unrolls = find_unrolls(self.grid, features, phase)
@@ -154,17 +159,19 @@ class BlockDecoder:
         view = tf.cumsum(tf.cast(tf.reshape(is_view, [-1]), tf.int64), exclusive=True)
         width = self.grid.chunk + self.grid.overlap
         pair = unrolls.record * 2 + unrolls.player
+        number = tf.gather(view, pair)
+        name = self._conditions.names(tf.gather(tf.reshape(example["player_ids"], [-1]), pair))
         count = tf.shape(unrolls.first)[0]
         delay = self._delay(count, counter)
         low, high = labelled_span(self.grid, of, first=unrolls.first, delay=delay, xp=tf)
         index = Index(
-            base=tf.gather(view, pair) * width,
+            base=number * width,
             first=unrolls.first,
             last=of.valid - 1,
             delay=delay,
             low=low,
             high=high,
-            name=tf.gather(tf.reshape(example["player_ids"], [-1]), pair),
+            name=name * tf.cast(tf.gather(told, number), tf.int64),
             character=tf.gather(tf.reshape(example["characters"], [-1]), pair),
         )
         return tf.stack([tf.cast(column, tf.int32) for column in index], 1)

@@ -89,9 +89,11 @@ def build(
         action, `actions[:, t]`;
       `weight` float32 `[batch, time]`: loss weight, 0 for burn-in, padding and inputs before GO;
       `is_resetting` bool `[batch, time]`: True where memory starts empty;
-      `name` int32 `[batch]`: player id of the registry, 0 for nobody in particular;
+      `name` int32 `[batch]`: player id that the policy is told, 0 for nobody in particular;
       `character` int32 `[batch]`: own internal character id at the start of the game;
-      `delay` int32 `[batch]`: frames.
+      `delay` int32 `[batch]`: frames;
+      `return` int32 `[batch, time]`, if returns are told: level of the return of the second in
+        which the frame's answer takes effect, 0 where it is hidden or not known.
 
     Raises: UserError: if the dataset lacks the split or the variants, or its chunks are too short
       for the config.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.grid import Grid
 from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.errors import UserError
@@ -63,6 +64,8 @@ class InputConfig:
     as a whole."""
     shuffle_files: int = option(8, kind=Kind.ORDER)
     """Shards read in turn."""
+    conditions: ConditionSource = option(ConditionSource(), is_derived=True)
+    """What the policy is told besides; the network's options decide it."""
 
     def __post_init__(self) -> None:
         """Refuses values out of range.

@@ -170,7 +170,7 @@ def shuffle(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(values, seed)  # pyright: ignore
 
 
-FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY = range(8)
+FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY, TOLD = range(9)
 """Kinds of draws."""
 
 

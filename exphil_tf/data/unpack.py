@@ -4,6 +4,7 @@ Fields of one width lie together (`exphil_tf.features.packing`), so there is one
 and the rest are slices, which XLA fuses away.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,22 @@ def unpack_state(state: Any) -> dict[str, tf.Tensor]:
             )
             columns[slot.field.name] = _natural(values, slot.field)
     return {name: columns[name] for name in LAYOUT.slots}
+
+
+@tf.autograph.experimental.do_not_convert
+def unpack_columns(state: Any, names: Iterable[str]) -> dict[str, tf.Tensor]:
+    """Some columns of `unpack_state`, without touching the others."""
+    columns: dict[str, tf.Tensor] = {}
+    for name in names:
+        slot = LAYOUT.slots[name]
+        stored, width = state[..., slot.offset : slot.stop], slot.dtype.itemsize
+        if width > 1:
+            shape = tf.concat([tf.shape(stored)[:-1], [slot.count, width]], 0)
+            stored = tf.reshape(stored, shape)
+        values = tf.bitcast(stored, tf.as_dtype(slot.dtype.newbyteorder("=")))
+        values = tf.ensure_shape(values, [*state.shape[:-1], slot.count])
+        columns[name] = _natural(values if slot.field.shape else values[..., 0], slot.field)
+    return columns
 
 
 @tf.autograph.experimental.do_not_convert

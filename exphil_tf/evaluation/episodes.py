@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exphil_tf.features.conditions import DELAY, RETURN
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
 from exphil_tf.features.packing import action_order, pack, perspective_order, unpack
 from exphil_tf.foundation.errors import UserError
@@ -92,7 +93,8 @@ class GameBatch:
     """Perspectives laid end to end in rows that advance together."""
 
     columns: Mapping[str, np.ndarray]
-    """Schema columns `[rows, steps, …]`, own player first, and `name`."""
+    """Schema columns `[rows, steps, …]`, own player first, and conditions: the player's id, the
+    delay, no desired return."""
     targets: Mapping[str, np.ndarray]
     """The human's buckets that answer each frame: int32 `[rows, steps]`, buttons `[…, 8]`."""
     is_resetting: np.ndarray
@@ -227,8 +229,9 @@ def _answered(perspective: Perspective, codec: ControllerCodec, delay: int) -> _
     length = max(0, len(perspective.actions) - 1 - delay)
     buckets = codec.encode(perspective.actions)
     answered = perspective.columns["frame"][:length].astype(np.int64) + 1 + delay
+    told = {DELAY: np.full(length, delay, np.int32), RETURN: np.zeros(length, np.int32)}
     return _Frames(
-        {name: column[:length] for name, column in perspective.columns.items()},
+        told | {name: column[:length] for name, column in perspective.columns.items()},
         {name: values[1 + delay : 1 + delay + length] for name, values in buckets.items()},
         np.arange(length) == 0,
         answered >= GO_FRAME,

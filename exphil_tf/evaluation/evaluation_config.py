@@ -23,9 +23,17 @@ class EvaluationConfig:
     burn_in: int = 60
     """Frames that only warm up the memory of an unroll, except at a game's start; at most what the
     dataset's overlap holds."""
-    frame_delay: int | None = None
+    frame_delay: tuple[int, ...] = ()
     """Frames between a state and the input that answers it; none means what the policy was made
-    for."""
+    for. Of several, the report is about the first, and tells nats at the others."""
+    player_style: str | None = None
+    """Predict everybody in the style of this player: connect code, netplay name, tag or pseudonym;
+    none means each player's own, if the policy knows it."""
+    desired_return: float | None = None
+    """Ask for this return of the coming second, in percent: dealt minus taken, a stock being 100;
+    none asks for nothing in particular."""
+    by_return: bool = False
+    """Also measure how much damage is predicted at each level of the desired return."""
     limit_frames: int = 0
     """Stop after about so many frames; 0 measures all."""
     baseline_frames: int = 2_000_000

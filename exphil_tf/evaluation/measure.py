@@ -78,6 +78,13 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
     return predict
 
 
+def told(batches: Iterable[Batch], ids: Mapping[str, int]) -> Iterator[Batch]:
+    """The same batches, but for conditions that are told alike of every game."""
+    for batch in batches:
+        shape = batch["weight"].shape[:1]
+        yield {**batch, **{name: tf.fill(shape, number) for name, number in ids.items()}}
+
+
 def fit_baselines(
     batches: Iterable[Batch], codec: ControllerCodec, *, max_frames: int = 0
 ) -> BaselineFit:

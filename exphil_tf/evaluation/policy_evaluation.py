@@ -6,7 +6,7 @@ Free of TensorFlow until policy and dataset were found: mistakes are answered at
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,26 +14,37 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from exphil_tf.checkpoints import provenance
+from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
+from exphil_tf.evaluation.results import DelayMetrics, ReturnMetrics, correlation_of
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import progress
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import Manifest
+from exphil_tf.replays.players import PUBLIC_KEY
 from exphil_tf.training.dataset import Dataset, load_checked
+from exphil_tf.training.player_table import translation
 from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+    from exphil_tf.evaluation.measure import PredictFn
     from exphil_tf.evaluation.results import Evaluation
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
 
 def evaluate(
-    run: Path, data: Path, config: EvaluationConfig, *, output: Path | None, console: Console
+    run: Path,
+    data: Path,
+    config: EvaluationConfig,
+    *,
+    output: Path | None,
+    console: Console,
+    key: str = PUBLIC_KEY,
 ) -> tuple[Evaluation, tuple[Path, Path]]:
     """Measures a policy and writes the report.
 
@@ -43,6 +54,7 @@ def evaluate(
       config: what is measured.
       output: folder of the report; None for `evaluation/SPLIT` in the run's folder.
       console: where progress goes.
+      key: of players' pseudonyms (`replays.players.key_of`).
 
     Returns: what was measured, and the paths of its JSON and its page.
 
@@ -57,7 +69,7 @@ def evaluate(
         from exphil_tf.evaluation import report
 
     policy, info = load_policy(bundle)
-    measurement = _Measurement(run, bundle, dataset, config, policy, info, console)
+    measurement = _Measurement(run, bundle, dataset, config, policy, info, console, key)
     evaluation = measurement.evaluate()
     output = output or _run_folder(bundle) / "evaluation" / config.split
     return evaluation, report.write(evaluation, output)
@@ -68,15 +80,37 @@ def _run_folder(bundle: Path) -> Path:
     return bundle.resolve().parent
 
 
-def input_config(config: EvaluationConfig, info: PolicyInfo, manifest: Manifest) -> InputConfig:
-    """Long unrolls with warm memory, as far as the dataset's chunks and overlap allow."""
-    delay = info.delay.frames if config.frame_delay is None else config.frame_delay
+def input_config(
+    config: EvaluationConfig, info: PolicyInfo, manifest: Manifest, *, delay: int | None = None
+) -> InputConfig:
+    """Long unrolls with warm memory, as far as the dataset's chunks and overlap allow.
+
+    Args:
+      config: what is measured.
+      info: of the policy.
+      manifest: of the dataset.
+      delay: frames; None for that of the policy.
+    """
+    delay = info.delay.frames if delay is None else delay
     window = min(config.unroll_frames, manifest.chunk_frames)
     burn_in = min(config.burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
     try:
-        return InputConfig(window_size=window, burn_in=burn_in, frame_delay=delay)
+        return InputConfig(
+            window_size=window,
+            burn_in=burn_in,
+            frame_delay=delay,
+            conditions=ConditionSource(players=_player_ids(info, manifest)),
+        )
     except ValueError as error:
         raise UserError(str(error), "Choose another --frame-delay.") from error
+
+
+def _player_ids(info: PolicyInfo, manifest: Manifest) -> tuple[int, ...] | None:
+    """The policy's player ids for those of the dataset; None if it learnt no styles."""
+    if info.players is None:
+        return None
+    is_keyed_alike = info.players.key == manifest.config.get("pseudonyms", "")
+    return translation(manifest, info.players.ids if is_keyed_alike else {})
 
 
 @dataclass(frozen=True)
@@ -90,32 +124,95 @@ class _Measurement:
     policy: Policy
     info: PolicyInfo
     console: Console
+    key: str = PUBLIC_KEY
 
     def evaluate(self) -> Evaluation:
         """Fits the baselines on the train split and scores all on the chosen one."""
-        from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
+        from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn, told
         from exphil_tf.evaluation.results import Evaluation
         from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
 
         config, codec = self.config, self.policy.config.head.codec
-        inputs = input_config(config, self.info, self.dataset.manifest)
+        ids = self._told_ids()
+        delays = config.frame_delay or (self.info.delay.frames,)
+        inputs = self._inputs(delays[0])
         train, chosen = self._split("train", inputs), self._split(config.split, inputs)
         with self._sound(train), self.console.status("fitting the baselines"):
             fit = fit_baselines(train.batches(), codec, max_frames=config.baseline_frames)
-        total = self._num_frames()
+        total, predict = self._num_frames(), predict_fn(self.policy, jit=config.jit)
         with self._sound(chosen), progress(self.console, total, "measured") as on_frames:
             metrics, scores = measure(
-                chosen.batches(),
-                predict_fn(self.policy, jit=config.jit),
+                told(chosen.batches(), ids),
+                predict,
                 fit.baselines(),
                 codec=codec,
                 max_frames=config.limit_frames,
                 on_frames=on_frames,
             )
-        self._note_other_delay(inputs.frame_delay)
+        by_delay = [DelayMetrics.of(delays[0], metrics)]
+        for delay in delays[1:]:
+            split = self._split(config.split, self._inputs(delay))
+            by_delay.append(self._at_delay(split, predict, ids))
+        by_return = self._by_return(chosen, ids) if config.by_return else []
         came_from = self._content() | self._conditions(inputs, baseline_frames=fit.frames)
         curves = read_curves(_run_folder(self.bundle) / LOG_NAME)
-        return Evaluation(came_from, metrics, scores, curves)
+        return Evaluation(
+            came_from | {f"told {name}": number for name, number in ids.items()},
+            metrics,
+            scores,
+            curves,
+            by_delay=by_delay if len(delays) > 1 else [],
+            by_return=by_return,
+            return_correlation=correlation_of(by_return),
+        )
+
+    def _inputs(self, delay: int) -> InputConfig:
+        return input_config(self.config, self.info, self.dataset.manifest, delay=delay)
+
+    def _told_ids(self) -> dict[str, int]:
+        """Ids of what is told of every game; a delay is told as it is read.
+
+        Raises: UserError: if the policy cannot be told that.
+        """
+        from exphil_tf.evaluation.policy_conditions import conditions_of
+
+        config, conditions = self.config, conditions_of(self.info)
+        for delay in config.frame_delay:
+            conditions.ids(frame_delay=delay)
+        if config.by_return and conditions.returns is None:
+            raise UserError(
+                "--by-return: this policy cannot be asked for a return",
+                "Train one with --condition-on-return.",
+            )
+        return conditions.ids(
+            player_style=config.player_style, desired_return=config.desired_return, key=self.key
+        )
+
+    def _at_delay(
+        self, split: DatasetSplit, predict: PredictFn, ids: Mapping[str, int]
+    ) -> DelayMetrics:
+        from exphil_tf.evaluation.measure import measure, told
+
+        delay, codec = split.input.frame_delay, self.policy.config.head.codec
+        total, most = self._num_frames(), self.config.limit_frames
+        with self._sound(split), progress(self.console, total, f"at delay {delay}") as on_frames:
+            batches = told(split.batches(), ids)
+            found, _ = measure(
+                batches, predict, {}, codec=codec, max_frames=most, on_frames=on_frames
+            )
+        return DelayMetrics.of(delay, found)
+
+    def _by_return(self, split: DatasetSplit, ids: Mapping[str, int]) -> list[ReturnMetrics]:
+        from exphil_tf.evaluation.measure import told
+        from exphil_tf.evaluation.return_response import measure_returns
+
+        with self._sound(split), self.console.status("asking for returns"):
+            return measure_returns(
+                told(split.batches(), ids),
+                self.policy,
+                jit=self.config.jit,
+                max_frames=self.config.limit_frames,
+            )
 
     def _split(self, split: str, inputs: InputConfig) -> DatasetSplit:
         from exphil_tf.training.dataset_split import DatasetSplit
@@ -149,11 +246,6 @@ class _Measurement:
 
     def _trained_delay(self) -> str:
         return f"{self.info.delay.trained_min} to {self.info.delay.trained_max}"
-
-    def _note_other_delay(self, delay: int) -> None:
-        if not self.info.delay.trained_min <= delay <= self.info.delay.trained_max:
-            text = f"note: measured at delay {delay}, trained for {self._trained_delay()}"
-            self.console.print(text, markup=False)
 
     def _content(self) -> dict[str, str | int | float]:
         """What was measured on what, by content."""

@@ -8,7 +8,10 @@ component differs from the frame before; on all others, repeating the previous a
 definition.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 COMPONENT_TITLES = {
     "buttons": "Buttons",
@@ -125,6 +128,50 @@ class PolicyMetrics:
 
 
 @dataclass(frozen=True)
+class DelayMetrics:
+    """NLL at one frame delay."""
+
+    delay: int
+    frames: int
+    nll: float
+    components: dict[str, float]
+
+    @classmethod
+    def of(cls, delay: int, metrics: PolicyMetrics) -> "DelayMetrics":
+        """What is told of it beside the report."""
+        components = {name: found.nll for name, found in metrics.components.items()}
+        return cls(delay, metrics.frames, metrics.nll, components)
+
+
+@dataclass(frozen=True)
+class ReturnMetrics:
+    """What a policy is predicted to do that is asked for a return; see `return_response`."""
+
+    level: int
+    """0 is the policy that is told nothing."""
+    asked: str
+    """The level in words."""
+    frames: int
+    damage: float
+    """Percent that the opponent takes in the second after an input."""
+    damage_error: float | None
+    """Standard error of the damage over that of the policy that is told nothing."""
+    returns: float
+    """Return of that second: percent dealt minus taken, stocks counting 100, discounted."""
+    effective_share: float
+    """Effective number of frames by their number; the less, the further from the recorded play."""
+
+
+def correlation_of(levels: Sequence[ReturnMetrics]) -> float | None:
+    """Spearman's rank correlation of desired return and predicted damage; None of fewer than 3."""
+    asked = sorted((one.level, one.damage) for one in levels if one.level)
+    if len(asked) < 3:
+        return None
+    ranks = np.argsort(np.argsort([damage for _, damage in asked]))
+    return float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1])
+
+
+@dataclass(frozen=True)
 class Curve:
     """One curve of a training log."""
 
@@ -143,6 +190,12 @@ class Evaluation:
     """By `baselines.NAMES`."""
     curves: dict[str, Curve]
     """NLL in nats per frame while training, by `train` and `validation`; empty without a log."""
+    by_delay: list[DelayMetrics] = field(default_factory=list[DelayMetrics])
+    """At every delay that was asked for, if there were several."""
+    by_return: list[ReturnMetrics] = field(default_factory=list[ReturnMetrics])
+    """By level of the desired return, if that was asked for."""
+    return_correlation: float | None = None
+    """Spearman's rank correlation of desired return and predicted damage."""
 
     def best_baseline(self, component: str | None = None) -> str:
         """Name of the baseline with the lowest NLL: of one component, or of the whole action."""

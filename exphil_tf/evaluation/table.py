@@ -18,6 +18,39 @@ def show(console: Console, evaluation: Evaluation) -> None:
     console.print(_table(evaluation), "", sep="\n")
     for finding in findings(evaluation):
         console.print(f" {_MARKS[finding.kind]} {finding.text}", markup=False)
+    if evaluation.by_delay:
+        console.print("", by_delay(evaluation), sep="\n")
+    if evaluation.by_return:
+        console.print("", by_return(evaluation), sep="\n")
+        found = evaluation.return_correlation
+        console.print(f"rank correlation with the desired return: {_number(found)}", markup=False)
+
+
+def by_delay(evaluation: Evaluation) -> Table:
+    """Nats per frame, a row per delay."""
+    rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("delay", *(name.replace("_", " ") for name in COMPONENT_TITLES), "whole"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for one in evaluation.by_delay:
+        cells = (f"{one.components[name]:.4f}" for name in COMPONENT_TITLES)
+        rows.add_row(str(one.delay), *cells, f"{one.nll:.4f}")
+    return rows
+
+
+def by_return(evaluation: Evaluation) -> Table:
+    """Predicted damage, a row per level of the desired return."""
+    rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("asked for", "damage %/s", "± over nothing", "return", "frames that count"):
+        rows.add_column(name, justify="right", no_wrap=True)
+    for one in evaluation.by_return:
+        share = f"{100 * one.effective_share:.0f} %"
+        figures = (f"{one.damage:.3f}", _number(one.damage_error), f"{one.returns:+.3f}")
+        rows.add_row(one.asked, *figures, share)
+    return rows
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _table(evaluation: Evaluation) -> Table:

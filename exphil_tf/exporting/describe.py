@@ -11,8 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from exphil_tf.features.conditions import NAME, RETURN
 from exphil_tf.inference.bundle import PARITY, Bundle
-from exphil_tf.inference.bundle_config import Port
+from exphil_tf.inference.bundle_config import BundleConfig, Port
 from exphil_tf.inference.session import MODEL
 
 RUN_IT = """\
@@ -91,6 +92,7 @@ def _summary(bundle: Bundle, found: Contents) -> Table:
         "schema": str(config.schema["fingerprint"]),
         "delay": f"{config.delay['frames']} frames (trained for "
         f"{config.delay['trained_min']} to {config.delay['trained_max']})",
+        **_told(config),
         "policy": _network(config.policy),
         "weights": f"{provenance.get('weights')}, sha256 {provenance.get('weights_sha256')}",
         "commit": str(provenance.get("git_commit")),
@@ -102,6 +104,20 @@ def _summary(bundle: Bundle, found: Contents) -> Table:
     for name, text in rows.items():
         table.add_row(name, text)
     return table
+
+
+def _told(config: BundleConfig) -> dict[str, str]:
+    """What it can be told besides the frames, and what it is told by default."""
+    conditions, rows = config.told(), {}
+    for name, span in conditions.spans.items():
+        text = f"ids {span.least} to {span.most}, {span.default} by default"
+        if name == RETURN and conditions.returns is not None:
+            levels = range(1, conditions.returns.count + 1)
+            text += f" ({', '.join(f'{n}: {conditions.returns.describe(n)}' for n in levels)})"
+        if name == NAME and conditions.players is not None:
+            text += f" ({len(conditions.players.ids)} known)"
+        rows[f"told: {name}"] = text
+    return rows
 
 
 def _network(policy: Any) -> str:

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnx
@@ -12,6 +13,7 @@ import onnx
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.checkpoints.provenance import git_commit, package_versions
+from exphil_tf.evaluation.policy_conditions import conditions_of
 from exphil_tf.exporting.convert import Converted, activations_of
 from exphil_tf.exporting.precisions import Precision
 from exphil_tf.exporting.tf_to_onnx import describe_columns
@@ -37,6 +39,7 @@ def assemble(
     precision: Precision,
     batch_size: int | None,
     provenance: Mapping[str, Any],
+    told: Mapping[str, int] = MappingProxyType({}),
 ) -> Bundle:
     """A bundle in memory, which `publish` writes; it can be played already.
 
@@ -48,9 +51,11 @@ def assemble(
       precision: of the graph.
       batch_size: rows that it is fixed to, None for any.
       provenance: `describe_source`.
+      told: ids by condition that are its defaults, where these are not the policy's own.
 
     Raises: OnnxFileError: if the graph holds what `open_bundle` would refuse: a defect.
     """
+    conditions = conditions_of(info)
     config = BundleConfig(
         precision=precision,
         activations=activations_of(precision, policy),
@@ -66,6 +71,7 @@ def assemble(
         policy=policy.config.to_dict(),
         provenance=provenance,
         players=None if info.players is None else info.players.to_dict(),
+        conditions=conditions.with_defaults(told) or None,
     )
     model = onnx.ModelProto()
     model.CopyFrom(converted.model)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import onnx
 from onnx import TensorProto, helper
 
+from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle_config import Port
 from exphil_tf.inference.session import BATCH
@@ -100,8 +101,8 @@ def describe_columns(policy: Policy) -> dict[str, dict[str, dict[str, Any]]]:
 def _describe(name: str, span: slice) -> dict[str, Any]:
     known = {field.name: field for field in SCHEMA.fields}
     place = {"start": span.start, "stop": span.stop}
-    if name not in known:
-        return place | {"dtype": "int32", "unit": "", "doc": "registry id of the player; 0 nobody"}
+    if name in CONDITIONS:
+        return place | {"dtype": "int32", "unit": "", "doc": CONDITIONS[name].doc}
     field = known[name]
     return place | {"dtype": field.dtype, "unit": field.unit, "doc": field.doc}
 

@@ -64,6 +64,8 @@ class Declared:
     """Options of which one must have one of these values for this one to have any effect."""
     is_derived: bool = False
     """Whether the program sets the field, so that it is no option."""
+    former: tuple[Any, ...] = ()
+    """Its value in runs that were started before there was the option; empty for the default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +104,7 @@ def option(
     kind: Kind | None = None,
     only_with: Mapping[str, object] | None = None,
     is_derived: bool = False,
+    former: Any = None,
     repr: bool = True,
 ) -> Any:
     """A field that is an option.
@@ -112,13 +115,15 @@ def option(
       only_with: option → value, or tuple of values: it has an effect only if one of these options
         has its value. One that has none is refused if it was given.
       is_derived: the program sets it; it is no option.
+      former: its value in runs that were started before there was the option, which go on so, as do
+        those that start from their weights; None for the default.
       repr: whether the dataclass's `repr` shows it.
     """
     conditions = {
         name: value if isinstance(value, tuple) else (value,)
         for name, value in (only_with or {}).items()
     }
-    metadata = {_KEY: Declared(kind, conditions, is_derived)}
+    metadata = {_KEY: Declared(kind, conditions, is_derived, () if former is None else (former,))}
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 

@@ -102,6 +102,8 @@ class Option(NamedTuple):
     """See `kinds.option`."""
     family: Family | None = None
     """The family that it belongs to, or that it chooses from."""
+    former: tuple[Any, ...] = ()
+    """See `kinds.option`."""
 
     @property
     def flag(self) -> str:
@@ -165,7 +167,7 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
             declared = declared_of(cls, field)
             positional = any("Positional" in repr(marker) for marker in markers)
             told = declared.kind, declared.only_with
-            yield Option(name, here, annotation, default, positional, *told)
+            yield Option(name, here, annotation, default, positional, *told, former=declared.former)
 
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from exphil_tf.features.conditions import CONDITIONS, NAME
 from exphil_tf.features.delay import Delay
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.inference.conditions import Conditions, Span
 from exphil_tf.inference.session import BATCH
 from exphil_tf.replays.players import KnownPlayers
 
@@ -23,7 +25,8 @@ _INPUTS = {"numbers", "ids", "uniforms", "temperature"}
 _OUTPUTS = {"controller", "buckets", "logits"}
 _DTYPES = ("float32", "int32", "bool")
 _STATE, _NEW = "state.", "new."
-_OPTIONAL = {"policy", "provenance", "players"}
+_OPTIONAL = {"policy", "provenance", "players", "conditions"}
+_MOST_PLAYERS = 100_000
 _MAX_ROWS = _MAX_WINDOW = 65_536
 
 
@@ -70,13 +73,27 @@ class BundleConfig:
     """The weights' sha256, versions, commit, and how they were trained."""
     players: Mapping[str, Any] | None = None
     """Whose styles the policy learnt (`KnownPlayers`): the ids that the input `name` takes."""
+    conditions: Mapping[str, Any] | None = None
+    """What the policy can be told (`inference.conditions`), by column of `ids`: the ids that it
+    takes, and the one that is told where nothing is said. None where it can be told nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `config.json` holds them."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        if self.players is None:
-            del values["players"]
+        for name in ("players", "conditions"):
+            if getattr(self, name) is None:
+                del values[name]
         return values
+
+    def told(self) -> Conditions:
+        """What the policy can be told.
+
+        Raises: ValueError, TypeError, KeyError: if it makes no sense.
+        """
+        players = None if self.players is None else KnownPlayers.from_dict(self.players)
+        return Conditions.from_dict(
+            self.conditions or {}, delay=Delay(**self.delay), players=players
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BundleConfig:
@@ -95,7 +112,7 @@ class BundleConfig:
         _check_ports(config)
         for name in ("numbers", "ids"):
             _check_columns(config, name)
-        return config
+        return _check_conditions(config)
 
 
 def _port(values: Mapping[str, Any]) -> Port:
@@ -140,14 +157,30 @@ def _check_values(config: BundleConfig) -> None:
     for name in ("columns", "schema", "policy", "provenance"):
         if not isinstance(getattr(config, name), dict):
             raise ValueError(f"{name}: want an object")
-    _check_players(config.players)
+    _check_told(config)
 
 
-def _check_players(players: Any) -> None:
-    if players is not None and not isinstance(players, dict):
-        raise ValueError(f"players: want an object. Received: {players!r:.80}")
-    if players is not None:
-        KnownPlayers.from_dict(players)
+def _check_conditions(config: BundleConfig) -> BundleConfig:
+    """The bundle, its conditions being those that the graph reads.
+
+    One of before they were listed knows player styles at most: nobody's unless a frame says so.
+    """
+    read = {name for name in config.columns["ids"] if name in CONDITIONS}
+    if config.conditions is None and read == {NAME}:
+        span = Span(0, 0, _MOST_PLAYERS)
+        return replace(config, conditions={NAME: asdict(span)})
+    if read != set(config.conditions or ()):
+        raise ValueError(
+            f"conditions: want {sorted(read)}. Received: {sorted(config.conditions or ())}"
+        )
+    return config
+
+
+def _check_told(config: BundleConfig) -> None:
+    for name in ("players", "conditions"):
+        if not isinstance(getattr(config, name), dict | None):
+            raise ValueError(f"{name}: want an object. Received: {getattr(config, name)!r:.80}")
+    config.told()  # Raises for what makes no sense.
 
 
 def _check_ports(config: BundleConfig) -> None:
@@ -180,7 +213,8 @@ def _new(name: str) -> str:
 def _check_columns(config: BundleConfig, name: str) -> None:
     """Columns of the schema must tile their input: no gap, no overlap, nothing outside."""
     width = next(port.shape[-1] for port in config.inputs if port.name == name)
-    known = {field.name: math.prod(field.shape) for field in SCHEMA.fields} | {"name": 1}
+    known = {field.name: math.prod(field.shape) for field in SCHEMA.fields}
+    known |= dict.fromkeys(CONDITIONS, 1)
     stop = 0
     columns = config.columns[name]
     for column, place in sorted(columns.items(), key=lambda item: item[1]["start"]):

@@ -12,11 +12,13 @@ Only numpy and ONNX Runtime are needed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime as ort
 
+from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import Bundle, refused
 from exphil_tf.inference.session import session_options
@@ -50,8 +52,11 @@ class Stepper:
       threads: that one call may use.
       seed: decides the drawn actions.
       session: of the bundle's graph, opened with other options; None opens one.
+      told: ids by condition that take the place of the bundle's defaults, in every game
+        (`bundle.config.told().ids(…)` makes them of words).
 
-    Raises: ValueError: if the graph's batch is another, or it reads windows and not frames.
+    Raises: ValueError: if the graph's batch is another, it reads windows and not frames, or it
+      cannot be told that.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class Stepper:
         threads: int = 1,
         seed: int = 0,
         session: ort.InferenceSession | None = None,
+        told: Mapping[str, int] = MappingProxyType({}),
     ):
         if bundle.config.form != "step":
             raise ValueError(f"stepper: want the form step. Received: {bundle.config.form}")
@@ -75,10 +81,15 @@ class Stepper:
         self.uniforms, self._temperature = inputs["uniforms"], inputs["temperature"]
         self._flat = self.numbers.reshape(-1)
         columns = bundle.config.columns
-        self._places = [
+        places = [
             *_places(self.numbers, columns["numbers"]),
             *_places(self.ids, columns["ids"]),
         ]
+        self._places = [(name, place) for name, place in places if name not in CONDITIONS]
+        self._conditions = {name: place for name, place in places if name in CONDITIONS}
+        conditions = bundle.config.told()
+        self._spans, self._told = conditions.spans, conditions.defaults()
+        self._told |= self._checked_ids(told)
         pairs = _pairs(inputs, outputs)
         self._sides = [_Side(session, inputs, outputs, pairs=pairs, turn=turn) for turn in (0, 1)]
         self._turn = 0
@@ -94,15 +105,26 @@ class Stepper:
             if name.startswith(_STATE)
         }
 
-    def reset(self, rows: Sequence[int] | np.ndarray | None = None) -> None:
+    def reset(
+        self,
+        rows: Sequence[int] | np.ndarray | None = None,
+        *,
+        told: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         """Starts a game in some rows (None: in all): the next frame finds no memory there.
 
         Args:
           rows: indices, or bool `[batch]`.
+          told: ids by condition for these games; the stepper's own for the others.
+
+        Raises: ValueError: if the policy cannot be told that.
         """
+        where = slice(None) if rows is None else rows
         for buffer in self._sides[self._turn].fed.values():
             # Every codec decodes the untouched controller to zeros.
-            buffer[slice(None) if rows is None else rows] = 0
+            buffer[where] = 0
+        for name, number in (self._told | self._checked_ids(told)).items():
+            self._conditions[name][where] = number
 
     def step(
         self,
@@ -114,8 +136,8 @@ class Stepper:
         """Answers one frame.
 
         Args:
-          columns: schema columns `[batch, …]`, own player first, and `name` where the policy reads
-            it; others are ignored.
+          columns: schema columns `[batch, …]`, own player first; others are ignored. A condition
+            among them is told from this frame on, until the row's next game.
           uniforms: float32 `[batch, logits]` in [0, 1); drawn if None.
           temperature: of sampling, a number or float32 `[batch]`; 0 takes the likeliest.
 
@@ -127,6 +149,9 @@ class Stepper:
         try:
             for name, place in self._places:
                 place[...] = columns[name]
+            for name, place in self._conditions.items():
+                if name in columns:
+                    place[...] = columns[name]
         except KeyError as error:
             raise ValueError(f"stepper.columns: want {error.args[0]}. Received: none") from None
         return self._run(uniforms, temperature)
@@ -174,6 +199,18 @@ class Stepper:
             self.uniforms[...] = uniforms
         self._temperature[...] = temperature
         return self.advance()
+
+    def _checked_ids(self, told: Mapping[str, int]) -> dict[str, int]:
+        for name, number in told.items():
+            span = self._spans.get(name)
+            if span is None:
+                raise ValueError(
+                    f"stepper.told: want some of {list(self._spans)}. Received: {name}"
+                )
+            if not span.least <= number <= span.most:
+                want = f"{span.least} to {span.most}"
+                raise ValueError(f"stepper.told.{name}: want {want}. Received: {number}")
+        return dict(told)
 
     def _check(self, columns: Mapping[str, np.ndarray]) -> None:
         for name, place in self._places:

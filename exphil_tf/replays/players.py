@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import cast
 
 from exphil_tf.foundation.errors import UserError
@@ -47,8 +45,6 @@ _MIN_DIFFERENT = 8
 """Characters of a secret, and different ones among them."""
 _SALT = b"exphil-tf pseudonyms 1"
 """Fixed and public: the same secret gives the same pseudonyms on every machine."""
-_VERSION = 2
-"""Version 1 was ExPhil's: a list of names in the clear and a hash for the unknown."""
 
 
 def identity(player: PlayerInfo) -> str:
@@ -128,12 +124,6 @@ class Registry:
     @functools.cached_property
     def _ids(self) -> dict[str, int]:
         return {name: index + 1 for index, name in enumerate(self.players)}
-
-    def to_json(self) -> str:
-        """As a JSON text; the same registry gives the same bytes."""
-        players = [{"player": name, "games": games} for name, games in self.players.items()]
-        content = {"version": _VERSION, "max_players": self.max_players, "players": players}
-        return json.dumps(content, indent=1) + "\n"
 
 
 @dataclass(frozen=True)
@@ -224,26 +214,3 @@ def count(games: Iterable[Iterable[str]]) -> dict[str, int]:
         for name in set(players) - {""}:
             counts[name] = counts.get(name, 0) + 1
     return counts
-
-
-def from_json(text: str, *, origin: str = "registry") -> Registry:
-    """The inverse of `Registry.to_json`.
-
-    Raises:
-      ValueError: if the text is no registry of this version; `origin` names it in the message.
-    """
-    try:
-        content = json.loads(text)
-        if content["version"] != _VERSION:
-            raise ValueError(f"want version {_VERSION}. Received: version={content['version']}")
-        players = {str(one["player"]): int(one["games"]) for one in content["players"]}
-        if len(players) != len(content["players"]):
-            raise ValueError("a player stands in it twice")
-        return Registry(players, int(content["max_players"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{origin}: not a player registry: {error}") from error
-
-
-def load(path: Path) -> Registry:
-    """Reads a registry file; raises as `from_json`, or OSError."""
-    return from_json(path.read_text(encoding="utf-8"), origin=str(path))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from exphil_tf.data.input_config import InputConfig
+from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.training.run_config import (
     FineTuneConfig,
     LossConfig,
@@ -27,6 +28,8 @@ class ImitationConfig:
     run: RunConfig
     """Its seed is set."""
     value: ValueConfig = field(default_factory=ValueConfig)
+    players: KnownPlayers | None = None
+    """Whose styles are learnt, where it is not all of the dataset's under its ids."""
 
     @property
     def seed(self) -> int:

@@ -120,14 +120,20 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
 
 
 def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSplit:
+    is_training = split == "train"
+    reading = config.input
+    if not is_training:
+        # Nobody knows in play what will be gained; so figures compare with those of other runs.
+        told = dataclasses.replace(reading.conditions, returns=None)
+        reading = dataclasses.replace(reading, conditions=told)
     return DatasetSplit(
         dataset.manifest,
         dataset.folder,
-        config.input,
+        reading,
         split=split,
         batch_size=config.run.batch_size,
         seed=config.seed,
-        is_training=split == "train",
+        is_training=is_training,
     )
 
 
@@ -214,8 +220,8 @@ def _start(
 
 def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
     """What a bundle says of the policy, but for where it came from."""
-    players = None
-    if config.policy.embedding.learn_player_styles:
+    players = config.players
+    if players is None and config.policy.embedding.learn_player_styles:
         ids = {entry.player: entry.id for entry in manifest.players}
         players = KnownPlayers(ids, str(manifest.config.get("pseudonyms", "")))
     return PolicyInfo(

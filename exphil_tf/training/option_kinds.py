@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from exphil_tf.foundation.kinds import Kind
-from exphil_tf.foundation.options import options
+from exphil_tf.foundation.options import Option, options
 from exphil_tf.training.distill_config import DistillConfig
 
 
 @functools.cache
-def _kinds() -> dict[str, Kind | None]:
+def _known() -> dict[str, Option]:
     """By name, of every command that trains: distilling has every option of training."""
-    return {name: option.kind for name, option in options(DistillConfig).items()}
+    return options(DistillConfig)
 
 
 def kind_of(name: str) -> Kind:
@@ -22,18 +22,28 @@ def kind_of(name: str) -> Kind:
       name: of the option, as a field or as a key of YAML; one that no command has counts as
         changing the weights.
     """
-    return _kinds().get(name.replace("-", "_")) or Kind.TRAINING
+    option = _known().get(name.replace("-", "_"))
+    return (option and option.kind) or Kind.TRAINING
+
+
+def former_values() -> dict[str, Any]:
+    """By name, of options whose default is not what runs had before there was the option."""
+    return {name: option.former[0] for name, option in _known().items() if option.former}
 
 
 def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Names of options that make a run that goes on another run, sorted.
 
-    What only the older options name decided nothing: it is of a backbone that was not chosen.
+    What only the older options name decided nothing: it is of a backbone that was not chosen. What
+    they lack is younger than the run, and was as it is by default, or as its `former` says.
 
     Args:
       before: what the run was started with, by name.
       now: what it would go on with.
     """
+    known = _known()
+    assumed = {name: option.default for name, option in known.items()} | former_values()
+    started = {name: assumed.get(name) for name in now} | dict(before)
     return sorted(
-        name for name in now if not kind_of(name).may_change and before.get(name) != now[name]
+        name for name in now if not kind_of(name).may_change and started[name] != now[name]
     )

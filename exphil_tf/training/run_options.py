@@ -19,7 +19,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import Option, options
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
-from exphil_tf.training.option_kinds import kind_of
+from exphil_tf.training.option_kinds import former_values, kind_of
 from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
 from exphil_tf.training.train_config import Config
@@ -121,6 +121,7 @@ def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list
     foreign = [name for name in values if name.replace("-", "_") not in known]
     for name in foreign:
         del values[name]
+    _add_former(values, known)
     firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).may_change)
     return Saved(values, str(path), firm), foreign
 
@@ -142,7 +143,16 @@ def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
     values = {
         name: value for name, value in config.items() if name in known and kind_of(name).is_saved
     }
+    _add_former(values, known)
     return Saved(values, str(bundle / CONFIG_JSON))
+
+
+def _add_former(values: dict[str, Any], known: Collection[str]) -> None:
+    """Adds what an older run had of options that it does not name."""
+    named = {name.replace("-", "_") for name in values}
+    for name, value in former_values().items():
+        if name in known and name not in named:
+            values[name] = value
 
 
 def with_seed(config: Config) -> Config:

@@ -23,6 +23,7 @@ from exphil_tf.features.packing import ROW_BYTES
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.options import options
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 
 LABELS = "labels"
@@ -45,7 +46,7 @@ class LabelsManifest:
     codec: Mapping[str, Any]
     """Values of the buckets that the logits are of."""
     input: Mapping[str, Any]
-    """Every field of `InputConfig`."""
+    """Every option of `InputConfig`."""
     passes: int
     """Passes over the training split that they hold."""
     seed: int
@@ -85,7 +86,7 @@ def describe_labels(
         schema_fingerprint=SCHEMA.fingerprint(),
         row_bytes=ROW_BYTES,
         codec=codec.bucket_values(),
-        input=dataclasses.asdict(config),
+        input={name: getattr(config, name) for name in options(InputConfig)},
         passes=passes,
         seed=seed,
     )

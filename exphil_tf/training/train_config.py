@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
+from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.input_config import InputConfig
+from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.foundation.config import to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
@@ -19,7 +21,9 @@ from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
+from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.condition_config import ConditionConfig
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import (
     FineTuneConfig,
@@ -81,6 +85,7 @@ class TrainConfig:
     input: InputConfig = field(default_factory=InputConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
+    conditions: ConditionConfig = field(default_factory=ConditionConfig)
     backbone: BackboneConfig = backbone_family()
     head: HeadConfig = field(default_factory=HeadConfig)
     quantization: QuantizationConfig = field(default_factory=QuantizationConfig)
@@ -104,24 +109,54 @@ class TrainConfig:
         if self.model.kmeans_centers is not None:
             centres = read_centres(Path(self.model.kmeans_centers))
             head = dataclasses.replace(head, axis_centres=centres, axis_buckets=len(centres))
+        embedding = dataclasses.replace(
+            self.embedding, unrecorded=unrecorded, with_delay=self.tells_delay
+        )
         return PolicyConfig(
-            dataclasses.replace(self.embedding, unrecorded=unrecorded),
+            embedding,
             self.backbone.for_unroll(self.input.window_size),
             head,
             self.quantization,
         )
 
-    def imitation(self, unrecorded: int = 0) -> ImitationConfig:
-        """What the learner and its data are built from; arguments and errors as of `policy`."""
+    @property
+    def tells_delay(self) -> bool:
+        """Whether the policy is told the delay: as asked, else where it is drawn."""
+        asked = self.conditions.condition_on_delay
+        low, high = self.input.delays(training=True)
+        return low < high if asked is None else asked
+
+    def imitation(
+        self,
+        unrecorded: int = 0,
+        *,
+        players: KnownPlayers | None = None,
+        player_ids: tuple[int, ...] | None = None,
+    ) -> ImitationConfig:
+        """What the learner and its data are built from; errors as of `policy`.
+
+        Args:
+          unrecorded: `Manifest.unrecorded()`.
+          players: whose styles are learnt; None for all of the dataset's, under its ids.
+          player_ids: their ids for those of the dataset; None for the same.
+        """
+        policy = self.policy(unrecorded)
+        may_hide = any(CONDITIONS[name].may_lack for name in policy.embedding.conditions)
+        told = ConditionSource(
+            player_ids,
+            policy.embedding.return_levels,
+            dropout=self.conditions.condition_dropout if may_hide else 0.0,
+        )
         return ImitationConfig(
-            policy=self.policy(unrecorded),
-            input=self.input,
+            policy=policy,
+            input=dataclasses.replace(self.input, conditions=told),
             loss=self.loss,
             optimizer=self.optimizer,
             schedule=self.schedule,
             fine_tune=self.fine_tune,
             run=self.run,
             value=self.value,
+            players=players,
         )
 
 
@@ -145,6 +180,9 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
             "python -m exphil_tf.samples makes some.",
         )
     _check_value(config)
+    # Said outright, a run that starts from this one's weights has its network whatever it draws.
+    told = dataclasses.replace(config.conditions, condition_on_delay=config.tells_delay)
+    config = dataclasses.replace(config, conditions=told)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 

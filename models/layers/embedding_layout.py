@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from exphil_tf.features.conditions import CONDITIONS, DELAY, NAME, RETURN
 from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS, SCHEMA, EmbedKind, Field, Group
 from exphil_tf.melee.enums import ACTION_CATEGORIES, ACTION_COUNT, BUTTONS
 from models.layers.embedding_tables import (
     ABSENT_GROUPS,
     CHARACTER_COUNT,
+    DELAY_KNOTS,
     ITEM_CATEGORIES,
     JUMPS_COUNT,
     LEGAL_STAGES,
@@ -159,7 +161,7 @@ class InputLayout(NamedTuple):
 
         Args:
           columns: schema columns `[…]` or `[…, n]` with common leading axes, of any number dtype;
-            `name` may lack the time axis.
+            conditions may lack the time axis.
           xp: numpy or `keras.ops`, whichever made the columns.
 
         Returns: float32 numbers and int32 ids. Raises: KeyError: for a missing column.
@@ -202,8 +204,7 @@ def input_layout(config: EmbeddingConfig) -> InputLayout:
         ids.append("p.jumps_left")
     if config.nana_mode == "full":
         ids += ["n.character", *([] if config.jumps_normalized else ["n.jumps_left"])]
-    if config.learn_player_styles:
-        ids.append("name")
+    ids += config.conditions
     ids += [field.name for field in one_hot_fields(config)]
     numbers = [field.name for field in numeric_fields(config)]
     return InputLayout(_places([*numbers, "n.facing"]), _places(ids))
@@ -212,7 +213,7 @@ def input_layout(config: EmbeddingConfig) -> InputLayout:
 def _places(names: list[str]) -> dict[str, slice]:
     places, start = {}, 0
     for name in names:
-        width = 1 if name == "name" else int(np.prod(SCHEMA.field(name).shape, dtype=int))
+        width = 1 if name in CONDITIONS else int(np.prod(SCHEMA.field(name).shape, dtype=int))
         places[name] = slice(start, start + width)
         start += width
     return places
@@ -294,8 +295,12 @@ def _dense_parts(config: EmbeddingConfig) -> list[tuple[str, int]]:
             ("item_category", ITEM_SLOTS * len(ITEM_CATEGORIES)),
             ("item_held", 2 * ITEM_SLOTS),
         ]
-    if config.learn_player_styles:
-        parts.append(("name", config.num_player_names))
+    widths = {
+        NAME: config.num_player_names,
+        DELAY: len(DELAY_KNOTS),
+        RETURN: len(config.return_edges) + 1,
+    }
+    parts += [(name, widths[name]) for name in config.conditions]
     parts.append(("absent", len(ABSENT_GROUPS)))
     parts += [
         (field.name, math.prod(field.shape) * field.embed.size) for field in one_hot_fields(config)

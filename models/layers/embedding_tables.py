@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from exphil_tf.features.conditions import DELAY, RETURN
+from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.features.schema import ITEM_SLOTS, SCHEMA
 from exphil_tf.melee.enums import (
     ACTION_CATEGORIES,
@@ -29,6 +31,9 @@ ABSENT_GROUPS: tuple[dict[tuple[int, int], float], ...] = (
 have no owner are half absent)."""
 STADIUM_TYPES = (3, 4, 5, 6, 9)
 """Pokémon Stadium: fire, grass, normal, rock, water."""
+DELAY_KNOTS = (0, 1, 2, 4, 8, 12, 18, 24, 30, 42, MAX_DELAY)
+"""Delays that have a number of their own; those between share the two beside them. Closer where a
+frame more changes more."""
 _ATTACKS = ("ground_attack", "smash", "aerial", "neutral_b", "side_b", "up_b", "down_b")
 _GRABS = ("grab", "throw")
 _FREE = ("idle", "walk", "dash", "jump", "fall", "crouch")
@@ -127,3 +132,22 @@ def item_category_table() -> np.ndarray:
     for name, types in _ITEM_KINDS.items():
         index[np.array(types) + 1] = ITEM_CATEGORIES.index(name)
     return np.eye(len(ITEM_CATEGORIES), dtype=np.float32)[index]
+
+
+@functools.cache
+def delay_table() -> np.ndarray:
+    """float32 `[MAX_DELAY + 1, 11]`: how near a delay is to each knot; a row sums to 1.
+
+    Linear between neighbouring knots, so that a delay that training did not draw is what lies
+    between those that it drew.
+    """
+    frames, knots = np.arange(MAX_DELAY + 1), np.array(DELAY_KNOTS)
+    rows = [np.interp(frames, knots, np.eye(len(knots))[knot]) for knot in range(len(knots))]
+    return np.stack(rows, axis=1).astype(np.float32)
+
+
+def condition_tables(config: EmbeddingConfig) -> dict[str, np.ndarray]:
+    """float32 `[ids, n]` by condition, of those that the policy looks up; nothing told is zeros."""
+    levels = len(config.return_edges) + 1
+    tables = {DELAY: delay_table(), RETURN: np.eye(levels + 1, levels, k=-1, dtype=np.float32)}
+    return {name: table for name, table in tables.items() if name in config.conditions}

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from exphil_tf.features.conditions import CONDITIONS, NAME
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT
@@ -33,8 +34,9 @@ class FrameEmbedding(keras.layers.Layer):
 
     Leading axes are `[batch]` (a step) or `[batch, time]` (an unroll). Columns are those of the
     feature schema, player axis 0 = own and 1 = opponent: `p.*` and `n.*` `[…, 2]`, `i.*` `[…, 5]`,
-    `s.*`, `frame` and `absent` `[…]`, of any number dtype. `name` (int32 registry id, 0 = nobody)
-    has the leading axes or just `[batch]`, and is read only with `learn_player_styles`.
+    `s.*`, `frame` and `absent` `[…]`, of any number dtype. Conditions (int32 ids of
+    `features.conditions`) have the leading axes or just `[batch]`; those of `config.conditions` are
+    read.
 
     Args:
       config: modes and table widths.
@@ -55,6 +57,7 @@ class FrameEmbedding(keras.layers.Layer):
         self.rules = embedding_layout.numeric_rules(self.fields, config.unrecorded)
         self.stage_rows = tables.stage_table(config)
         self.absent_rows = tables.absent_table(config.unrecorded)
+        self.condition_rows = tables.condition_tables(config)
         self.uses_items = config.with_projectiles or config.with_items
         self.last_id, self.id_offset = _id_rules(config, self.inputs.ids)
 
@@ -115,7 +118,7 @@ class FrameEmbedding(keras.layers.Layer):
             *self._nana(numbers, ids),
             *self._stage(ids),
             *self._items(numbers, ids),
-            *self._name(ids),
+            *self._conditions(ids),
             _flatten(take_rows(self.absent_rows, ids["absent"])),
             *self._one_hots(numbers, ids),
             *([] if controller is None else [controller]),
@@ -240,11 +243,14 @@ class FrameEmbedding(keras.layers.Layer):
             parts += [held, held * ops.maximum(owner, 0.0)]
         return parts
 
-    def _name(self, ids: Columns) -> list[Tensor]:
-        if not self.config.learn_player_styles:
-            return []
-        index = ids["name"][..., 0] - 1
-        return [ops.one_hot(index, self.config.num_player_names, dtype="float32")]
+    def _conditions(self, ids: Columns) -> list[Tensor]:
+        """What the policy was told; zeros where it was told nothing."""
+        parts: list[Tensor] = []
+        if NAME in self.config.conditions:
+            index = ids[NAME][..., 0] - 1
+            parts.append(ops.one_hot(index, self.config.num_player_names, dtype="float32"))
+        parts += [_flatten(take_rows(rows, ids[n])) for n, rows in self.condition_rows.items()]
+        return parts
 
     def _one_hots(self, numbers: Tensor, ids: Columns) -> list[Tensor]:
         """Categories without a table of their own; all zeros where the thing is not there."""
@@ -283,12 +289,13 @@ def _id_rules(config: EmbeddingConfig, places: dict[str, slice]) -> tuple[np.nda
     }
     if config.character_mode == "learned":
         count |= {"p.character": tables.CHARACTER_COUNT, "n.character": tables.CHARACTER_COUNT}
+    count |= {name: len(table) for name, table in tables.condition_tables(config).items()}
     width = max(place.stop for place in places.values())
     last, offset = np.full(width, 2**30, np.int32), np.zeros(width, np.int32)
     for name, place in places.items():
         if name in count:
             last[place] = count[name] - 1
-        if name != "name" and SCHEMA.absent_bit(SCHEMA.field(name)) & config.unrecorded:
+        if name not in CONDITIONS and SCHEMA.absent_bit(SCHEMA.field(name)) & config.unrecorded:
             last[place] = 0
     offset[places["n.action"]] = 1
     if "i.type" in places:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from types import MappingProxyType
 
 import pytest
 from any_backbone import any_backbone
@@ -19,6 +20,7 @@ from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import MANIFEST, load_manifest, seal
+from exphil_tf.replays.players import KnownPlayers
 from models.policy import Policy
 from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
@@ -43,9 +45,9 @@ def dataset(tmp_path_factory):
     return folder / "dataset"
 
 
-def make_run(folder, backbone="mlp", **info):
+def make_run(folder, backbone="mlp", *, embedding=MappingProxyType({}), **info):
     config = PolicyConfig(
-        embedding=EmbeddingConfig(action_dim=4, character_dim=2),
+        embedding=EmbeddingConfig(action_dim=4, character_dim=2, **embedding),
         backbone=any_backbone(backbone, hidden=(8,), num_layers=1),
         head=HeadConfig(head_hidden=4),
     )
@@ -156,8 +158,8 @@ def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
     config = input_config(EvaluationConfig(burn_in=100), info, manifest)
     # Chunks of 256 frames, an overlap of 128: 67 are left for the burn-in.
     assert (config.window_size, config.burn_in, config.frame_delay) == (256, 67, 60)
-    asked = EvaluationConfig(burn_in=100, unroll_frames=20, frame_delay=3)
-    config = input_config(asked, info, manifest)
+    asked = EvaluationConfig(burn_in=100, unroll_frames=20)
+    config = input_config(asked, info, manifest, delay=3)
     assert (config.window_size, config.burn_in, config.frame_delay) == (20, 19, 3)
 
 
@@ -188,6 +190,53 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
     load_policy(run / "policy")
 
 
+TOLD = {"with_delay": True, "condition_on_return": True, "learn_player_styles": True}
+
+
+def test_what_a_policy_is_told_changes_what_it_predicts(dataset, tmp_path, capsys):
+    """And nothing else does: the first delay's figures are those of that delay alone."""
+    entries = load_manifest(dataset).players
+    players = KnownPlayers({entry.player: 1 + entry.id for entry in entries}, "public")
+    delay = Delay(frames=2, trained_min=0, trained_max=9)
+    run = make_run(tmp_path / "told", embedding=TOLD, delay=delay, players=players)
+
+    def found(*flags):
+        limits = ("--limit-frames", "500", "--baseline-frames", "500", "--batch-size", "2")
+        return measured(run, dataset, tmp_path / "out", *limits, *flags)
+
+    one = found("--frame-delay", "2", "9", "--by-return")
+    assert [row["delay"] for row in one["by_delay"]] == [2, 9]
+    plain, late = found(), found("--frame-delay", "9")
+    assert one["policy"] == plain["policy"]
+    assert one["by_delay"][0]["nll"] == plain["policy"]["nll"]
+    assert one["by_delay"][1]["nll"] == late["policy"]["nll"] != plain["policy"]["nll"]
+    assert plain["by_delay"] == plain["by_return"] == []
+    style = found("--player-style", entries[0].player)
+    asked = found("--desired-return", "-5")
+    assert style["provenance"]["told name"] == 1 + entries[0].id
+    assert asked["provenance"]["told return"] == 2
+    nll = {v["policy"]["nll"] for v in (plain, style, asked)}
+    assert len(nll) == 3
+    levels = one["by_return"]
+    assert [row["level"] for row in levels] == [0, 1, 2, 3, 4, 5]
+    assert levels[0]["effective_share"] == 1.0 > levels[1]["effective_share"] > 0
+    assert -1 <= one["return_correlation"] <= 1
+    page = (tmp_path / "out" / "evaluation.html").read_text()
+    assert "By desired return" not in page
+    assert "rank correlation with the desired return" in capsys.readouterr().out
+
+
+def test_players_of_another_dataset_or_secret_are_told_apart(dataset):
+    manifest = load_manifest(dataset)
+    first = manifest.players[0]
+    config = PolicyConfig(EmbeddingConfig(learn_player_styles=True))
+    for key, want in (("public", 7), ("0" * 16, 0)):
+        info = PolicyInfo(config, players=KnownPlayers({first.player: 7}, key))
+        ids = input_config(EvaluationConfig(), info, manifest).conditions.players
+        assert ids[first.id] == want and sum(ids) == want
+    assert input_config(EvaluationConfig(), PolicyInfo(config), manifest).conditions.players is None
+
+
 # -- Bad input -------------------------------------------------------------------------------------
 
 
@@ -208,9 +257,18 @@ def test_flags(run, dataset):
     assert "data" in refused(2, run)
 
 
-def test_a_delay_beyond_the_overlap(run, dataset):
-    text = refused(2, run, "--data", dataset, "--frame-delay", "200")
-    assert "frame_delay: want 0 to 60" in text
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--frame-delay", "200"), "--frame-delay: this policy was trained for 0 frames"),
+        (("--frame-delay", "0", "3"), "--frame-delay: this policy was trained for 0 frames"),
+        (("--player-style", "ASH#100"), "learnt no player styles"),
+        (("--desired-return", "-5"), "cannot be asked for one"),
+        (("--by-return",), "cannot be asked for a return"),
+    ],
+)
+def test_what_a_policy_cannot_be_told_is_refused(run, dataset, flags, said):
+    assert said in refused(2, run, "--data", dataset, *flags)
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ from exphil_tf.exporting.publishing import publish
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.inference.bundle import open_bundle
+from exphil_tf.inference.stepper import Stepper
+from exphil_tf.melee.types import PlayerInfo
+from exphil_tf.replays.players import KnownPlayers, identity, pseudonym
 
 FAST = ("--parity-frames", "0")
 
@@ -171,6 +174,39 @@ def test_window(run, tmp_path):
     step = policies.keras_step(policy, frames[-1], state=policy.initial_state(policies.ROWS))
     logits = bundle.session().run(["logits"], feeds)[0]
     np.testing.assert_allclose(logits, np.asarray(step.logits), rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_policy_is_told_by_default_is_the_exports(tmp_path, capsys, monkeypatch):
+    from models.policy import Policy
+
+    config = policies.config("mlp", rounding=None)
+    told = {"with_delay": True, "condition_on_return": True, "learn_player_styles": True}
+    embedding = dataclasses.replace(config.embedding, **told)
+    policy = Policy(dataclasses.replace(config, embedding=embedding), seed=1, name="policy")
+    code = PlayerInfo(port=1, character=0, code="ABCD#123")
+    known = KnownPlayers({pseudonym(identity(code)): 3}, "public")
+    info = PolicyInfo(policy.config, Delay(2, 1, 9), "ema", policies.WINDOW, players=known)
+    save_policy(tmp_path / "run/policy", policy, info)
+    asked = ("--frame-delay", "7", "--player-style", "abcd#123", "--desired-return", "-5")
+    bundle = exported(tmp_path / "run", tmp_path / "b", *asked, *FAST)
+    assert bundle.config.told().defaults() == {"name": 3, "delay": 7, "return": 2}
+    assert bundle.config.delay == {"frames": 7, "trained_min": 1, "trained_max": 9}
+    plain = exported(tmp_path / "run", tmp_path / "p", *FAST)
+    assert plain.config.told().defaults() == {"name": 0, "delay": 2, "return": 0}
+    assert plain.model != bundle.model  # its metadata names the delay
+    frame = policies.policy_inputs.columns(1)
+    frame = {n: v for n, v in frame.items() if n not in bundle.config.told().spans}
+    one, other = Stepper(bundle), Stepper(plain, told=bundle.config.told().defaults())
+    answers = [s.step(frame, temperature=0.0).logits.copy() for s in (one, other, Stepper(plain))]
+    np.testing.assert_array_equal(answers[0], answers[1])
+    assert np.abs(answers[0] - answers[2]).max() > 1e-4
+    monkeypatch.setenv("COLUMNS", "200")
+    export.main(["info", str(tmp_path / "b")])
+    shown = capsys.readouterr().out
+    for text in ("ids 1 to 9, 7 by default", "2: -8 to -1 %", "3 by default (1 known)"):
+        assert text in shown, text
+    late = ("--frame-delay", "10", *FAST)
+    assert "1 to 9 frames. Received: 10" in str(refused(tmp_path / "run", "--output", "x", *late))
 
 
 def test_every_option_has_a_test():

@@ -98,6 +98,21 @@ def test_players_travel_along(published, copy):
     assert open_bundle(copy(config=edited(players=players))).config.players == players
 
 
+@pytest.mark.parametrize(
+    ("conditions", "said"),
+    [
+        ({"name": {"default": 0, "least": 0, "most": 3}}, r"conditions: want \[\]"),
+        ({"who": {}}, "conditions: unknown"),
+        ({"delay": {"default": 0}}, "conditions.delay: want"),
+        ({"delay": {"default": 9, "least": 0, "most": 3}}, "least <= default <= most"),
+        ({"return": {"default": 0, "least": 0, "most": 5}}, "conditions.return: want"),
+        ([], "conditions: want an object"),
+    ],
+)
+def test_conditions_that_the_graph_does_not_read(copy, conditions, said):
+    assert re.search(said, refused(copy(config=edited(conditions=conditions))))
+
+
 def test_it_plays(published):
     stepper = Stepper(open_bundle(published))
     columns = {name: value for name, value in SCHEMA.empty(1).items()}

@@ -12,6 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from exphil_tf.features.controller import NEUTRAL_VALUES, ControllerCodec, to_bytes
+from exphil_tf.features.delay import Delay
+from exphil_tf.inference.conditions import Conditions, Span
 from exphil_tf.inference.session import open_session, session_options
 from exphil_tf.inference.stepper import Stepper
 
@@ -20,6 +22,7 @@ COLUMNS = {
     "ids": {"p.action": {"start": 0, "stop": 2}, "s.stage": {"start": 2, "stop": 3}},
 }
 LOGITS = 4
+NOTHING = Conditions(Delay())
 
 
 def port(name, shape, kind=TensorProto.FLOAT, batch="batch"):
@@ -73,12 +76,12 @@ def hand_made(batch="batch", *, remembers=True) -> bytes:
     return model.SerializeToString()
 
 
-def bundle(model: bytes | None = None, *, form: str = "step"):
+def bundle(model: bytes | None = None, *, form: str = "step", columns=COLUMNS, told=NOTHING):
     """As far as a stepper looks."""
     graph = hand_made() if model is None else model
     return SimpleNamespace(
         folder=Path(),
-        config=SimpleNamespace(columns=COLUMNS, form=form),
+        config=SimpleNamespace(columns=columns, form=form, told=lambda: told),
         session=lambda options: open_session(graph, options),
     )
 
@@ -131,6 +134,33 @@ def test_a_reset_row_forgets_memory_and_action_and_others_do_not(rows):
     assert answer.controller[:, 0].tolist() == [5, 2]
     stepper.reset()
     assert stepper.step(frame(2), temperature=0.0).logits[:, 0].tolist() == [2, 2]
+
+
+def test_what_a_policy_is_told_holds_for_a_game():
+    ids = {"p.action": {"start": 0, "stop": 2}, "delay": {"start": 2, "stop": 3}}
+    conditions = Conditions(Delay(4, 2, 9), {"delay": Span(4, 2, 9)})
+    made = bundle(columns={"numbers": COLUMNS["numbers"], "ids": ids}, told=conditions)
+
+    def told(stepper, **columns):
+        return stepper.step(frame(2) | columns).buckets[:, 2].tolist()
+
+    stepper = Stepper(made, batch_size=2)
+    assert told(stepper) == [4, 4]
+    stepper.reset([1], told={"delay": 9})
+    assert told(stepper) == told(stepper) == [4, 9]
+    # A frame may tell another, until the next game.
+    assert told(stepper, delay=np.array([5, 6], np.int32)) == told(stepper) == [5, 6]
+    stepper.reset(np.array([True, False]))
+    assert told(stepper) == [4, 6]
+    assert told(Stepper(made, batch_size=2, told={"delay": 2})) == [2, 2]
+    for wrong, said in (
+        ({"delay": 10}, "want 2 to 9"),
+        ({"return": 1}, r"want some of \['delay'\]"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            stepper.reset(told=wrong)
+        with pytest.raises(ValueError, match=said):
+            Stepper(made, batch_size=2, told=wrong)
 
 
 def test_an_answer_outlives_the_next_step():

@@ -120,6 +120,30 @@ def test_every_scaled_column_follows_its_schema_rule():
     assert checked > 25
 
 
+def test_conditions_by_hand():
+    layer = make(with_delay=True, condition_on_return=True, learn_player_styles=True)
+    layout = layouts.layout(layer.config)
+    told = {"name": [0, 1, 112], "delay": [0, 21, 60], "return": [0, 2, 5]}
+    columns = {name: np.repeat(value, 3, 0) for name, value in frame().items()}
+    vector = embed(layer, columns | {n: np.array(v, np.int32) for n, v in told.items()})
+    np.testing.assert_array_equal(vector[:, layout["name"]], np.eye(113)[told["name"], 1:])
+    np.testing.assert_array_equal(vector[:, layout["return"]], np.eye(6)[told["return"], 1:])
+    # Knots are 0, 1, 2, 4, 8, 12, 18, 24, 30, 42 and 60 frames: 21 lies between two.
+    want = np.zeros((3, 11))
+    want[0, 0] = want[2, 10] = 1
+    want[1, 6] = want[1, 7] = 0.5
+    np.testing.assert_allclose(vector[:, layout["delay"]], want, atol=1e-6)
+
+
+def test_neighbouring_delays_lie_side_by_side():
+    table = tables.delay_table()
+    assert table.shape == (61, 11)
+    np.testing.assert_allclose(table.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(table @ tables.DELAY_KNOTS, np.arange(61), atol=1e-5)
+    apart = np.abs(np.diff(table, axis=0)).max(1)
+    assert (np.diff(apart) < 1e-6).all()  # a frame more tells less and less
+
+
 def test_stage_is_one_of_seven():
     layer = make()
     span = layouts.layout(layer.config)["s.stage"]

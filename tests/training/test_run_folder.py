@@ -1,3 +1,4 @@
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -6,13 +7,14 @@ import pytest
 import yaml
 
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import dump_yaml, load
+from exphil_tf.foundation.config import dump_yaml, load, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
 from exphil_tf.training import run_folder, run_options
+from exphil_tf.training.option_kinds import differing_options
 from exphil_tf.training.run_config import RunConfig
 from exphil_tf.training.run_folder import RunLocation
-from exphil_tf.training.train_config import TrainConfig
+from exphil_tf.training.train_config import TrainConfig, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -148,6 +150,26 @@ def test_saved_options_are_firm_but_for_those_that_change_nothing(tmp_path):
     env = {"EXPHIL_LR": "0.1", "EXPHIL_KEEP_LAST": "9", "EXPHIL_HIDDEN": "3"}
     got = load(TrainConfig, ["--hidden", "5"], env=env, saved=saved)
     assert (got.schedule.lr, got.run.keep_last, got.backbone.hidden) == (0.5, 9, (5,))
+
+
+def test_a_run_of_before_an_option_goes_on_without_it(tmp_path):
+    """Whatever its default has become since."""
+    run = make_run(tmp_path / "runs/a")
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    younger = {"condition-on-delay", "condition-dropout", "min-player-games"}
+    old = {name: value for name, value in values.items() if name not in younger}
+    old |= {"online-robust": True, "learn-player-styles": True}
+    (run / "config.yaml").write_text(yaml.safe_dump(old))
+    saved, _ = run_options.saved_options(run, known=options(TrainConfig))
+    got = load(TrainConfig, ["--data", "d"], env={}, saved=saved)
+    assert not got.tells_delay and got.conditions.condition_dropout == 0.0
+    assert load(TrainConfig, ["--online-robust"]).tells_delay
+    assert load(TrainConfig, ["--learn-player-styles"]).conditions.condition_dropout == 0.1
+    before = {name.replace("-", "_"): value for name, value in old.items()}
+    assert differing_options(before, to_dict(resolve(got)[0])) == []
+    tells = dataclasses.replace(got.conditions, condition_on_delay=True, min_player_games=2)
+    now = to_dict(dataclasses.replace(got, conditions=tells))
+    assert differing_options(before, now) == ["condition_on_delay", "min_player_games"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""How much damage a policy is predicted to deal for each return that it is asked for.
+
+Nobody plays here, so it is estimated from held-out games. On each frame the human's input `a` was
+followed by so much damage within a second. A policy that is told level `k` plays `a` with the
+probability `p(a | k)`, and with `p(a)` if told nothing. So frames are weighted by their ratio,
+`p(a | k) / p(a)`: inputs that it now plays more often count more. The weighted mean of the damage
+(self-normalised importance sampling) estimates the damage after one input of the policy that is
+told `k`, where the policy that is told nothing plays before and humans play on behind.
+
+It says which way and how far a single input moves; what sixty inputs in a row bring must be played.
+The level is held on all frames, as in play, so memory and later components of an input know it.
+Frames whose second does not fit into the unroll are left out. Errors are a jackknife's over
+batches.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.data.unpack import unpack_columns
+from exphil_tf.evaluation.results import ReturnMetrics
+from exphil_tf.features.conditions import RETURN
+from exphil_tf.rewards.coming_second import SECOND, ReturnLevels, sum_ahead
+from exphil_tf.rewards.terms import OPPONENT
+from models.heads import distribution
+from models.policy import Policy
+from models.policy_inputs import Batch, policy_inputs, unroll
+
+_READ = ("p.stock", "p.percent", "frame", "absent")
+
+
+def measure_returns(
+    batches: Iterable[Batch], policy: Policy, *, jit: bool = True, max_frames: int = 0
+) -> list[ReturnMetrics]:
+    """Predicted damage by level of the desired return, the policy that is told nothing first.
+
+    Args:
+      batches: of held-out games.
+      policy: its embedding reads returns.
+      jit: compile with XLA.
+      max_frames: stop after the batch that reaches it; 0 reads all.
+
+    Raises: ValueError: if the policy reads no returns, or no frame's second fits into an unroll.
+    """
+    levels = policy.config.embedding.return_levels
+    if levels is None:
+        raise ValueError("returns: want a policy with condition_on_return. Received: none")
+    log_prob = _log_prob_fn(policy, jit=jit)
+    sums, frames = [], 0
+    for batch in batches:
+        gains, counts = _gains(batch, levels)
+        asked = range(levels.count + 1)
+        log_probs = np.stack([log_prob(dict(batch), tf.constant(k)).numpy() for k in asked])
+        sums.append(_sums(log_probs[:, counts], gains[:, counts]))
+        frames += int(counts.sum())
+        if max_frames and frames >= max_frames:
+            break
+    if not frames:
+        raise ValueError(f"returns: want unrolls longer than {SECOND} labelled frames")
+    return _metrics(np.stack(sums), levels, frames=frames)
+
+
+def _log_prob_fn(policy: Policy, *, jit: bool) -> Any:
+    codec = policy.config.head.codec
+
+    @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
+    def log_prob(batch: dict[str, Any], level: Any) -> Any:
+        """Log-probability of the human's inputs, float32 `[batch, time]`."""
+        told = tf.fill(batch["weight"].shape[:1], level)
+        inputs = policy_inputs(batch | {RETURN: told}, codec)
+        return distribution.log_prob(unroll(policy, inputs, training=False), inputs.targets)
+
+    return log_prob
+
+
+def _gains(batch: Batch, levels: ReturnLevels) -> tuple[np.ndarray, np.ndarray]:
+    """What followed each frame's input, and which frames count.
+
+    Returns: float64 `[2, batch, time]`: percent dealt within a second, and the return; bool
+      `[batch, time]`.
+    """
+    columns = {n: v.numpy() for n, v in unpack_columns(batch["state"], _READ).items()}
+    weight, delay = np.asarray(batch["weight"]), int(np.asarray(batch["delay"])[0])
+    time = weight.shape[1]
+    returns = levels.returns(columns, valid=np.full(len(weight), time))
+    percent = columns["p.percent"][..., OPPONENT].astype(np.float32)
+    rise = np.maximum(np.diff(percent, axis=1, append=percent[:, -1:]), 0)
+    dealt = sum_ahead(rise, frames=SECOND, discount=1.0)
+    # An input takes effect `delay` frames on; before that nothing can follow from it.
+    ahead = np.minimum(np.arange(time) + delay, time - 1)
+    counts = (weight > 0) & (np.arange(time) + delay + SECOND < time)
+    return np.stack([dealt, returns])[..., ahead].astype(np.float64), counts
+
+
+def _sums(log_probs: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """float64 `[levels + 1, 4]`: weights, their squares, weighted damage and return."""
+    weights = np.exp(log_probs.astype(np.float64) - log_probs[0])
+    columns = (weights, weights**2, weights * gains[0], weights * gains[1])
+    return np.stack([column.sum(-1) for column in columns], axis=-1)
+
+
+def _metrics(sums: np.ndarray, levels: ReturnLevels, *, frames: int) -> list[ReturnMetrics]:
+    total = sums.sum(0)
+    errors = _jackknife(sums)
+    return [
+        ReturnMetrics(
+            level=level,
+            asked=levels.describe(level) if level else "nothing",
+            frames=frames,
+            damage=float(total[level, 2] / total[level, 0]),
+            damage_error=errors[level],
+            returns=float(total[level, 3] / total[level, 0]),
+            effective_share=float(total[level, 0] ** 2 / total[level, 1] / frames),
+        )
+        for level in range(levels.count + 1)
+    ]
+
+
+def _jackknife(sums: np.ndarray) -> list[float | None]:
+    """Standard error of the mean damage over that of the policy told nothing, by level.
+
+    None where there is one batch only.
+    """
+    count = len(sums)
+    if count < 2:
+        return [None] * sums.shape[1]
+    without = sums.sum(0) - sums
+    means = without[..., 2] / np.maximum(without[..., 0], 1e-12)
+    apart = means - means[:, :1]
+    return np.sqrt((count - 1) * apart.var(axis=0)).tolist()
