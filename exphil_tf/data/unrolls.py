@@ -142,6 +142,28 @@ def find_unrolls(grid: Grid, records: Records, phase: tf.Tensor | int) -> Unroll
     return Unrolls(record, player, tf.gather_nd(first, tf.stack([record, slot], 1)))
 
 
+def count_game_unrolls(grid: Grid, frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Unrolls and labelled frames of games that are walked through from their first row.
+
+    Unrolls begin with the game, before any label, as memory does in play. None where no frame has
+    a label. Unrolls are counted for the least delay, so that their number does not depend on draws;
+    labelled frames are the mean of those at the least and the greatest.
+
+    Args:
+      grid: how games are cut.
+      frames: int64 `[games]`, rows of each.
+
+    Returns: int64 `[games]`, float64 `[games]`.
+    """
+    frames = tf.cast(frames, tf.int64)
+    most = [
+        tf.maximum(frames - 1 - delay - max(0, GO_ROW - 1 - delay), 0)
+        for delay in (grid.delay_min, grid.delay_max)
+    ]
+    unrolls = -(-(frames - 1 - grid.delay_min) // grid.window)
+    return tf.where(most[0] > 0, unrolls, 0), tf.cast(most[0] + most[1], tf.float64) / 2
+
+
 def count_unrolls(grid: Grid, records: Records, phase: tf.Tensor | int) -> tuple[int, int]:
     """Unrolls and labelled frames of the records in one epoch.
 
