@@ -15,6 +15,7 @@ from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
 from exphil_tf.features.controller import ControllerCodec
+from models.carried_state import CarriedState
 from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll_hidden
 
@@ -33,11 +34,15 @@ class Prediction(NamedTuple):
 PredictFn = Callable[[Batch], Prediction]
 
 
-def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
-    """Compiles a policy's unroll, from the initial state, for one batch after another.
+def predict_fn(
+    policy: Policy, *, carried: CarriedState | None = None, jit: bool = True, seed: int = 0
+) -> PredictFn:
+    """Compiles a policy's unroll for one batch after another.
 
     Args:
       policy: the network; dropout is off.
+      carried: where memory is kept between batches whose rows go on; None for batches of unrolls
+        that start from the initial state.
       jit: compile with XLA.
       seed: decides the drawn actions; no other figure depends on it.
     """
@@ -47,8 +52,11 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
     # Without autograph, which would read the sources again while tracing; nothing here needs it.
     @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
     def forward(batch: dict[str, Any], uniforms: Any) -> dict[str, Any]:
-        inputs = policy_inputs(batch, codec)
-        hidden = unroll_hidden(policy, inputs, training=False)
+        inputs = policy_inputs(batch, codec, is_carried=carried is not None)
+        before = None if carried is None else carried.read()
+        hidden, after = unroll_hidden(policy, inputs, training=False, state=before)
+        if carried is not None:
+            carried.write(after)
         drawn, _ = policy.head.step(
             tf.reshape(hidden, (-1, hidden.shape[-1])), uniforms, tf.constant(1.0)
         )

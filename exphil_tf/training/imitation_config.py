@@ -29,6 +29,11 @@ class ImitationConfig:
     value: ValueConfig = field(default_factory=ValueConfig)
 
     @property
+    def carried_rows(self) -> int:
+        """Rows of a batch, if they go on from batch to batch; 0 where they do not."""
+        return self.run.batch_size if self.input.carry_state else 0
+
+    @property
     def seed(self) -> int:
         """Of initial weights, dropout, order and augmentation.
 

@@ -41,6 +41,7 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
+from models.carried_state import CarriedState
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -160,6 +161,7 @@ def _learner(
         jit=config.run.jit,
         terms=terms,
         freeze_step=_freeze_step(config, plan.horizon.total_steps),
+        carried_rows=config.carried_rows,
     )
     updater = _updater(config, plan, trainable_variables(policy, terms))
     return ImitationLearner(policy, updater, options)
@@ -215,7 +217,9 @@ def _start(
         learner.updater.restart_averages()
     if _has_stored_ranges(config):
         batches = itertools.islice(data.batches(), tuning.calibration_batches)
-        calibrate(learner.policy, batches)
+        rows = config.carried_rows
+        carried = CarriedState(learner.policy, rows) if rows else None
+        calibrate(learner.policy, batches, carried=carried)
     return facts
 
 
