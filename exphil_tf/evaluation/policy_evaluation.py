@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -27,7 +27,7 @@ from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-    from exphil_tf.evaluation.results import Evaluation
+    from exphil_tf.evaluation.results import Evaluation, ResetMetrics
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
@@ -69,12 +69,25 @@ def _run_folder(bundle: Path) -> Path:
 
 
 def input_config(config: EvaluationConfig, info: PolicyInfo, manifest: Manifest) -> InputConfig:
-    """Long unrolls with warm memory, as far as the dataset's chunks and overlap allow."""
+    """Whole games for a policy with memory, or else long unrolls with warm memory."""
     delay = info.delay.frames if config.frame_delay is None else config.frame_delay
-    window = min(config.unroll_frames, manifest.chunk_frames)
-    burn_in = min(config.burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
+    room = manifest.overlap_frames - delay
+    if config.carry_state and info.config.backbone.has_memory and room > 0:
+        window = min(config.unroll_frames, manifest.chunk_frames, room)
+        return _input(window, delay, carry_state=True)
+    return unrolls_config(manifest, delay, frames=config.unroll_frames, burn_in=config.burn_in)
+
+
+def unrolls_config(manifest: Manifest, delay: int, *, frames: int, burn_in: int) -> InputConfig:
+    """Unrolls by themselves, as far as the dataset's chunks and overlap allow."""
+    window = min(frames, manifest.chunk_frames)
+    burn_in = min(burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
+    return _input(window, delay, burn_in=burn_in)
+
+
+def _input(window: int, delay: int, **options: Any) -> InputConfig:
     try:
-        return InputConfig(window_size=window, burn_in=burn_in, frame_delay=delay)
+        return InputConfig(window_size=window, frame_delay=delay, **options)
     except ValueError as error:
         raise UserError(str(error), "Choose another --frame-delay.") from error
 
@@ -96,17 +109,25 @@ class _Measurement:
         from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
         from exphil_tf.evaluation.results import Evaluation
         from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
+        from models.carried_state import CarriedState
 
         config, codec = self.config, self.policy.config.head.codec
         inputs = input_config(config, self.info, self.dataset.manifest)
-        train, chosen = self._split("train", inputs), self._split(config.split, inputs)
+        by_themselves = unrolls_config(
+            self.dataset.manifest,
+            inputs.frame_delay,
+            frames=config.unroll_frames,
+            burn_in=config.burn_in,
+        )
+        train, chosen = self._split("train", by_themselves), self._split(config.split, inputs)
+        carried = CarriedState(self.policy, config.batch_size) if inputs.carry_state else None
         with self._sound(train), self.console.status("fitting the baselines"):
             fit = fit_baselines(train.batches(), codec, max_frames=config.baseline_frames)
         total = self._num_frames()
         with self._sound(chosen), progress(self.console, total, "measured") as on_frames:
             metrics, scores = measure(
                 chosen.batches(),
-                predict_fn(self.policy, jit=config.jit),
+                predict_fn(self.policy, carried=carried, jit=config.jit),
                 fit.baselines(),
                 codec=codec,
                 max_frames=config.limit_frames,
@@ -115,7 +136,27 @@ class _Measurement:
         self._note_other_delay(inputs.frame_delay)
         came_from = self._content() | self._conditions(inputs, baseline_frames=fit.frames)
         curves = read_curves(_run_folder(self.bundle) / LOG_NAME)
-        return Evaluation(came_from, metrics, scores, curves)
+        return Evaluation(came_from, metrics, scores, curves, self._resets(inputs))
+
+    def _resets(self, inputs: InputConfig) -> ResetMetrics | None:
+        """Nats with memory emptied at every unroll, as training without carried memory has it."""
+        from exphil_tf.evaluation.measure import mean_nll
+        from exphil_tf.evaluation.results import ResetMetrics
+
+        config, info = self.config, self.info
+        if not inputs.carry_state or not config.compare_resets or config.limit_frames:
+            return None
+        trained = info.provenance.get("config", {})
+        reading = unrolls_config(
+            self.dataset.manifest,
+            inputs.frame_delay,
+            frames=info.window_size,
+            burn_in=int(trained.get("burn_in") or 0),
+        )
+        chosen = self._split(config.split, reading)
+        with self._sound(chosen), self.console.status("measuring with memory emptied"):
+            nll = mean_nll(self.policy, chosen.batches(), jit=config.jit)
+        return ResetMetrics(reading.window_size, reading.burn_in, sum(nll.values()), nll)
 
     def _split(self, split: str, inputs: InputConfig) -> DatasetSplit:
         from exphil_tf.training.dataset_split import DatasetSplit
@@ -146,6 +187,11 @@ class _Measurement:
                 "Check the dataset with python -m exphil_tf.verify, or evaluate another run.",
                 exit_code=EXIT_DATA,
             ) from error
+
+    def _memory(self, inputs: InputConfig) -> str:
+        if not self.info.config.backbone.has_memory:
+            return "none"
+        return "carried over whole games" if inputs.carry_state else "emptied at every unroll"
 
     def _trained_delay(self) -> str:
         return f"{self.info.delay.trained_min} to {self.info.delay.trained_max}"
@@ -187,6 +233,7 @@ class _Measurement:
         return {
             "unroll_frames": inputs.window_size,
             "burn_in": inputs.burn_in,
+            "memory": self._memory(inputs),
             "frame_delay": inputs.frame_delay,
             "baseline_frames": baseline_frames,
             "trained_delay": self._trained_delay(),
