@@ -62,7 +62,7 @@ class Walk(NamedTuple):
     free: tf.Tensor
     """int64 `[batch]`: first step for which a cursor has no view yet."""
     seen: tf.Tensor
-    """int64 `[]`: views dealt since the run's start."""
+    """int64 `[]`: views, or parts of them, dealt since the run's start."""
 
 
 class _Parts(NamedTuple):
@@ -97,7 +97,6 @@ class Cursors:
     def deal_next(self, walk: Walk, window: Window) -> tuple[Walk, Pieces]:
         """Step of a scan: the pieces that are known to come next, in order of their step."""
         views = Views(*tf.unstack(window.views, axis=1))
-        count = tf.shape(views.record, tf.int64)[0]
         parts = self._parts(views, walk.seen)
         free, row, step = _earliest(walk.free, parts.high - parts.low)
         new = self._pieces(window, views, parts, row=row, step=step)
@@ -111,10 +110,10 @@ class Cursors:
             Pieces(*(tf.gather(part, some) for part in pieces))
             for some in (order[:known], order[known:])
         )
-        return Walk(later, free, walk.seen + count), now
+        return Walk(later, free, walk.seen + tf.shape(parts.view, tf.int64)[0]), now
 
     def _parts(self, views: Views, seen: tf.Tensor) -> _Parts:
-        """All views; the run's first ones begin somewhere, and their beginnings come last."""
+        """All views; each cursor's first one begins somewhere, its beginning comes last."""
         number = tf.range(tf.shape(views.record, tf.int64)[0])
         if not self._staggered:
             return _Parts(number, tf.zeros_like(number), views.unrolls)
