@@ -184,7 +184,10 @@ def _measure(
     """Measures each policy as the evaluate command does, shows all in one table and writes it."""
     from exphil_tf.evaluation import comparison
 
-    asked, data = EvaluationConfig(jit=student.config.run.jit), student.dataset.folder
+    asked, data = (
+        EvaluationConfig(jit=student.config.run.jit, compare_resets=False),
+        student.dataset.folder,
+    )
     evaluations = {
         name: evaluate(path, data, asked, output=folder / name, console=console)[0]
         for name, path in policies.items()

@@ -5,6 +5,7 @@ first batch of the next (a `scan`), so batches are always full, at the cost of o
 block. `Dataset.rebatch` would copy every batch, and dropping the rest would lose frames.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -23,6 +24,11 @@ _ABSENT = LAYOUT.slots["absent"].offset
 """Byte of a row that tells whether it is spoiled."""
 
 
+def _index(rows: tf.Tensor) -> Index:
+    """The columns that every unroll has; carried ones have more behind them."""
+    return Index(*tf.unstack(rows, axis=1)[: len(Index._fields)])
+
+
 class Copied(NamedTuple):
     """Unrolls cut out of blocks."""
 
@@ -32,12 +38,12 @@ class Copied(NamedTuple):
     """uint8 `[unrolls, time + 1, ACTION_BYTES + 2]`: controllers, `absent` of their rows, and the
     level of the return from there on."""
     rows: tf.Tensor
-    """int32 `[unrolls, len(Index)]`."""
+    """int32 `[unrolls, len(Index)]`, or as many as `begins_fn` of a `BatchFinisher` knows."""
 
 
-def _copy(block: Block, index: tf.Tensor, grid: Grid) -> Copied:
+def copy_unrolls(block: Block, index: tf.Tensor, grid: Grid) -> Copied:
     """The unrolls of some rows of a block's index; rows behind a game's end repeat its last."""
-    of = Index(*tf.unstack(index, axis=1))
+    of = _index(index)
     start, stop = (of.base + of.first)[:, None], (of.base + of.last)[:, None]
     time = tf.range(grid.window + 1)[None]
     state = tf.gather(block.state, tf.minimum(start + time[:, :-1], stop))
@@ -74,7 +80,7 @@ class BatchCutter:
         count = tf.shape(block.unrolls)[0]
         total = tf.shape(left.rows)[0] + count
         first = count - tf.minimum(tf.math.floormod(total, self._batch_size), count)
-        rest = _copy(block, block.unrolls[first:], self._grid)
+        rest = copy_unrolls(block, block.unrolls[first:], self._grid)
         new = tf.cond(total < self._batch_size, lambda: _join(left, rest), lambda: rest)
         return new, (block, left)
 
@@ -89,7 +95,7 @@ class BatchCutter:
         def batch(number: tf.Tensor) -> Copied:
             low = number * size - have
             rows = block.unrolls[tf.maximum(low, 0) : low + size]
-            copied = _copy(block, rows, self._grid)
+            copied = copy_unrolls(block, rows, self._grid)
             return tf.cond(number == 0, lambda: _join(left, copied), lambda: copied)
 
         return tf.data.Dataset.range(number).map(batch)
@@ -107,9 +113,20 @@ class BatchFinisher:
       source: for the character distribution.
       training: balance characters, if the config says so.
       batch_size: unrolls per batch.
+      begins_fn: bool `[batch]` of an index, int32 `[batch, …]`: whether memory starts empty at an
+        unroll's first state; None where it always does.
     """
 
-    def __init__(self, config: InputConfig, source: Source, *, training: bool, batch_size: int):
+    def __init__(
+        self,
+        config: InputConfig,
+        source: Source,
+        *,
+        training: bool,
+        batch_size: int,
+        begins_fn: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ):
+        self._begins_fn = begins_fn
         self._window, self._batch_size = config.window_size, batch_size
         self._has_returns = config.conditions.returns is not None
         balanced = training and config.balance_characters
@@ -121,7 +138,7 @@ class BatchFinisher:
         So have frames whose state or target lies in a spoiled row.
         """
         state, actions, rows = (self._pad(part) for part in copied)
-        index = Index(*tf.unstack(rows, axis=1))
+        index = _index(rows)
         time = tf.range(self._window)[None]
         labelled = (time >= index.low[:, None]) & (time < index.high[:, None])
         spoiled = _is_spoiled(state[..., _ABSENT]) | _is_spoiled(actions[:, 1:, ACTION_BYTES])
@@ -135,11 +152,17 @@ class BatchFinisher:
             "state": state,
             "actions": actions[..., :ACTION_BYTES],
             "weight": tf.where(labelled, weight, 0.0),
-            "is_resetting": tf.repeat(time == 0, self._batch_size, axis=0),
+            "is_resetting": self._resets(time == 0, rows),
             "name": index.name,
             "character": index.character,
             "delay": index.delay,
         }
+
+    def _resets(self, is_first: tf.Tensor, rows: tf.Tensor) -> Any:
+        resets = tf.repeat(is_first, self._batch_size, axis=0)
+        if self._begins_fn is None:
+            return resets
+        return tf.logical_and(resets, self._begins_fn(rows)[:, None])
 
     def _pad(self, part: tf.Tensor) -> Any:
         """Zeros behind `part` up to a batch; full batches are not copied."""

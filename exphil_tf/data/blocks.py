@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from exphil_tf.data import augment, sampling
 from exphil_tf.data.conditions import ConditionReader
-from exphil_tf.data.grid import Records, labelled_span
+from exphil_tf.data.grid import Grid, Records, labelled_span
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
 from exphil_tf.data.unrolls import Unrolls, find_unrolls
@@ -76,7 +76,7 @@ def _view(planes: tf.Tensor, views: tf.Tensor, orders: np.ndarray) -> tf.Tensor:
     return tf.transpose(tf.gather(flat, tf.gather(orders, views[:, 1]) + origin), [0, 2, 1])
 
 
-def _within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
+def within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
     """The small features of records, which fail to evaluate if one is out of bounds.
 
     They are a few numbers a record, so this is free. `sampling.find_damage` names shard and reason.
@@ -95,6 +95,76 @@ def _within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+class LiveAugmentation(NamedTuple):
+    """Shares of views that the input graph mirrors and noises; 0 where it does not."""
+
+    mirror_prob: float
+    noise_prob: float
+    noise_scale: float
+
+    @classmethod
+    def of(cls, config: InputConfig, *, training: bool) -> "LiveAugmentation":
+        """What a configuration asks of the input graph."""
+        if not (training and config.augment and config.augment_from == "live"):
+            return cls(0.0, 0.0, 0.0)
+        noise_prob = config.noise_prob if config.noise_scale > 0 else 0.0
+        return cls(config.mirror_prob, noise_prob, config.noise_scale)
+
+
+def decode_planes(blobs: tf.Tensor, grid: Grid) -> tf.Tensor:
+    """Byte planes uint8 `[records, bytes, columns]` of records' `x`."""
+    planes = tf.io.decode_raw(tf.io.decode_compressed(blobs, "ZSTD"), tf.uint8)
+    return tf.reshape(planes, [-1, ROW_BYTES, grid.chunk + grid.overlap])
+
+
+class Shown(NamedTuple):
+    """What some views show."""
+
+    views: tf.Tensor
+    """int64 `[views, 2]`: record, and player plus 2 if mirrored."""
+    noisy: tf.Tensor
+    """bool `[views]`."""
+    valid: tf.Tensor
+    """int32 `[views]`, rows present."""
+    told: tf.Tensor
+    """int32 `[views]`, 0 where returns are hidden."""
+
+
+class Tables:
+    """Makes a block's tables of rows.
+
+    Args:
+      live: what may be mirrored and noised.
+      conditions: how returns are told.
+      seed: of the noise.
+    """
+
+    def __init__(self, live: LiveAugmentation, conditions: ConditionReader, *, seed: int):
+        self._live, self._conditions, self._seed = live, conditions, seed
+
+    def make(
+        self, planes: tf.Tensor, shown: Shown, *, counter: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`Block.state` and `Block.actions`.
+
+        Args:
+          planes: uint8 `[records, bytes, columns]`.
+          shown: the views.
+          counter: number of the block.
+        """
+        if self._live.mirror_prob:
+            planes = augment.with_reflections(planes)
+        state = _view(planes, shown.views, augment.view_orders().state)
+        actions = _view(planes, shown.views, augment.view_orders().actions)
+        levels = self._conditions.levels(state, valid=shown.valid, told=shown.told)
+        if self._live.noise_prob:
+            seed = seed_pair(self._seed, sampling.NOISE_VALUES, counter)
+            state = augment.add_noise(state, shown.noisy, scale=self._live.noise_scale, seed=seed)
+        words = tf.concat([actions, levels[..., None]], -1)
+        words = tf.pad(words, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES - 2]])
+        return tf.reshape(state, [-1, ROW_BYTES]), tf.reshape(tf.bitcast(words, tf.int64), [-1])
+
+
 class BlockDecoder:
     """Decodes blocks and draws order, delay, mirror and noise of their unrolls.
 
@@ -109,44 +179,30 @@ class BlockDecoder:
         self.grid = config.grid(chunk=source.chunk, overlap=source.overlap, training=training)
         self._bounds = headers.bounds(chunk=source.chunk, overlap=source.overlap)
         self._seed, self._training = seed, training
-        live = training and config.augment and config.augment_from == "live"
-        self._mirror_prob = config.mirror_prob if live else 0.0
-        self._noise_prob = config.noise_prob if live and config.noise_scale > 0 else 0.0
-        self._noise_scale = config.noise_scale
+        self._live = LiveAugmentation.of(config, training=training)
         width = source.chunk + source.overlap
         self._conditions = ConditionReader(config.conditions, width=width, training=training)
+        self._tables = Tables(self._live, self._conditions, seed=seed)
 
     def decode(self, counter: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor]) -> Block:
         """Block number `counter` of (epoch int64 `[]`, serialised records string `[records]`)."""
         epoch, serialised = element
         example = tf.io.parse_example(serialised, _SPEC)
-        example |= _within(self._bounds, example)
-        planes = tf.io.decode_raw(tf.io.decode_compressed(example["x"], "ZSTD"), tf.uint8)
-        planes = tf.reshape(planes, [-1, ROW_BYTES, self.grid.chunk + self.grid.overlap])
+        example |= within(self._bounds, example)
+        planes = decode_planes(example["x"], self.grid)
         perspectives = cast(tf.Tensor, example["perspectives"])
         bits = tf.bitwise.right_shift(perspectives[:, None], [[0, 1]])
         is_view = tf.bitwise.bitwise_and(bits, 1) == 1
         views = tf.where(is_view)
         told = self._conditions.told(tf.shape(views)[0], self._pair(sampling.TOLD, counter))
-        if self._mirror_prob:
-            planes = augment.with_reflections(planes)
-            coin = self._coin(self._mirror_prob, views, self._pair(sampling.MIRROR, counter))
-            views += 2 * tf.pad(tf.cast(coin, tf.int64)[:, None], [[0, 0], [1, 0]])
-        state = _view(planes, views, augment.view_orders().state)
-        actions = _view(planes, views, augment.view_orders().actions)
         valid = tf.cast(tf.gather(example["n"], views[:, 0]), tf.int32)
-        levels = self._conditions.levels(state, valid=valid, told=told[1])
-        if self._noise_prob:
-            coin = self._coin(self._noise_prob, views, self._pair(sampling.NOISE, counter))
-            seed = self._pair(sampling.NOISE_VALUES, counter)
-            state = augment.add_noise(state, coin, scale=self._noise_scale, seed=seed)
-        words = tf.concat([actions, levels[..., None]], -1)
-        words = tf.pad(words, [[0, 0], [0, 0], [0, _WORD - ACTION_BYTES - 2]])
-        return Block(
-            tf.reshape(state, [-1, ROW_BYTES]),
-            tf.reshape(tf.bitcast(words, tf.int64), [-1]),
-            self._index(counter, epoch, (example, is_view, told[0])),
-        )
+        if self._live.mirror_prob:
+            coin = self._coin(self._live.mirror_prob, views, self._pair(sampling.MIRROR, counter))
+            views += 2 * tf.pad(tf.cast(coin, tf.int64)[:, None], [[0, 0], [1, 0]])
+        noisy = self._coin(self._live.noise_prob, views, self._pair(sampling.NOISE, counter))
+        shown = Shown(views, noisy, valid, told[1])
+        state, words = self._tables.make(planes, shown, counter=counter)
+        return Block(state, words, self._index(counter, epoch, (example, is_view, told[0])))
 
     def _index(self, counter: tf.Tensor, epoch: tf.Tensor, records: tuple) -> tf.Tensor:
         example, is_view, told = records
@@ -162,7 +218,7 @@ class BlockDecoder:
         number = tf.gather(view, pair)
         name = self._conditions.names(tf.gather(tf.reshape(example["player_ids"], [-1]), pair))
         count = tf.shape(unrolls.first)[0]
-        delay = self._delay(count, counter)
+        delay = sampling.delays(self.grid, count, self._pair(sampling.DELAY, counter))
         low, high = labelled_span(self.grid, of, first=unrolls.first, delay=delay, xp=tf)
         index = Index(
             base=number * width,
@@ -188,11 +244,3 @@ class BlockDecoder:
         numbers = tf.range(tf.shape(unrolls.first)[0])
         order = sampling.shuffle(numbers, self._pair(sampling.UNROLLS, counter))
         return Unrolls(*(tf.gather(column, order) for column in unrolls))
-
-    def _delay(self, count: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
-        """int64 `[count]`, uniform between the grid's least and greatest delay."""
-        low, high = self.grid.delay_min, self.grid.delay_max
-        if low == high:
-            return tf.fill([count], tf.constant(low, tf.int64))
-        seed = self._pair(sampling.DELAY, counter)
-        return tf.random.stateless_uniform(count[None], seed, low, high + 1, tf.int64)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from exphil_tf.data.grid import GameLength, count_unrolls
+from exphil_tf.data.grid import GameLength, count_game_unrolls, count_unrolls
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.records.game_lengths import game_lengths
 from exphil_tf.records.manifest import MANIFEST, Manifest, load_manifest
@@ -46,5 +46,8 @@ def epoch_size(
     found = game_lengths(manifest, split, folder=None if folder is None else Path(folder))
     lengths = (GameLength(*length, games) for length, games in found.items())
     phase = grid.phase(epoch, seed) if training else 0
-    unrolls, frames = count_unrolls(grid, lengths, phase)
+    if config.carry_state:
+        unrolls, frames = count_game_unrolls(grid, lengths)
+    else:
+        unrolls, frames = count_unrolls(grid, lengths, phase)
     return EpochSize(unrolls, frames, -(-unrolls // batch_size))

@@ -166,6 +166,36 @@ def count_unrolls(grid: Grid, lengths: Iterable[GameLength], phase: int = 0) -> 
     return unrolls, round(twice_frames / 2)
 
 
+def game_unrolls(grid: Grid, frames: Any, *, xp: Any) -> tuple[Any, Any]:
+    """Unrolls of games that are walked through from their first row, and their labelled frames.
+
+    Unrolls begin with the game, before any label, as memory does in play. None where no frame has
+    a label. Unrolls are counted for the least delay, so that their number does not depend on draws;
+    labelled frames are those at the least and at the greatest, together.
+
+    Args:
+      grid: how games are cut.
+      frames: int64 `[games]`, rows of each.
+      xp: numpy or tensorflow, whichever made `frames`.
+
+    Returns: int64 `[games]` each.
+    """
+    least, most = (
+        xp.maximum(frames - 1 - delay - max(0, GO_ROW - 1 - delay), 0)
+        for delay in (grid.delay_min, grid.delay_max)
+    )
+    unrolls = -(-(frames - 1 - grid.delay_min) // grid.window)
+    return xp.where(least > 0, unrolls, unrolls * 0), least + most
+
+
+def count_game_unrolls(grid: Grid, lengths: Iterable[GameLength]) -> tuple[int, int]:
+    """As `count_unrolls`, of games that are walked through."""
+    perspectives, frames, games = np.array(list(lengths), np.int64).reshape(-1, 3).T
+    views = games * ((perspectives & 1) + (perspectives >> 1 & 1))
+    unrolls, twice_frames = game_unrolls(grid, frames, xp=np)
+    return int(unrolls @ views), round(int(twice_frames @ views) / 2)
+
+
 def _records(grid: Grid, lengths: list[GameLength]) -> tuple[Records, np.ndarray]:
     """The records of one game of each length, and how many views of it there are, int64."""
     perspectives, frames, games = np.array(lengths, np.int64).reshape(-1, 3).T

@@ -22,9 +22,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from exphil_tf.data import sampling
+from exphil_tf.data import carried, sampling
 from exphil_tf.data.batches import BatchCutter, BatchFinisher
 from exphil_tf.data.blocks import BlockDecoder
+from exphil_tf.data.carried import PieceDecoder, StepCutter
+from exphil_tf.data.cursors import Cursors, Pieces
+from exphil_tf.data.games import GameReader
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source, describe
 from exphil_tf.records.manifest import Manifest
@@ -40,6 +43,19 @@ def from_source(
     config: InputConfig, source: Source, *, batch_size: int, seed: int, training: bool
 ) -> tf.data.Dataset:
     """`build` on an explicit list of shards."""
+    if config.carry_state:
+        batches = _carried(config, source, batch_size=batch_size, seed=seed, training=training)
+    else:
+        batches = _shuffled(config, source, batch_size=batch_size, seed=seed, training=training)
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.with_options(options).prefetch(_PREFETCHED)
+
+
+def _shuffled(
+    config: InputConfig, source: Source, *, batch_size: int, seed: int, training: bool
+) -> tf.data.Dataset:
+    """Batches of unrolls by themselves, in any order."""
     blocks = BlockDecoder(config, source, seed=seed, training=training)
     cutter = BatchCutter(blocks.grid, batch_size)
     finisher = BatchFinisher(config, source, training=training, batch_size=batch_size)
@@ -50,10 +66,34 @@ def from_source(
     dataset = dataset.enumerate().map(blocks.decode, num_parallel_calls=_CALLS)
     dataset = dataset.scan(cutter.nothing(), cutter.carry)
     dataset = dataset.interleave(cutter.cut, cycle_length=1, num_parallel_calls=1)  # pyright: ignore
-    dataset = dataset.map(finisher.finish, num_parallel_calls=_CALLS)
-    options = tf.data.Options()
-    options.deterministic = True
-    return dataset.with_options(options).prefetch(_PREFETCHED)
+    return dataset.map(finisher.finish, num_parallel_calls=_CALLS)
+
+
+def _carried(
+    config: InputConfig, source: Source, *, batch_size: int, seed: int, training: bool
+) -> tf.data.Dataset:
+    """Batches whose rows walk through games: each goes on where it was in the batch before."""
+    games = GameReader(config, source, seed=seed, training=training)
+    cursors = Cursors(games.grid, batch_size=batch_size, seed=seed, staggered=training)
+    pieces = PieceDecoder(config, games.grid, seed=seed, training=training)
+    cutter = StepCutter(games.grid, batch_size)
+    finisher = BatchFinisher(
+        config, source, training=training, batch_size=batch_size, begins_fn=carried.begins
+    )
+    # What a block leaves is copied: about six unrolls a row, so blocks must not be much smaller.
+    together = max(config.block_records, batch_size // 2)
+
+    def in_blocks(dealt: Pieces) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(dealt).batch(together)
+
+    dataset = games.windows().scan(cursors.start(), cursors.deal_next)
+    dataset = dataset.flat_map(in_blocks)
+    if not training:
+        dataset = dataset.concatenate(tf.data.Dataset.from_tensors(cursors.start().waiting))
+    dataset = dataset.enumerate().map(pieces.decode, num_parallel_calls=_CALLS)
+    dataset = dataset.scan(cutter.nothing(), cutter.carry)
+    dataset = dataset.interleave(cutter.cut, cycle_length=1, num_parallel_calls=1)  # pyright: ignore
+    return dataset.map(finisher.finish, num_parallel_calls=_CALLS)
 
 
 def build(

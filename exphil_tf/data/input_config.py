@@ -22,13 +22,16 @@ class InputConfig:
 
     window_size: int = 60
     """Unroll length in frames: the context that one training step sees."""
-    stride: int | None = None
+    carry_state: bool = False
+    """Walk through whole games, memory carried from unroll to unroll, as in play; otherwise each
+    unroll starts with empty memory, wherever it was cut out of a game."""
+    stride: int | None = option(None, only_with={"carry_state": False})
     """Frames between the starts of unrolls. None: window_size − burn_in, which labels every frame
     once an epoch (1 with --loss-frames last)."""
-    burn_in: int = 0
+    burn_in: int = option(0, only_with={"carry_state": False})
     """States at the start of an unroll which only warm up the memory (loss weight 0), except at a
     game's start."""
-    loss_frames: Literal["all", "last"] = "all"
+    loss_frames: Literal["all", "last"] = option("all", only_with={"carry_state": False})
     """Label every state of an unroll, or its last only (one label per window, as the original
     trainer)."""
     frame_delay: int = 0
@@ -85,6 +88,11 @@ class InputConfig:
             self._check(name, 1, None)
         if self.stride is not None:
             self._check("stride", 1, None)
+        if self.carry_state and (self.stride or self.burn_in or self.loss_frames != "all"):
+            raise ValueError(
+                "input.carry_state: want no stride, burn_in or loss_frames, as each frame is read "
+                f"once. Received: {self.stride}, {self.burn_in}, {self.loss_frames}"
+            )
 
     def _check(self, name: str, low: float, high: float | None) -> None:
         value = getattr(self, name)
@@ -138,6 +146,13 @@ class InputConfig:
                 "--window-size.",
             )
         unlabelled = grid.unlabelled
+        if self.carry_state and not grid.spans_chunks:
+            raise UserError(
+                f"--carry-state: want window_size + delay of at most the {overlap} overlapping "
+                f"frames of this dataset's chunks. Received: {self.window_size} + {high}.",
+                f"Preprocess with --overlap-frames {self.window_size + high} or more, or choose a "
+                "shorter --window-size or --no-carry-state.",
+            )
         if not grid.spans_chunks and unlabelled + high + 1 > overlap:
             raise UserError(
                 f"delay {high} + burn-in {unlabelled} + 1 frames do not fit into the {overlap} "

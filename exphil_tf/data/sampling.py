@@ -4,11 +4,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
 
+from exphil_tf.data.grid import Grid
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name
@@ -170,8 +171,16 @@ def shuffle(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(values, seed)  # pyright: ignore
 
 
-FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY, TOLD = range(9)
+FILES, RECORDS, VARIANTS, UNROLLS, MIRROR, NOISE, NOISE_VALUES, DELAY, TOLD, STAGGER = range(10)
 """Kinds of draws."""
+
+
+def delays(grid: Grid, count: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """int64 `[count]`, uniform between the grid's least and greatest delay."""
+    low, high = grid.delay_min, grid.delay_max
+    if low == high:
+        return tf.fill([count], tf.constant(low, tf.int64))
+    return tf.random.stateless_uniform(count[None], seed, low, high + 1, tf.int64)
 
 
 def character_weights(counts: Mapping[int, int]) -> np.ndarray:
@@ -214,6 +223,14 @@ def choose_variant(names: Sequence[str], draws: tf.Tensor, config: InputConfig) 
     return choice
 
 
+def choose_variants(names: Sequence[str], draws: tf.Tensor, config: InputConfig) -> tf.Tensor:
+    """int64 `[choices]`: `choose_variant` for each of draws float32 `[choices, 2]`."""
+    chosen = tf.map_fn(
+        lambda pair: choose_variant(names, pair, config), draws, fn_output_signature=tf.int64
+    )
+    return cast(tf.Tensor, chosen)
+
+
 def _read(paths: tf.Tensor, *, num_variants: int, cycle: int) -> tf.data.Dataset:
     """Records of the shards `[shards, variants]`: each element string `[variants]`."""
 
@@ -247,12 +264,7 @@ def _training_epoch(
         if use_variants:
             shape = tf.stack([tf.shape(records)[0], 2])
             draws = tf.random.stateless_uniform(shape, seed_pair(seed, VARIANTS, counter))
-            which = tf.map_fn(
-                lambda pair: choose_variant(names, pair, config),
-                draws,
-                fn_output_signature=tf.int64,
-            )
-            records = tf.gather(records, which, batch_dims=1)
+            records = tf.gather(records, choose_variants(names, draws, config), batch_dims=1)
         else:
             records = records[:, 0]
         records = shuffle(records, seed_pair(seed, RECORDS, counter))

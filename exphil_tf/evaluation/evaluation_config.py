@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, option
 
 Split = Literal["validation", "test", "train"]
 
@@ -18,9 +18,16 @@ class EvaluationConfig:
     """Games to measure on. Baselines are always fitted on train."""
     batch_size: int = 16
     """Unrolls at a time."""
+    carry_state: bool = True
+    """Carry memory over whole games, as play does; otherwise each unroll starts with empty memory,
+    as it does where a dataset's chunks do not overlap."""
+    compare_resets: bool = option(True, only_with={"carry_state": True})
+    """Also measure with memory emptied at every unroll, of the length and burn-in that the policy
+    was trained with; not with --limit-frames, as other frames would come first."""
     unroll_frames: int = 512
-    """Frames that the policy reads in one go, its memory carried along; at most a chunk."""
-    burn_in: int = 60
+    """Frames that the policy reads in one go; at most a chunk, and where memory is carried at most
+    what the dataset's overlap holds."""
+    burn_in: int = option(60, only_with={"carry_state": False})
     """Frames that only warm up the memory of an unroll, except at a game's start; at most what the
     dataset's overlap holds."""
     frame_delay: tuple[int, ...] = ()

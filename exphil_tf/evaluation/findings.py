@@ -18,6 +18,8 @@ RARE = 1e-3
 POOR_ECE = 0.05
 HARD_CHARACTER = 1.25
 """A character is named if its NLL is this many times the mean."""
+MEMORY_GAP = 0.002
+"""Share of the NLL by which emptied and carried memory must differ to be called different."""
 OVERFIT = 1.02
 """Validation is said to have turned if it ends this many times above its best."""
 
@@ -34,6 +36,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
     """The sentences, most important first."""
     found = [
         *_against_baselines(evaluation),
+        *_memory(evaluation),
         *_press_rates(evaluation),
         *_calibration(evaluation),
         *_characters(evaluation),
@@ -62,6 +65,23 @@ def _against_baselines(evaluation: Evaluation) -> Iterator[Finding]:
         by_baseline.setdefault(best, []).append(f"{COMPONENT_TITLES[component]} ({values})")
     for best, components in by_baseline.items():
         yield Finding("bad", f"Not better than the baseline “{best}” on {_listed(components)}.")
+
+
+def _memory(evaluation: Evaluation) -> Iterator[Finding]:
+    """What carrying memory over whole games, as play does, changes."""
+    resets = evaluation.resets
+    if resets is None:
+        return
+    gap = (resets.nll - evaluation.policy.nll) / evaluation.policy.nll
+    text = (
+        f"Memory emptied every {resets.unroll_frames} frames (burn-in {resets.burn_in}) gives "
+        f"{resets.nll:.4f} nats instead of {evaluation.policy.nll:.4f} ({gap:+.1%})"
+    )
+    if gap < -MEMORY_GAP:
+        hint = "long memory, which play has, does harm: train with --carry-state"
+        yield Finding("bad", f"{text}: {hint}.")
+    else:
+        yield Finding("good" if gap > MEMORY_GAP else "note", f"{text}.")
 
 
 def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """A policy and its baselines over a split: batches of bytes in, metrics out.
 
-The policy reads long unrolls with its state carried along, as in play, each later component of an
-action given the human's earlier ones. Logits leave the compiled graph once per batch; all figures
+The policy reads games with its state carried along, as in play, each later component of an action
+given the human's earlier ones. Logits leave the compiled graph once per batch; all figures
 are then numpy, on exactly the same frames for policy and baselines.
 """
 
@@ -14,9 +14,11 @@ import tensorflow as tf
 from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
-from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.features.controller import COMPONENTS, ControllerCodec
+from exphil_tf.training import losses
+from models.carried_state import CarriedState
 from models.policy import Policy
-from models.policy_inputs import Batch, policy_inputs, unroll_hidden
+from models.policy_inputs import Batch, policy_inputs, unroll, unroll_hidden
 
 
 class Prediction(NamedTuple):
@@ -33,11 +35,15 @@ class Prediction(NamedTuple):
 PredictFn = Callable[[Batch], Prediction]
 
 
-def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
-    """Compiles a policy's unroll, from the initial state, for one batch after another.
+def predict_fn(
+    policy: Policy, *, carried: CarriedState | None = None, jit: bool = True, seed: int = 0
+) -> PredictFn:
+    """Compiles a policy's unroll for one batch after another.
 
     Args:
       policy: the network; dropout is off.
+      carried: where memory is kept between batches whose rows go on; None for batches of unrolls
+        that start from the initial state.
       jit: compile with XLA.
       seed: decides the drawn actions; no other figure depends on it.
     """
@@ -47,8 +53,11 @@ def predict_fn(policy: Policy, *, jit: bool = True, seed: int = 0) -> PredictFn:
     # Without autograph, which would read the sources again while tracing; nothing here needs it.
     @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
     def forward(batch: dict[str, Any], uniforms: Any) -> dict[str, Any]:
-        inputs = policy_inputs(batch, codec)
-        hidden = unroll_hidden(policy, inputs, training=False)
+        inputs = policy_inputs(batch, codec, is_carried=carried is not None)
+        before = None if carried is None else carried.read()
+        hidden, after = unroll_hidden(policy, inputs, training=False, state=before)
+        if carried is not None:
+            carried.write(after)
         drawn, _ = policy.head.step(
             tf.reshape(hidden, (-1, hidden.shape[-1])), uniforms, tf.constant(1.0)
         )
@@ -83,6 +92,28 @@ def told(batches: Iterable[Batch], ids: Mapping[str, int]) -> Iterator[Batch]:
     for batch in batches:
         shape = batch["weight"].shape[:1]
         yield {**batch, **{name: tf.fill(shape, number) for name, number in ids.items()}}
+
+
+def mean_nll(policy: Policy, batches: Iterable[Batch], *, jit: bool = True) -> dict[str, float]:
+    """Nats per frame by component, each unroll from the initial state.
+
+    Args:
+      policy: the network; dropout is off.
+      batches: of unrolls by themselves.
+      jit: compile with XLA.
+    """
+    codec = policy.config.head.codec
+
+    @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
+    def sums(batch: dict[str, Any]) -> Any:
+        inputs = policy_inputs(batch, codec)
+        found = losses.nll(unroll(policy, inputs, training=False), inputs.targets)
+        counted = tf.cast(inputs.weight > 0, tf.float32)
+        rows = [tf.reduce_sum(found[name] * counted) for name in COMPONENTS]
+        return tf.stack([tf.reduce_sum(counted), *rows])
+
+    total = sum((sums(dict(batch)).numpy().astype(np.float64) for batch in batches), np.zeros(1))
+    return dict(zip(COMPONENTS, (total[1:] / total[0]).tolist(), strict=True))
 
 
 def fit_baselines(

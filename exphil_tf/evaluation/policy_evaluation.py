@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -32,7 +32,7 @@ from exphil_tf.training.run_folder import find_bundle
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
     from exphil_tf.evaluation.measure import PredictFn
-    from exphil_tf.evaluation.results import Evaluation
+    from exphil_tf.evaluation.results import Evaluation, ResetMetrics
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
@@ -83,7 +83,7 @@ def _run_folder(bundle: Path) -> Path:
 def input_config(
     config: EvaluationConfig, info: PolicyInfo, manifest: Manifest, *, delay: int | None = None
 ) -> InputConfig:
-    """Long unrolls with warm memory, as far as the dataset's chunks and overlap allow.
+    """Whole games for a policy with memory, or else long unrolls with warm memory.
 
     Args:
       config: what is measured.
@@ -92,15 +92,31 @@ def input_config(
       delay: frames; None for that of the policy.
     """
     delay = info.delay.frames if delay is None else delay
-    window = min(config.unroll_frames, manifest.chunk_frames)
-    burn_in = min(config.burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
+    room = manifest.overlap_frames - delay
+    if config.carry_state and info.config.backbone.has_memory and room > 0:
+        window = min(config.unroll_frames, manifest.chunk_frames, room)
+        return _input(window, delay, carry_state=True, conditions=_told(info, manifest))
+    return unrolls_config(
+        info, manifest, delay, frames=config.unroll_frames, burn_in=config.burn_in
+    )
+
+
+def unrolls_config(
+    info: PolicyInfo, manifest: Manifest, delay: int, *, frames: int, burn_in: int
+) -> InputConfig:
+    """Unrolls by themselves, as far as the dataset's chunks and overlap allow."""
+    window = min(frames, manifest.chunk_frames)
+    burn_in = min(burn_in, window - 1, max(0, manifest.overlap_frames - delay - 1))
+    return _input(window, delay, burn_in=burn_in, conditions=_told(info, manifest))
+
+
+def _told(info: PolicyInfo, manifest: Manifest) -> ConditionSource:
+    return ConditionSource(players=_player_ids(info, manifest))
+
+
+def _input(window: int, delay: int, **options: Any) -> InputConfig:
     try:
-        return InputConfig(
-            window_size=window,
-            burn_in=burn_in,
-            frame_delay=delay,
-            conditions=ConditionSource(players=_player_ids(info, manifest)),
-        )
+        return InputConfig(window_size=window, frame_delay=delay, **options)
     except ValueError as error:
         raise UserError(str(error), "Choose another --frame-delay.") from error
 
@@ -128,7 +144,7 @@ class _Measurement:
 
     def evaluate(self) -> Evaluation:
         """Fits the baselines on the train split and scores all on the chosen one."""
-        from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn, told
+        from exphil_tf.evaluation.measure import fit_baselines, measure, told
         from exphil_tf.evaluation.results import Evaluation
         from exphil_tf.evaluation.training_log import LOG_NAME, read_curves
 
@@ -136,31 +152,30 @@ class _Measurement:
         ids = self._told_ids()
         delays = config.frame_delay or (self.info.delay.frames,)
         inputs = self._inputs(delays[0])
-        train, chosen = self._split("train", inputs), self._split(config.split, inputs)
+        train = self._split("train", self._by_themselves(delays[0]))
+        chosen = self._split(config.split, inputs)
         with self._sound(train), self.console.status("fitting the baselines"):
             fit = fit_baselines(train.batches(), codec, max_frames=config.baseline_frames)
-        total, predict = self._num_frames(), predict_fn(self.policy, jit=config.jit)
+        total = self._num_frames()
         with self._sound(chosen), progress(self.console, total, "measured") as on_frames:
             metrics, scores = measure(
                 told(chosen.batches(), ids),
-                predict,
+                self._predict(inputs),
                 fit.baselines(),
                 codec=codec,
                 max_frames=config.limit_frames,
                 on_frames=on_frames,
             )
         by_delay = [DelayMetrics.of(delays[0], metrics)]
-        for delay in delays[1:]:
-            split = self._split(config.split, self._inputs(delay))
-            by_delay.append(self._at_delay(split, predict, ids))
-        by_return = self._by_return(chosen, ids) if config.by_return else []
+        by_delay += [self._at_delay(delay, ids) for delay in delays[1:]]
+        by_return = self._by_return(delays[0], ids) if config.by_return else []
         came_from = self._content() | self._conditions(inputs, baseline_frames=fit.frames)
-        curves = read_curves(_run_folder(self.bundle) / LOG_NAME)
         return Evaluation(
             came_from | {f"told {name}": number for name, number in ids.items()},
             metrics,
             scores,
-            curves,
+            read_curves(_run_folder(self.bundle) / LOG_NAME),
+            resets=self._resets(inputs, ids),
             by_delay=by_delay if len(delays) > 1 else [],
             by_return=by_return,
             return_correlation=correlation_of(by_return),
@@ -168,6 +183,19 @@ class _Measurement:
 
     def _inputs(self, delay: int) -> InputConfig:
         return input_config(self.config, self.info, self.dataset.manifest, delay=delay)
+
+    def _by_themselves(self, delay: int) -> InputConfig:
+        frames, burn_in = self.config.unroll_frames, self.config.burn_in
+        manifest = self.dataset.manifest
+        return unrolls_config(self.info, manifest, delay, frames=frames, burn_in=burn_in)
+
+    def _predict(self, inputs: InputConfig) -> PredictFn:
+        from exphil_tf.evaluation.measure import predict_fn
+        from models.carried_state import CarriedState
+
+        size = self.config.batch_size
+        carried = CarriedState(self.policy, size) if inputs.carry_state else None
+        return predict_fn(self.policy, carried=carried, jit=self.config.jit)
 
     def _told_ids(self) -> dict[str, int]:
         """Ids of what is told of every game; a delay is told as it is read.
@@ -188,13 +216,12 @@ class _Measurement:
             player_style=config.player_style, desired_return=config.desired_return, key=self.key
         )
 
-    def _at_delay(
-        self, split: DatasetSplit, predict: PredictFn, ids: Mapping[str, int]
-    ) -> DelayMetrics:
+    def _at_delay(self, delay: int, ids: Mapping[str, int]) -> DelayMetrics:
         from exphil_tf.evaluation.measure import measure, told
 
-        delay, codec = split.input.frame_delay, self.policy.config.head.codec
-        total, most = self._num_frames(), self.config.limit_frames
+        inputs, codec = self._inputs(delay), self.policy.config.head.codec
+        split, most = self._split(self.config.split, inputs), self.config.limit_frames
+        total, predict = self._num_frames(), self._predict(inputs)
         with self._sound(split), progress(self.console, total, f"at delay {delay}") as on_frames:
             batches = told(split.batches(), ids)
             found, _ = measure(
@@ -202,10 +229,11 @@ class _Measurement:
             )
         return DelayMetrics.of(delay, found)
 
-    def _by_return(self, split: DatasetSplit, ids: Mapping[str, int]) -> list[ReturnMetrics]:
+    def _by_return(self, delay: int, ids: Mapping[str, int]) -> list[ReturnMetrics]:
         from exphil_tf.evaluation.measure import told
         from exphil_tf.evaluation.return_response import measure_returns
 
+        split = self._split(self.config.split, self._by_themselves(delay))
         with self._sound(split), self.console.status("asking for returns"):
             return measure_returns(
                 told(split.batches(), ids),
@@ -213,6 +241,27 @@ class _Measurement:
                 jit=self.config.jit,
                 max_frames=self.config.limit_frames,
             )
+
+    def _resets(self, inputs: InputConfig, ids: Mapping[str, int]) -> ResetMetrics | None:
+        """Nats with memory emptied at every unroll, as training without carried memory has it."""
+        from exphil_tf.evaluation.measure import mean_nll, told
+        from exphil_tf.evaluation.results import ResetMetrics
+
+        config, info = self.config, self.info
+        if not inputs.carry_state or not config.compare_resets or config.limit_frames:
+            return None
+        trained = info.provenance.get("config", {})
+        reading = unrolls_config(
+            info,
+            self.dataset.manifest,
+            inputs.frame_delay,
+            frames=info.window_size,
+            burn_in=int(trained.get("burn_in") or 0),
+        )
+        chosen = self._split(config.split, reading)
+        with self._sound(chosen), self.console.status("measuring with memory emptied"):
+            nll = mean_nll(self.policy, told(chosen.batches(), ids), jit=config.jit)
+        return ResetMetrics(reading.window_size, reading.burn_in, sum(nll.values()), nll)
 
     def _split(self, split: str, inputs: InputConfig) -> DatasetSplit:
         from exphil_tf.training.dataset_split import DatasetSplit
@@ -243,6 +292,11 @@ class _Measurement:
                 "Check the dataset with python -m exphil_tf.verify, or evaluate another run.",
                 exit_code=EXIT_DATA,
             ) from error
+
+    def _memory(self, inputs: InputConfig) -> str:
+        if not self.info.config.backbone.has_memory:
+            return "none"
+        return "carried over whole games" if inputs.carry_state else "emptied at every unroll"
 
     def _trained_delay(self) -> str:
         return f"{self.info.delay.trained_min} to {self.info.delay.trained_max}"
@@ -279,6 +333,7 @@ class _Measurement:
         return {
             "unroll_frames": inputs.window_size,
             "burn_in": inputs.burn_in,
+            "memory": self._memory(inputs),
             "frame_delay": inputs.frame_delay,
             "baseline_frames": baseline_frames,
             "trained_delay": self._trained_delay(),

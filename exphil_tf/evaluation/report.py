@@ -20,7 +20,7 @@ from exphil_tf.foundation import atomic
 
 JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
-FORMAT = 2
+FORMAT = 3
 """Raised when a figure of `evaluation.json` changes its name or meaning."""
 
 

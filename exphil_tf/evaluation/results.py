@@ -180,6 +180,18 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class ResetMetrics:
+    """The policy on the same frames with its memory emptied at every unroll."""
+
+    unroll_frames: int
+    burn_in: int
+    """Frames of an unroll, beyond the game's first one, that only warm the memory up."""
+    nll: float
+    """Nats per frame of the whole action."""
+    components: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A policy and its baselines on the same frames, and where all of it came from."""
 
@@ -196,6 +208,8 @@ class Evaluation:
     """By level of the desired return, if that was asked for."""
     return_correlation: float | None = None
     """Spearman's rank correlation of desired return and predicted damage."""
+    resets: ResetMetrics | None = None
+    """None where memory was not carried, or this was not asked for."""
 
     def best_baseline(self, component: str | None = None) -> str:
         """Name of the baseline with the lowest NLL: of one component, or of the whole action."""

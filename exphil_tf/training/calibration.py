@@ -7,12 +7,15 @@ import tensorflow as tf
 
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
+from models.carried_state import CarriedState
 from models.layers.quantized import activation_quantizers, calibrating
 from models.policy import Policy
-from models.policy_inputs import Batch, policy_inputs, unroll
+from models.policy_inputs import Batch, policy_inputs, unroll_on
 
 
-def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:
+def calibrate(
+    policy: Policy, batches: Iterable[Batch], *, carried: CarriedState | None = None
+) -> int:
     """Sets every activation range to the extremes that the batches bring; dropout is off.
 
     Later layers see what earlier ones have rounded already, as when playing. TFMOT's moving average
@@ -21,6 +24,7 @@ def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:
     Args:
       policy: quantized.
       batches: of `exphil_tf.data.input`, finitely many.
+      carried: where memory is kept between them, if their rows go on; None if they do not.
 
     Returns: the number of frames seen.
 
@@ -30,7 +34,7 @@ def calibrate(policy: Policy, batches: Iterable[Batch]) -> int:
 
     @tf.function(autograph=False, reduce_retracing=False)
     def see(batch: dict) -> None:
-        unroll(policy, policy_inputs(batch, codec), training=False)
+        unroll_on(policy, policy_inputs(batch, codec, is_carried=carried is not None), carried)
 
     frames = 0
     with calibrating(policy):

@@ -93,6 +93,8 @@ class SoftLabelsConfig:
         for name in ("passes", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
+        if self.input.carry_state:
+            raise ValueError("carry_state: want unrolls by themselves, as students shuffle them")
         if not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")
 

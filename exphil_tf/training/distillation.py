@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -24,10 +25,11 @@ from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE
 from exphil_tf.training.distill_config import DistillationConfig
 from exphil_tf.training.loss_term import LossTerm, StepOutputs
 from exphil_tf.training.soft_label_records import TeacherLogitsFn
+from models.carried_state import CarriedState
 from models.heads import distribution
 from models.heads.distribution import Logits
 from models.policy import Policy
-from models.policy_inputs import Batch, PolicyInputs, unroll
+from models.policy_inputs import Batch, PolicyInputs, unroll_on
 
 # -- The loss --------------------------------------------------------------------------------------
 
@@ -59,11 +61,19 @@ class DistillationTerm(LossTerm):
     Args:
       teacher_logits_fn: the teacher.
       config: alpha and temperature.
+      carried: what the teacher remembers of the batch before.
     """
 
     name = "distillation"
 
-    def __init__(self, teacher_logits_fn: TeacherLogitsFn, config: DistillationConfig):
+    def __init__(
+        self,
+        teacher_logits_fn: TeacherLogitsFn,
+        config: DistillationConfig,
+        *,
+        carried: Mapping[str, tf.Variable] = MappingProxyType({}),
+    ):
+        self.carried = carried
         self._teacher_logits_fn = teacher_logits_fn
         self._config = config
 
@@ -78,12 +88,15 @@ class DistillationTerm(LossTerm):
 
 
 def distillation_terms(
-    teacher_logits_fn: TeacherLogitsFn, config: DistillationConfig
+    teacher_logits_fn: TeacherLogitsFn,
+    config: DistillationConfig,
+    *,
+    carried: Mapping[str, tf.Variable] = MappingProxyType({}),
 ) -> tuple[LossTerm, ...]:
     """The teacher's share of the loss; nothing at all for alpha 0, so that nobody is asked."""
     if config.alpha == 0:
         return ()
-    return (DistillationTerm(teacher_logits_fn, config),)
+    return (DistillationTerm(teacher_logits_fn, config, carried=carried),)
 
 
 # -- The teacher -----------------------------------------------------------------------------------
@@ -97,21 +110,28 @@ class Teacher:
     info: PolicyInfo
     identity: Mapping[str, Any]
     """Plain values that name it by content: see `describe_teacher`."""
+    carried: CarriedState | None = None
+    """Its memory, where the rows of batches go on from one to the next."""
 
     def logits(self, batch: Batch, inputs: PolicyInputs) -> Logits:
         """Of each frame of a batch, without dropout; a `TeacherLogitsFn`."""
         del batch
-        return unroll(self.policy, inputs, training=False)
+        return unroll_on(self.policy, inputs, self.carried)
 
 
-def load_teacher(bundle: Path) -> Teacher:
+def load_teacher(bundle: Path, *, carried_rows: int = 0) -> Teacher:
     """The policy of a bundle.
+
+    Args:
+      bundle: its folder.
+      carried_rows: rows of a batch, if they go on from batch to batch; 0 where they do not.
 
     Raises: UserError: as `checkpoints.policy.load_policy`.
     """
     policy, info = bundles.load_policy(bundle)
     policy.trainable = False
-    return Teacher(policy, info, describe_teacher(bundle, info))
+    carried = CarriedState(policy, carried_rows) if carried_rows else None
+    return Teacher(policy, info, describe_teacher(bundle, info), carried)
 
 
 def describe_teacher(bundle: Path, info: PolicyInfo | None = None) -> dict[str, Any]:

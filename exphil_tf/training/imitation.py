@@ -24,6 +24,7 @@ from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.run_config import LossConfig
 from exphil_tf.training.running_sums import RunningSums
 from exphil_tf.training.updater import Updater, UpdateReport
+from models.carried_state import CarriedState
 from models.layers.quantized import RangeMode, activation_quantizers, ranges
 from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll_hidden
@@ -42,6 +43,8 @@ class StepOptions:
     """What joins the loss, in this order."""
     freeze_step: int | None = None
     """Updates after which activation ranges stay as they are; None where none is stored."""
+    carried_rows: int = 0
+    """Rows of a batch, if they go on from batch to batch; 0 where memory starts empty in each."""
 
 
 def trainable_variables(policy: Policy, terms: Sequence[LossTerm]) -> list[keras.Variable]:
@@ -74,6 +77,10 @@ class ImitationLearner:
             name: tf.Variable(tf.zeros([], tf.int64), trainable=False)
             for name in ("skipped", "streak", "worst_streak")
         }
+        self.training_state, self.validation_state, self._float_state = (
+            CarriedState(policy, options.carried_rows) if options.carried_rows else None
+            for _ in range(3)
+        )
         self._is_quantized = policy.config.quantization.qat
         self._ranges: RangeMode = "observe" if activation_quantizers(policy) else "frozen"
         self._update = self._compiled(self._update_accumulated)
@@ -90,7 +97,13 @@ class ImitationLearner:
             training |= {f"{term.name}/{i}": v.value for i, v in enumerate(term.variables)}
         counters = {f"totals/{name}": v for name, v in self._sums.variables.items()}
         counters |= {f"counts/{name}": v for name, v in self._counts.items()}
-        return LearnerVariables(weights, training, counters | {"grad_norm": self._norm})
+        carried: dict[str, tf.Variable] = {}
+        if self.training_state is not None:
+            # Games begin with a validation: what it carries is nobody's memory before or after.
+            carried |= {f"carried/{n}": v for n, v in self.training_state.variables.items()}
+        for term in self.options.terms:
+            carried |= {f"carried/{term.name}/{name}": v for name, v in term.carried.items()}
+        return LearnerVariables(weights, training, counters | {"grad_norm": self._norm}, carried)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Inside, the policy has its averaged weights, where averages are kept."""
@@ -177,7 +190,9 @@ class ImitationLearner:
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            sums = self._batch_sums(batch, ranges_mode=self._ranges, training=True)
+            sums = self._batch_sums(
+                batch, self.training_state, ranges_mode=self._ranges, training=True
+            )
         return tape.gradient(sums["loss"], variables), sums
 
     def _count(self, report: UpdateReport, sums: dict[str, Any] | None) -> None:
@@ -192,24 +207,35 @@ class ImitationLearner:
     # -- Validation --------------------------------------------------------------------------------
 
     def _validate_batch(self, batch: dict[str, Any]) -> None:
-        self._validation.add(self._batch_sums(batch, ranges_mode="frozen", training=False))
+        sums = self._batch_sums(batch, self.validation_state, ranges_mode="frozen", training=False)
+        self._validation.add(sums)
 
     def _validate_batch_float(self, batch: dict[str, Any]) -> None:
-        self._validation_float.add(self._batch_sums(batch, ranges_mode="off", training=False))
+        sums = self._batch_sums(batch, self._float_state, ranges_mode="off", training=False)
+        self._validation_float.add(sums)
 
     # -- Both --------------------------------------------------------------------------------------
 
     def _batch_sums(
-        self, batch: dict[str, Any], *, ranges_mode: RangeMode, training: bool
+        self,
+        batch: dict[str, Any],
+        carried: CarriedState | None,
+        *,
+        ranges_mode: RangeMode,
+        training: bool,
     ) -> dict[str, Any]:
         """Sums over a batch's frames of the optimised loss and of everything that is reported."""
-        inputs = policy_inputs(batch, self.policy.config.head.codec)
+        codec = self.policy.config.head.codec
+        inputs = policy_inputs(batch, codec, is_carried=carried is not None)
+        before = None if carried is None else carried.read()
         with ranges(ranges_mode):
-            hidden = unroll_hidden(self.policy, inputs, training=training)
+            hidden, after = unroll_hidden(self.policy, inputs, training=training, state=before)
             logits = self.policy.head.unroll(hidden, inputs.targets)
         loss = losses.optimised(
             logits, inputs.targets, config=self.options.loss, pos_weight=self.options.pos_weight
         )
+        if carried is not None:
+            carried.write(after)
         outputs, own = StepOutputs(batch, inputs, hidden, logits), {}
         for term in self.options.terms:
             loss, sums = term.add(loss, outputs, training=training)

@@ -32,6 +32,11 @@ class ImitationConfig:
     """Whose styles are learnt, where it is not all of the dataset's under its ids."""
 
     @property
+    def carried_rows(self) -> int:
+        """Rows of a batch, if they go on from batch to batch; 0 where they do not."""
+        return self.run.batch_size if self.input.carry_state else 0
+
+    @property
     def seed(self) -> int:
         """Of initial weights, dropout, order and augmentation.
 

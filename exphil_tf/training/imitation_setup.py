@@ -24,7 +24,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.players import KnownPlayers
-from exphil_tf.training import losses, plan_notes, run_folder
+from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.dataset_split import DatasetSplit
@@ -41,6 +41,7 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
+from models.carried_state import CarriedState
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -113,7 +114,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
             learner,
             value if config.value.value_in_bundle else None,
         ),
-        notes=(plan_notes.summary(plan), *plan_notes.cautions(plan)),
+        notes=(plan.summary(), *plan.cautions()),
         imitation=imitation,
         plan=plan,
     )
@@ -159,6 +160,7 @@ def _learner(
         jit=config.run.jit,
         terms=terms,
         freeze_step=_freeze_step(config, plan.horizon.total_steps),
+        carried_rows=config.carried_rows,
     )
     updater = _updater(config, plan, trainable_variables(policy, terms))
     return ImitationLearner(policy, updater, options)
@@ -214,7 +216,9 @@ def _start(
         learner.updater.restart_averages()
     if _has_stored_ranges(config):
         batches = itertools.islice(data.batches(), tuning.calibration_batches)
-        calibrate(learner.policy, batches)
+        rows = config.carried_rows
+        carried = CarriedState(learner.policy, rows) if rows else None
+        calibrate(learner.policy, batches, carried=carried)
     return facts
 
 

@@ -19,6 +19,7 @@ Learning by playing fits as it stands:
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, TypeVar
 
 import tensorflow as tf
@@ -54,14 +55,16 @@ class LearnerVariables(NamedTuple):
     counters: Mapping[str, tf.Variable]
     """Sums of what is measured. The rest goes back to a checkpoint after a streak of NaN, these
     don't."""
+    carried: Mapping[str, tf.Variable] = MappingProxyType({})
+    """Memory of the batch before. It belongs to the place in the data, and does not go back."""
 
     def learnt(self) -> dict[str, tf.Variable]:
         """What goes back to a checkpoint."""
         return {**self.weights, **self.training}
 
     def all(self) -> dict[str, tf.Variable]:
-        """Weights, training and counters."""
-        return {**self.learnt(), **self.counters}
+        """Every one of them."""
+        return {**self.learnt(), **self.counters, **self.carried}
 
 
 class Learner(Protocol[Batch_contra]):

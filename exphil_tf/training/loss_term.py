@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from exphil_tf.training.metric import Metric, Values
 from models.heads.distribution import Logits
@@ -40,6 +41,8 @@ class LossTerm(abc.ABC):
     """Of its variables in checkpoints; one of a kind."""
     variables: Sequence[keras.Variable] = ()
     """All of its own, the trainable ones among them."""
+    carried: Mapping[str, tf.Variable] = MappingProxyType({})
+    """What it remembers of the batch before, by names of its own; see `LearnerVariables`."""
     metrics: Sequence[Metric] = ()
     """What `means` returns; none of it selecting."""
     sum_shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})

@@ -20,6 +20,12 @@ from models.parameter_count import num_parameters
 
 _BLOCKS_IN_FLIGHT = 4
 _RECORD_BYTES = 2 << 20
+FEW_UPDATES = 500
+"""With fewer a policy hardly learns more than to hold what it holds."""
+FEW_FRAMES = 90_000
+"""Labelled frames of about five games of two players."""
+MANY_EPOCHS = 30
+"""Passes after which a policy has most of its data by heart."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,36 @@ class Plan:
     def show(self, console: Console) -> None:
         """Prints the plan in place of a run."""
         console.print(table(self.costs, self))
+        for text in self.cautions():
+            console.print(f"note: {text}")
         console.print("dry run: nothing was trained")
+
+    def summary(self) -> str:
+        """The run in one sentence."""
+        return (
+            f"plan: {self.horizon.total_steps:,} updates of {self.frames_per_update:,.0f} labelled "
+            f"frames, {self.horizon.epochs:.2f} epochs of {self.train.labelled_frames:,}; "
+            f"{self.costs.num_parameters:,} parameters"
+        )
+
+    def cautions(self) -> list[str]:
+        """A sentence for each reason to expect little of the run."""
+        frames, epochs, updates = (
+            self.train.labelled_frames,
+            self.horizon.epochs,
+            self.horizon.total_steps,
+        )
+        reasons = {
+            f"{frames:,} labelled frames are little to learn from (a game of two players has about "
+            "18,000): the policy will know these games by heart. More replays help most": (
+                frames < FEW_FRAMES
+            ),
+            f"{epochs:.0f} passes over the same frames: watch the validation loss, or give more "
+            "replays": frames >= FEW_FRAMES and epochs > MANY_EPOCHS,
+            f"{updates:,} updates are too few to learn much: a policy takes some thousand. Give "
+            "--min-steps, more --epochs or a smaller --batch-size": updates < FEW_UPDATES,
+        }
+        return [text for text, applies in reasons.items() if applies]
 
 
 def horizon_of(num_unrolls: int, *, run: RunConfig, accumulation_steps: int) -> Horizon:

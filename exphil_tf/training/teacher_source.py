@@ -106,4 +106,6 @@ class TeacherSource:
             return Supervision(distillation_terms(labels.logits, config), labels)
         if self.bundle is None:
             raise ValueError("teacher: want a bundle or soft labels. Received: neither")
-        return Supervision(distillation_terms(load_teacher(self.bundle).logits, config))
+        teacher = load_teacher(self.bundle, carried_rows=student.carried_rows)
+        carried = {} if teacher.carried is None else teacher.carried.variables
+        return Supervision(distillation_terms(teacher.logits, config, carried=carried))

@@ -183,6 +183,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     # Said outright, a run that starts from this one's weights has its network whatever it draws.
     told = dataclasses.replace(config.conditions, condition_on_delay=config.tells_delay)
     config = dataclasses.replace(config, conditions=told)
+    _check_carried(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 
@@ -247,6 +248,15 @@ def _check_value(config: TrainConfig) -> None:
         raise UserError(
             "--value-head: the last frame of an unroll has no return to learn, and no other counts",
             "Give --loss-frames all and a --window-size of at least 2, or no --value-head.",
+        )
+
+
+def _check_carried(config: TrainConfig) -> None:
+    """Refuses to carry what is not there."""
+    if config.input.carry_state and not config.backbone.has_memory:
+        raise UserError(
+            f"--carry-state: {config.backbone.backbone} has no memory",
+            "Leave the option out, or choose another --backbone.",
         )
 
 

@@ -19,6 +19,7 @@ from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.running_sums import RunningSums
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_term import ValueTerm
+from models.carried_state import CarriedState
 from models.layers.quantized import ranges
 from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll_hidden
@@ -51,7 +52,7 @@ class ValueBesideImitation:
         training |= {f"value_updater/{name}": v for name, v in self.updater.state().items()}
         counters = {f"value_totals/{name}": v for name, v in self._sums.variables.items()}
         return LearnerVariables(
-            own.weights, {**own.training, **training}, {**own.counters, **counters}
+            own.weights, {**own.training, **training}, {**own.counters, **counters}, own.carried
         )
 
     @property
@@ -88,7 +89,7 @@ class ValueBesideImitation:
         self._sums.reset()
 
     def _learn_batch(self, batch: dict[str, Any]) -> None:
-        hidden, inputs = self._read(batch)
+        hidden, inputs = self._read(batch, self.imitation.training_state)
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -105,14 +106,17 @@ class ValueBesideImitation:
         self.updater.update_accumulated()
 
     def _validate_batch(self, batch: dict[str, Any]) -> None:
-        self._validation.add(self.term.squared_errors(*self._read(batch))[1])
+        read = self._read(batch, self.imitation.validation_state)
+        self._validation.add(self.term.squared_errors(*read)[1])
 
-    def _read(self, batch: dict[str, Any]) -> tuple[Any, Any]:
-        """What the head reads of a batch, and the batch unpacked."""
+    def _read(self, batch: dict[str, Any], carried: CarriedState | None) -> tuple[Any, Any]:
+        """What the head reads of a batch, and the batch unpacked; imitation carries the state."""
         policy = self.imitation.policy
-        inputs = policy_inputs(batch, policy.config.head.codec)
+        inputs = policy_inputs(batch, policy.config.head.codec, is_carried=carried is not None)
+        state = None if carried is None else carried.read()
         with ranges("frozen"):
-            return unroll_hidden(policy, inputs, training=False), inputs
+            hidden, _ = unroll_hidden(policy, inputs, training=False, state=state)
+        return hidden, inputs
 
 
 def _passed_on(batches: Iterable[Batch], function: Any) -> Iterator[Batch]:
