@@ -5,7 +5,8 @@ import struct
 
 import numpy as np
 
-from exphil_tf.features.item_slots import Items, item_columns
+from exphil_tf.features.character_state import COLUMNS, character_columns
+from exphil_tf.features.item_slots import HELD, HELD_FRAMES, Items, item_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.enums import ACTION_COUNT, HITSTUN_ACTIONS, Character, Stage
@@ -26,7 +27,9 @@ def make_game(
     """A game of `length` frames; players who picked Popo have Nana on random stretches."""
     rng = np.random.default_rng(seed)
     frame = np.arange(length, dtype=np.int32) - 123
-    result = {field.name: _uniform(rng, field, length) for field in SCHEMA.fields}
+    derived = {*COLUMNS, HELD, HELD_FRAMES}
+    drawn = [field for field in SCHEMA.fields if field.name not in derived]
+    result = {field.name: _uniform(rng, field, length) for field in drawn}
     result["frame"] = frame
     result["absent"][:] = 0
     result["p.action"] = rng.integers(0, ACTION_COUNT, (length, 2)).astype(np.uint16)
@@ -43,6 +46,7 @@ def make_game(
     result |= stage_columns(
         stage, frame, _random_stage(rng, stage, length) if moving_stage else None
     )
+    result |= character_columns(result)
     players = tuple(
         PlayerInfo(port=port, character=int(character), name=f"Näme {port}"[:15],
         code=f"TEST#{port}", tag="TAG",

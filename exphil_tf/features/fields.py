@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from exphil_tf.features.field import Embed, EmbedKind, Field, Group, Mirror, Store
 from exphil_tf.melee.enums import ACTION_COUNT
+from exphil_tf.melee.specials import Held, Special
 
 
 def _scale(scale: float, low: float = -10.0, high: float = 10.0) -> Embed:
@@ -204,6 +205,66 @@ _PLAYER: tuple[Field, ...] = (
         doc="Stocks left.",
     ),
 )  # fmt: skip
+
+_CHARACTER_STATE: tuple[Field, ...] = (
+    Field(
+        name="p.charge", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="% of full", low=0, high=100, embed=_scale(0.01, 0, 1),
+        doc=(
+            "In store between actions, derived: Charge Shot (7 levels), Giant Punch (10 swings), "
+            "needles (6), Shadow Ball (7 levels), Oil Panic (3 fills); 0 for others."
+        ),
+    ),
+    Field(
+        name="p.lift_spent", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="bool", low=0, high=1, embed=_FLAG,
+        doc=(
+            "Used since the last landing, derived: the float (Peach), special move that lifts "
+            "(Mario, Dr. Mario, Luigi, Marth, Roy, Mewtwo, Game & Watch, Kirby, Ice Climbers) or "
+            "grapple (Samus, Link, Young Link) that a character has once in the air."
+        ),
+    ),
+    Field(
+        name="p.held_item", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="id", low=0, high=max(Held), embed=_category(len(Held)),
+        peppi="item.state", libmelee="projectiles[].subtype",
+        doc=(
+            "In the hand, by the item's kind, state and owner: 1 turnip, 2 bomb (Link's, Young "
+            "Link's, Bob-omb), 3 Mr. Saturn or beam sword."
+        ),
+        since=(3, 6),
+    ),
+    Field(
+        name="p.held_frames", group=Group.PLAYER, dtype="int16", store=Store.I16,
+        unit="frames", low=0, high=32767, embed=_scale(1 / 300, 0, 1),
+        peppi="item.timer", libmelee="projectiles[].expiration_frames",
+        doc="Until the bomb in the hand goes off; 0 for anything else.",
+        since=(3, 6),
+    ),
+    Field(
+        name="p.judge_last", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="number", low=0, high=9, embed=_scale(1 / 9, 0, 1),
+        doc=(
+            "Mr. Game & Watch: the last number of his hammer, which the next one is not; derived. "
+            "2 at the start of a stock; 0 for others."
+        ),
+    ),
+    Field(
+        name="p.judge_before", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="number", low=0, high=9, embed=_scale(1 / 9, 0, 1),
+        doc="The number before `p.judge_last`, which the next one is not either; 1 at the start.",
+    ),
+    Field(
+        name="p.special_state", group=Group.PLAYER, dtype="uint8", store=Store.U8,
+        unit="id", low=0, high=max(Special), embed=_category(len(Special)),
+        doc=(
+            "From character and action: 1 gone in a teleport (Mewtwo, Sheik, Zelda), 2 grapple "
+            "out in the air or hanging (Samus, Link, Young Link), 3 transforming (Zelda, Sheik)."
+        ),
+    ),
+)  # fmt: skip
+"""What a player keeps between actions: `exphil_tf.features.character_state` makes it of the rest,
+`item_slots` what is held."""
 
 
 def _nana(field: Field) -> Field:
@@ -405,5 +466,6 @@ FIELDS: tuple[Field, ...] = (
     *_CONTROLLER,
     *_ITEM,
     *_STAGE,
+    *_CHARACTER_STATE,
 )
 """Every field, in the order of columns, documentation and fingerprint."""

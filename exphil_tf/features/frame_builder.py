@@ -8,6 +8,7 @@ set of columns: those of a frame, or of as many games or frames as `lead` says.
     builder.put(Group.FRAME, {"frame": -39})
     builder.put(Group.PLAYER, {"percent": 12.5, ...}, player=0)
     builder.put_columns(stage_columns(stage, frame_id))
+    builder.put_columns(tracker.step(builder.peek()))  # character_state, of what was put
     columns = builder.columns()
 
 Filling arrays by hand was dropped: numpy wraps an id of 300 to 44 without a word.
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from exphil_tf.features.field import PLAYERS, Field, Group
-from exphil_tf.features.item_slots import OWNED
+from exphil_tf.features.item_slots import HELD, HELD_FRAMES, OWNED
 from exphil_tf.features.schema import SCHEMA
 
 _PREFIX = {
@@ -83,6 +84,10 @@ class FrameBuilder:
                 target = target[..., _seat(rule, player)]
             target[...] = _checked(rule, value, target.shape)
         self._put.update(values)
+
+    def peek(self) -> Mapping[str, np.ndarray]:
+        """The columns as they stand, for what is derived of them; what was not put is 0."""
+        return self._columns
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns `[*lead, *field.shape]`, in schema order; what is not there is all zeros.
@@ -174,6 +179,6 @@ def _is_within(values: np.ndarray, rule: _Rule) -> bool:
 _REQUIRED = tuple(
     field.name
     for field in SCHEMA.fields
-    if field.group not in _MAY_BE_MISSING and field.name not in ("absent", OWNED)
+    if field.group not in _MAY_BE_MISSING and field.name not in ("absent", OWNED, HELD, HELD_FRAMES)
 )
 """Columns that no frame is whole without."""

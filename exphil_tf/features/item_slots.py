@@ -7,6 +7,8 @@ that frees; a slot frees on the first frame without its item. So the oldest item
 never reshuffles them. The rule looks only backwards: `SlotTracker` and `ItemTracker` apply it to a
 live game frame by frame, `assign_slots` and `item_columns` to a whole replay at once (the loop is
 per item, not per frame).
+
+What a player holds (`p.held_item`, `p.held_frames`) is told of all items, those that wait included.
 """
 
 from __future__ import annotations
@@ -18,9 +20,13 @@ from typing import NamedTuple
 import numpy as np
 
 from exphil_tf.features.schema import ITEM_SLOTS, PLAYERS
+from exphil_tf.melee import specials
+from exphil_tf.melee.specials import Held
 
 OWNED = "p.items_owned"
 """The column that says whose the items are."""
+HELD, HELD_FRAMES = "p.held_item", "p.held_frames"
+"""The columns that say what is in a hand, and when it goes off there."""
 _INT16_MAX = 32767
 
 
@@ -51,7 +57,9 @@ NO_ITEMS = Items(*[np.zeros(0, np.int64)] * len(Items._fields))
 
 
 def item_columns(items: Items, num_frames: int, ports: Sequence[int]) -> dict[str, np.ndarray]:
-    """The schema's `i.*` columns `[frames, items]` and `p.items_owned` `[frames, players]`.
+    """The schema's `i.*` columns `[frames, items]`, and what players own and hold.
+
+    The latter are `p.items_owned`, `p.held_item` and `p.held_frames` `[frames, players]`.
 
     Args:
       items: all updates; more than fit are dropped by the slot rule.
@@ -73,9 +81,12 @@ def _fill(
         "i.type": np.zeros(shape, np.uint16), "i.timer": np.zeros(shape, np.int16),
         "i.exists": np.zeros(shape, np.uint8), "i.state": np.zeros(shape, np.uint8),
         OWNED: np.zeros((num_frames, PLAYERS), np.uint8),
+        HELD: np.zeros((num_frames, PLAYERS), np.uint8),
+        HELD_FRAMES: np.zeros((num_frames, PLAYERS), np.int16),
     }  # fmt: skip
     if not len(items.row):
         return columns
+    _put_held(columns, items, ports=ports)
     kept = slot >= 0
     where = (items.row[kept], slot[kept])
     for name in ("x", "y", "speed_x", "speed_y", "type", "state"):
@@ -87,6 +98,20 @@ def _fill(
         bits = np.left_shift(1, where[1][mine]).astype(np.uint8)
         np.bitwise_or.at(columns[OWNED][:, player], where[0][mine], bits)
     return columns
+
+
+def _put_held(columns: dict[str, np.ndarray], items: Items, *, ports: Sequence[int]) -> None:
+    """Fills the columns of what is in a hand, from the kinds and states of all items."""
+    kind = np.minimum(items.type, specials.HELD_TYPES - 1).astype(np.int64)
+    state = np.minimum(items.state, specials.HELD_STATES - 1).astype(np.int64)
+    held = specials.held_table()[kind * specials.HELD_STATES + state]
+    if not held.any():
+        return
+    for player, port in enumerate(ports):
+        mine = (held > 0) & (items.owner == port)
+        columns[HELD][items.row[mine], player] = held[mine]
+        timer = np.clip(np.nan_to_num(items.timer[mine]), 0, _INT16_MAX)
+        columns[HELD_FRAMES][items.row[mine], player] = np.where(held[mine] == Held.BOMB, timer, 0)
 
 
 def assign_slots(row: np.ndarray, spawn_id: np.ndarray, num_slots: int = ITEM_SLOTS) -> np.ndarray:
@@ -164,7 +189,7 @@ class ItemTracker:
         self._ports, self._slots = ports, SlotTracker()
 
     def step(self, items: Items) -> dict[str, np.ndarray]:
-        """`i.*` columns `[items]` and `p.items_owned` `[players]` of the next frame.
+        """Columns of the next frame, as those of `item_columns` without the frames' axis.
 
         Args:
           items: those present, each with row 0.

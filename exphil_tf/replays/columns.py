@@ -24,6 +24,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from exphil_tf.features.character_state import character_columns
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import BUTTON_MASKS, BUTTONS, HITSTUN_ACTIONS, zero_index_table
@@ -141,6 +142,8 @@ def whispy(direction: np.ndarray) -> np.ndarray:
 def finish(columns: Mapping[str, np.ndarray], info: GameInfo, filled: np.ndarray) -> Frames:
     """The columns as `Frames`, in schema order: implausible values masked, lacking ones derived.
 
+    Character state is derived last, of what is then there.
+
     Args:
       columns: every column of the schema.
       info: the file's header; it says what the file lacks.
@@ -150,4 +153,5 @@ def finish(columns: Mapping[str, np.ndarray], info: GameInfo, filled: np.ndarray
       ReplayError: out_of_range, with the first offending column, if too many rows are spoiled.
     """
     result = {name: columns[name] for name in SCHEMA.names}
-    return Frames(absent.derive(rows.mask(result, filled), info.absent))
+    result = absent.derive(rows.mask(result, filled), info.absent)
+    return Frames(result | character_columns(result))

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from exphil_tf.features.character_state import character_columns
 from exphil_tf.features.frame_builder import FrameBuilder
 from exphil_tf.features.schema import Group
 from exphil_tf.features.stage_columns import stage_columns
@@ -108,6 +109,7 @@ def _play(
     builder.put(Group.PLAYER, _stack(seen))
     builder.put(Group.CONTROLLER, _stack(held))
     builder.put_columns(stage_columns(np.broadcast_to(stages, frame.shape), frame))
+    builder.put_columns(character_columns(builder.peek()))
     return builder.columns()
 
 

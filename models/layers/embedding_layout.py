@@ -8,8 +8,7 @@ Two widths are in use. The *raw* width counts an id as one number, as the user's
 by default, 288 padded; 1204 with one-hot ids); it is what `--dry-run` and the documents talk about.
 The *dense* width is what the backbone really reads: learned vectors instead of ids, names only
 where styles are learned, plus what the original lacked (hitlag, moving stage parts, Kirby's copies,
-and flags of what an old replay did not record: six numbers that the default vector has room for in
-its padding).
+character state, and flags of what an old replay did not record).
 """
 
 import math

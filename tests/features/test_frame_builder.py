@@ -1,13 +1,14 @@
 """The builder: a replay's columns again from a live game's values; no wrong value in silence."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import melee
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from exphil_tf.features.character_state import CharacterTracker
 from exphil_tf.features.controller_state import ControllerState
 from exphil_tf.features.frame_builder import FrameBuilder
 from exphil_tf.features.item_slots import NO_ITEMS, Items, ItemTracker, item_columns
@@ -56,7 +57,14 @@ def test_any_sound_columns_are_built_as_they_are(frames):
 # -- As live play will use it ----------------------------------------------------------------------
 
 
-def live_frame(state: Any, ports: list[int], tracker: ItemTracker, stage: int) -> dict:
+class Trackers(NamedTuple):
+    """What a live game remembers between frames."""
+
+    items: ItemTracker
+    characters: CharacterTracker
+
+
+def live_frame(state: Any, ports: list[int], trackers: Trackers, stage: int) -> dict:
     """Columns of one libmelee game state, through nothing but the tools of `features`."""
     builder = FrameBuilder()
     builder.put(Group.FRAME, {"frame": int(state.frame)})
@@ -71,8 +79,9 @@ def live_frame(state: Any, ports: list[int], tracker: ItemTracker, stage: int) -
             held, pad.main_stick, pad.c_stick, shoulder=pad.l_shoulder
         )
         builder.put_columns(control.columns(), player=player)
-    builder.put_columns(tracker.step(shown_items(state)))
+    builder.put_columns(trackers.items.step(shown_items(state)))
     builder.put_columns(stage_columns(stage, np.int32(state.frame)))
+    builder.put_columns(trackers.characters.step(builder.peek()))
     return builder.columns()
 
 
@@ -108,12 +117,12 @@ def test_a_live_game_gives_the_columns_of_its_replay(real_replay, name: str):
     path: Path = real_replay(name)
     game = parse(path, version="first")
     ports = [player.port for player in game.info.players]
-    tracker = ItemTracker([port - 1 for port in ports])
+    trackers = Trackers(ItemTracker([port - 1 for port in ports]), CharacterTracker())
     console = melee.Console(path=str(path), is_dolphin=False, allow_old_version=True)
     console.connect()
     rows = []
     while (state := console.step()) is not None:
-        rows.append(live_frame(state, ports, tracker, game.info.stage))
+        rows.append(live_frame(state, ports, trackers, game.info.stage))
     assert len(rows) == len(game.frames) > 100
     for column in set(SCHEMA.names) - {"absent"}:
         live = np.stack([row[column] for row in rows])

@@ -395,7 +395,7 @@ def test_every_schema_column_is_used_or_known_to_be_unused():
 def test_absent_columns_are_flagged_and_the_width_is_that_of_the_documents():
     """Nested by version; spoiled rows show nothing, as play has none."""
     layer = make()
-    assert layer.width == 384
+    assert layer.width == 416
     span = layouts.layout(layer.config)["absent"]
     want = {
         0: [0, 0, 0, 0, 0, 0], 64: [0, 0, 0, 0, 0, 1], 96: [0, 0, 0, 0, 1, 1],
@@ -434,11 +434,12 @@ TRAINED = """
 p.percent 2 p.facing 2 p.x 2 p.y 2 p.invulnerable 2 p.jumps_left 2 p.shield 2 p.on_ground 2
 p.speed_air_x_self 2 p.speed_ground_x_self 2 p.speed_y_self 2 p.speed_x_attack 2 p.speed_y_attack 2
 p.hitstun 2 p.action_frame 2 p.stock 2 p.hitlag 2
+p.charge 2 p.lift_spent 2 p.held_frames 2 p.judge_last 2 p.judge_before 2
 n.exists 2 n.x 2 n.y 2 n.on_ground 2 n.percent 2 n.stock 2 n.hitstun 2 n.action_frame 2
 n.invulnerable 2 frame 1 s.fod_left 1 s.fod_right 1 s.randall_x 1 s.randall_y 1 s.whispy 1
 i.exists 5 i.x 5 i.y 5 i.speed_x 5 i.speed_y 5 n.facing 2 ledge_distance 2 relative_position 3
 p.action 128 p.character 32 nana_category 56 nana_synced 2 s.stage 7 s.stadium 5 item_owner 5
-i.type 40 absent 6 prev_action 13
+i.type 40 absent 6 p.held_item 8 p.special_state 8 prev_action 13
 """
 """Parts of the default vector and their widths, as the first matrix of every trained policy has
 them; a part in another place would be another network."""
