@@ -53,3 +53,12 @@ def matmul(x: Any, kernel: Any) -> Any:
 
         return tf.matmul(x, kernel)
     return ops.matmul(x, kernel)
+
+
+def has_gpu() -> bool:
+    """Whether this process computes on a GPU: where that decides the form of a loop."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    return False
