@@ -169,6 +169,40 @@ class MambaConfig(TemporalConfig):
 
 
 @dataclass(frozen=True)
+class Mamba2Config(MambaConfig):
+    """A stack of Mamba-2 blocks."""
+
+    backbone: str = field(default="mamba2", init=False)
+    mamba_heads: int = 8
+    """Groups of Mamba-2's inner channels, each with one decay; divides the inner width."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        check_at_least("backbone.mamba_heads", self.mamba_heads, 1)
+        if self.inner % self.mamba_heads:
+            raise ValueError(
+                f"backbone.mamba_heads: want a divisor of the inner width, {self.inner}. "
+                f"Received: {self.mamba_heads}"
+            )
+
+    @property
+    def inner(self) -> int:
+        """Channels of the scan."""
+        return self.expand_factor * self.width
+
+    def floats_per_frame(self, frames: int) -> int:
+        """In_proj, conv, gate, scan; and each head's weights of a chunk's frames, three times."""
+        return self.num_layers * (8 * self.inner + 8 * self.state_size + 96 * self.mamba_heads)
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.mamba2 import Mamba2Backbone
+
+        return Mamba2Backbone
+
+
+@dataclass(frozen=True)
 class SlidingWindowConfig(TemporalConfig):
     """A stack of attention blocks over the last frames."""
 
@@ -222,6 +256,7 @@ BACKBONES: dict[str, type[BackboneConfig]] = {
     "mlp": MLPConfig,
     "lstm": LSTMConfig,
     "mamba": MambaConfig,
+    "mamba2": Mamba2Config,
     "sliding_window": SlidingWindowConfig,
 }
 """By the name that `--backbone` takes, in the order of help."""

@@ -15,7 +15,7 @@ NAMES = sorted(BACKBONES)
 WITH_MEMORY = [name for name in NAMES if BACKBONES[name].has_memory]
 SIZES = {
     "hidden": (16, 16), "num_layers": 2, "state_size": 4, "num_heads": 2, "window_size": 5,
-    "dropout": 0.2,
+    "dropout": 0.2, "mamba_heads": 4,
 }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def test_dropout_only_trains(name):
         ("sliding_window", {"qk_layernorm": False}),
         ("mamba", {"conv_size": 1}),
         ("mamba", {"conv_size": 20}),
+        ("mamba2", {"conv_size": 20, "mamba_heads": 1}),
     ],
     ids=str,
 )
@@ -74,6 +75,10 @@ EFFECTIVE: dict[str, list[dict]] = {
     "lstm": [WIDE_TUPLE, {"num_layers": 1}],
     "mamba": [
         WIDE_TUPLE, {"num_layers": 1}, {"state_size": 5}, {"expand_factor": 3}, {"conv_size": 3},
+    ],
+    "mamba2": [
+        WIDE_TUPLE, {"num_layers": 1}, {"state_size": 5}, {"expand_factor": 3}, {"conv_size": 3},
+        {"mamba_heads": 8},
     ],
     "sliding_window": [
         WIDE_TUPLE, {"num_layers": 1}, {"num_heads": 4}, {"window_size": 4},
