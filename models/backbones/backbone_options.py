@@ -33,6 +33,10 @@ class BackboneConfig:
     """Layer widths; a backbone with memory has one width, which may be repeated."""
     dropout: float = option(0.1, kind=Kind.TRAINING)
     """Dropped share of activations while training."""
+    gradient_checkpoint: bool = option(False, kind=Kind.TRAINING)
+    """Compute what layers leave for the gradients again instead of keeping it: memory for time."""
+    checkpoint_every: int = option(1, kind=Kind.TRAINING, only_with={"gradient_checkpoint": True})
+    """Layers between activations that gradient_checkpoint keeps."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -41,6 +45,7 @@ class BackboneConfig:
         check_at_least("len(backbone.hidden)", len(self.hidden), 1, most=MOST_LAYERS)
         for width in self.hidden:
             check_at_least("backbone.hidden", width, 1)
+        check_at_least("backbone.checkpoint_every", self.checkpoint_every, 1)
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"backbone.dropout: want 0 <= x < 1. Received: {self.dropout!r}")
 

@@ -67,8 +67,9 @@ class MambaBackbone(TemporalBackbone[MambaConfig]):
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
-        x, after = self.stem(x), []
-        for block, part in zip(self.blocks, state, strict=True):
-            x, new_part = block.unroll(x, part, is_resetting, training=training)
-            after.append(new_part)
-        return self.norm(x), tuple(after)
+        calls = [
+            lambda x, part, block=block: block.unroll(x, part, is_resetting, training=training)
+            for block in self.blocks
+        ]
+        x, after = self._in_order(calls, self.stem(x), state)
+        return self.norm(x), after

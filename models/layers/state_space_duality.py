@@ -1,10 +1,10 @@
-"""The scan of Mamba-2 as matrix products (Dao and Gu 2024, https://arxiv.org/abs/2405.21060, §6).
+"""Mamba-2's scan as matrix products (Dao and Gu 2024, https://arxiv.org/abs/2405.21060, §6).
 
-Per row and head: `h_t = exp(log_decay_t) * h_{t-1} + b_t x_t'`, then `y_t = c_t' h_t`. One decay per
-head, and no longer one per channel and state, makes a chunk of frames three products: each frame
-reads the chunk's earlier inputs through `c_t' b_s` times the decay between the two, and the state
-at the chunk's start; and the chunk adds to the state. States at the chunks' starts are one more
-product, with the decays between chunks: there is no loop.
+Per row and head: `h_t = exp(log_decay_t) * h_{t-1} + b_t x_t'`, then `y_t = c_t' h_t`. One decay
+per head, and no longer one per channel and state, makes a chunk of frames three products: each
+frame reads the chunk's earlier inputs through `c_t' b_s` times the decay between the two, and the
+state at the chunk's start; and the chunk adds to the state. States at the chunks' starts are one
+more product, with the decays between chunks: there is no loop.
 
 Where a frame is the first of its game, all before it counts as zero. All arithmetic is float32.
 """
@@ -72,7 +72,7 @@ def chunked_scan(
     Returns: y `[batch, time, channels]`, and the state after the last frame.
     """
     time, channels = flow.x.shape[1:]
-    heads, states = flow.log_decay.shape[-1], flow.b.shape[-1]
+    heads = flow.log_decay.shape[-1]
     chunks = -(-time // chunk_frames)
     frames = -(-time // chunks)  # as many chunks, but of nearly equal size
     x, log_decay, b, c = (_cut(v, chunks, frames) for v in flow)
