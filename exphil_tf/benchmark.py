@@ -60,17 +60,18 @@ def _console() -> Console:
     return console if console.is_terminal else make_console(width=_WIDTH, soft_wrap=False)
 
 
-_HELP = f"""usage: {PROG} preprocess|input|training … [OPTIONS]
+_HELP = f"""usage: {PROG} preprocess|input|training|layers … [OPTIONS]
        {PROG} {LATENCY} BUNDLE [BUNDLE …] [OPTIONS]
 
 Measures how fast this machine is, each figure beside a bound of its own. Subjects:
 
   preprocess  frames per processor-second from replays to shards, against parsing alone
   input       unrolls per second of the input, against copying memory
-  training    frames per second of the compiled step, and what waits for input
+  training    frames per second of the compiled step, beside its matrix products alone
+  layers      scan, attention and gradient checkpointing, each beside its plain form
   {LATENCY}     a raw frame in, a controller out, of exported policies, against reading weights
 
-The first three may be named together. Without replays or a dataset they run on sample games:
+The first four may be named together. Without replays or a dataset they run on sample games:
 
   {PROG} preprocess input training --replays replays/
   {PROG} {LATENCY} exported/float exported/int8 --data datasets/mine --paced --profile

@@ -8,12 +8,12 @@ import tyro
 
 from exphil_tf.foundation.kinds import Kind
 
-Subject = Literal["preprocess", "input", "training"]
+Subject = Literal["preprocess", "input", "training", "layers"]
 
 
 @dataclass(frozen=True)
 class SpeedConfig:
-    """Measures preprocessing, input and training on this machine, each beside a bound."""
+    """Measures preprocessing, input, training and layers on this machine, each beside a bound."""
 
     KIND: ClassVar = Kind.RESULT
 

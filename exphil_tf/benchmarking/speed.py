@@ -1,4 +1,4 @@
-"""Speed of preprocessing, input and training: subjects of `python -m exphil_tf.benchmark`.
+"""Speed of preprocessing, input, training and layers: subjects of `python -m exphil_tf.benchmark`.
 
 Without replays, sample games are made. Ratios are between figures of the same run, so that they
 hold on a busy machine as well; absolute figures do not.
@@ -47,6 +47,12 @@ def _dataset(replays: Sequence[str], folder: Path) -> Path:
 
 def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
     """Reports of the wanted subjects, one by one."""
+    if "layers" in config.subjects:
+        from exphil_tf.benchmarking import layer_speed
+
+        yield from layer_speed.run()
+    if not {"preprocess", "input", "training"} & set(config.subjects):
+        return
     with _work_dir() as work_dir:
         replays = _replays(config, work_dir)
         if "preprocess" in config.subjects:

@@ -140,8 +140,9 @@ class SlidingWindowBackbone(TemporalBackbone[SlidingWindowConfig]):
     ) -> tuple[Tensor, State]:
         clock, rings = state
         window = unroll_window(clock, is_resetting, self.config.window_size)
-        x, after = self.stem(x), []
-        for block, ring in zip(self.blocks, rings, strict=True):
-            x, new_ring = block.unroll(x, ring, window, training=training)
-            after.append(new_ring)
-        return self.norm(x), (window.num_visible[:, -1], tuple(after))
+        calls = [
+            lambda x, ring, block=block: block.unroll(x, ring, window, training=training)
+            for block in self.blocks
+        ]
+        x, after = self._in_order(calls, self.stem(x), rings)
+        return self.norm(x), (window.num_visible[:, -1], after)

@@ -38,6 +38,10 @@ class BackboneConfig:
     """Layer widths; a backbone with memory has one width, which may be repeated."""
     dropout: float = option(0.1, kind=Kind.TRAINING)
     """Dropped share of activations while training."""
+    gradient_checkpoint: bool = option(False, kind=Kind.TRAINING)
+    """Compute what layers leave for the gradients again instead of keeping it: memory for time."""
+    checkpoint_every: int = option(1, kind=Kind.TRAINING, only_with={"gradient_checkpoint": True})
+    """Layers between activations that gradient_checkpoint keeps."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -46,6 +50,7 @@ class BackboneConfig:
         check_at_least("len(backbone.hidden)", len(self.hidden), 1, most=MOST_LAYERS)
         for width in self.hidden:
             check_at_least("backbone.hidden", width, 1)
+        check_at_least("backbone.checkpoint_every", self.checkpoint_every, 1)
         if not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"backbone.dropout: want 0 <= x < 1. Received: {self.dropout!r}")
 
@@ -248,6 +253,40 @@ class MambaConfig(TemporalConfig):
 
 
 @dataclass(frozen=True)
+class Mamba2Config(MambaConfig):
+    """A stack of Mamba-2 blocks."""
+
+    backbone: str = field(default="mamba2", init=False)
+    mamba_heads: int = 8
+    """Groups of Mamba-2's inner channels, each with one decay; divides the inner width."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        super().__post_init__()
+        check_at_least("backbone.mamba_heads", self.mamba_heads, 1)
+        if self.inner % self.mamba_heads:
+            raise ValueError(
+                f"backbone.mamba_heads: want a divisor of the inner width, {self.inner}. "
+                f"Received: {self.mamba_heads}"
+            )
+
+    @property
+    def inner(self) -> int:
+        """Channels of the scan."""
+        return self.expand_factor * self.width
+
+    def floats_per_frame(self, frames: int) -> int:
+        """In_proj, conv, gate, scan; and each head's weights of a chunk's frames, three times."""
+        return self.num_layers * (8 * self.inner + 8 * self.state_size + 96 * self.mamba_heads)
+
+    def layer_class(self) -> type[Backbone[Any]]:
+        """See the base class."""
+        from models.backbones.mamba2 import Mamba2Backbone
+
+        return Mamba2Backbone
+
+
+@dataclass(frozen=True)
 class SlidingWindowConfig(TemporalConfig):
     """A stack of attention blocks over the last frames."""
 
@@ -359,6 +398,7 @@ BACKBONES: dict[str, type[BackboneConfig]] = {
     "gru": GRUConfig,
     "tx_like": TxLikeConfig,
     "mamba": MambaConfig,
+    "mamba2": Mamba2Config,
     "sliding_window": SlidingWindowConfig,
     "hybrid": HybridConfig,
     "jamba": JambaConfig,

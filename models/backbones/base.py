@@ -1,5 +1,7 @@
 """What every backbone shares: its options, dropout, and truncated backpropagation through time."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import keras
@@ -8,10 +10,13 @@ from models.backbones.backbone_options import BackboneConfig, TemporalConfig
 from models.layers.backend import ops
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
+from models.layers.recompute import recomputed
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, TemporalLayer, Tensor
 from models.quantization_config import Rounding
 
+LayerCall = Callable[[Tensor, State], tuple[Tensor, State]]
+"""`(x, state of the layer) -> (x, new state)`."""
 Options = TypeVar("Options", bound=BackboneConfig)
 TemporalOptions = TypeVar("TemporalOptions", bound=TemporalConfig)
 
@@ -47,6 +52,30 @@ class Backbone(TemporalLayer, Generic[Options]):
     def _dropout(self, name: str) -> Dropout:
         """Returns dropout with a seed generator of its own, which is part of the saved state."""
         return Dropout(self.config.dropout, seed=derive_seed(self.seed, name), name=name)
+
+    def _in_order(
+        self, calls: Sequence[LayerCall], x: Tensor, states: Sequence[State]
+    ) -> tuple[Tensor, tuple[State, ...]]:
+        """Unrolls layers one after the other, with gradient checkpointing if it is asked for."""
+        every = self.config.checkpoint_every if self.config.gradient_checkpoint else 0
+
+        def several(x: Tensor, states: tuple[State, ...], calls: Sequence[LayerCall]) -> tuple:
+            after = []
+            for call, state in zip(calls, states, strict=True):
+                x, new_state = call(x, state)
+                after.append(new_state)
+            return x, tuple(after)
+
+        if not every:
+            return several(x, tuple(states), calls)
+        after: tuple[State, ...] = ()
+        for start in range(0, len(calls), every):
+            part = slice(start, start + every)
+            x, new = recomputed(
+                functools.partial(several, calls=calls[part]), x, tuple(states[part])
+            )
+            after += new
+        return x, after
 
 
 class TemporalBackbone(Backbone[TemporalOptions], Generic[TemporalOptions]):

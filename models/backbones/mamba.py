@@ -1,10 +1,13 @@
 """A stack of Mamba blocks: dense in, residual blocks with dropout on their branch, RMS norm."""
 
+from typing import Any
+
 from keras import layers
 
 from models.backbones.backbone_options import MambaConfig
 from models.backbones.base import TemporalBackbone
 from models.layers.mamba import MambaBlock
+from models.layers.mamba2 import Mamba2Block
 from models.layers.seeding import derive_seed
 from models.layers.temporal import State, Tensor
 from models.quantization_config import Rounding
@@ -18,20 +21,23 @@ class MambaBackbone(TemporalBackbone[MambaConfig]):
     ):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
-        self.blocks = [
-            MambaBlock(
-                config.width,
-                state_size=config.state_size,
-                expand_factor=config.expand_factor,
-                conv_size=config.conv_size,
-                dropout=config.dropout,
-                seed=derive_seed(seed, f"block_{i}"),
-                quantize=quantize,
-                name=f"block_{i}",
-            )
-            for i in range(config.num_layers)
-        ]
+        self.blocks = [self._block(f"block_{i}") for i in range(config.num_layers)]
         self.norm = layers.RMSNormalization(epsilon=1e-6, name="norm")
+
+    def _block(self, name: str) -> MambaBlock | Mamba2Block:
+        return MambaBlock(self.config.width, **self._block_options(name))
+
+    def _block_options(self, name: str) -> dict[str, Any]:
+        config = self.config
+        return {
+            "state_size": config.state_size,
+            "expand_factor": config.expand_factor,
+            "conv_size": config.conv_size,
+            "dropout": config.dropout,
+            "seed": derive_seed(self.seed, name),
+            "quantize": self.rounding,
+            "name": name,
+        }
 
     def build(self, input_shape: tuple) -> None:
         """Builds every weight from the static feature width."""
@@ -61,8 +67,9 @@ class MambaBackbone(TemporalBackbone[MambaConfig]):
     def _unroll_segment(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool
     ) -> tuple[Tensor, State]:
-        x, after = self.stem(x), []
-        for block, part in zip(self.blocks, state, strict=True):
-            x, new_part = block.unroll(x, part, is_resetting, training=training)
-            after.append(new_part)
-        return self.norm(x), tuple(after)
+        calls = [
+            lambda x, part, block=block: block.unroll(x, part, is_resetting, training=training)
+            for block in self.blocks
+        ]
+        x, after = self._in_order(calls, self.stem(x), state)
+        return self.norm(x), after

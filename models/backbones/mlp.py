@@ -58,23 +58,27 @@ class MLPBackbone(Backbone[MLPConfig]):
     def step(self, x: Tensor, state: State, is_resetting: Tensor | None) -> tuple[Tensor, State]:
         """See `TemporalLayer.step`."""
         del is_resetting
-        return self._forward(x, training=False), state
+        for i in range(len(self.dense)):
+            x = self._layer(i, x, training=False)
+        return x, state
 
     def unroll(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
     ) -> tuple[Tensor, State]:
         """See `TemporalLayer.unroll`."""
         del is_resetting
-        return self._forward(x, training=training), state
+        calls = [
+            lambda x, none, i=i: (self._layer(i, x, training=training), none)
+            for i in range(len(self.dense))
+        ]
+        return self._in_order(calls, x, [()] * len(calls))[0], state
 
-    def _forward(self, x: Tensor, *, training: bool) -> Tensor:
-        for i, dense in enumerate(self.dense):
-            y = dense(x)
-            if self.norms:
-                y = self.norms[i](y)
-            y = self.dropouts[i](ops.relu(y), training=training)
-            if self.config.residual:
-                projection = self.projections.get(str(i))
-                y = y + (x if projection is None else projection(x))
-            x = y
-        return x
+    def _layer(self, i: int, x: Tensor, *, training: bool) -> Tensor:
+        y = self.dense[i](x)
+        if self.norms:
+            y = self.norms[i](y)
+        y = self.dropouts[i](ops.relu(y), training=training)
+        if not self.config.residual:
+            return y
+        projection = self.projections.get(str(i))
+        return y + (x if projection is None else projection(x))

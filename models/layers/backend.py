@@ -58,3 +58,12 @@ def matmul(x: Any, kernel: Any) -> Any:
 def gelu(x: Any) -> Any:
     """Exact GELU, written with erf: `keras.ops.gelu` takes erfc, which ONNX lacks."""
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
+
+
+def has_gpu() -> bool:
+    """Whether this process computes on a GPU: where that decides the form of a loop."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    return False

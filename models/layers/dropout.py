@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from models.layers.backend import ops
+from models.layers.recompute import drawn_once
 from models.layers.temporal import Tensor
 
 
@@ -35,7 +36,7 @@ class Dropout(keras.layers.Layer):
         """Returns `x` itself unless `training` is True (a Python bool)."""
         if not training or self.rate == 0.0:
             return x
-        seed = ops.cast(self.seed_generator.next(), "uint32")
+        seed = drawn_once(lambda: ops.cast(self.seed_generator.next(), "uint32"))
         threshold = np.uint32(round(self.rate * 2**32))
         keep = ops.cast(_hashed_bits(ops.shape(x), seed) >= threshold, x.dtype)
         return x * keep * (1.0 / (1.0 - self.rate))

@@ -22,11 +22,12 @@ import keras
 import numpy as np
 
 from models.layers.backend import ops
+from models.layers.causal_convolution import convolve, convolve_frame
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
-from models.layers.temporal import State, TemporalLayer, Tensor, zero_on_reset
+from models.layers.temporal import State, TemporalLayer, Tensor
 from models.quantization_config import Rounding
 
 DELTA_MIN = 1e-3
@@ -140,15 +141,14 @@ class MambaBlock(TemporalLayer):
     ) -> tuple[Tensor, State]:
         """As `step`, of `[batch, 1, width]`."""
         history, hidden = state
-        history = zero_on_reset(history, is_resetting)
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
-        history = ops.concatenate([history, ops.cast(u, "float32")], axis=1)
-        mixed = ops.sum(history * ops.cast(self.conv_kernel, "float32"), axis=1, keepdims=True)
-        u = ops.silu(ops.cast(mixed, u.dtype) + ops.cast(self.conv_bias, u.dtype))
+        u, history = convolve_frame(
+            u, history, is_resetting, kernel=self.conv_kernel, bias=self.conv_bias
+        )
         y, hidden = selective_scan_step(
             ops.cast(u, "float32"), self._selection(u), hidden, is_resetting=is_resetting
         )
-        return x + self._branch(y, z), (history[:, 1:], hidden)
+        return x + self._branch(y, z), (history, hidden)
 
     def unroll(
         self, x: Tensor, state: State, is_resetting: Tensor, *, training: bool = False
@@ -156,7 +156,9 @@ class MambaBlock(TemporalLayer):
         """See `TemporalLayer.unroll`."""
         history, hidden = state
         u, z = ops.split(self.in_proj(self.norm(x)), 2, axis=-1)
-        u, history = self._convolve(u, history, is_resetting)
+        u, history = convolve(
+            u, history, is_resetting, kernel=self.conv_kernel, bias=self.conv_bias
+        )
         y, hidden = selective_scan(u, self._selection(u), hidden, is_resetting=is_resetting)
         return x + self.dropout(self._branch(y, z), training=training), (history, hidden)
 
@@ -172,21 +174,3 @@ class MambaBlock(TemporalLayer):
     def _branch(self, y: Tensor, z: Tensor) -> Tensor:
         """Returns what the block adds to the residual stream."""
         return self.out_proj(ops.cast(y, z.dtype) * ops.silu(z))
-
-    def _convolve(self, u: Tensor, history: Tensor, is_resetting: Tensor) -> tuple[Tensor, Tensor]:
-        """Causal depthwise convolution over time that never looks across a reset.
-
-        Returns silu of the convolution `[batch, time, inner]`, and the new history.
-        """
-        taps, time = self.conv_size, u.shape[1]
-        extended = ops.concatenate([ops.cast(history, u.dtype), u], axis=1)
-        # Games seen so far, per frame; the history belongs to game 0.
-        game = ops.cumsum(ops.cast(is_resetting, "int32"), axis=1)
-        games = ops.pad(game, [(0, 0), (taps - 1, 0)])
-        kernel = ops.cast(self.conv_kernel, u.dtype)
-        total = u * kernel[-1] + ops.cast(self.conv_bias, u.dtype)
-        for tap in range(taps - 1):
-            same_game = ops.cast(games[:, tap : tap + time] == game, u.dtype)[:, :, None]
-            total = total + extended[:, tap : tap + time] * kernel[tap] * same_game
-        alive = ops.cast(games[:, time:] == game[:, -1:], u.dtype)[:, :, None]
-        return ops.silu(total), ops.cast(extended[:, time:] * alive, "float32")

@@ -59,6 +59,12 @@ def ranges(mode: RangeMode) -> Iterator[None]:
         _MODE.reset(token)
 
 
+def ranges_of_second_pass() -> RangeMode:
+    """The mode in which what is traced now can be computed again: ranges have moved by then."""
+    mode = _MODE.get()
+    return "frozen" if mode in ("calibrate", "observe") else mode
+
+
 @functools.cache
 def _module() -> Any:
     if keras.backend.backend() != "tensorflow":

@@ -86,7 +86,8 @@ class SlidingWindowAttention(keras.layers.Layer):
       num_heads: heads.
       window: frames a query sees, itself included.
       qk_layernorm: normalise queries and keys per head.
-      chunk: queries at once in `unroll`; None takes `window`, so work is O(time * window).
+      chunk: queries at once in `unroll`; None takes blocks of `window` side by side. Work is
+        O(time * window) with blocks, and O(time * (window + chunk)) with chunks.
       key_block: keys at once, with an online softmax; None takes all of a chunk's keys.
       seed: initial weights are a function of it.
       quantize: how operands of the two projections are rounded to 8 bits; None for not at all.
@@ -112,7 +113,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         self.head_dim = width // num_heads
         self.window = window
         self.qk_layernorm = qk_layernorm
-        self.chunk = chunk or window
+        self.chunk = chunk or 0
         self.key_block = key_block or 0
 
         self.qkv = dense(3 * width, "qkv", seed=seed, quantize=quantize)
@@ -154,13 +155,10 @@ class SlidingWindowAttention(keras.layers.Layer):
         query, key_value = self._project(x)
         past = ops.take_along_axis(cache, window.ring_order[:, None, :, None], axis=2)
         keys_values = ops.concatenate([ops.cast(past, key_value.dtype), key_value], axis=2)
-        chunks, time = [], x.shape[1]
-        for start in range(0, time, self.chunk):
-            stop = min(start + self.chunk, time)
-            visible = window.num_visible[:, start:stop]
-            keys = keys_values[:, :, start : stop + self.window - 1]
-            chunks.append(self._attend(query[:, :, start:stop], keys, visible))
-        mixed = ops.concatenate(chunks, axis=2) if len(chunks) > 1 else chunks[0]
+        time, attend = x.shape[1], self._attend_chunks
+        if time > self.window and not (self.chunk or self.key_block):
+            attend = self._attend_blocks
+        mixed = attend(query, keys_values, window.num_visible)
         mixed = ops.reshape(ops.swapaxes(mixed, 1, 2), (-1, time, self.width))
         ring = ops.take_along_axis(keys_values, window.new_ring[:, None, :, None], axis=2)
         return self.out(mixed), ops.cast(ring, "float32")
@@ -177,6 +175,37 @@ class SlidingWindowAttention(keras.layers.Layer):
     def _logits(self, query: Tensor, key: Tensor) -> Tensor:
         return ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
 
+    def _attend_blocks(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
+        """Attends from blocks of `window` queries, each to its own and the last block of keys."""
+        window, time = self.window, query.shape[2]
+        blocks = -(-time // window)
+        fill = blocks * window - time
+        rows = ((0, 0), (0, 0))
+        query = ops.pad(query, (*rows, (0, fill), (0, 0)))
+        query = ops.reshape(query, (-1, self.num_heads, blocks, window, self.head_dim))
+        # A key in front that nobody sees fills the cached ones up to a block.
+        keys_values = ops.pad(keys_values, (*rows, (1, fill), (0, 0)))
+        shape = (-1, self.num_heads, blocks + 1, window, 2 * self.head_dim)
+        keys_values = ops.reshape(keys_values, shape)
+        pairs = ops.concatenate([keys_values[:, :, :-1], keys_values[:, :, 1:]], axis=3)
+        num_visible = ops.reshape(ops.pad(num_visible, ((0, 0), (0, fill))), (-1, blocks, window))
+        age = window + np.arange(window)[:, None] - np.arange(2 * window)[None, :]
+        key, value = ops.split(pairs, 2, axis=-1)
+        logits = self._logits(query, key) + self._age_bias(age)[:, None]
+        mixed = self._mix(logits + _mask(age, num_visible)[:, None], value)
+        return ops.reshape(mixed, (-1, self.num_heads, blocks * window, self.head_dim))[:, :, :time]
+
+    def _attend_chunks(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
+        """Attends from one chunk of queries after the other."""
+        time, chunks = query.shape[2], []
+        step = self.chunk or self.window
+        for start in range(0, time, step):
+            stop = min(start + step, time)
+            keys = keys_values[:, :, start : stop + self.window - 1]
+            visible = num_visible[:, start:stop]
+            chunks.append(self._attend(query[:, :, start:stop], keys, visible))
+        return ops.concatenate(chunks, axis=2) if len(chunks) > 1 else chunks[0]
+
     def _attend(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
         """Attends from a chunk of queries to the band of keys that they may see.
 
@@ -184,17 +213,34 @@ class SlidingWindowAttention(keras.layers.Layer):
         """
         queries, keys = query.shape[2], keys_values.shape[2]
         age = np.arange(queries)[:, None] + self.window - 1 - np.arange(keys)[None, :]
-        in_window = (age >= 0) & (age < self.window)
-        clipped = np.clip(age, 0, self.window - 1).astype(np.int32)
-        bias = ops.transpose(take_rows(dense_value(self.age_bias), clipped), (2, 0, 1))
-        bias = bias + np.where(in_window, 0.0, HIDDEN_LOGIT).astype(np.float32)
-        is_visible = ops.convert_to_tensor(age, dtype="int32") < num_visible[:, :, None]
-        mask = ops.where(is_visible, 0.0, HIDDEN_LOGIT)[:, None]
+        bias, mask = self._age_bias(age), _mask(age, num_visible)[:, None]
         key, value = ops.split(keys_values, 2, axis=-1)
         if self.key_block:
             return self._attend_online(query, (key, value), bias + mask)
-        logits = self._logits(query, key) + bias + mask
+        return self._mix(self._logits(query, key) + bias + mask, value)
+
+    def _mix(self, logits: Tensor, value: Tensor) -> Tensor:
         return ops.matmul(ops.cast(ops.softmax(logits), value.dtype), value)
+
+    def _age_bias(self, age: np.ndarray) -> Tensor:
+        """Returns each head's bias `[heads, queries, keys]`, `HIDDEN_LOGIT` outside the window.
+
+        Args:
+          age: `[queries, keys]` of frames; one more per query, one less per key.
+        """
+        # A look-up's gradient would be a scatter, one row after the other. All rows are one vector,
+        # shifted: written side by side with one number too many each, they shift by themselves.
+        queries, keys = age.shape
+        line = age[0, 0] + np.arange(queries - 1, -keys, -1)  # ages from oldest query to last key
+        first, last = queries - 1, queries + keys - 1
+        table = ops.transpose(dense_value(self.age_bias))
+        in_window = (line >= 0) & (line < self.window)
+        inside = np.flatnonzero(in_window)
+        ages = table[:, line[inside[-1]] : line[inside[0]] + 1][:, ::-1]
+        pads = ((0, 0), (int(inside[0]), int(last - 1 - inside[-1]) + 1))
+        row = ops.pad(ages, pads, constant_values=HIDDEN_LOGIT)
+        rows = ops.tile(row, (1, queries))[:, first : first + queries * last]
+        return ops.reshape(rows, (self.num_heads, queries, last))[:, :, :keys]
 
     def _attend_online(self, query: Tensor, key_value: tuple, bias: Tensor) -> Tensor:
         """Softmax in one pass over key blocks (Milakov and Gimelshein 2018)."""
@@ -220,3 +266,14 @@ def _normalize(x: Tensor) -> Tensor:
     centered = x - ops.mean(x, axis=-1, keepdims=True)
     variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
     return centered * ops.rsqrt(variance + 1e-6)
+
+
+def _mask(age: np.ndarray, num_visible: Tensor) -> Tensor:
+    """Returns 0 where a query sees a key, else `HIDDEN_LOGIT`: `[*, queries, keys]`.
+
+    Args:
+      age: `[queries, keys]`.
+      num_visible: int32 `[*, queries]`, frames of the game up to the query's.
+    """
+    is_visible = ops.convert_to_tensor(age, dtype="int32") < num_visible[..., None]
+    return ops.where(is_visible, 0.0, HIDDEN_LOGIT)

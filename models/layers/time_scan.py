@@ -22,7 +22,9 @@ Step = Callable[[Nest, Nest], tuple[Nest, Nest]]
 _WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar("written_out", default=False)
 
 
-def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -> tuple[Nest, Nest]:
+def time_scan(
+    step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False, like: Nest | None = None
+) -> tuple[Nest, Nest]:
     """Runs `step` over the frames of `inputs`, first to last or last to first.
 
     Args:
@@ -30,6 +32,8 @@ def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -
       carry: nest of tensors, the state before the first step.
       inputs: tuple of tensors `[time, …]` with a static number of frames; a step gets `[…]`.
       reverse: walk the frames backwards; outputs still stand at their frame's place.
+      like: the output's structure, with shape and dtype of each part (tensors or `TensorSpec`s).
+        Without it the first step runs outside the loop to tell, so a step is compiled twice.
 
     Returns: the carry after the last step, and the outputs stacked to `[time, …]`.
     """
@@ -37,7 +41,7 @@ def time_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False) -
         return _written_out(step, carry, inputs, reverse=reverse)
     if keras.backend.backend() != "tensorflow":
         return ops.scan(step, carry, inputs, reverse=reverse)
-    return _tensorflow_scan(step, carry, inputs, reverse=reverse)
+    return _tensorflow_scan(step, carry, inputs, reverse=reverse, like=like)
 
 
 @contextlib.contextmanager
@@ -63,7 +67,9 @@ def _written_out(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tup
     return carry, keras.tree.map_structure(lambda *y: ops.stack(y), *outputs)
 
 
-def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tuple[Nest, Nest]:
+def _tensorflow_scan(
+    step: Step, carry: Nest, inputs: Nest, *, reverse: bool, like: Nest | None
+) -> tuple[Nest, Nest]:
     import tensorflow as tf  # only this backend's branch may need it
 
     length = keras.tree.flatten(inputs)[0].shape[0]
@@ -73,18 +79,19 @@ def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) ->
     def frame(t: Any) -> Nest:
         return keras.tree.map_structure(lambda x: x[t], inputs)
 
-    # The first step runs outside the loop: it tells the outputs' structure, dtypes and shapes.
-    first = length - 1 if reverse else 0
-    carry, output = step(carry, frame(first))
-    if length == 1:
-        return carry, keras.tree.map_structure(lambda y: y[None], output)
-    arrays = keras.tree.map_structure(
-        lambda y: tf.TensorArray(
-            y.dtype, size=length, element_shape=y.shape, clear_after_read=False
-        ).write(first, y),
-        output,
-    )
-    flat_arrays = keras.tree.flatten(arrays)
+    def array(y: Any) -> Any:
+        return tf.TensorArray(y.dtype, size=length, element_shape=y.shape, clear_after_read=False)
+
+    done, output = 0, like
+    if like is None:
+        first = length - 1 if reverse else 0
+        carry, output = step(carry, frame(first))
+        if length == 1:
+            return carry, keras.tree.map_structure(lambda y: y[None], output)
+        arrays = [array(y).write(first, y) for y in keras.tree.flatten(output)]
+        done = 1
+    else:
+        arrays = [array(y) for y in keras.tree.flatten(like)]
 
     def body(i: Any, carry: Nest, arrays: list) -> tuple[Any, Nest, list]:
         t = length - 1 - i if reverse else i
@@ -93,12 +100,11 @@ def _tensorflow_scan(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) ->
         written = [array.write(t, y) for array, y in zip(arrays, outputs, strict=True)]
         return i + 1, carry, written
 
-    _, carry, flat_arrays = tf.while_loop(
+    _, carry, arrays = tf.while_loop(
         lambda i, *_: i < length,
         body,
-        (tf.constant(1), carry, flat_arrays),
+        (tf.constant(done), carry, arrays),
         parallel_iterations=1,
-        maximum_iterations=length - 1,
+        maximum_iterations=length - done,
     )
-    stacked = [array.stack() for array in flat_arrays]
-    return carry, keras.tree.pack_sequence_as(output, stacked)
+    return carry, keras.tree.pack_sequence_as(output, [array.stack() for array in arrays])

@@ -19,7 +19,7 @@ from models.policy_config import PolicyConfig
 NAMES = sorted(BACKBONES)
 SIZES = {
     "hidden": (16, 16), "num_layers": 2, "state_size": 4, "num_heads": 2, "window_size": 5,
-    "dropout": 0.2,
+    "dropout": 0.2, "mamba_heads": 4,
 }  # fmt: skip
 
 
@@ -94,6 +94,7 @@ def test_dropout_only_trains(name):
         ("mamba", {"conv_size": 20}),
         ("tx_like", {"expand_factor": 1, "num_layers": 1}),
         pytest.param("jamba", {"attention_every": 3, "window_size": 2}, marks=pytest.mark.slow),
+        ("mamba2", {"conv_size": 20, "mamba_heads": 1}),
     ],
     ids=str,
 )
@@ -109,6 +110,10 @@ EFFECTIVE: dict[str, list[dict]] = {
     "lstm": [WIDE_TUPLE, {"num_layers": 1}],
     "mamba": [
         WIDE_TUPLE, {"num_layers": 1}, {"state_size": 5}, {"expand_factor": 3}, {"conv_size": 3},
+    ],
+    "mamba2": [
+        WIDE_TUPLE, {"num_layers": 1}, {"state_size": 5}, {"expand_factor": 3}, {"conv_size": 3},
+        {"mamba_heads": 8},
     ],
     "sliding_window": [
         WIDE_TUPLE, {"num_layers": 1}, {"num_heads": 4}, {"window_size": 4},

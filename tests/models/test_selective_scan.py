@@ -55,16 +55,23 @@ def reference_gradients(v: dict[str, np.ndarray], weights: tuple) -> dict[str, n
     return {name: np.asarray(g) for name, g in gradients.items()}
 
 
-def scan(v: dict[str, np.ndarray], chunk_frames: int = 20) -> tuple:
+def scan(v: dict[str, np.ndarray], chunk_frames: int = 20, rows: int | None = None) -> tuple:
     f = {name: tf.constant(value, tf.float32) for name, value in v.items() if name in NAMES}
     selection = Selection(f["delta"], f["a"], f["b"], f["c"], f["d"])
     resets = tf.constant(v["is_resetting"])
     return selective_scan(
-        f["x"], selection, f["state"], is_resetting=resets, chunk_frames=chunk_frames
+        f["x"], selection, f["state"], is_resetting=resets, chunk_frames=chunk_frames, rows=rows
     )
 
 
-def gradients(v: dict[str, np.ndarray], weights: tuple, *, chunk_frames: int, jit: bool) -> dict:
+def gradients(
+    v: dict[str, np.ndarray],
+    weights: tuple,
+    *,
+    chunk_frames: int,
+    jit: bool,
+    rows: int | None = None,
+) -> dict:
     def run(**f: tf.Tensor) -> dict:
         with tf.GradientTape() as tape:
             tape.watch(list(f.values()))
@@ -75,6 +82,7 @@ def gradients(v: dict[str, np.ndarray], weights: tuple, *, chunk_frames: int, ji
                 f["state"],
                 is_resetting=tf.constant(v["is_resetting"]),
                 chunk_frames=chunk_frames,
+                rows=rows,
             )
             w_y, w_h = (tf.constant(w, tf.float32) for w in weights)
             loss = tf.reduce_sum(w_y * y) + tf.reduce_sum(w_h * h)
@@ -100,17 +108,53 @@ def test_forward_equals_float64_loop(delta_scale, chunk_frames):
 
 
 @pytest.mark.parametrize(
-    ("delta_scale", "chunk_frames", "jit"),
-    [(0.1, 8, False), (0.1, 23, True), (0.1, 5, True), (30.0, 8, False), (1e-6, 8, False)],
+    ("delta_scale", "chunk_frames", "jit", "rows"),
+    [
+        (0.1, 8, False, None),
+        (0.1, 23, True, 2),
+        (0.1, 5, True, 1),
+        (30.0, 8, False, 1),
+        (1e-6, 8, False, None),
+    ],
 )
-def test_gradients_equal_float64_autodiff(delta_scale, chunk_frames, jit):
+def test_gradients_equal_float64_autodiff(delta_scale, chunk_frames, jit, rows):
     v = case(delta_scale)
     rng = np.random.default_rng(1)
     weights = rng.standard_normal(v["x"].shape), rng.standard_normal(v["state"].shape)
     want = reference_gradients(v, weights)
-    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit)
+    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, rows=rows)
     for name in NAMES:
         assert relative_error(got[name], want[name]) < 3e-6, name
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_rows_at_once_change_nothing(rows):
+    v = case()
+    want_y, want_h = reference(v)
+    y, h = scan(v, 8, rows)
+    assert relative_error(np.asarray(y), want_y) < 1e-6
+    assert relative_error(np.asarray(h), want_h) < 1e-6
+
+
+def test_a_batch_of_unknown_size():
+    v = case()
+    f = {name: tf.constant(value, tf.float32) for name, value in v.items() if name in NAMES}
+
+    def run(x, delta, b, c, state, resets):
+        selection = Selection(delta, f["a"], b, c, f["d"])
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y, h = selective_scan(x, selection, state, is_resetting=resets, chunk_frames=8)
+        return y, h, tape.gradient(y, x)
+
+    batched = (f["x"], f["delta"], f["b"], f["c"], f["state"], tf.constant(v["is_resetting"]))
+    specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in batched]
+    y, h, by_x = tf.function(run, input_signature=specs)(*batched)
+    weights = np.ones_like(v["x"]), np.zeros_like(v["state"])
+    want_y, want_h = reference(v)
+    assert relative_error(np.asarray(y), want_y) < 1e-6
+    assert relative_error(np.asarray(h), want_h) < 1e-6
+    assert relative_error(np.asarray(by_x), reference_gradients(v, weights)["x"]) < 3e-6
 
 
 def test_gradients_stay_finite_at_extreme_delta():

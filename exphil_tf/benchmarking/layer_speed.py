@@ -1,0 +1,243 @@
+"""Layers beside their plain forms: the selective scan, attention in a window, checkpointing.
+
+Every figure is of a forward and backward pass, in processor time, the forms in turns, each one's
+fastest round. Memory is what a pass adds at its peak, its inputs aside.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from exphil_tf.benchmarking.memory import peak_bytes
+from exphil_tf.benchmarking.speed_table import Report
+from models.backbones import BACKBONES, backbone_config
+from models.layers.backend import ops
+from models.layers.selective_scan import Selection, selective_scan
+from models.layers.sliding_window_attention import SlidingWindowAttention, unroll_window
+
+Work = Callable[[], Any]
+"""Does the work and waits for its result."""
+
+_SCAN = {"batch": 64, "time": 60, "channels": 512, "states": 16}
+_LENGTHS = (60, 256, 1024, 4096)
+_FRAMES = 4096
+"""Of a batch, whatever its length."""
+_ATTENTION = {"batch": 4, "time": 1024, "width": 256, "heads": 4, "window": 60}
+_CHECKPOINTED = {"batch": 64, "time": 60, "width": 256, "layers": 4}
+_ROUNDS = 5
+
+
+def run() -> Iterator[tuple[str, Report]]:
+    """Reports one after the other."""
+    yield "scan", scan_report()
+    yield "scan by length", length_report()
+    yield "attention", attention_report()
+    yield "gradient checkpointing", checkpoint_report()
+
+
+def cpu_seconds(works: Mapping[str, Work], *, rounds: int = _ROUNDS) -> dict[str, float]:
+    """Processor seconds of each work's fastest round; the works take turns.
+
+    Every work runs once before it counts.
+    """
+    fastest = dict.fromkeys(works, float("inf"))
+    for counts in (False, *[True] * rounds):
+        for name, work in works.items():
+            began = time.process_time()
+            work()
+            if counts:
+                fastest[name] = min(fastest[name], time.process_time() - began)
+    return fastest
+
+
+def _pass(function: Callable[..., Any], inputs: Sequence[Any], *, jit: bool = True) -> Work:
+    """Forward and backward pass of a function of tensors whose outputs are tensors."""
+
+    def gradients(*inputs: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([x for x in inputs if x.dtype.is_floating])
+            outputs = function(*inputs)
+            loss = sum(tf.reduce_sum(y * y) for y in tf.nest.flatten(outputs))
+        sources = [x for x in inputs if x.dtype.is_floating] + list(tape.watched_variables())
+        return loss, tape.gradient(loss, sources)
+
+    compiled = tf.function(gradients, jit_compile=jit, autograph=False)
+    return lambda: compiled(*inputs)[0].numpy()
+
+
+# -- The selective scan ----------------------------------------------------------------------------
+
+
+def _scan_inputs(batch: int, time: int, channels: int, states: int) -> list[Any]:  # noqa: PLR0917
+    normal = np.random.default_rng(0).standard_normal
+    shapes = [(batch, time, channels)] * 2 + [(states, channels)] + [(batch, time, states)] * 2
+    x, delta, a, b, c, d = (normal(shape) for shape in (*shapes, (channels,)))
+    values = [x, 0.1 * np.abs(delta), -np.exp(a), b, c, d, np.zeros((batch, states, channels))]
+    return [tf.constant(value, tf.float32) for value in values]
+
+
+def _scan(*inputs: Any) -> tuple[Any, Any]:
+    x, delta, a, b, c, d, state = inputs
+    is_resetting = tf.zeros(x.shape[:2], tf.bool)
+    return selective_scan(x, Selection(delta, a, b, c, d), state, is_resetting=is_resetting)
+
+
+def _keras_scan(*inputs: Any) -> tuple[Any, Any]:
+    x, delta, a, b, c, d, state = inputs
+
+    def step(h: Any, frame: tuple) -> tuple[Any, Any]:
+        u, dt, b = frame
+        h = ops.exp(dt[:, None, :] * a) * h + u[:, None, :] * b[:, :, None]
+        return h, h  # on TensorFlow an output must look like the state
+
+    frames = tuple(ops.swapaxes(v, 0, 1) for v in (x * delta, delta, b))
+    state, states = ops.scan(step, state, frames)
+    return _read_out(ops.swapaxes(states, 0, 1), c) + d * x, state
+
+
+def _associative_scan(*inputs: Any) -> tuple[Any, Any]:
+    x, delta, a, b, c, d, state = inputs
+    decay = ops.exp(delta[:, :, None, :] * a)
+    entering = (x * delta)[:, :, None, :] * b[..., None]
+    entering = ops.concatenate(
+        [entering[:, :1] + (decay[:, 0] * state)[:, None], entering[:, 1:]], 1
+    )
+
+    def then(first: tuple, second: tuple) -> tuple[Any, Any]:
+        return first[0] * second[0], second[0] * first[1] + second[1]
+
+    _, states = ops.associative_scan(then, (decay, entering), axis=1)
+    return _read_out(states, c) + d * x, states[:, -1]
+
+
+def _read_out(states: Any, c: Any) -> Any:
+    return ops.sum(states * c[..., None], axis=2)
+
+
+def scan_report() -> Report:
+    """The selective scan beside Keras' two, which XLA does not compile."""
+    inputs = _scan_inputs(**_SCAN)
+    works = {
+        "selective_scan": _pass(_scan, inputs),
+        "keras.ops.scan": _pass(_keras_scan, inputs, jit=False),
+        "keras.ops.associative_scan": _pass(_associative_scan, inputs, jit=False),
+    }
+    seconds = cpu_seconds(works)
+    peaks = {name: peak_bytes(work) for name, work in works.items()}
+    here, most = seconds["selective_scan"], peaks["keras.ops.associative_scan"]
+    rows = {
+        name: {
+            "CPU ms": 1e3 * seconds[name],
+            "times the first": seconds[name] / here,
+            "peak MiB": peaks[name] / 2**20,
+            "of the last's": peaks[name] / most,
+        }
+        for name in works
+    }
+    return _report("Selective scan, " + _words(_SCAN), rows)
+
+
+def length_report() -> Report:
+    """The selective scan of as many frames in fewer, longer rows."""
+    rows = {}
+    for length in _LENGTHS:
+        sizes = {**_SCAN, "batch": _FRAMES // length, "time": length}
+        work = _pass(_scan, _scan_inputs(**sizes))
+        seconds = cpu_seconds({"": work}, rounds=3)[""]
+        frames = sizes["batch"] * length
+        rows[f"{sizes['batch']} × {length} frames"] = {
+            "CPU µs per frame": 1e6 * seconds / frames,
+            "peak kiB per frame": peak_bytes(work) / 2**10 / frames,
+        }
+    return _report("Selective scan by length, 512 channels, 16 states", rows)
+
+
+# -- Attention -------------------------------------------------------------------------------------
+
+
+def attention_report() -> Report:
+    """Blocks of a window beside one product of all frames with all, most of it masked."""
+    batch, frames, width, heads, window = _ATTENTION.values()
+    x = tf.constant(np.random.default_rng(0).standard_normal((batch, frames, width)), tf.float32)
+    is_resetting = tf.zeros((batch, frames), tf.bool)
+
+    def layer(chunk: int | None) -> Work:
+        attention = SlidingWindowAttention(width, num_heads=heads, window=window, chunk=chunk)
+        attention.build((None, width))
+
+        def unroll(x: Any) -> Any:
+            view = unroll_window(tf.zeros(batch, tf.int32), is_resetting, window)
+            return attention.unroll(x, attention.initial_cache(batch), view)[0]
+
+        return _pass(unroll, [x])
+
+    def projections(x: Any) -> Any:
+        return attention.out(tf.add_n(tf.split(attention.qkv(x), 3, axis=-1)))
+
+    attention = SlidingWindowAttention(width, num_heads=heads, window=window)
+    attention.build((None, width))
+    works = {
+        "blocks": layer(None),
+        "masked": layer(frames),
+        "projections alone": _pass(projections, [x]),
+    }
+    seconds = cpu_seconds(works)
+    base = seconds["projections alone"]
+    rows = {
+        name: {
+            "CPU ms": 1e3 * seconds[name],
+            "times the first": seconds[name] / seconds["blocks"],
+            "without projections, ms": 1e3 * (seconds[name] - base),
+            "times the first's": (seconds[name] - base) / (seconds["blocks"] - base),
+            "peak MiB": peak_bytes(works[name]) / 2**20,
+        }
+        for name in works
+    }
+    return _report("Attention, " + _words(_ATTENTION), rows)
+
+
+# -- Gradient checkpointing ------------------------------------------------------------------------
+
+
+def checkpoint_report() -> Report:
+    """Each backbone with and without gradient checkpointing."""
+    rows = {name: _checkpointed(name) for name in BACKBONES}
+    return _report("Gradient checkpointing, " + _words(_CHECKPOINTED), rows)
+
+
+def _checkpointed(name: str) -> dict[str, float]:
+    batch, frames, width, layers = _CHECKPOINTED.values()
+    has_memory = BACKBONES[name].has_memory
+    sizes: dict[str, Any] = {"hidden": (width,) * layers}
+    if has_memory:
+        sizes = {"hidden": (width,), "num_layers": layers}
+    x = tf.constant(np.random.default_rng(0).standard_normal((batch, frames, width)), tf.float32)
+    is_resetting = tf.zeros((batch, frames), tf.bool)
+
+    def work(*, again: bool) -> Work:
+        layer = backbone_config(name, gradient_checkpoint=again, **sizes).layer()
+        layer.build((None, None, width))
+        start = layer.initial_state
+        return _pass(lambda x: layer.unroll(x, start(batch), is_resetting, training=True)[0], [x])
+
+    works = {"kept": work(again=False), "again": work(again=True)}
+    seconds = cpu_seconds(works, rounds=2)
+    peaks = {key: peak_bytes(value) for key, value in works.items()}
+    return {
+        "kept, MiB": peaks["kept"] / 2**20,
+        "computed again, MiB": peaks["again"] / 2**20,
+        "memory": peaks["again"] / peaks["kept"],
+        "time": seconds["again"] / seconds["kept"],
+    }
+
+
+def _words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {size}" for name, size in sizes.items())
+
+
+def _report(title: str, rows: dict[str, dict[str, float]]) -> Report:
+    columns = tuple(dict.fromkeys(name for row in rows.values() for name in row))
+    return Report(title, columns, rows, ("Forward and backward pass, processor time.",))
