@@ -20,6 +20,7 @@ from exphil_tf.records.manifest import Manifest
 from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import (
     FineTuneConfig,
@@ -145,6 +146,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
             "python -m exphil_tf.samples makes some.",
         )
     _check_value(config)
+    _check_devices(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 
@@ -209,6 +211,24 @@ def _check_value(config: TrainConfig) -> None:
         raise UserError(
             "--value-head: the last frame of an unroll has no return to learn, and no other counts",
             "Give --loss-frames all and a --window-size of at least 2, or no --value-head.",
+        )
+
+
+def _check_devices(config: TrainConfig) -> None:
+    """Refuses what several devices could not learn as one does."""
+    if not parse_devices(config.run.devices):
+        return
+    if config.quantization.rounding == "moving_average":
+        raise UserError(
+            "--devices: activation ranges follow the extremes of whole batches, of which each "
+            "device sees a share",
+            "Give --qat-activations dynamic, or leave --devices out.",
+        )
+    if config.value.value_head and not config.value.value_weight:
+        raise UserError(
+            "--devices: a value head beside the policy learns on one device",
+            "Give a --value-weight above 0, which joins it to the policy's loss, or leave "
+            "--devices out.",
         )
 
 
