@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.dataset_split import DatasetSplit
-from exphil_tf.training.devices import open_devices
+from exphil_tf.training.devices import open_strategy
 from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainable_variables
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.learner import EpochData
@@ -87,9 +87,9 @@ def imitation_setup(
     Raises: UserError: if the options don't fit the dataset or one another.
     """
     run = config.run
-    devices = open_devices(run.devices)
+    strategy = open_strategy(run.devices, batch_size=run.batch_size)
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config, dataset, open_teacher, devices=devices)
+        yield _build(config, dataset, open_teacher, strategy=strategy)
 
 
 def _build(
@@ -97,26 +97,27 @@ def _build(
     dataset: Dataset,
     open_teacher: Callable[[], Supervision],
     *,
-    devices: Sequence[str],
+    strategy: tf.distribute.Strategy | None,
 ) -> ImitationSetup:
-    with tf.device(devices[0] if devices else None):
+    first, *others = strategy.extended.worker_devices if strategy else (None,)
+    with tf.device(first):
         teacher = open_teacher()
         policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, policy, data=data, validation=validation)
-    with tf.device(devices[0] if devices else None):
+    with tf.device(first):
         imitation, value = _with_values(config, dataset, plan, policy=policy, teacher=teacher)
     learner = imitation
-    if devices:
+    if strategy is not None:
         replicas = [imitation]
-        for device in devices[1:]:
+        for device in others:
             with tf.device(device):
                 teacher = open_teacher()
                 copy = Policy(config.policy, seed=config.seed, name="policy")
                 made = _with_values(config, dataset, plan, policy=copy, teacher=teacher)
                 replicas.append(made[0])
-        learner = MirroredLearner(replicas, devices)
+        learner = MirroredLearner(replicas, strategy)
     elif value is not None and not value.weight:
         updater = _updater(config, plan, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)

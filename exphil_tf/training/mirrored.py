@@ -4,9 +4,9 @@ The shares' summed gradients and figures are added up over the devices, and ever
 same update of its own copy. So an update is that of one device but for the order of sums, and what
 is saved is the first device's copy: a checkpoint knows nothing of devices.
 
-`tf.distribute.MirroredStrategy` runs the shares and adds them up (NCCL on GPUs). Variables are no
-mirrored ones: XLA compiles neither the exchange between devices nor what Keras' optimizers do with
-such variables, so a step is a graph that joins functions compiled for one device each.
+`tf.distribute` runs the shares and adds them up (NCCL on GPUs). Variables are no mirrored ones: XLA
+compiles neither the exchange between devices nor what Keras' optimizers do with such variables, so
+a step is a graph that joins functions compiled for one device each.
 """
 
 import contextlib
@@ -30,14 +30,17 @@ class MirroredLearner:
 
     Args:
       replicas: learners of equal options, each made inside `tf.device` of its device.
-      devices: names, one for each replica; a batch's rows are dealt to them in order.
+      strategy: of the devices, `strategy.extended.worker_devices` those of the replicas. Where it
+        joins several processes, each reads the same batches and learns from its own share.
     """
 
-    def __init__(self, replicas: Sequence[ImitationLearner], devices: Sequence[str]):
-        self._replicas, self._devices = tuple(replicas), tuple(devices)
+    def __init__(self, replicas: Sequence[ImitationLearner], strategy: tf.distribute.Strategy):
+        self._replicas, self._strategy = tuple(replicas), strategy
+        self._devices: Sequence[str] = strategy.extended.worker_devices
         self._first = self._replicas[0]
         self.metrics = self._first.metrics
-        self._strategy = tf.distribute.MirroredStrategy(list(devices))
+        resolver = strategy.cluster_resolver
+        self._first_share = 0 if resolver is None else resolver.task_id * len(self._replicas)
         self._is_mirrored = False
         each = self._compiled_for_each
         self._gradients = each(_gradients)
@@ -112,7 +115,11 @@ class MirroredLearner:
         """`function(replica, index, …)` of every replica, compiled for its device."""
         jit = self._first.options.jit
         return [
-            tf.function(functools.partial(function, r, i), jit_compile=jit, autograph=False)
+            tf.function(
+                functools.partial(function, r, self._first_share + i),
+                jit_compile=jit,
+                autograph=False,
+            )
             for i, r in enumerate(self._replicas)
         ]
 
@@ -131,18 +138,22 @@ class MirroredLearner:
 
     def _totals(self, functions: Sequence[Callable[..., Any]], batch: dict[str, Any]) -> list[Any]:
         """What the functions say of their shares, added up: the same on every device."""
-        count = len(self._replicas)
+        count = self._strategy.num_replicas_in_sync
         shares = {name: tf.split(value, count) for name, value in batch.items()}
 
         def share() -> Any:
             context: Any = tf.distribute.get_replica_context()
             index = int(tf.get_static_value(context.replica_id_in_sync_group))
-            found = functions[index]({name: parts[index] for name, parts in shares.items()})
+            found = functions[index - self._first_share](
+                {name: parts[index] for name, parts in shares.items()}
+            )
             return context.all_reduce(tf.distribute.ReduceOp.SUM, found)
 
         total = self._strategy.run(share)
         local = self._strategy.experimental_local_results
-        return [tf.nest.map_structure(lambda x, i=i: local(x)[i], total) for i in range(count)]
+        return [
+            tf.nest.map_structure(lambda x, i=i: local(x)[i], total) for i in range(len(functions))
+        ]
 
     def _on_each(self, functions: Sequence[Callable[..., Any]], given: Sequence[Any]) -> None:
         for function, device, values in zip(functions, self._devices, given, strict=True):

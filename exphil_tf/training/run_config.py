@@ -214,7 +214,8 @@ class RunConfig:
     """Project in Weights & Biases."""
     devices: str = ONE
     """Number of GPUs, or names as GPU:0,GPU:2, that a batch is split over; 1 leaves the choice to
-    TensorFlow. CPU:0,CPU:1 splits a CPU in two, to try it out."""
+    TensorFlow, CPU:0,CPU:1 splits a CPU to try it out, and workers joins the processes that the
+    environment's TF_CONFIG names."""
     precision: Precision = option("f32", kind=Kind.TRAINING)
     """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
     jit: bool = option(True, kind=Kind.TRAINING)
@@ -230,7 +231,7 @@ class RunConfig:
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         _check_at_least("keep_best", self.keep_best, 0)
-        check_batch(self.batch_size, parse_devices(self.devices))
+        check_batch(self.batch_size, len(parse_devices(self.devices)))
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")
         if self.save_every_minutes is not None and not self.save_every_minutes > 0:
