@@ -11,12 +11,14 @@ a step is a graph that joins functions compiled for one device each.
 
 import contextlib
 import functools
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import tensorflow as tf
 
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.imitation import ImitationLearner
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.metric import Values
@@ -107,7 +109,29 @@ class MirroredLearner:
         for replica in self._replicas[1:]:
             for name, variable in replica.variables().learnt().items():
                 variable.assign(source[name].read_value())
+        if self._strategy.num_replicas_in_sync > len(self._replicas):
+            self._check_others()
         self._is_mirrored = True
+
+    def _check_others(self) -> None:
+        """Raises UserError if another process holds other weights, as after another checkpoint."""
+        digest = 0
+        for _, variable in sorted(self._first.variables().learnt().items()):
+            digest = zlib.crc32(variable.numpy().tobytes(), digest)
+
+        @tf.function(autograph=False)
+        def total() -> Any:
+            def share() -> Any:
+                context: Any = tf.distribute.get_replica_context()
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(digest, tf.int64))
+
+            return self._strategy.experimental_local_results(self._strategy.run(share))[0]
+
+        if int(total()) != digest * self._strategy.num_replicas_in_sync:
+            raise UserError(
+                "--devices workers: the processes do not stand at the same weights",
+                "Give all the same options, and --resume a checkpoint of the same step to each.",
+            )
 
     # -- Inside the graph --------------------------------------------------------------------------
 
