@@ -2,6 +2,7 @@
 
     python -m exphil_tf.benchmark preprocess input training
     python -m exphil_tf.benchmark latency BUNDLE [BUNDLE ...]
+    python -m exphil_tf.benchmark architectures --data DATASET
 
 Tables are printed, figures written as JSON. Those of other machines compare badly: the ratios, each
 within one run, hold better.
@@ -15,14 +16,19 @@ from typing import get_args
 
 from rich.console import Console
 
-from exphil_tf.benchmarking.benchmark_config import LatencyConfig, SpeedConfig, Subject
+from exphil_tf.benchmarking.benchmark_config import (
+    ArchitecturesConfig,
+    LatencyConfig,
+    SpeedConfig,
+    Subject,
+)
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.process.console import make_console
 
 PROG = "python -m exphil_tf.benchmark"
-LATENCY = "latency"
-HELP_FORMS = ("preprocess", LATENCY)
+LATENCY, ARCHITECTURES = "latency", "architectures"
+HELP_FORMS = ("preprocess", LATENCY, ARCHITECTURES)
 """First words of the forms that have a `--help` of their own."""
 _WIDTH = 132
 """Columns of tables that go to a file."""
@@ -41,10 +47,12 @@ def main(argv: Sequence[str]) -> int:
 
         latency.run(config, _console())
         return 0
+    if subject == ARCHITECTURES:
+        return _compare(argv[1:])
     if subject not in get_args(Subject):
+        known = (*get_args(Subject), LATENCY, ARCHITECTURES)
         raise UserError(
-            f"want a subject first, one of {', '.join((*get_args(Subject), LATENCY))}. "
-            f"Received: {subject}",
+            f"want a subject first, one of {', '.join(known)}. Received: {subject}",
             f"See `{PROG} --help`.",
         )
     speed_config = load(SpeedConfig, argv, prog=PROG)
@@ -52,6 +60,13 @@ def main(argv: Sequence[str]) -> int:
 
     speed.run(speed_config, _console())
     return 0
+
+
+def _compare(argv: Sequence[str]) -> int:
+    config = load(ArchitecturesConfig, argv, prog=f"{PROG} {ARCHITECTURES}")
+    from exphil_tf.benchmarking import architectures
+
+    return architectures.run(config, _console())
 
 
 def _console() -> Console:
@@ -62,6 +77,7 @@ def _console() -> Console:
 
 _HELP = f"""usage: {PROG} preprocess|input|training|layers … [OPTIONS]
        {PROG} {LATENCY} BUNDLE [BUNDLE …] [OPTIONS]
+       {PROG} {ARCHITECTURES} --data DATASET [OPTIONS]
 
 Measures how fast this machine is, each figure beside a bound of its own. Subjects:
 
@@ -70,13 +86,16 @@ Measures how fast this machine is, each figure beside a bound of its own. Subjec
   training    frames per second of the compiled step, beside its matrix products alone
   layers      scan, attention and gradient checkpointing, each beside its plain form
   {LATENCY}     a raw frame in, a controller out, of exported policies, against reading weights
+  {ARCHITECTURES}
+              every backbone trained alike, ranked by nats per frame, with what it costs
 
 The first four may be named together. Without replays or a dataset they run on sample games:
 
   {PROG} preprocess input training --replays replays/
   {PROG} {LATENCY} exported/float exported/int8 --data datasets/mine --paced --profile
+  {PROG} {ARCHITECTURES} --data datasets/mine --quick
 
-`{PROG} preprocess --help` and `{PROG} {LATENCY} --help` list the options.
+`--help` behind `preprocess`, `{LATENCY}` or `{ARCHITECTURES}` lists the options.
 Figures of one run compare well, those of another machine or hour do not.
 """
 

@@ -1,5 +1,7 @@
 """Options of `python -m exphil_tf.benchmark`, free of what is measured: help is there at once."""
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -7,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from exphil_tf.foundation.kinds import Kind
+from models.backbones import BACKBONES
 
 Subject = Literal["preprocess", "input", "training", "layers"]
 
@@ -66,3 +69,94 @@ class LatencyConfig:
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
         if self.frames < 1:
             raise ValueError(f"frames: want at least 1. Received: {self.frames}")
+
+
+QUICK_SHARE = 0.1
+"""What --quick leaves of budget and measurements."""
+
+
+@dataclass(frozen=True)
+class ArchitecturesConfig:
+    """Trains every backbone alike on a dataset and ranks them by validation nats per component."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    data: Path
+    """Folder of a dataset (python -m exphil_tf.preprocess) with a validation split."""
+    only: tuple[str, ...] = ()
+    """Backbones to compare; none means all there are."""
+    skip: tuple[str, ...] = ()
+    """Backbones to leave out."""
+    cpu_seconds: float = 300.0
+    """Budget of each: it makes as many updates as this much processor time pays for, as its first
+    ones tell, its learning rate following its schedule to the end. Compiling and measuring are not
+    counted."""
+    updates: int | None = None
+    """Updates of each instead: equal frames, whatever they cost."""
+    parameters: int | None = 650_000
+    """Trainable numbers of each policy, by choice of the width; none takes the widths of
+    --train-options."""
+    train_options: str = (
+        "--batch-size 32 --window-size 80 --burn-in 10 --lr 2e-3 --lr-schedule cosine "
+        "--warmup-steps 100 --optimizer adamw --ema --ema-decay 0.99"
+    )
+    """Options of `python -m exphil_tf.train` that all share."""
+    seed: int = 0
+    """Of initial weights, dropout and order."""
+    points: int = 10
+    """Points of each curve."""
+    curve_frames: int = 30_000
+    """Validation frames that a point of a curve is measured on."""
+    limit_frames: int = 0
+    """Validation frames that the ranking is measured on; 0 takes all."""
+    latency_frames: int = 3_000
+    """Frames that each exported form plays against the clock."""
+    quick: bool = False
+    """A tenth of budget, updates and frames: to see that all works, not who is better."""
+    continue_on_error: bool = False
+    """Go on with the others if one fails; the page names it and the exit code is its own."""
+    output: Path = Path("benchmark-results/architectures")
+    """Folder for architectures.json, architectures.html and a run of each. What is finished there,
+    of the same options and data, is not done again."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name in ("only", "skip"):
+            unknown = [word for word in getattr(self, name) if word not in BACKBONES]
+            if unknown:
+                raise ValueError(
+                    f"{name}: want backbones: {', '.join(BACKBONES)}. Received: {unknown[0]}"
+                )
+        if not self.names:
+            raise ValueError("skip: want at least one backbone left. Received: none")
+        for name in ("updates", "parameters", "points", "curve_frames", "latency_frames"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: want at least 1. Received: {value}")
+        if not 0 < self.cpu_seconds < math.inf:
+            raise ValueError(f"cpu_seconds: want above 0. Received: {self.cpu_seconds}")
+        if self.limit_frames < 0:
+            raise ValueError(f"limit_frames: want at least 0. Received: {self.limit_frames}")
+
+    @property
+    def names(self) -> list[str]:
+        """The backbones to compare."""
+        return [n for n in BACKBONES if (not self.only or n in self.only) and n not in self.skip]
+
+    def scaled(self) -> "ArchitecturesConfig":
+        """With what --quick leaves."""
+        if not self.quick:
+            return self
+
+        def part(count: int) -> int:
+            return max(1, round(QUICK_SHARE * count))
+
+        return dataclasses.replace(
+            self,
+            quick=False,
+            cpu_seconds=QUICK_SHARE * self.cpu_seconds,
+            updates=None if self.updates is None else part(self.updates),
+            curve_frames=part(self.curve_frames),
+            limit_frames=part(self.limit_frames or 10 * self.curve_frames),
+            latency_frames=part(self.latency_frames),
+        )

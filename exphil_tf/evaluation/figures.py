@@ -36,7 +36,7 @@ _VARIABLES = {
 }
 # Hues of heat maps, as they have to be pixels: legible on white and on near-black.
 _HUMAN_HUE, _POLICY_HUE = (0.88, 0.45, 0.13), (0.15, 0.50, 0.85)
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "exphil",
     "font.size": 9,
@@ -61,7 +61,7 @@ _STYLE: dict[Any, Any] = {
 def nll_bars(evaluation: Evaluation) -> str:
     """NLL of the whole action and of each component: policy against baselines."""
     names = ["policy", *sorted(evaluation.baselines, key=evaluation.nll)]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 4.6), layout="constrained")
         grid = figure.add_gridspec(3, 3)
         panels: list[tuple[str | None, Axes]] = [(None, figure.add_subplot(grid[0, :]))]
@@ -74,7 +74,9 @@ def nll_bars(evaluation: Evaluation) -> str:
             verdict = evaluation.versus(component)
             axes.set_title(verdict, loc="right", fontsize=8, fontweight="normal",
                            color=MUTED if gain > 0 else HUMAN)  # fmt: skip
-        return _svg(figure, "nll", "Negative log-likelihood of policy and baselines, per component")
+        return svg_text(
+            figure, "nll", "Negative log-likelihood of policy and baselines, per component"
+        )
 
 
 def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
@@ -94,7 +96,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float]) -> None:
 
 def calibration(metrics: PolicyMetrics) -> str:
     """Reliability of each component: how often predictions of a confidence come true."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.3), layout="constrained")
         for axes, component in zip(figure.subplots(1, 6, sharey=True), COMPONENTS, strict=True):
             curve = metrics.components[component].calibration
@@ -110,7 +112,7 @@ def calibration(metrics: PolicyMetrics) -> str:
             axes.set_xlabel(f"ECE {100 * metrics.components[component].ece:.1f} %")
         figure.supxlabel("confidence", color=MUTED, fontsize=9)
         figure.supylabel("came true", color=MUTED, fontsize=9)
-        return _svg(figure, "calibration", "Calibration curve of each component")
+        return svg_text(figure, "calibration", "Calibration curve of each component")
 
 
 def press_rates(metrics: PolicyMetrics) -> str:
@@ -126,7 +128,7 @@ def press_rates(metrics: PolicyMetrics) -> str:
     }  # fmt: skip
     positive = [value for _, values in rows.values() for value in values if value > 0]
     floor = 10 ** np.floor(np.log10(max(min(positive, default=1), 2e-6)))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.1), layout="constrained")
         axes = figure.subplots()
         for y, button in enumerate(buttons):
@@ -136,7 +138,7 @@ def press_rates(metrics: PolicyMetrics) -> str:
             y = range(len(BUTTONS))
             axes.scatter(np.maximum(values, floor), y, label=label, zorder=3, **marker)
         _rate_axes(axes, floor)
-        return _svg(figure, "press", "Press rates of human and policy, per button")
+        return svg_text(figure, "press", "Press rates of human and policy, per button")
 
 
 def _rate_axes(axes: Axes, floor: float) -> None:
@@ -155,7 +157,7 @@ def _rate_axes(axes: Axes, floor: float) -> None:
 
 def sticks(metrics: PolicyMetrics) -> str:
     """Where the sticks are held, human beside policy, on one logarithmic scale of darkness."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.75), layout="constrained")
         panels = iter(figure.subplots(1, 4))
         for stick, title in (("main", "Main stick"), ("c", "C-stick")):
@@ -168,12 +170,12 @@ def sticks(metrics: PolicyMetrics) -> str:
                 axes.imshow(_shade(np.array(values).T, hue), origin="lower", extent=(-1, 1, -1, 1))
                 axes.set(title=f"{title}, {who}", xticks=[-1, 0, 1], yticks=[-1, 0, 1])
                 axes.tick_params(length=0)
-        return _svg(figure, "sticks", "Stick positions of human and policy")
+        return svg_text(figure, "sticks", "Stick positions of human and policy")
 
 
 def confusion(metrics: PolicyMetrics) -> str:
     """Mean predicted probability of each bucket (across) by the human's bucket (up)."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.75), layout="constrained")
         for axes, axis in zip(figure.subplots(1, 4), AXES, strict=True):
             shade = _shade(np.array(metrics.confusion[axis]), _POLICY_HUE)
@@ -182,12 +184,12 @@ def confusion(metrics: PolicyMetrics) -> str:
             axes.set_xlabel("policy")
             axes.tick_params(length=0)
         figure.supylabel("human", color=MUTED, fontsize=9)
-        return _svg(figure, "confusion", "Predicted against human bucket, per stick axis")
+        return svg_text(figure, "confusion", "Predicted against human bucket, per stick axis")
 
 
 def training_curves(curves: dict[str, Curve], level: float, level_name: str) -> str:
     """NLL over training steps, and the best baseline's as a line to get below."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.8), layout="constrained")
         axes = figure.subplots()
         for name, curve in curves.items():
@@ -207,7 +209,7 @@ def training_curves(curves: dict[str, Curve], level: float, level_name: str) -> 
         axes.tick_params(length=0)
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.legend(loc="upper right")
-        return _svg(figure, "training", "Negative log-likelihood while training")
+        return svg_text(figure, "training", "Negative log-likelihood while training")
 
 
 def _shade(values: np.ndarray, hue: tuple[float, float, float]) -> np.ndarray:
@@ -216,7 +218,14 @@ def _shade(values: np.ndarray, hue: tuple[float, float, float]) -> np.ndarray:
     return np.concatenate([np.broadcast_to(hue, (*values.shape, 3)), opacity[..., None]], -1)
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
+def svg_text(figure: Figure, name: str, label: str) -> str:
+    """A figure drawn in `STYLE` for a page with the colours of `page_style.css`.
+
+    Args:
+      figure: what was drawn.
+      name: prefix of its identifiers; another for each figure of a page.
+      label: what it shows, for who cannot see it.
+    """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = buffer.getvalue()

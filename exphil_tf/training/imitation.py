@@ -83,7 +83,7 @@ class ImitationLearner:
         )
         self._is_quantized = policy.config.quantization.qat
         self._ranges: RangeMode = "observe" if activation_quantizers(policy) else "frozen"
-        self._update = self._compiled(self._update_accumulated)
+        self._update = self._compiled(self.apply_accumulated)
         self._validate = self._compiled(self._validate_batch)
         self._validate_float = self._compiled(self._validate_batch_float)
         self._compile_training()
@@ -127,6 +127,10 @@ class ImitationLearner:
                 self._validate(dict(batch))
                 if self._is_quantized:
                     self._validate_float(dict(batch))
+        return self.validated()
+
+    def validated(self) -> Values:
+        """Means over the batches that were validated since the last call."""
         values = self._means(self._validation)
         unrounded = self._means(self._validation_float)
         return values | ({"nll_total_float": unrounded["nll_total"]} if unrounded else {})
@@ -167,7 +171,7 @@ class ImitationLearner:
     def _train_batch(self, batch: dict[str, Any]) -> None:
         bounds = self._bounds() if self._ranges == "observe" else []
         before = [tf.identity(v) for v in bounds]
-        gradients, sums = self._gradients(batch)
+        gradients, sums = self.gradients(batch)
         report = self.updater.update(gradients, loss=sums["loss"], weight=sums["weight"])
         for variable, value in zip(bounds, before, strict=True):
             # NaN or infinity in a batch that was left out must not stay in a range.
@@ -179,14 +183,24 @@ class ImitationLearner:
         return [v.value for quantizer in found for v in (quantizer.low, quantizer.high)]
 
     def _accumulate_batch(self, batch: dict[str, Any]) -> None:
-        gradients, sums = self._gradients(batch)
+        self.accumulate(*self.gradients(batch))
+
+    def apply(self, gradients: list[Any], sums: dict[str, Any]) -> None:
+        """Makes an update of what `gradients` returned, or of its total over several batches."""
+        report = self.updater.update(gradients, loss=sums["loss"], weight=sums["weight"])
+        self._count(report, sums)
+
+    def accumulate(self, gradients: list[Any], sums: dict[str, Any]) -> None:
+        """Keeps what `gradients` returned for `apply_accumulated`."""
         self.updater.accumulate(gradients, loss=sums["loss"], weight=sums["weight"])
         self._sums.add(sums, tf.math.is_finite(sums["loss"]))
 
-    def _update_accumulated(self) -> None:
+    def apply_accumulated(self) -> None:
+        """Makes an update of what was accumulated."""
         self._count(self.updater.update_accumulated(), None)
 
-    def _gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    def gradients(self, batch: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Of a batch's summed loss, one per variable of the updater, and the batch's sums."""
         variables = [v.value for v in self.updater.variables]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
@@ -213,6 +227,17 @@ class ImitationLearner:
     def _validate_batch_float(self, batch: dict[str, Any]) -> None:
         sums = self._batch_sums(batch, self._float_state, ranges_mode="off", training=False)
         self._validation_float.add(sums)
+
+    def validation_sums(self, batch: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """A batch's sums; where the policy is rounded, those of its unrounded weights behind."""
+        modes: tuple[RangeMode, ...] = ("frozen", "off") if self._is_quantized else ("frozen",)
+        return tuple(self._batch_sums(batch, None, ranges_mode=m, training=False) for m in modes)
+
+    def add_validated(self, sums: dict[str, Any], unrounded: dict[str, Any] | None = None) -> None:
+        """Adds what `validation_sums` returned to what `validated` tells."""
+        self._validation.add(sums)
+        if unrounded is not None:
+            self._validation_float.add(unrounded)
 
     # -- Both --------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo
@@ -28,11 +29,13 @@ from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.dataset_split import DatasetSplit
+from exphil_tf.training.devices import open_strategy
 from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainable_variables
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.learner import EpochData
 from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.loss_term import LossTerm
+from exphil_tf.training.mirrored import MirroredLearner
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import Plan, make_plan
@@ -53,7 +56,8 @@ class ImitationSetup(LearnerSetup[Batch]):
     """An imitation learner, ready to run, and what the run will be."""
 
     imitation: ImitationLearner
-    """The learner, or that of the policy where values are learnt beside."""
+    """The learner; that of the policy where values are learnt beside, the first device's where
+    there are several."""
     plan: Plan
 
 
@@ -84,23 +88,38 @@ def imitation_setup(
     Raises: UserError: if the options don't fit the dataset or one another.
     """
     run = config.run
+    strategy = open_strategy(run.devices, batch_size=run.batch_size)
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config, dataset, open_teacher())
+        yield _build(config, dataset, open_teacher, strategy=strategy)
 
 
-def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> ImitationSetup:
-    policy = Policy(config.policy, seed=config.seed, name="policy")
+def _build(
+    config: ImitationConfig,
+    dataset: Dataset,
+    open_teacher: Callable[[], Supervision],
+    *,
+    strategy: tf.distribute.Strategy | None,
+) -> ImitationSetup:
+    first, *others = strategy.extended.worker_devices if strategy else (None,)
+    with tf.device(first):
+        teacher = open_teacher()
+        policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, data=data, validation=validation)
-    value = make_value_term(config.value, policy, seed=config.seed)
-    # Values that shape the policy join its loss; others must not touch its step.
-    joined = (value,) if value is not None and value.weight else ()
-    imitation = _learner(
-        config, policy, dataset.manifest, plan=plan, terms=(*teacher.terms, *joined)
-    )
+    with tf.device(first):
+        imitation, value = _with_values(config, dataset, plan, policy=policy, teacher=teacher)
     learner = imitation
-    if value is not None and not joined:
+    if strategy is not None:
+        replicas = [imitation]
+        for device in others:
+            with tf.device(device):
+                teacher = open_teacher()
+                copy = Policy(config.policy, seed=config.seed, name="policy")
+                made = _with_values(config, dataset, plan, policy=copy, teacher=teacher)
+                replicas.append(made[0])
+        learner = MirroredLearner(replicas, strategy)
+    elif value is not None and not value.weight:
         updater = _updater(config, plan, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)
     return ImitationSetup(
@@ -118,6 +137,17 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
         imitation=imitation,
         plan=plan,
     )
+
+
+def _with_values(
+    config: ImitationConfig, dataset: Dataset, plan: Plan, *, policy: Policy, teacher: Supervision
+) -> tuple[ImitationLearner, ValueTerm | None]:
+    """The policy's learner, and the value head that it learns or that is learnt beside it."""
+    value = make_value_term(config.value, policy, seed=config.seed)
+    # Values that shape the policy join its loss; others must not touch its step.
+    joined = (value,) if value is not None and value.weight else ()
+    terms = (*teacher.terms, *joined)
+    return _learner(config, policy, dataset.manifest, plan=plan, terms=terms), value
 
 
 def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSplit:
@@ -239,7 +269,7 @@ def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
 
 def _exporter(
     info: PolicyInfo,
-    learner: ImitationLearner | ValueBesideImitation,
+    learner: ImitationLearner | MirroredLearner | ValueBesideImitation,
     value: ValueTerm | None,
 ) -> Callable[[Path, Mapping[str, Any]], None]:
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.training.devices import ONE, check_batch, parse_devices
 
 OptimizerName = Literal["adam", "adamw", "lamb", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_restarts", "exponential"]
@@ -219,6 +220,10 @@ class RunConfig:
     """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
     wandb_project: str = "exphil"
     """Project in Weights & Biases."""
+    devices: str = ONE
+    """Number of GPUs, or names as GPU:0,GPU:2, that a batch is split over; 1 leaves the choice to
+    TensorFlow, CPU:0,CPU:1 splits a CPU to try it out, and workers joins the processes that the
+    environment's TF_CONFIG names."""
     precision: Precision = option("f32", kind=Kind.TRAINING)
     """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
     jit: bool = option(True, kind=Kind.TRAINING)
@@ -238,6 +243,7 @@ class RunConfig:
                 f"min_steps: want at most max_steps ({self.max_steps}). Received: {self.min_steps}"
             )
         _check_at_least("keep_best", self.keep_best, 0)
+        check_batch(self.batch_size, len(parse_devices(self.devices)))
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")
         if self.save_every_minutes is not None and not self.save_every_minutes > 0:

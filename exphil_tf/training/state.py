@@ -30,6 +30,8 @@ _PREFIX = "state"
 _SUFFIX = ".zst"
 _EXPANSION = 200
 """A file may unpack to so many times its size; ten times is usual."""
+_ALLOWANCE = 1 << 30
+"""Bytes that any file may unpack to."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class TrainState:
     """
 
     def __init__(
-        self, variables: LearnerVariables, iterator: Any = None, *, allowance: int = 1 << 30
+        self, variables: LearnerVariables, iterator: Any = None, *, allowance: int = _ALLOWANCE
     ):
         self._allowance = allowance
         self.variables = variables.all()
@@ -154,10 +156,8 @@ class TrainState:
         checkpoint = self._everything if with_data else self._weights_and_training
         try:
             with tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent) as temporary:
-                for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
-                    unpacked = Path(temporary) / path.name.removesuffix(_SUFFIX)
-                    _decompress(path, unpacked, allowance=self._allowance)
-                status = checkpoint.read(str(Path(temporary) / _PREFIX))
+                prefix = unpack(folder, Path(temporary), allowance=self._allowance)
+                status = checkpoint.read(prefix)
                 status.assert_existing_objects_matched().expect_partial()
             # Nothing that `write` wrote is NaN, so what is there now may be trusted to be a state.
             restored = self.variables if with_data else self._learnt
@@ -177,6 +177,16 @@ class TrainState:
     def weights_sha256(self) -> str:
         """Hex digest of what is learnt and exported, in order of name."""
         return _sha256(self._weights)
+
+
+def unpack(folder: Path, into: Path, *, allowance: int = _ALLOWANCE) -> str:
+    """Unpacks a checkpoint's state into another folder; the prefix by which TensorFlow reads it.
+
+    Raises: ValueError: if it unpacks to more than a state.
+    """
+    for path in folder.glob(f"{_PREFIX}.*{_SUFFIX}"):
+        _decompress(path, into / path.name.removesuffix(_SUFFIX), allowance=allowance)
+    return str(into / _PREFIX)
 
 
 def _sha256(variables: Mapping[str, tf.Variable]) -> str:

@@ -24,6 +24,7 @@ from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.replays.splits import SplitConfig
 from exphil_tf.training.condition_config import ConditionConfig
+from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import (
     FineTuneConfig,
@@ -184,6 +185,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     told = dataclasses.replace(config.conditions, condition_on_delay=config.tells_delay)
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
+    _check_devices(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
 
@@ -257,6 +259,29 @@ def _check_carried(config: TrainConfig) -> None:
         raise UserError(
             f"--carry-state: {config.backbone.backbone} has no memory",
             "Leave the option out, or choose another --backbone.",
+        )
+
+
+def _check_devices(config: TrainConfig) -> None:
+    """Refuses what several devices could not learn as one does."""
+    if not parse_devices(config.run.devices):
+        return
+    if config.input.carry_state:
+        raise UserError(
+            "--devices: memory that is carried from batch to batch stays on one device",
+            "Give --no-carry-state, or leave --devices out.",
+        )
+    if config.quantization.rounding == "moving_average":
+        raise UserError(
+            "--devices: activation ranges follow the extremes of whole batches, of which each "
+            "device sees a share",
+            "Give --qat-activations dynamic, or leave --devices out.",
+        )
+    if config.value.value_head and not config.value.value_weight:
+        raise UserError(
+            "--devices: a value head beside the policy learns on one device",
+            "Give a --value-weight above 0, which joins it to the policy's loss, or leave "
+            "--devices out.",
         )
 
 

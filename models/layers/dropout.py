@@ -7,12 +7,31 @@ Wellons 2018, https://nullprogram.com/blog/2018/07/31/, twice), a handful of int
 fuse with the multiplication.
 """
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import keras
 import numpy as np
 
 from models.layers.backend import ops
 from models.layers.recompute import drawn_once
 from models.layers.temporal import Tensor
+
+_SHARE: contextvars.ContextVar[int] = contextvars.ContextVar("share_of_batch", default=0)
+
+
+@contextlib.contextmanager
+def share_of_batch(index: int) -> Iterator[None]:
+    """In graphs that are traced inside, activations are the `index`-th of equal shares of a batch.
+
+    Shares lie along the first axis. Each gets its part of the mask that the whole batch would get.
+    """
+    token = _SHARE.set(index)
+    try:
+        yield
+    finally:
+        _SHARE.reset(token)
 
 
 class Dropout(keras.layers.Layer):
@@ -46,6 +65,8 @@ def _hashed_bits(shape: tuple, seed: Tensor) -> Tensor:
     """uint32 of that shape, a function of seed (uint32 `[2]`) and position."""
     count = ops.prod(ops.stack(list(shape))) if None in shape else int(np.prod(shape))
     index = ops.cast(ops.arange(count, dtype="int32"), "uint32")
+    if _SHARE.get():
+        index += ops.cast(_SHARE.get() * count, "uint32")
     # Odd multiples of the index differ per seed; two rounds break what regularity remains.
     bits = _mix(index + _mix(seed[0] + np.uint32(0x9E3779B9)))
     return ops.reshape(_mix(ops.bitwise_xor(bits, _mix(seed[1]))), shape)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
 from exphil_tf.foundation import errors
-from exphil_tf.training import console_sink, imitation
+from exphil_tf.training import console_sink, imitation, mirrored
 
 
 def interrupt(signals):
@@ -48,9 +48,25 @@ def spoil_output(kind):
 
 
 def install(faults):
-    plain_update, plain_fsync = imitation.ImitationLearner.update, os.fsync
+    plain_fsync = os.fsync
     counts = {"update": 0, "fsync": 0}
 
+    for learner in (imitation.ImitationLearner, mirrored.MirroredLearner):
+        learner.update = faulty(learner.update, faults, counts)
+
+    def patched_fsync(descriptor):
+        counts["fsync"] += 1
+        if counts["fsync"] == faults.get("kill_at_fsync"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if counts["fsync"] >= faults.get("full_at_fsync", 1 << 60):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        plain_fsync(descriptor)
+
+    os.fsync = patched_fsync
+    console_sink.PLAIN_INTERVAL_S = 0.0
+
+
+def faulty(plain_update, faults, counts):
     def update(self, batches, *, step):
         n = counts["update"] = counts["update"] + 1
         if faults.get("nan_from", 0) <= n < faults.get("nan_to", 0):
@@ -63,17 +79,7 @@ def install(faults):
         if n == 1 and "file_bytes" in faults:
             resource.setrlimit(resource.RLIMIT_FSIZE, (faults["file_bytes"],) * 2)
 
-    def patched_fsync(descriptor):
-        counts["fsync"] += 1
-        if counts["fsync"] == faults.get("kill_at_fsync"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if counts["fsync"] >= faults.get("full_at_fsync", 1 << 60):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        plain_fsync(descriptor)
-
-    imitation.ImitationLearner.update = update
-    os.fsync = patched_fsync
-    console_sink.PLAIN_INTERVAL_S = 0.0
+    return update
 
 
 def child(request, output):
