@@ -61,15 +61,15 @@ def test_accepted_and_effective_or_refused(backbone, name):
 
 def test_what_a_backbone_does_not_have_names_those_that_do():
     assert refused("--backbone", "mlp", "--num-layers", "9") == (
-        "--num-layers: no option of --backbone mlp, but of lstm, mamba and sliding_window. "
+        "--num-layers: no option of --backbone mlp, but of lstm, mamba, mamba2 and sliding_window. "
         "Leave it out."
     )
     for flags, having in (
-        ("--backbone lstm --conv-size 9", "mamba"),
-        ("--backbone mlp --truncate-bptt 9", "lstm, mamba and sliding_window"),
+        ("--backbone lstm --conv-size 9", "mamba and mamba2"),
+        ("--backbone mlp --truncate-bptt 9", "lstm, mamba, mamba2 and sliding_window"),
         ("--layer-norm", "mlp"),
         ("--no-residual", "mlp"),
-        ("--no-temporal --state-size 16", "mamba"),
+        ("--no-temporal --state-size 16", "mamba and mamba2"),
     ):
         assert f"but of {having}." in refused(*flags.split())
     assert "want one width" in refused("--backbone", "mamba", "--hidden", "256,8")

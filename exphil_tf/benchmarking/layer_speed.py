@@ -47,7 +47,7 @@ def _pass(function: Callable[..., Any], inputs: Sequence[Any], *, jit: bool = Tr
         with tf.GradientTape() as tape:
             tape.watch([x for x in inputs if x.dtype.is_floating])
             outputs = function(*inputs)
-            loss = sum(tf.reduce_sum(y * y) for y in tf.nest.flatten(outputs))
+            loss: Any = sum(tf.reduce_sum(y * y) for y in tf.nest.flatten(outputs))
         sources = [x for x in inputs if x.dtype.is_floating] + list(tape.watched_variables())
         return loss, tape.gradient(loss, sources)
 

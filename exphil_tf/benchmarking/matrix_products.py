@@ -104,9 +104,9 @@ def floor(counts: Counter[Product]) -> Callable[[], Any]:
 
 def _repeated(product: Product, count: int) -> Callable[[], Any]:
     batch, rows, inner, columns = product
-    random = np.random.default_rng(0).standard_normal
-    left = tf.Variable(random((2, batch, rows, inner)).astype(np.float32))
-    right = tf.Variable(random((batch, inner, columns)).astype(np.float32))
+    random: Any = np.random.default_rng(0).standard_normal
+    left = tf.Variable(tf.cast(random((2, batch, rows, inner)), tf.float32))
+    right = tf.Variable(tf.cast(random((batch, inner, columns)), tf.float32))
 
     def work() -> Any:
         first = tf.matmul(left[0], right)

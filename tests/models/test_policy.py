@@ -49,7 +49,7 @@ def frame(nest, t: int):
 
 
 @pytest.mark.parametrize("head", ["autoregressive", "independent"])
-@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "mamba2", "sliding_window"])
 def test_played_frames_equal_the_unroll_teacher_forced_on_the_played_actions(backbone, head):
     policy = Policy(config(backbone, head=head), seed=1)
     inputs = batch(policy)
@@ -165,7 +165,7 @@ def test_learns_a_batch_by_heart_in_a_compiled_step():
     assert np.isfinite(moved).all()
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "mamba2", "sliding_window"])
 def test_step_graph_has_only_operations_that_onnx_has(backbone):
     policy = Policy(config(backbone))
     inputs = batch(policy)
@@ -191,7 +191,7 @@ def test_step_graph_has_only_operations_that_onnx_has(backbone):
 def test_bfloat16_trains_with_float32_logits_and_state():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        for backbone in ("mlp", "lstm", "mamba", "sliding_window"):
+        for backbone in ("mlp", "lstm", "mamba", "mamba2", "sliding_window"):
             policy = Policy(config(backbone))
             inputs = batch(policy)
             with tf.GradientTape() as tape:
@@ -208,7 +208,7 @@ def test_bfloat16_trains_with_float32_logits_and_state():
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "sliding_window"])
+@pytest.mark.parametrize("backbone", ["mlp", "lstm", "mamba", "mamba2", "sliding_window"])
 def test_joined_step_is_the_step(backbone):
     """What an export computes, and how its answer is laid out."""
     policy = Policy(config(backbone=backbone))

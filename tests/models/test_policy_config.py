@@ -38,7 +38,7 @@ def test_missing_keys_take_defaults():
             r"policy.backbone: unknown key \(did you mean num_layers\?\)",
         ),
         (("optimizer",), {}, r"policy: unknown key.*'optimizer'"),
-        (("backbone", "backbone"), "gru", "want one of mlp, lstm, mamba, sliding_window"),
+        (("backbone", "backbone"), "gru", "want one of mlp, lstm, mamba, mamba2, sliding_window"),
         (("backbone", "num_layers"), "2", "policy.backbone.num_layers: want int"),
         (("backbone", "num_layers"), True, "policy.backbone.num_layers: want int"),
         (("backbone", "hidden"), 256, "policy.backbone.hidden: want a list"),
@@ -114,7 +114,7 @@ def test_a_backbone_with_memory_has_one_width(name):
 def test_a_backbone_has_no_option_of_another():
     with pytest.raises(TypeError, match="state_size"):
         backbone_config("mlp", state_size=3)
-    with pytest.raises(ValueError, match="want one of mlp, lstm, mamba, sliding_window"):
+    with pytest.raises(ValueError, match="want one of mlp, lstm, mamba, mamba2, sliding_window"):
         backbone_config("gru")
 
 

@@ -17,7 +17,7 @@ from models.policy_config import (
     QuantizationConfig,
 )
 
-BACKBONES = ("mlp", "lstm", "mamba", "sliding_window")
+BACKBONES = ("mlp", "lstm", "mamba", "mamba2", "sliding_window")
 ROUNDINGS = ("dynamic", "moving_average")
 BATCH, TIME = 3, 6
 RANGED = {"qat": True, "qat_activations": "moving_average", "quantize_embeddings": False}
@@ -222,7 +222,7 @@ def test_no_product_with_a_weight_is_left_float(backbone):
     assert products
     free = [op for op in products if not all(is_rounded(tensor) for tensor in op.inputs)]
     # Attention multiplies activations by activations twice a layer, the scan once.
-    assert len(free) == {"sliding_window": 4, "mamba": 2}.get(backbone, 0)
+    assert len(free) == {"sliding_window": 4, "mamba": 2, "mamba2": 2}.get(backbone, 0)
     assert all(not reads_weight(op) for op in free)
 
 

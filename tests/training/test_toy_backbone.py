@@ -62,7 +62,7 @@ def test_its_options_are_those_of_the_command_line():
     assert accepted == "ToyConfig(backbone='toy', hidden=(512, 512), dropout=0.1, decay=0.75)"
     assert mistyped == "--decay: want a number. Received: 'x'"
     assert lstm == "--decay: no option of --backbone lstm, but of toy. Leave it out."
-    assert "but of lstm, mamba and sliding_window" in layers
+    assert "but of lstm, mamba, mamba2 and sliding_window" in layers
     assert is_loaded == "False"
     text = " ".join(" ".join(page).replace("│", " ").split())
     assert "{mlp,lstm,mamba,sliding_window,toy}" in text
