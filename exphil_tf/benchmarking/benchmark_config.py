@@ -10,6 +10,7 @@ import tyro
 
 from exphil_tf.foundation.kinds import Kind
 from models.backbones import BACKBONES
+from models.quantization_config import check_choice
 
 Subject = Literal["preprocess", "input", "training", "layers"]
 
@@ -30,6 +31,13 @@ class SpeedConfig:
     """JSON file with the figures and the machine; written after each subject."""
     seconds: float = 5.0
     """How long each row of input and training is timed, after a warm-up."""
+    backbones: tuple[str, ...] = ()
+    """Those that training and layers are measured with; none takes all."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the backbone that is not there."""
+        for name in self.backbones:
+            check_choice("backbones", name, tuple(BACKBONES))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Every figure is of a forward and backward pass, in processor time, the forms in 
 fastest round. Memory is what a pass adds at its peak, its inputs aside.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,13 @@ import tensorflow as tf
 
 from exphil_tf.benchmarking.memory import peak_bytes
 from exphil_tf.benchmarking.speed_table import Report
+from exphil_tf.benchmarking.timing import cpu_seconds
 from models.backbones import BACKBONES, backbone_config
 from models.layers.backend import ops
 from models.layers.selective_scan import Selection, selective_scan
 from models.layers.sliding_window_attention import SlidingWindowAttention, unroll_window
 
 Work = Callable[[], Any]
-"""Does the work and waits for its result."""
 
 _SCAN = {"batch": 64, "time": 60, "channels": 512, "states": 16}
 _LENGTHS = (60, 256, 1024, 4096)
@@ -27,30 +26,18 @@ _FRAMES = 4096
 """Of a batch, whatever its length."""
 _ATTENTION = {"batch": 4, "time": 1024, "width": 256, "heads": 4, "window": 60}
 _CHECKPOINTED = {"batch": 64, "time": 60, "width": 256, "layers": 4}
-_ROUNDS = 5
 
 
-def run() -> Iterator[tuple[str, Report]]:
-    """Reports one after the other."""
+def run(backbones: Sequence[str] = ()) -> Iterator[tuple[str, Report]]:
+    """Reports one after the other.
+
+    Args:
+      backbones: those whose checkpointing is measured; none measures all.
+    """
     yield "scan", scan_report()
     yield "scan by length", length_report()
     yield "attention", attention_report()
-    yield "gradient checkpointing", checkpoint_report()
-
-
-def cpu_seconds(works: Mapping[str, Work], *, rounds: int = _ROUNDS) -> dict[str, float]:
-    """Processor seconds of each work's fastest round; the works take turns.
-
-    Every work runs once before it counts.
-    """
-    fastest = dict.fromkeys(works, float("inf"))
-    for counts in (False, *[True] * rounds):
-        for name, work in works.items():
-            began = time.process_time()
-            work()
-            if counts:
-                fastest[name] = min(fastest[name], time.process_time() - began)
-    return fastest
+    yield "gradient checkpointing", checkpoint_report(backbones or tuple(BACKBONES))
 
 
 def _pass(function: Callable[..., Any], inputs: Sequence[Any], *, jit: bool = True) -> Work:
@@ -60,12 +47,12 @@ def _pass(function: Callable[..., Any], inputs: Sequence[Any], *, jit: bool = Tr
         with tf.GradientTape() as tape:
             tape.watch([x for x in inputs if x.dtype.is_floating])
             outputs = function(*inputs)
-            loss = sum(tf.reduce_sum(y * y) for y in tf.nest.flatten(outputs))
+            loss: Any = sum(tf.reduce_sum(y * y) for y in tf.nest.flatten(outputs))
         sources = [x for x in inputs if x.dtype.is_floating] + list(tape.watched_variables())
         return loss, tape.gradient(loss, sources)
 
     compiled = tf.function(gradients, jit_compile=jit, autograph=False)
-    return lambda: compiled(*inputs)[0].numpy()
+    return lambda: compiled(*inputs)[0].numpy()  # noqa: PLW0108 - it runs only when called
 
 
 # -- The selective scan ----------------------------------------------------------------------------
@@ -202,9 +189,9 @@ def attention_report() -> Report:
 # -- Gradient checkpointing ------------------------------------------------------------------------
 
 
-def checkpoint_report() -> Report:
+def checkpoint_report(backbones: Sequence[str]) -> Report:
     """Each backbone with and without gradient checkpointing."""
-    rows = {name: _checkpointed(name) for name in BACKBONES}
+    rows = {name: _checkpointed(name) for name in backbones}
     return _report("Gradient checkpointing, " + _words(_CHECKPOINTED), rows)
 
 

@@ -50,7 +50,7 @@ def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
     if "layers" in config.subjects:
         from exphil_tf.benchmarking import layer_speed
 
-        yield from layer_speed.run()
+        yield from layer_speed.run(config.backbones)
     if not {"preprocess", "input", "training"} & set(config.subjects):
         return
     with _work_dir() as work_dir:
@@ -69,7 +69,10 @@ def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
         if "training" in config.subjects:
             from exphil_tf.benchmarking import training_speed
 
-            yield "training", training_speed.run(data, seconds=config.seconds)
+            yield (
+                "training",
+                training_speed.run(data, seconds=config.seconds, backbones=config.backbones),
+            )
 
 
 def run(config: SpeedConfig, console: Console) -> None:

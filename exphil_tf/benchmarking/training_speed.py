@@ -1,41 +1,59 @@
-"""Training: frames per second of the compiled step, and the share of it that waits for input."""
+"""Training: what an update costs by backbone, beside its matrix products alone.
+
+The bound is the time of the update's own matrix products, computed one after the other and nothing
+else in the same run: the *floor*. An update's share of it says how much of its time is products.
+"""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exphil_tf.benchmarking.speed_table import Report
+from exphil_tf.benchmarking.timing import cpu_seconds
 from exphil_tf.foundation.config import PRESETS, load
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.train_config import TrainConfig
+from models.backbones import BACKBONES
 
 if TYPE_CHECKING:
     from exphil_tf.training.imitation import ImitationLearner
     from exphil_tf.training.loop import TimedIterator
 
-_SHAPES: dict[str, list[str]] = {
-    "mamba 256 × 2, batch 64": ["--hidden", "256", "256", "--num-layers", "2"],
-    "production preset": ["--preset", "production", "--warmup-steps", "1"],
-}
+WIDTH = 256
+PRESET = "production preset"
+_COMMON = ("--seed", "0", "--warmup-steps", "1", "--ema")
 _MIN_STEPS = 3
+_ROUNDS = 5
 
 
-def _time(arguments: list[str], data: Path, *, seconds: float) -> dict[str, float]:
+def arguments(name: str) -> list[str]:
+    """Options of a row: a backbone of two layers 256 wide, or the production preset."""
+    if name == PRESET:
+        return ["--preset", "production"]
+    layers = ["--num-layers", "2"] if BACKBONES[name].has_memory else []
+    return ["--backbone", name, "--hidden", str(WIDTH), str(WIDTH), *layers]
+
+
+def _time(name: str, data: Path, *, seconds: float) -> dict[str, float]:
     from exphil_tf.training.imitation_setup import imitation_setup
     from exphil_tf.training.loop import TimedIterator
 
-    common = ["--data", str(data), "--seed", "0"]
-    config = load(TrainConfig, [*common, *arguments], prog="benchmarks", presets=PRESETS)
+    flags = ["--data", str(data), *_COMMON, *arguments(name)]
+    config = load(TrainConfig, flags, prog="benchmarks", presets=PRESETS)
     dataset = Dataset(data, load_manifest(data))
     with imitation_setup(config.imitation(dataset.manifest.unrecorded()), dataset) as setup:
-        figures = _time_updates(setup.imitation, TimedIterator(iter(setup.data.batches())), seconds)
-    batches = config.optimizer.accumulation_steps  # of an update
-    frames = config.run.batch_size * config.input.window_size * batches
+        batches = TimedIterator(iter(setup.data.batches()))
+        figures = _time_updates(setup.imitation, batches, seconds)
+        parts = _price(setup.imitation, batches)
+    accumulated = config.optimizer.accumulation_steps  # batches of an update
+    frames = config.run.batch_size * config.input.window_size * accumulated
     return {
-        "frames/s": frames / figures["s/step"],
+        "frames/s": frames / figures["s/update"],
         **figures,
-        "frames/step": frames,
+        **parts,
+        "frames/update": frames,
         "parameters": setup.imitation.policy.count_params(),
     }
 
@@ -56,20 +74,41 @@ def _time_updates(
         elapsed_s += time.perf_counter() - start
         steps += 1
     return {
-        "s/step": elapsed_s / steps,
+        "s/update": elapsed_s / steps,
         "waiting for input, %": 100 * batches.waited_s / elapsed_s,
         "compile, s": compile_s,
     }
 
 
-def run(data: Path, *, seconds: float) -> Report:
-    """Times steps of the usual shapes.
+def _price(learner: "ImitationLearner", batches: "TimedIterator") -> dict[str, float]:
+    """Processor milliseconds of a batch's update, its products alone, and its parts."""
+    from exphil_tf.benchmarking.matrix_products import floor, products
+    from exphil_tf.benchmarking.update_parts import update_parts
+
+    batch = dict(next(batches))
+    works = {
+        "update": lambda: learner.learn(batch),
+        "floor": floor(products(learner.step_graph(batch))),
+        **update_parts(learner, batch),
+    }
+    times = {name: 1e3 * s for name, s in cpu_seconds(works, rounds=_ROUNDS).items()}
+    share = times["floor"] / times["update"]
+    return {"share of floor": share} | {f"{name}, CPU ms": ms for name, ms in times.items()}
+
+
+def run(data: Path, *, seconds: float, backbones: Sequence[str] = ()) -> Report:
+    """Times updates of every backbone and of the production preset.
 
     Args:
       data: a finished dataset.
-      seconds: per shape, once it is compiled.
+      seconds: per row, once it is compiled.
+      backbones: those to time, without the preset; none times all.
     """
-    rows = {name: _time(flags, data, seconds=seconds) for name, flags in _SHAPES.items()}
+    names = backbones or (*BACKBONES, PRESET)
+    rows = {name: _time(name, data, seconds=seconds) for name in names}
     columns = tuple(dict.fromkeys(name for row in rows.values() for name in row))
-    note = "Every step is waited for, so that time between steps is the input's alone."
-    return Report("Training steps", columns, rows, (note,))
+    notes = (
+        "Every update is waited for, so that time between updates is the input's alone.",
+        "Floor: the update's matrix products alone. Parts are compiled alone, and without input.",
+    )
+    return Report(f"Training, two layers of {WIDTH}", columns, rows, notes)

@@ -120,6 +120,16 @@ class ImitationLearner:
             self._accumulate(dict(next(batches)))
         self._update()
 
+    def learn(self, batch: Batch) -> Report:
+        """One update from one batch, waited for: what a benchmark times."""
+        self._train(batch)
+        return self.take_report()
+
+    def step_graph(self, batch: Batch) -> Any:
+        """The graph of an update from such a batch, with shapes: what a benchmark counts."""
+        graph = self._train.get_concrete_function(batch).graph
+        return graph.as_graph_def(add_shapes=True)
+
     def validate(self, batches: Iterable[Batch]) -> Values:
         """Means over the batches, by the averaged weights where averages are kept."""
         with self.updater.averaged():

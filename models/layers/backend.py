@@ -1,4 +1,4 @@
-"""`keras.ops` as the rest of this package imports it, and five ops that it does not do well.
+"""`keras.ops` as the rest of this package imports it, and what it does not do well.
 
 Keras carries no annotations, and a type checker infers `None` for many of its functions (from
 their symbolic branches). Declaring the module `Any` says honestly that tensors go unchecked.
@@ -31,6 +31,15 @@ def take_rows(table: Any, index: Any) -> Any:
 
         return tf.gather(table, index)
     return ops.take(table, index, axis=0)
+
+
+def take_features(x: Any, index: Any) -> Any:
+    """Returns the features of `x [*, features]` at constant non-negative places: `[*, places]`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(x, index, axis=-1)
+    return ops.take(x, index, axis=-1)
 
 
 def last_argmax(x: Any) -> Any:

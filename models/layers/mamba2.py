@@ -18,7 +18,7 @@ from models.layers.causal_convolution import convolve, convolve_frame
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
-from models.layers.state_space_duality import Flow, chunked_scan, scan_frame
+from models.layers.state_space_duality import Flow, chunked_scan, per_channel, scan_frame
 from models.layers.temporal import State, TemporalLayer, Tensor
 from models.quantization_config import Rounding
 
@@ -171,8 +171,7 @@ class Mamba2Block(TemporalLayer):
         delta = ops.softplus(delta)
         rate = ops.exp(ops.convert_to_tensor(self.a_log))
         log_decay = -ops.minimum(delta * rate, MOST_DECAY)
-        spread = np.repeat(np.eye(self.heads, dtype=np.float32), self.inner // self.heads, axis=1)
-        return Flow(u * ops.matmul(delta, spread), log_decay, b, c), u
+        return Flow(u * per_channel(delta, self.inner), log_decay, b, c), u
 
     def _branch(self, y: Tensor, u: Tensor, z: Tensor) -> Tensor:
         """Returns what the block adds to the residual stream."""

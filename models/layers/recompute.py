@@ -82,10 +82,8 @@ def recomputed(function: Callable[..., Nest], *inputs: Nest) -> Nest:
             with tf.GradientTape() as tape, _seeds(_Seeds(seeds.drawn)), ranges(mode):
                 tape.watch([x for x in again if x.dtype.is_floating])
                 outputs = call(*again)
-            sources = [*again, *variables]
-            grads = tape.gradient(
-                outputs, sources, upstream, unconnected_gradients=tf.UnconnectedGradients.NONE
-            )
+            sources: Any = [*again, *variables]
+            grads: Any = tape.gradient(outputs, sources, list(upstream))
             of_inputs, of_variables = grads[: len(again)], grads[len(again) :]
             return (of_inputs, of_variables) if variables else of_inputs
 

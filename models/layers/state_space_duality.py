@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.layers.backend import ops
+from models.layers.backend import ops, take_features
 from models.layers.temporal import Tensor
 
 CHUNK_FRAMES = 32
@@ -48,14 +48,16 @@ def scan_frame(flow: Flow, state: Tensor, is_resetting: Tensor | None) -> tuple[
     decay = ops.exp(log_decay)
     if is_resetting is not None:
         decay = decay * (1.0 - ops.reshape(ops.cast(is_resetting, "float32"), (-1, 1, 1)))
-    # A product with zeros and ones: a repetition would be three operations in an export.
-    decay = ops.matmul(decay, _head_of_channel(log_decay.shape[-1], x.shape[-1]))
-    state = decay * state + ops.swapaxes(b, 1, 2) * x
+    state = per_channel(decay, x.shape[-1]) * state + ops.swapaxes(b, 1, 2) * x
     return ops.matmul(c, state), state
 
 
-def _head_of_channel(heads: int, channels: int) -> np.ndarray:
-    return np.repeat(np.eye(heads, dtype=np.float32), channels // heads, axis=1)
+def per_channel(values: Tensor, channels: int) -> Tensor:
+    """Each head's value for all of its channels: `[batch, time, heads]` to `[…, channels]`."""
+    width = channels // values.shape[-1]
+    if values.shape[1] == 1:  # one operation where a repetition is three: a step is exported
+        return take_features(values, np.arange(channels) // width)
+    return ops.repeat(values, width, axis=-1)
 
 
 def chunked_scan(

@@ -191,7 +191,7 @@ def test_step_graph_has_only_operations_that_onnx_has(backbone):
 def test_bfloat16_trains_with_float32_logits_and_state():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        for backbone in ("mlp", "lstm", "mamba", "sliding_window"):
+        for backbone in ("mlp", "lstm", "mamba", "mamba2", "sliding_window"):
             policy = Policy(config(backbone))
             inputs = batch(policy)
             with tf.GradientTape() as tape:

@@ -221,7 +221,9 @@ def test_no_product_with_a_weight_is_left_float(backbone):
     assert products
     free = [op for op in products if not all(is_rounded(tensor) for tensor in op.inputs)]
     # Attention multiplies activations by activations twice a layer, the scan once.
-    assert len(free) == {"sliding_window": 4, "hybrid": 4, "mamba": 2, "jamba": 3}.get(backbone, 0)
+    assert len(free) == {"sliding_window": 4, "hybrid": 4, "mamba": 2, "mamba2": 2, "jamba": 3}.get(
+        backbone, 0
+    )
     assert all(not reads_weight(op) for op in free)
 
 

@@ -225,11 +225,14 @@ def test_state_restores_everything(tmp_path):
 
 def test_bf16_keeps_weights_and_losses_in_f32():
     with numerics(seed=0, precision="bf16", is_deterministic=False):
-        learner = make()
+        learner = make(ema=True)
         for _ in range(5):
             train(learner, make_batch(0))
     assert keras.config.dtype_policy().name == "float32"
     assert {v.dtype for v in learner.policy.trainable_variables} == {"float32"}
+    assert {v.dtype for v in learner.updater.optimizer.variables} - {"int64"} == {"float32"}
+    assert learner.updater.averages()
+    assert {average.dtype.name for _, average in learner.updater.averages()} == {"float32"}
     assert learner.policy.backbone.compute_dtype == "bfloat16"
     report = learner.take_report()
     assert np.isfinite(report.values["nll_total"])
