@@ -124,8 +124,7 @@ class RecurrentLayer(TemporalLayer):
     ) -> tuple[Tensor, State]:
         """See `TemporalLayer.unroll`."""
         del training  # No dropout inside the layer.
-        # Time goes first before the projection, which is several times as wide as its input.
-        projected = ops.cast(self.input_proj(ops.swapaxes(x, 0, 1)), "float32")
+        projected = ops.swapaxes(ops.cast(self.input_proj(x), "float32"), 0, 1)
         keep = 1.0 - ops.cast(ops.swapaxes(is_resetting, 0, 1), "float32")
         bias = self._bias()
         recurrent = (self._kernel(),) if bias is None else (self._kernel(), bias)

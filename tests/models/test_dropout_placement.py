@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from any_backbone import wake
 
 from models.backbones import backbone_config
 from models.backbones.attention import AttentionBlock
 from models.layers.mamba import MambaBlock
+from models.layers.residual import FeedForwardBlock, RecurrentBlock
 from models.layers.sliding_window_attention import unroll_window
 
 WIDTH = 32
@@ -56,6 +58,15 @@ def attention_block(rate: float, *, silent: str) -> Branch:
     )
 
 
+def residual(block: Any) -> Branch:
+    block.build((None, None, WIDTH))
+    wake(block)
+    state = block.initial_state(BATCH)
+    return lambda x, training: np.asarray(
+        block.unroll(tf.constant(x), state, no_resets(), training=training)[0]
+    )
+
+
 def mlp(rate: float) -> Branch:
     config = backbone_config("mlp", hidden=(WIDTH,), dropout=rate, residual=True)
     backbone: Any = config.layer(seed=3)
@@ -69,6 +80,8 @@ BRANCHES: dict[str, Callable[[float], Branch]] = {
     "mamba": mamba,
     "feed_forward": lambda rate: attention_block(rate, silent="attention"),
     "mlp": mlp,
+    "lstm": lambda rate: residual(RecurrentBlock(WIDTH, dropout=rate, seed=3)),
+    "feed_forward_alone": lambda rate: residual(FeedForwardBlock(WIDTH, dropout=rate, seed=3)),
 }
 
 
@@ -104,12 +117,15 @@ def test_a_frame_is_known_at_any_depth_whatever_is_dropped():
     assert untouched.mean() > 0.3
 
 
-def test_lstm_memory_is_never_dropped():
-    config = backbone_config("lstm", hidden=(WIDTH,), num_layers=1, dropout=0.5)
+@pytest.mark.parametrize("name", ["lstm", "gru", "tx_like"])
+def test_recurrent_memory_is_never_dropped(name):
+    config = backbone_config(name, hidden=(WIDTH,), num_layers=1, dropout=0.5)
     backbone: Any = config.layer(seed=3)
     backbone.build((None, None, WIDTH))
     x, state = tf.constant(frames()), backbone.initial_state(BATCH)
     _, trained = backbone.unroll(x, state, no_resets(), training=True)
     _, played = backbone.unroll(x, state, no_resets(), training=False)
-    for got, want in zip(trained[0], played[0], strict=True):
+    parts = [tf.nest.flatten(memory) for memory in (trained, played)]
+    assert parts[0]
+    for got, want in zip(*parts, strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)
