@@ -50,6 +50,7 @@ def make_plan(
     horizon = horizon_of(
         train.unrolls, run=config.run, accumulation_steps=config.optimizer.accumulation_steps
     )
+    records = config.input.records_at_once(config.run.batch_size)
     copies = 2 + {"sgd": 1, "rmsprop": 1}.get(config.optimizer.optimizer, 2)
     copies += config.optimizer.ema + (config.optimizer.accumulation_steps > 1)
     return Plan(
@@ -59,7 +60,7 @@ def make_plan(
         num_parameters=policy.num_parameters,
         model_bytes=4 * copies * policy.num_parameters,
         activation_bytes=_activation_bytes(config, policy),
-        input_bytes=_BLOCKS_IN_FLIGHT * config.input.block_records * _RECORD_BYTES,
+        input_bytes=_BLOCKS_IN_FLIGHT * records * _RECORD_BYTES,
     )
 
 
