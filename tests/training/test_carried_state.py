@@ -6,7 +6,9 @@ import tensorflow as tf
 from any_backbone import any_backbone
 from tiny_imitation import FLAT, inputs_of, learner_of, make_batch, train
 
+from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.training import distillation, losses
 from exphil_tf.training.distill_config import DistillationConfig
 from exphil_tf.training.imitation import StepOptions
@@ -189,6 +191,12 @@ def test_a_carried_run_that_is_killed_and_resumed_ends_in_the_same_weights(train
     ended = trainer(tmp_path, *CARRIED, "--resume", "auto")
     assert ended.status == 0, ended.output
     assert ended.sha256 == straight.sha256
+
+
+def test_soft_labels_are_of_unrolls_by_themselves(tmp_path):
+    flags = ("--teacher", "run", "--data", "data", "--output", str(tmp_path), "--carry-state")
+    with pytest.raises(UserError, match="--carry-state: soft labels are of unrolls by themselves"):
+        generate_soft_labels.main(flags)
 
 
 def test_nothing_is_carried_without_memory(trainer, tmp_path):
