@@ -16,7 +16,7 @@ from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
 from exphil_tf.training.dataset import open_for_training
-from exphil_tf.training.distill_config import SoftLabelsConfig
+from exphil_tf.training.distill_config import SoftLabelsConfig, check_soft_labels
 from exphil_tf.training.run_folder import find_bundle
 from exphil_tf.training.soft_labels import describe_labels
 
@@ -26,6 +26,7 @@ PROG = "python -m exphil_tf.generate_soft_labels"
 def main(argv: Sequence[str]) -> int:
     """Asks the teacher about the training split, unless that was done before."""
     config = load(SoftLabelsConfig, argv, prog=PROG)
+    check_soft_labels(config)
     console = make_console()
     bundle = find_bundle(config.teacher)
     dataset = open_for_training(config.data, config.input, console, mode="once")

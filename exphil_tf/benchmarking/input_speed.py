@@ -108,6 +108,8 @@ def run(data: Path, *, seconds: float) -> Report:
         "unrolls, mirror": (WINDOW, blocks(augment=True, noise_prob=0.0)),
         "unrolls, mirror and noise": (WINDOW, blocks(augment=True)),
         "unrolls, random delay": (WINDOW, blocks(online_robust=True)),
+        "carried": (WINDOW, blocks(carry_state=True)),
+        "carried, mirror and noise": (WINDOW, blocks(carry_state=True, augment=True)),
     }
     copy = _memcpy()
     rows: dict[str, dict[str, float]] = {"memcpy": {"GB/s": copy.per_s / 1e9}}
@@ -131,7 +133,8 @@ def run(data: Path, *, seconds: float) -> Report:
         rows,
         (
             "Unrolls lie end to end and label every frame once; windows overlap by all but one "
-            "frame, so that a decoded row is copied 60 times.",
+            "frame, so that a decoded row is copied 60 times. Carried: each row of a batch walks "
+            "through a game (--carry-state).",
             "memcpy: one thread, 256 MB. Naive: Dataset.window → flat_map(batch) → shuffle → "
             "batch, on the same records; in parallel: two records at a time, by interleave.",
         ),

@@ -111,7 +111,7 @@ class LiveAugmentation(NamedTuple):
         return cls(config.mirror_prob, noise_prob, config.noise_scale)
 
 
-def decode_planes(blobs: tf.Tensor, grid: Grid) -> tf.Tensor:
+def decode_planes(blobs: Any, grid: Grid) -> tf.Tensor:
     """Byte planes uint8 `[records, bytes, columns]` of records' `x`."""
     planes = tf.io.decode_raw(tf.io.decode_compressed(blobs, "ZSTD"), tf.uint8)
     return tf.reshape(planes, [-1, ROW_BYTES, grid.chunk + grid.overlap])

@@ -93,7 +93,7 @@ class PieceDecoder:
         return CarriedBlock(Block(state, words, index), complete)
 
     def _index(self, pieces: Piece) -> tf.Tensor:
-        piece, number = spread(pieces.count)
+        piece, number = spread(pieces.unrolls)
         of = Piece(*(tf.gather(column, piece) for column in pieces))
         first = of.first + number * self.grid.window
         records = Records(of.valid, of.start, tf.zeros_like(of.start))

@@ -30,8 +30,8 @@ class Piece(NamedTuple):
     """Batch that its first unroll belongs to."""
     row: tf.Tensor
     """Of the batch: the cursor."""
-    count: tf.Tensor
-    """Unrolls, in consecutive batches."""
+    unrolls: tf.Tensor
+    """How many, in consecutive batches."""
     first: tf.Tensor
     """Row of the record at which the first unroll starts."""
     start: tf.Tensor
@@ -145,7 +145,7 @@ class Cursors:
         columns = Piece(
             step=tf.gather(step, part) + low - tf.gather(parts.low, part),
             row=tf.gather(row, part),
-            count=high - low,
+            unrolls=high - low,
             first=low * self._grid.window - starts,
             start=starts,
             valid=tf.minimum(of.frames - starts, width),

@@ -17,7 +17,8 @@ class EpochSize(NamedTuple):
     """Frames with a loss weight, over all perspectives; the mean over delays if those are
     random."""
     steps: int
-    """Batches, the last one counted in full."""
+    """Batches, the last one counted in full. A pass that carries memory, and neither trains nor
+    waits for games to come, has some more at its end, as rows run out of games one by one."""
 
 
 def epoch_size(

@@ -101,7 +101,8 @@ class GameReader:
             block_length=1,
         )
         together = -(-self._config.shuffle_records // _PACK)
-        joined = packs.padded_batch(together, padded_shapes=[None, len(self.variants)])
+        shape = tf.TensorShape([None, len(self.variants)])
+        joined = packs.padded_batch(together, padded_shapes=shape)
 
         def window(number: tf.Tensor, padded: tf.Tensor) -> Window:
             records = tf.reshape(padded, [-1, len(self.variants)])

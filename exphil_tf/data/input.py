@@ -80,11 +80,9 @@ def _carried(
     finisher = BatchFinisher(
         config, source, training=training, batch_size=batch_size, begins_fn=carried.begins
     )
-    # What a block leaves is copied: about six unrolls a row, so blocks must not be much smaller.
-    together = max(config.block_records, batch_size // 2)
 
     def in_blocks(dealt: Pieces) -> tf.data.Dataset:
-        return tf.data.Dataset.from_tensor_slices(dealt).batch(together)
+        return tf.data.Dataset.from_tensor_slices(dealt).batch(config.records_at_once(batch_size))
 
     dataset = games.windows().scan(cursors.start(), cursors.deal_next)
     dataset = dataset.flat_map(in_blocks)

@@ -38,7 +38,8 @@ class InputConfig:
     """Frames between a state and the input that answers it, beyond the 1 that the game takes: 0–4
     LAN, 12–18 online."""
     frame_delay_augment: bool = False
-    """Draw the delay of each unroll from frame_delay_min … frame_delay_max while training."""
+    """Draw the delay of each unroll from frame_delay_min … frame_delay_max while training; of each
+    game with carry_state, as everything that is drawn."""
     frame_delay_min: int = option(0, only_with={"frame_delay_augment": True})
     """Least random delay in frames."""
     frame_delay_max: int = option(18, only_with={"frame_delay_augment": True})
@@ -99,6 +100,14 @@ class InputConfig:
         if not (low <= value and (high is None or value <= high)):
             want = f"at least {low}" if high is None else f"{low} to {high}"
             raise ValueError(f"input.{name}: want {want}. Received: {value}")
+
+    def records_at_once(self, batch_size: int) -> int:
+        """Records decoded together for batches of a size.
+
+        Where memory is carried, what a block leaves is copied, some six unrolls a row: so blocks
+        must not be much smaller than that.
+        """
+        return max(self.block_records, batch_size // 2) if self.carry_state else self.block_records
 
     def delays(self, *, training: bool) -> tuple[int, int]:
         """Least and greatest delay in frames; random delays are for training only."""

@@ -14,8 +14,8 @@ import tensorflow as tf
 from exphil_tf.evaluation.baselines import Baseline, BaselineFit
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import PolicyMetrics
-from exphil_tf.features.controller import COMPONENTS, ControllerCodec
-from exphil_tf.training import losses
+from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.training import imitation_metrics
 from models.carried_state import CarriedState
 from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll, unroll_hidden
@@ -107,13 +107,15 @@ def mean_nll(policy: Policy, batches: Iterable[Batch], *, jit: bool = True) -> d
     @tf.function(jit_compile=jit, autograph=False, reduce_retracing=False)
     def sums(batch: dict[str, Any]) -> Any:
         inputs = policy_inputs(batch, codec)
-        found = losses.nll(unroll(policy, inputs, training=False), inputs.targets)
+        logits = unroll(policy, inputs, training=False)
         counted = tf.cast(inputs.weight > 0, tf.float32)
-        rows = [tf.reduce_sum(found[name] * counted) for name in COMPONENTS]
-        return tf.stack([tf.reduce_sum(counted), *rows])
+        return imitation_metrics.batch_sums(logits, inputs.targets, loss=counted, weight=counted)
 
-    total = sum((sums(dict(batch)).numpy().astype(np.float64) for batch in batches), np.zeros(1))
-    return dict(zip(COMPONENTS, (total[1:] / total[0]).tolist(), strict=True))
+    total: dict[str, Any] = {}
+    for batch in batches:
+        for name, value in sums(dict(batch)).items():
+            total[name] = total.get(name, 0.0) + value.numpy().astype(np.float64)
+    return imitation_metrics.means(total)["nll"]
 
 
 def fit_baselines(

@@ -93,10 +93,20 @@ class SoftLabelsConfig:
         for name in ("passes", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
-        if self.input.carry_state:
-            raise ValueError("carry_state: want unrolls by themselves, as students shuffle them")
         if not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")
+
+
+def check_soft_labels(config: SoftLabelsConfig) -> None:
+    """Refuses to answer in the order of games what students read in any order.
+
+    Raises: UserError: if memory is to be carried.
+    """
+    if config.input.carry_state:
+        raise UserError(
+            "--carry-state: soft labels are of unrolls by themselves, as students shuffle them",
+            "Leave it out; a --teacher that answers while the student trains carries memory.",
+        )
 
 
 def check_distillation(config: DistillConfig) -> list[str]:

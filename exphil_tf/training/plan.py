@@ -144,11 +144,12 @@ def costs_of(config: ImitationConfig) -> Costs:
     parameters = num_parameters(config.policy)
     copies = 2 + {"sgd": 1, "rmsprop": 1}.get(config.optimizer.optimizer, 2)
     copies += config.optimizer.ema + (config.optimizer.accumulation_steps > 1)
+    records = config.input.records_at_once(config.run.batch_size)
     return Costs(
         num_parameters=parameters,
         model_bytes=4 * copies * parameters,
         activation_bytes=_activation_bytes(config),
-        input_bytes=_BLOCKS_IN_FLIGHT * config.input.block_records * _RECORD_BYTES,
+        input_bytes=_BLOCKS_IN_FLIGHT * records * _RECORD_BYTES,
     )
 
 

@@ -96,7 +96,7 @@ def test_each_frame_of_the_split_counts_once(values, dataset):
 
 def test_figures_do_not_depend_on_how_frames_are_read(values, run, dataset, tmp_path):
     """The MLP has no memory, so neither unroll length nor batch size may change a figure."""
-    options = ["--unroll-frames", "100", "--burn-in", "7", "--batch-size", "3"]
+    options = ["--no-carry-state", "--unroll-frames", "100", "--burn-in", "7", "--batch-size", "3"]
     again = measured(run, dataset, tmp_path, *options)
     assert again["provenance"]["unroll_frames"] == 100
     assert again["policy"]["frames"] == values["policy"]["frames"]
@@ -155,12 +155,41 @@ def test_what_was_measured_is_said(split, is_its_own, said):
 def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
     manifest = load_manifest(dataset)
     info = PolicyInfo(config=PolicyConfig(), delay=Delay(frames=60))
-    config = input_config(EvaluationConfig(burn_in=100), info, manifest)
+    config = input_config(EvaluationConfig(carry_state=False, burn_in=100), info, manifest)
     # Chunks of 256 frames, an overlap of 128: 67 are left for the burn-in.
     assert (config.window_size, config.burn_in, config.frame_delay) == (256, 67, 60)
-    asked = EvaluationConfig(burn_in=100, unroll_frames=20)
+    asked = EvaluationConfig(carry_state=False, burn_in=100, unroll_frames=20)
     config = input_config(asked, info, manifest, delay=3)
     assert (config.window_size, config.burn_in, config.frame_delay) == (20, 19, 3)
+    # Memory that is carried needs no burn-in, but unrolls that end within the overlap.
+    config = input_config(EvaluationConfig(), info, manifest, delay=3)
+    assert (config.carry_state, config.window_size, config.burn_in) == (True, 125, 0)
+    bare = manifest.model_copy(update={"overlap_frames": 3})
+    assert not input_config(EvaluationConfig(), info, bare, delay=3).carry_state
+
+
+@pytest.mark.parametrize("backbone", ["lstm", "sliding_window"])
+def test_memory_goes_on_through_whole_games(backbone, dataset, tmp_path):
+    """However a game is cut: a frame is answered as if the policy had read the game in one go."""
+    trained = {"window_size": 30, "provenance": {"config": {"burn_in": 5}}}
+    run = make_run(tmp_path / "run", backbone=backbone, **trained)
+    one, other = (
+        measured(run, dataset, tmp_path / frames, "--unroll-frames", frames, "--batch-size", size)
+        for frames, size in (("100", "3"), ("17", "2"))
+    )
+    emptied = measured(
+        run, dataset, tmp_path / "emptied", "--no-carry-state", "--unroll-frames", "30",
+        "--burn-in", "5",
+    )  # fmt: skip
+    assert one["policy"]["frames"] == other["policy"]["frames"] == emptied["policy"]["frames"]
+    assert one["policy"]["nll"] == pytest.approx(other["policy"]["nll"], rel=1e-6)
+    assert one["policy"]["nll"] != pytest.approx(emptied["policy"]["nll"], rel=1e-6)
+    assert one["resets"]["nll"] == pytest.approx(other["resets"]["nll"], rel=1e-6)
+    assert one["resets"]["nll"] == pytest.approx(emptied["policy"]["nll"], rel=1e-6)
+    assert (one["resets"]["unroll_frames"], one["resets"]["burn_in"]) == (30, 5)
+    assert emptied["resets"] is None
+    assert any("Memory emptied every 30 frames" in text for text in one["findings"])
+    assert one["provenance"]["memory"] == "carried over whole games"
 
 
 def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):

@@ -6,8 +6,10 @@ import tensorflow as tf
 from any_backbone import any_backbone
 from tiny_imitation import FLAT, inputs_of, learner_of, make_batch, train
 
+from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.training import distillation
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.training import distillation, losses
 from exphil_tf.training.distill_config import DistillationConfig
 from exphil_tf.training.imitation import StepOptions
 from exphil_tf.training.optimizers import build_optimizer
@@ -55,10 +57,10 @@ def halves(whole, begins=(False, False)):
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_unrolls_that_follow_one_another_equal_a_long_one(backbone):
     whole = make_batch(0, ROWS, TIME)
-    want = learner(backbone, rows=0).validate([whole])
-    assert learner(backbone).validate(halves(whole)) == pytest.approx(want, rel=1e-5)
-    apart = learner(backbone, rows=0).validate(halves(whole))
-    assert abs(apart["nll_total"] - want["nll_total"]) > 1e-5
+    want = learner(backbone, rows=0).validate([whole])["nll"]
+    assert learner(backbone).validate(halves(whole))["nll"] == pytest.approx(want, rel=1e-5)
+    apart = learner(backbone, rows=0).validate(halves(whole))["nll"]
+    assert apart != pytest.approx(want, rel=1e-5)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -81,18 +83,14 @@ def test_gradients_end_where_an_unroll_begins():
     with tf.GradientTape() as tape:
         hidden, _ = unroll_hidden(policy, inputs, training=True, state=state)
         logits = policy.head.unroll(hidden, inputs.targets)
-        nll = sum(tf.reduce_sum(v) for v in one_loss(logits, inputs).values())
+        terms = losses.nll(logits, inputs.targets)
+        frames = sum(tf.reduce_sum(v, -1) if n == "buttons" else v for n, v in terms.items())
+        nll = tf.reduce_sum(frames * inputs.weight)
     want = tape.gradient(nll, [v.value for v in policy.trainable_variables])
     found, sums = one._gradients(dict(second))
     for a, b in zip(found, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     assert float(sums["loss"]) == pytest.approx(float(nll), rel=1e-5)
-
-
-def one_loss(logits, inputs):
-    from exphil_tf.training import losses
-
-    return {n: v * inputs.weight for n, v in losses.nll(logits, inputs.targets).items()}
 
 
 def test_rows_with_nan_start_anew():
@@ -190,9 +188,15 @@ def test_a_carried_run_that_is_killed_and_resumed_ends_in_the_same_weights(train
     assert trainer(tmp_path, *CARRIED, kill_at_update=8).status == -9
     checkpoints = sorted(p.name for p in (tmp_path / "runs/run/checkpoints").iterdir())
     assert checkpoints == ["step-00000005"]
-    ended = trainer(tmp_path, "--resume", "auto", "--name", "run")
+    ended = trainer(tmp_path, *CARRIED, "--resume", "auto")
     assert ended.status == 0, ended.output
     assert ended.sha256 == straight.sha256
+
+
+def test_soft_labels_are_of_unrolls_by_themselves(tmp_path):
+    flags = ("--teacher", "run", "--data", "data", "--output", str(tmp_path), "--carry-state")
+    with pytest.raises(UserError, match="--carry-state: soft labels are of unrolls by themselves"):
+        generate_soft_labels.main(flags)
 
 
 def test_nothing_is_carried_without_memory(trainer, tmp_path):
