@@ -135,6 +135,7 @@ class BatchFinisher:
             "name": index.name,
             "character": index.character,
             "delay": index.delay,
+            "won": index.won,
         }
 
     def _pad(self, part: tf.Tensor) -> Any:

@@ -17,6 +17,7 @@ from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
 from exphil_tf.data.unrolls import Records, Unrolls, find_unrolls, labelled_span
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.records import headers
+from exphil_tf.records.example import NO_WINNER
 from exphil_tf.records.headers import Bounds
 
 _SPEC = {"x": tf.io.FixedLenFeature([], tf.string), **RECORD_FEATURES}
@@ -44,6 +45,8 @@ class Index(NamedTuple):
     """Player id."""
     character: tf.Tensor
     """Internal id of the character played most by the player, in the whole game."""
+    won: tf.Tensor
+    """1 if the player won the game, 0 if the other did, -1 if it is not known."""
 
 
 class Block(NamedTuple):
@@ -80,7 +83,7 @@ def _within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
     They are a few numbers a record, so this is free. `sampling.find_damage` names shard and reason.
     """
     found = {}
-    for name in ("n", "perspectives", "player_ids", "characters"):
+    for name in ("n", "perspectives", "player_ids", "characters", "winner"):
         low, high = getattr(bounds, name)
         value = example[name]
         is_right = tf.reduce_all((value >= low) & (value <= high))
@@ -91,6 +94,12 @@ def _within(bounds: Bounds, example: Mapping[str, Any]) -> dict[str, Any]:
     with tf.control_dependencies([tf.debugging.Assert(is_right, [OUT_OF_BOUNDS, "start"])]):
         found["start"] = tf.identity(start)
     return found
+
+
+def _won(winner: tf.Tensor, player: tf.Tensor) -> tf.Tensor:
+    """int64, see `Index.won`."""
+    won = tf.cast(winner == player, tf.int64)
+    return tf.where(winner == NO_WINNER, tf.constant(-1, tf.int64), won)
 
 
 class BlockDecoder:
@@ -165,6 +174,7 @@ class BlockDecoder:
             high=high,
             name=tf.gather(tf.reshape(example["player_ids"], [-1]), pair),
             character=tf.gather(tf.reshape(example["characters"], [-1]), pair),
+            won=_won(tf.gather(example["winner"], unrolls.record), unrolls.player),
         )
         return tf.stack([tf.cast(column, tf.int32) for column in index], 1)
 

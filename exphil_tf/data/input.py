@@ -103,7 +103,9 @@ def build(
       `is_resetting` bool `[batch, time]`: True where memory starts empty;
       `name` int32 `[batch]`: player id of the registry, 0 for nobody in particular;
       `character` int32 `[batch]`: own internal character id at the start of the game;
-      `delay` int32 `[batch]`: frames.
+      `delay` int32 `[batch]`: frames;
+      `won` int32 `[batch]`: 1 if the own player won the game, 0 if the opponent did, -1 if that is
+        not known.
 
     Raises: UserError: if the dataset lacks the split or the variants, or its chunks are too short
       for the config.

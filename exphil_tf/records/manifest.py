@@ -32,8 +32,9 @@ from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_I
 MANIFEST = "manifest.json"
 REJECTED = "rejected.jsonl"
 GAMES = "games.jsonl"
-FORMAT_VERSION = 2
-"""Version 1 had no checksum of its own, and told players apart by a hash that could be guessed."""
+FORMAT_VERSION = 3
+"""Version 1 had no checksum of its own, and told players apart by a hash that could be guessed;
+version 2 did not say who won."""
 STICK_VALUES = 2 * STICK_STEPS + 1
 """Readings of a stick axis: -80 to 80, in 1/80."""
 

@@ -157,7 +157,7 @@ def test_damaged_manifest(copy: Path, damage, message: str) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "message"),
     [
-        ({"format_version": 9}, 78, "want format version 2. Received: 9"),
+        ({"format_version": 9}, 78, "want format version 3. Received: 9"),
         ({"format_version": 1}, 78, "Preprocess again"),
         ({"row_bites": 3}, 65, "row_bites"),
         ({"totals": None}, 65, "totals"),
