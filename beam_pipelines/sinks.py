@@ -51,6 +51,7 @@ def game_line(placed: PlacedGame) -> dict[str, Any]:
         "player_ids": list(placed.player_ids),
         "characters": list(game.characters),
         "stage": game.stage,
+        "winner": game.winner,
         "note": game.note,
     }
 
@@ -63,6 +64,7 @@ class _Part(NamedTuple):
     player_ids: tuple[int, int]
     characters: tuple[int, int]
     stage: int
+    winner: int
     records: int
     frames: int
     place: Place
@@ -80,6 +82,7 @@ def shard_part(placed: PlacedGame, part: int) -> bytes:
             placed.player_ids,
             game.characters,
             game.stage,
+            game.winner,
             game.num_records,
             game.frames,
             game.place,
@@ -141,6 +144,7 @@ def _records(part: _Part) -> bytes:
         player_ids=part.player_ids,
         characters=part.characters,
         stage=part.stage,
+        winner=part.winner,
     )
     return records(spill.read(part.place, part.part), meta)
 

@@ -27,6 +27,7 @@ RECORD_FEATURES = {
     "perspectives": tf.io.FixedLenFeature([], tf.int64),
     "player_ids": tf.io.FixedLenFeature([2], tf.int64),
     "characters": tf.io.FixedLenFeature([2], tf.int64),
+    "winner": tf.io.FixedLenFeature([], tf.int64),
 }
 """What a record holds beside its rows (`exphil_tf.records.example`)."""
 

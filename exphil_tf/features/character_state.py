@@ -13,8 +13,8 @@ simulator (`CharacterTracker`, a frame at a time; a test ties the two together):
   which comes next.
 - `p.special_state`: what an action id says only together with the character.
 
-`_compare` holds a frame against the one before it and says what happened to each player; what
-lasts is summed from that, over a game or in the tracker's state. What is held is no matter of
+Each is a small machine: what happened on a frame (`_Charging`, `_Lift`, `_Judge`, from it and the
+frame before), and what lasts of that, summed over a game or a frame on. What is held needs no
 memory: `exphil_tf.features.item_slots` tells it. Not derived: Kirby's hats and what he charges with
 them, Bowser's fire, Peach's Toad and Mario's cape (second lifts).
 """
@@ -30,7 +30,8 @@ from exphil_tf.melee import specials
 from exphil_tf.melee.enums import ACTION_COUNT
 from exphil_tf.melee.specials import Charge, Role
 
-COLUMNS = ("p.charge", "p.lift_spent", "p.judge_last", "p.judge_before", "p.special_state")
+_JUDGE_COLUMNS = ("p.judge_last", "p.judge_before")
+COLUMNS = ("p.charge", "p.lift_spent", *_JUDGE_COLUMNS, "p.special_state")
 """The columns that are made here, uint8."""
 SOURCES = (
     "p.character", "p.action", "p.action_frame", "p.percent", "p.hitlag", "p.on_ground",
@@ -43,9 +44,10 @@ Columns = Mapping[str, np.ndarray]
 
 
 class _Rows(NamedTuple):
-    """What is compared of frames, arrays `[…, players]`."""
+    """What is read of frames, arrays `[…, players]`."""
 
     code: np.ndarray
+    """uint16: see `specials.action_codes`."""
     character: np.ndarray
     action: np.ndarray
     action_frame: np.ndarray
@@ -53,9 +55,114 @@ class _Rows(NamedTuple):
     hitlag: np.ndarray
     on_ground: np.ndarray
 
+    @property
+    def role(self) -> np.ndarray:
+        """`Role` of each action."""
+        return self.code & specials.ROLE_BITS
 
-class _Events(NamedTuple):
-    """What happened on frames, arrays `[…, players]`; flags unless said otherwise."""
+    @property
+    def dies(self) -> np.ndarray:
+        """Whether a stock is being lost."""
+        return self.action <= specials.LAST_DEAD_ACTION
+
+    @property
+    def special(self) -> np.ndarray:
+        """`Special` of each action."""
+        return self.code >> specials.SPECIAL_SHIFT & specials.SPECIAL_BITS
+
+
+def character_columns(columns: Columns) -> dict[str, np.ndarray]:
+    """Character state of a whole game, or of several of one length.
+
+    Args:
+      columns: `SOURCES` within their bounds, `[frames, …, *field.shape]`, from the first frame on.
+
+    Returns: `COLUMNS`, `[frames, …, players]`.
+    """
+    now = _rows(columns)
+    result = {name: np.zeros(now.code.shape, np.uint8) for name in COLUMNS}
+    found = int(np.bitwise_or.reduce(now.code, axis=None))  # most characters keep nothing
+    if found & specials.ROLE_BITS:
+        charging = _charging(now, _Rows(*map(_shifted, _before(now), now)))
+        result["p.charge"][...] = _percent(_all_levels(charging, now), charging, now)
+    if found & specials.USES_ONCE:
+        lift = _lift(now)
+        result["p.lift_spent"][...] = _latest(lift.uses) > _latest(lift.restores)
+    if found & specials.JUDGES:
+        for name, numbers in zip(_JUDGE_COLUMNS, _all_judged(_judge(now)), strict=True):
+            result[name][...] = _of_judges(numbers, now)
+    if found >> specials.SPECIAL_SHIFT & specials.SPECIAL_BITS:
+        result["p.special_state"][...] = now.special
+    return result
+
+
+class CharacterTracker:
+    """Character state of a live game, or of games that go on together, a frame at a time."""
+
+    def __init__(self) -> None:
+        self._last: _State | None = None
+
+    def step(self, columns: Columns) -> dict[str, np.ndarray]:
+        """`COLUMNS`, `[…, players]`, of the next frame.
+
+        Args:
+          columns: `SOURCES` of that frame within their bounds, `[…, *field.shape]`.
+        """
+        now = _Rows(*(column.copy() for column in _rows(columns)))
+        last = self._last or _first_state(now)
+        charging, lift = _charging(now, last.rows), _lift(now)
+        ticks, levels = _next_levels(last.ticks, last.levels, charging=charging, now=now)
+        spent = (last.spent | lift.uses) & ~lift.restores
+        judged = _next_judged(last.judged, _judge(now))
+        self._last = _State(now, ticks, levels, spent, judged)
+        values = [_percent(levels, charging, now), spent]
+        values += [*(_of_judges(number, now) for number in judged), now.special]
+        return {n: v.astype(np.uint8) for n, v in zip(COLUMNS, values, strict=True)}
+
+
+class _State(NamedTuple):
+    """What a tracker remembers, arrays `[…, players]`."""
+
+    rows: _Rows
+    ticks: np.ndarray
+    """Frames since charging began."""
+    levels: np.ndarray
+    spent: np.ndarray
+    judged: tuple[np.ndarray, np.ndarray]
+
+
+def _first_state(now: _Rows) -> _State:
+    zero = np.zeros(now.code.shape, np.int64)
+    last, before = specials.FIRST_JUDGE
+    return _State(_before(now), zero, zero, zero != 0, (zero + last, zero + before))
+
+
+def _rows(columns: Columns) -> _Rows:
+    rows = _Rows(*(np.asarray(columns[f"p.{name}"]) for name in ("action", *_Rows._fields[1:])))
+    at = rows.character.astype(np.int32) * ACTION_COUNT + rows.action
+    return rows._replace(code=specials.action_codes()[at])
+
+
+def _before(first: _Rows) -> _Rows:
+    """A frame before the first, on which nothing was done."""
+    return first._replace(code=first.code * 0, hitlag=first.hitlag * 0)
+
+
+def _shifted(before: np.ndarray, column: np.ndarray) -> np.ndarray:
+    return np.concatenate([before[:1], column[:-1]])
+
+
+def _latest(flags: np.ndarray) -> np.ndarray:
+    """int64 `[frames, …]`: index of the last frame up to each with the flag set; -1 before."""
+    index = np.arange(len(flags)).reshape(-1, *[1] * (flags.ndim - 1))
+    return np.maximum.accumulate(np.where(flags, index, -1), axis=0)
+
+
+# -- Charge ----------------------------------------------------------------------------------------
+
+
+class _Charging(NamedTuple):
+    """What happened to charges, arrays `[…, players]`; flags unless said otherwise."""
 
     enters: np.ndarray
     """Begins to charge."""
@@ -68,87 +175,6 @@ class _Events(NamedTuple):
     """int64: levels that the action has."""
     left: np.ndarray
     """int64: levels that left by the action so far."""
-    dies: np.ndarray
-    uses: np.ndarray
-    """Uses its lift."""
-    restores: np.ndarray
-    """Gets it back."""
-    judge: np.ndarray
-    """uint16: the number that Judge shows; 0 for none."""
-
-
-class _State(NamedTuple):
-    """What lasts, arrays `[…, players]`."""
-
-    ticks: np.ndarray
-    """int64: frames since charging began."""
-    levels: np.ndarray
-    spent: np.ndarray
-    judge_last: np.ndarray
-    judge_before: np.ndarray
-
-
-def character_columns(columns: Columns) -> dict[str, np.ndarray]:
-    """Character state of a whole game, or of several of one length.
-
-    Args:
-      columns: `SOURCES`, `[frames, …, *field.shape]`, from the first frame on.
-
-    Returns: `COLUMNS`, `[frames, …, players]`.
-    """
-    shape = columns["p.character"].shape
-    result = {name: np.zeros(shape, np.uint8) for name in COLUMNS}
-    code = _codes(columns)
-    if code.any():  # most characters keep nothing
-        now = _rows(columns, code)
-        happened = _compare(now, _Rows(*map(_shifted, _before(now), now)))
-        for name, value in _shown(_summed(happened, now), happened, now).items():
-            result[name][...] = value
-    return result
-
-
-class CharacterTracker:
-    """Character state of a live game, or of games that go on together, a frame at a time."""
-
-    def __init__(self) -> None:
-        self._last: tuple[_Rows, _State] | None = None
-
-    def step(self, columns: Columns) -> dict[str, np.ndarray]:
-        """`COLUMNS`, `[…, players]`, of the next frame.
-
-        Args:
-          columns: `SOURCES` of that frame, `[…, *field.shape]`.
-        """
-        now = _rows(columns, _codes(columns))
-        before, state = self._last or (_before(now), _first_state(now))
-        happened = _compare(now, before)
-        state = _advanced(state, happened, now)
-        self._last = now, state
-        shown = _shown(state, happened, now)
-        return {name: np.asarray(value).astype(np.uint8) for name, value in shown.items()}
-
-
-def _codes(columns: Columns) -> np.ndarray:
-    """uint16 `[…, players]`: see `specials.action_codes`."""
-    character = np.minimum(columns["p.character"], specials.CHARACTERS - 1).astype(np.int32)
-    return specials.action_codes()[
-        character * ACTION_COUNT + np.minimum(columns["p.action"], ACTION_COUNT - 1)
-    ]
-
-
-def _rows(columns: Columns, code: np.ndarray) -> _Rows:
-    names = _Rows._fields[1:]
-    rows = _Rows(code, *(np.asarray(columns[f"p.{name}"]).copy() for name in names))
-    return rows._replace(character=np.minimum(rows.character, specials.CHARACTERS - 1))
-
-
-def _before(first: _Rows) -> _Rows:
-    """A frame before the first, on which nothing was done."""
-    return first._replace(code=first.code * 0, hitlag=first.hitlag * 0)
-
-
-def _shifted(before: np.ndarray, column: np.ndarray) -> np.ndarray:
-    return np.concatenate([before[:1], column[:-1]])
 
 
 def _charge(name: str, character: np.ndarray) -> np.ndarray:
@@ -156,37 +182,29 @@ def _charge(name: str, character: np.ndarray) -> np.ndarray:
     return specials.charge_table()[:, Charge._fields.index(name)][character]
 
 
-def _compare(now: _Rows, before: _Rows) -> _Events:
-    """What happened between two frames, elementwise."""
-    role, was = now.code & specials.ROLE_BITS, before.code & specials.ROLE_BITS
-    dies = now.action <= specials.LAST_DEAD_ACTION
-    return _Events(
+def _charging(now: _Rows, before: _Rows) -> _Charging:
+    role, was = now.role, before.role
+    again = now.action_frame < before.action_frame
+    return _Charging(
         enters=(role == Role.LOOP) & (was != Role.LOOP),
         # In hitlag, but for its last frame, no time passes.
         ticks=(was == Role.LOOP) & (before.hitlag <= 1),
-        catches=(role == Role.CATCH)
-        & ((was != Role.CATCH) | (now.action_frame < before.action_frame)),
-        empties=_empties(now, before, dies),
+        catches=(role == Role.CATCH) & ((was != Role.CATCH) | again),
+        empties=_empties(now, before),
         at_least=np.where(role == Role.START, _charge("at_start", now.character), 0)
         + np.where(role == Role.FULL, _charge("levels", now.character), 0),
         left=np.where(role == Role.RELEASE, _left(now), 0),
-        dies=dies,
-        uses=(now.code & specials.USES_ONCE != 0) & (now.on_ground == 0),
-        restores=dies
-        | (now.code & specials.GIVES_BACK != 0)
-        | ((now.on_ground != 0) & ~specials.keeps_until_cyclone()[now.character]),
-        judge=now.code >> specials.JUDGE_SHIFT,
     )
 
 
-def _empties(now: _Rows, before: _Rows, dies: np.ndarray) -> np.ndarray:
-    role, was = now.code & specials.ROLE_BITS, before.code & specials.ROLE_BITS
+def _empties(now: _Rows, before: _Rows) -> np.ndarray:
+    role, was = now.role, before.role
     # A hit that does not interrupt, as of a laser, takes nothing away.
     interrupted = (was != Role.NONE) & (was != Role.FULL) & (role == Role.NONE)
     hit = interrupted & (now.percent > before.percent)
     hit &= _charge("lost_by_hit", now.character) != 0
     over = (was == Role.RELEASE) & (role != Role.RELEASE)
-    lost = dies & (_charge("lost_by_death", now.character) != 0)
+    lost = now.dies & (_charge("lost_by_death", now.character) != 0)
     return hit | over | lost | (now.character != before.character)
 
 
@@ -195,76 +213,98 @@ def _left(now: _Rows) -> np.ndarray:
     first, every = (_charge(name, now.character) for name in ("first", "every"))
     since = now.action_frame - first
     one_by_one = 1 + since // np.maximum(every, 1)
-    return np.where(since < 0, 0, np.where(every > 0, one_by_one, _charge("levels", now.character)))
+    at_once = _charge("levels", now.character)
+    return np.where(since < 0, 0, np.where(every > 0, one_by_one, at_once))
 
 
-def _shown(state: _State, happened: _Events, now: _Rows) -> dict[str, np.ndarray]:
-    """Columns of what lasts and of what an action says."""
-    most = _charge("levels", now.character)
-    stored = np.maximum(state.levels - happened.left, 0)
-    judges = now.code & specials.JUDGES != 0
-    return {
-        "p.charge": (100 * stored + most // 2) // np.maximum(most, 1),
-        "p.lift_spent": state.spent,
-        "p.judge_last": np.where(judges, state.judge_last, 0),
-        "p.judge_before": np.where(judges, state.judge_before, 0),
-        "p.special_state": now.code >> specials.SPECIAL_SHIFT & specials.SPECIAL_BITS,
-    }
-
-
-def _first_state(now: _Rows) -> _State:
-    zero = np.zeros(now.code.shape, np.int64)
-    last, before = specials.FIRST_JUDGE
-    return _State(zero, zero, zero != 0, zero + last, zero + before)
-
-
-def _advanced(state: _State, happened: _Events, now: _Rows) -> _State:
-    """The state one frame on; `_summed` is the same over a game."""
-    ticks = np.where(happened.enters, 0, state.ticks) + happened.ticks
-    levels = state.levels + _gains(ticks, happened, now)
-    levels = np.minimum(levels, _charge("levels", now.character))
-    levels = np.maximum(np.where(happened.empties, 0, levels), happened.at_least)
-    spent = (state.spent | happened.uses) & ~happened.restores
-    numbers = specials.FIRST_JUDGE
-    is_new = (happened.judge > 0) & (happened.judge != state.judge_last)
-    last = np.where(happened.dies, numbers[0], np.where(is_new, happened.judge, state.judge_last))
-    kept = np.where(is_new, state.judge_last, state.judge_before)
-    return _State(ticks, levels, spent, last, np.where(happened.dies, numbers[1], kept))
-
-
-def _gains(ticks: np.ndarray, happened: _Events, now: _Rows) -> np.ndarray:
+def _gains(ticks: np.ndarray, charging: _Charging, now: _Rows) -> np.ndarray:
     """Flags of frames that bring a level, from the frames since charging began."""
     is_due = ticks % _charge("period", now.character) == 0
-    return happened.catches | (happened.ticks & is_due)
+    return charging.catches | (charging.ticks & is_due)
 
 
-def _summed(happened: _Events, now: _Rows) -> _State:
-    """The states after each frame, `[frames, …, players]`."""
-    count = np.cumsum(happened.ticks, axis=0)
-    ticks = count - np.maximum.accumulate(np.where(happened.enters, count, 0), axis=0)
-    gains = np.cumsum(_gains(ticks, happened, now) & ~happened.empties, axis=0)
+def _next_levels(
+    ticks: np.ndarray, levels: np.ndarray, *, charging: _Charging, now: _Rows
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ticks and levels one frame on."""
+    ticks = np.where(charging.enters, 0, ticks) + charging.ticks
+    levels = levels + _gains(ticks, charging, now)
+    levels = np.minimum(levels, _charge("levels", now.character))
+    return ticks, np.maximum(np.where(charging.empties, 0, levels), charging.at_least)
+
+
+def _all_levels(charging: _Charging, now: _Rows) -> np.ndarray:
+    """The levels after each frame, int64 `[frames, …, players]`."""
+    count = np.cumsum(charging.ticks, axis=0)
+    ticks = count - np.maximum.accumulate(np.where(charging.enters, count, 0), axis=0)
+    gains = np.cumsum(_gains(ticks, charging, now) & ~charging.empties, axis=0)
     # Levels only rise between two frames that empty, so the highest of what each frame left counts.
-    segment = np.cumsum(happened.empties, axis=0) * _SEGMENT
-    highest = np.maximum.accumulate(segment + happened.at_least - gains, axis=0)
-    levels = np.minimum(highest - segment + gains, _charge("levels", now.character))
-    used = _latest(happened.uses & ~happened.restores)
-    return _State(ticks, levels, used > _latest(happened.restores), *_judged(happened))
+    segment = np.cumsum(charging.empties, axis=0) * _SEGMENT
+    highest = np.maximum.accumulate(segment + charging.at_least - gains, axis=0)
+    return np.minimum(highest - segment + gains, _charge("levels", now.character))
 
 
-def _latest(flags: np.ndarray) -> np.ndarray:
-    """int64 `[frames, …]`: index of the last frame up to each with the flag set; -1 before."""
-    index = np.arange(len(flags)).reshape(-1, *[1] * (flags.ndim - 1))
-    return np.maximum.accumulate(np.where(flags, index, -1), axis=0)
+def _percent(levels: np.ndarray, charging: _Charging, now: _Rows) -> np.ndarray:
+    most = _charge("levels", now.character)
+    stored = np.maximum(levels - charging.left, 0)
+    return (100 * stored + most // 2) // np.maximum(most, 1)
 
 
-def _judged(happened: _Events) -> tuple[np.ndarray, np.ndarray]:
-    """The last number and the one before it, `[frames, …, players]`."""
+# -- Lifts -----------------------------------------------------------------------------------------
+
+
+class _Lift(NamedTuple):
+    """Flags `[…, players]`: a lift is used, or comes back; never both."""
+
+    uses: np.ndarray
+    restores: np.ndarray
+
+
+def _lift(now: _Rows) -> _Lift:
+    landed = (now.on_ground != 0) & ~specials.keeps_until_cyclone()[now.character]
+    restores = now.dies | landed | (now.code & specials.GIVES_BACK != 0)
+    uses = (now.code & specials.USES_ONCE != 0) & (now.on_ground == 0)
+    return _Lift(uses & ~restores, restores)
+
+
+# -- Judge -----------------------------------------------------------------------------------------
+
+
+class _Judge(NamedTuple):
+    """What Judge shows, arrays `[…, players]`."""
+
+    number: np.ndarray
+    """1 to 9; 0 for nothing."""
+    dies: np.ndarray
+
+
+def _judge(now: _Rows) -> _Judge:
+    return _Judge((now.code >> specials.JUDGE_SHIFT).astype(np.int64), now.dies)
+
+
+def _of_judges(numbers: np.ndarray, now: _Rows) -> np.ndarray:
+    return np.where(now.code & specials.JUDGES, numbers, 0)
+
+
+def _next_judged(
+    judged: tuple[np.ndarray, np.ndarray], judge: _Judge
+) -> tuple[np.ndarray, np.ndarray]:
+    """The last number and the one before it, one frame on."""
     first, second = specials.FIRST_JUDGE
-    shows = happened.dies | (happened.judge > 0)
-    last = _at_latest(shows, np.where(happened.dies, first, happened.judge), first)
+    is_new = (judge.number > 0) & (judge.number != judged[0])
+    last = np.where(is_new, judge.number, judged[0])
+    before = np.where(is_new, judged[0], judged[1])
+    return np.where(judge.dies, first, last), np.where(judge.dies, second, before)
+
+
+def _all_judged(judge: _Judge) -> tuple[np.ndarray, np.ndarray]:
+    """The same after each frame, `[frames, …, players]`."""
+    first, second = specials.FIRST_JUDGE
+    shows = judge.dies | (judge.number > 0)
+    last = _at_latest(shows, np.where(judge.dies, first, judge.number), first)
     earlier = np.concatenate([np.full_like(last[:1], first), last[:-1]])
-    is_new = happened.dies | (shows & (last != earlier))
-    return last, _at_latest(is_new, np.where(happened.dies, second, earlier), second)
+    is_new = judge.dies | (shows & (last != earlier))
+    return last, _at_latest(is_new, np.where(judge.dies, second, earlier), second)
 
 
 def _at_latest(flags: np.ndarray, values: np.ndarray, start: int) -> np.ndarray:

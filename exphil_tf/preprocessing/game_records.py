@@ -22,7 +22,7 @@ from exphil_tf.preprocessing import encoded_games
 from exphil_tf.preprocessing.dataset_config import RecordConfig
 from exphil_tf.records import stats
 from exphil_tf.records.example import pack_variants
-from exphil_tf.replays import duplicates, filters, players, slp, sources
+from exphil_tf.replays import duplicates, filters, outcome, players, slp, sources
 from exphil_tf.replays.duplicates import Copy
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.parse import Replay, Route, read_replay
@@ -109,6 +109,7 @@ class ParsedGame(NamedTuple):
       players: their pseudonyms.
       characters: internal id of the character that each played most.
       stage: external id.
+      winner: index of the player who won (`replays.outcome`).
       note: what was repaired.
       place: where its parts wait.
     """
@@ -123,6 +124,7 @@ class ParsedGame(NamedTuple):
     players: tuple[str, str]
     characters: tuple[int, int]
     stage: int
+    winner: int = outcome.NOBODY
     note: str = ""
     place: encoded_games.Place = encoded_games.Place()
 
@@ -230,6 +232,7 @@ def _summary(
         players=(first, second),
         characters=main_characters(game.frames),
         stage=game.info.stage,
+        winner=outcome.winner(game),
         note=replay.note,
     )
 

@@ -42,6 +42,8 @@ CHUNK_FRAMES = 1024
 OVERLAP_FRAMES = 128
 ZSTD_LEVEL = 1
 
+NO_WINNER = 2
+
 _BYTES_LIST, _INT64_LIST = 1, 3
 _CACHED_BYTES = 64
 
@@ -55,6 +57,7 @@ class ChunkMeta(NamedTuple):
       player_ids: registry index of each player; 0 is nobody in particular.
       characters: internal id of the character that each player played most.
       stage: external stage id.
+      winner: index of the player who won; 2 where nobody is known to have (`NO_WINNER`).
     """
 
     key: bytes
@@ -62,6 +65,7 @@ class ChunkMeta(NamedTuple):
     player_ids: tuple[int, int] = (0, 0)
     characters: tuple[int, int] = (0, 0)
     stage: int = 0
+    winner: int = NO_WINNER
 
 
 class Chunk(NamedTuple):
@@ -266,6 +270,7 @@ def encode_packed(chunk: Packed, meta: ChunkMeta) -> bytes:
             "player_ids": meta.player_ids,
             "characters": meta.characters,
             "stage": (meta.stage,),
+            "winner": (meta.winner,),
         }
     )
 
@@ -314,6 +319,7 @@ def decode_header(record: bytes) -> Header:
         player_ids=_pair(features, "player_ids"),
         characters=_pair(features, "characters"),
         stage=_ints(features, "stage", 1)[0],
+        winner=_ints(features, "winner", 1)[0],
     )
     return Header(
         meta,

@@ -1,13 +1,11 @@
 """How many games of which length a split has: all that counting its unrolls takes.
 
 The manifest holds this as a histogram, 20 bytes for each length that occurs: it stops growing once
-the collection has games of all lengths. Datasets of format version 2 have it in `games.jsonl` only,
-at 300 bytes a game.
+the collection has games of all lengths.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import NamedTuple
 
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
-from exphil_tf.records.manifest import GAMES, Manifest, ManifestError
+from exphil_tf.records.manifest import Manifest, ManifestError
 
 
 class Length(NamedTuple):
@@ -32,18 +30,16 @@ def game_lengths(manifest: Manifest, split: str, *, folder: Path | None) -> Coun
     Args:
       manifest: of the dataset.
       split: train, validation or test.
-      folder: of the dataset; only a dataset of format version 2 needs it.
+      folder: of the dataset, for errors.
 
-    Raises: UserError: if there are none, or those of an old dataset cannot be counted.
+    Raises: UserError: if there are none, or the manifest miscounts them.
     """
     check_split(manifest, split, folder=folder)
     stats = manifest.stats[split]
-    if stats.lengths:
-        return from_histogram(stats.lengths)
-    found = Counter[Length]() if folder is None else _listed(folder / GAMES, split)
+    found = from_histogram(stats.lengths)
     if found.total() != stats.games:
         raise ManifestError(
-            f"{folder}: want {stats.games} games of {split} in {GAMES}. Received: {found.total()}"
+            f"{folder}: want lengths of {stats.games} games of {split}. Received: {found.total()}"
         )
     return found
 
@@ -69,12 +65,3 @@ def from_histogram(lengths: Mapping[str, Mapping[str, int]]) -> Counter[Length]:
             for frames, games in by_frames.items()
         }
     )
-
-
-def _listed(path: Path, split: str) -> Counter[Length]:
-    try:
-        with path.open("rb") as lines:
-            games = [game for game in map(json.loads, lines) if game["split"] == split]
-        return Counter(Length(int(game["perspectives"]), int(game["frames"])) for game in games)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{path}: cannot be read: {error}") from error

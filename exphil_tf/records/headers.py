@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.records.example import Header
+from exphil_tf.records.example import NO_WINNER, Header
 
 MAX_PLAYER_ID = 100_000
 """Of any registry (`--max-players`)."""
@@ -27,6 +27,7 @@ class Bounds(NamedTuple):
     player_ids: tuple[int, int]
     characters: tuple[int, int]
     stage: tuple[int, int]
+    winner: tuple[int, int]
 
     def problem(self, header: Header) -> str:
         """What is out of bounds in a record, `want … Received: …`; empty if nothing is."""
@@ -37,6 +38,7 @@ class Bounds(NamedTuple):
             ("player_ids", meta.player_ids),
             ("characters", meta.characters),
             ("stage", (meta.stage,)),
+            ("winner", (meta.winner,)),
         ):
             low, high = getattr(self, name)
             for value in values:
@@ -62,4 +64,5 @@ def bounds(*, chunk: int, overlap: int, players: int = MAX_PLAYER_ID) -> Bounds:
         player_ids=(0, players),
         characters=(int(_CHARACTER.low), int(_CHARACTER.high)),
         stage=(0, _MAX_STAGE),
+        winner=(0, NO_WINNER),
     )

@@ -34,8 +34,7 @@ REJECTED = "rejected.jsonl"
 GAMES = "games.jsonl"
 FORMAT_VERSION = 3
 """Version 1 had no checksum of its own, and told players apart by a hash that could be guessed.
-Version 2 had no lengths of games (`records.game_lengths`)."""
-_READABLE = (2, FORMAT_VERSION)
+Version 2 had no lengths of games (`records.game_lengths`), and did not say who won."""
 STICK_VALUES = 2 * STICK_STEPS + 1
 """Readings of a stick axis: -80 to 80, in 1/80."""
 
@@ -290,7 +289,7 @@ def _unsealed(path: Path) -> dict[str, Any]:
         raise ManifestError(f"{path}: damaged, not JSON: {str(error):.200}", _COPY) from error
     plain = cast(dict[str, Any], values) if isinstance(values, dict) else {}
     version = plain.pop("format_version", None)
-    if version not in _READABLE:
+    if version != FORMAT_VERSION:
         raise IncompatibleDataset(
             f"{path}: want format version {FORMAT_VERSION}. Received: {shown(version)}"
         )

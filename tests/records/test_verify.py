@@ -95,21 +95,14 @@ def test_lengths_that_add_up_but_are_others(copy: Path) -> None:
     assert len(problems) == 2 and all("Received: 0" in line for line in problems)
 
 
-def test_lengths_of_an_older_dataset_come_from_its_list_of_games(copy: Path) -> None:
-    manifest = load_manifest(copy)
-    want = game_lengths(manifest, "train", folder=None)
+def test_lengths_that_are_missing_are_told(copy: Path) -> None:
     path = copy / MANIFEST
-    values = json.loads(path.read_bytes()) | {"format_version": 2}
+    values = json.loads(path.read_bytes())
     for stats in values["stats"].values():
         del stats["lengths"]
     path.write_bytes(seal(values))
-    old = load_manifest(copy)
-    assert game_lengths(old, "train", folder=copy) == want
-    assert want.total() == manifest.stats["train"].games > 2
-    assert verify(copy).problems == []
-    (copy / "games.jsonl").write_text("")
-    with pytest.raises(ManifestError, match=r"want \d+ games of train in games.jsonl. Received: 0"):
-        game_lengths(old, "train", folder=copy)
+    with pytest.raises(ManifestError, match=r"want lengths of \d+ games of train. Received: 0"):
+        game_lengths(load_manifest(copy), "train", folder=copy)
 
 
 def test_cut_at_a_record_border(copy: Path) -> None:
