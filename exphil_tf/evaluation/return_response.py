@@ -1,16 +1,17 @@
 """How much damage a policy is predicted to deal for each return that it is asked for.
 
-Nobody plays here, so it is estimated from held-out games. On each frame the human's input `a` was
-followed by so much damage within a second. A policy that is told level `k` plays `a` with the
-probability `p(a | k)`, and with `p(a)` if told nothing. So frames are weighted by their ratio,
-`p(a | k) / p(a)`: inputs that it now plays more often count more. The weighted mean of the damage
-(self-normalised importance sampling) estimates the damage after one input of the policy that is
-told `k`, where the policy that is told nothing plays before and humans play on behind.
+Nobody plays here, so it is estimated from held-out games by importance sampling. From each frame on
+the human played the inputs `a` of a second, and so much damage followed in the second in which they
+took effect. A policy that is told level `k` plays an input with the probability `p(a | k)`, and with
+`p(a)` if it is told nothing. So a frame counts by the product of `p(a | k) / p(a)` over its second:
+what the policy would now play more often counts more. The weighted mean of the damage
+(self-normalised) is what the second would bring that the policy plays, told `k`, from where humans
+came to by themselves.
 
-It says which way and how far a single input moves; what sixty inputs in a row bring must be played.
-The level is held on all frames, as in play, so memory and later components of an input know it.
-Frames whose second does not fit into the unroll are left out. Errors are a jackknife's over
-batches.
+Humans stand for the policy that is told nothing, which learnt from them, and for the opponent, who
+does not react otherwise than he did. The level is held all along, as in play, so that memory and
+later components of an input know it. Only frames count whose second lies in one unroll; what share
+of them the weights leave is told, and errors are a jackknife's over batches.
 """
 
 from collections.abc import Iterable
@@ -53,7 +54,7 @@ def measure_returns(
         gains, counts = _gains(batch, levels)
         asked = range(levels.count + 1)
         log_probs = np.stack([log_prob(dict(batch), tf.constant(k)).numpy() for k in asked])
-        sums.append(_sums(log_probs[:, counts], gains[:, counts]))
+        sums.append(_sums(_log_ratios(log_probs)[:, counts], gains[:, counts]))
         frames += int(counts.sum())
         if max_frames and frames >= max_frames:
             break
@@ -90,13 +91,21 @@ def _gains(batch: Batch, levels: ReturnLevels) -> tuple[np.ndarray, np.ndarray]:
     dealt = sum_ahead(rise, frames=SECOND, discount=1.0)
     # An input takes effect `delay` frames on; before that nothing can follow from it.
     ahead = np.minimum(np.arange(time) + delay, time - 1)
-    counts = (weight > 0) & (np.arange(time) + delay + SECOND < time)
-    return np.stack([dealt, returns])[..., ahead].astype(np.float64), counts
+    end = np.minimum(ahead + SECOND, time - 1)
+    # Behind a game's end its last frame is repeated.
+    is_whole = columns["frame"][:, end] - columns["frame"] == delay + SECOND
+    return np.stack([dealt, returns])[..., ahead].astype(np.float64), (weight > 0) & is_whole
 
 
-def _sums(log_probs: np.ndarray, gains: np.ndarray) -> np.ndarray:
+def _log_ratios(log_probs: np.ndarray) -> np.ndarray:
+    """Log of what a frame counts at each level, float64 `[levels + 1, batch, time]`."""
+    apart = log_probs.astype(np.float64) - log_probs[:1]
+    return np.stack([sum_ahead(one, frames=SECOND, discount=1.0) for one in apart])
+
+
+def _sums(log_ratios: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """float64 `[levels + 1, 4]`: weights, their squares, weighted damage and return."""
-    weights = np.exp(log_probs.astype(np.float64) - log_probs[0])
+    weights = np.exp(log_ratios)
     columns = (weights, weights**2, weights * gains[0], weights * gains[1])
     return np.stack([column.sum(-1) for column in columns], axis=-1)
 

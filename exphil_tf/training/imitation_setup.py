@@ -88,6 +88,8 @@ def imitation_setup(
 
 
 def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> ImitationSetup:
+    if teacher.data is not None:
+        _check_stored(config)
     policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
@@ -116,6 +118,17 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
         imitation=imitation,
         plan=plan,
     )
+
+
+def _check_stored(config: ImitationConfig) -> None:
+    """Refuses stored batches where the policy is to be told what they do not hold."""
+    told = config.input.conditions
+    ids = told.players or ()
+    if told.returns is not None or ids != tuple(range(len(ids))):
+        raise UserError(
+            "--soft-labels: they hold no returns, and no player ids but the dataset's own",
+            "Give --teacher without them: it answers while the student trains.",
+        )
 
 
 def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSplit:
