@@ -40,7 +40,7 @@ class EvaluationConfig:
     """Ask for this return of the coming second, in percent: dealt minus taken, a stock being 100;
     none asks for nothing in particular."""
     by_return: bool = False
-    """Also measure how much damage is predicted at each level of the desired return."""
+    """Also measure what the policy is predicted to gain at each level of the desired return."""
     limit_frames: int = 0
     """Stop after about so many frames; 0 measures all."""
     baseline_frames: int = 2_000_000

@@ -153,21 +153,21 @@ class ReturnMetrics:
     """The level in words."""
     frames: int
     damage: float
-    """Percent that the opponent takes in the second after an input."""
-    damage_error: float | None
-    """Standard error of the damage over that of the policy that is told nothing."""
+    """Percent dealt in the second."""
     returns: float
-    """Return of that second: percent dealt minus taken, stocks counting 100, discounted."""
+    """Its return: percent dealt minus taken, stocks counting 100, discounted. That is asked for."""
+    error: float | None
+    """Standard error of the return over that of the policy that is told nothing."""
     effective_share: float
     """Effective number of frames by their number; the less, the further from the recorded play."""
 
 
 def correlation_of(levels: Sequence[ReturnMetrics]) -> float | None:
-    """Spearman's rank correlation of desired return and predicted damage; None of fewer than 3."""
-    asked = sorted((one.level, one.damage) for one in levels if one.level)
+    """Spearman's rank correlation of desired and predicted return; None of fewer than 3 levels."""
+    asked = sorted((one.level, one.returns) for one in levels if one.level)
     if len(asked) < 3:
         return None
-    ranks = np.argsort(np.argsort([damage for _, damage in asked]))
+    ranks = np.argsort(np.argsort([found for _, found in asked]))
     return float(np.corrcoef(ranks, np.arange(len(ranks)))[0, 1])
 
 
@@ -207,7 +207,7 @@ class Evaluation:
     by_return: list[ReturnMetrics] = field(default_factory=list[ReturnMetrics])
     """By level of the desired return, if that was asked for."""
     return_correlation: float | None = None
-    """Spearman's rank correlation of desired return and predicted damage."""
+    """Spearman's rank correlation of desired and predicted return."""
     resets: ResetMetrics | None = None
     """None where memory was not carried, or this was not asked for."""
 

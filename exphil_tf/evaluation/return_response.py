@@ -1,16 +1,19 @@
-"""How much damage a policy is predicted to deal for each return that it is asked for.
+"""What a policy is predicted to gain for each return that it is asked for.
 
-Nobody plays here, so it is estimated from held-out games. On each frame the human's input `a` was
-followed by so much damage within a second. A policy that is told level `k` plays `a` with the
-probability `p(a | k)`, and with `p(a)` if told nothing. So frames are weighted by their ratio,
-`p(a | k) / p(a)`: inputs that it now plays more often count more. The weighted mean of the damage
-(self-normalised importance sampling) estimates the damage after one input of the policy that is
-told `k`, where the policy that is told nothing plays before and humans play on behind.
+Nobody plays here, so it is estimated from held-out games by importance sampling. From each frame on
+the human played half a second of inputs `a`, and so much was gained in the second in which the
+first of them took effect. A policy that is told level `k` plays an input with the probability
+`p(a | k)`, and with `p(a)` if it is told nothing. So a frame counts by the product of their ratios:
+what the policy would now play more often counts more. The weighted mean of the gains (normalised)
+is what a second would bring in which the policy plays, told `k`, from where humans came to by
+themselves, and humans play on.
 
-It says which way and how far a single input moves; what sixty inputs in a row bring must be played.
-The level is held on all frames, as in play, so memory and later components of an input know it.
-Frames whose second does not fit into the unroll are left out. Errors are a jackknife's over
-batches.
+Humans stand for the policy that is told nothing, which learnt from them, and for the opponent, who
+does what he did. The level is held all along, as in play, so that memory and later components of an
+input know it. The longer the product, the more the policy has its way, and the fewer frames decide
+the mean: over a second's inputs, one in a thousand. So weights are cut (Ionides 2008), which draws
+every mean towards what humans gained. Only frames count whose second lies in one unroll; errors are
+a jackknife's over batches.
 """
 
 from collections.abc import Iterable
@@ -28,13 +31,17 @@ from models.heads import distribution
 from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs, unroll
 
+INPUTS = 30
+"""Inputs that the policy plays, in frames."""
+MOST_WEIGHT = 4.0
+"""Greatest weight of a frame, where that of the policy that is told nothing is 1."""
 _READ = ("p.stock", "p.percent", "frame", "absent")
 
 
 def measure_returns(
     batches: Iterable[Batch], policy: Policy, *, jit: bool = True, max_frames: int = 0
 ) -> list[ReturnMetrics]:
-    """Predicted damage by level of the desired return, the policy that is told nothing first.
+    """Predicted gains by level of the desired return, the policy that is told nothing first.
 
     Args:
       batches: of held-out games.
@@ -53,7 +60,7 @@ def measure_returns(
         gains, counts = _gains(batch, levels)
         asked = range(levels.count + 1)
         log_probs = np.stack([log_prob(dict(batch), tf.constant(k)).numpy() for k in asked])
-        sums.append(_sums(log_probs[:, counts], gains[:, counts]))
+        sums.append(_sums(_log_ratios(log_probs)[:, counts], gains[:, counts]))
         frames += int(counts.sum())
         if max_frames and frames >= max_frames:
             break
@@ -90,13 +97,21 @@ def _gains(batch: Batch, levels: ReturnLevels) -> tuple[np.ndarray, np.ndarray]:
     dealt = sum_ahead(rise, frames=SECOND, discount=1.0)
     # An input takes effect `delay` frames on; before that nothing can follow from it.
     ahead = np.minimum(np.arange(time) + delay, time - 1)
-    counts = (weight > 0) & (np.arange(time) + delay + SECOND < time)
-    return np.stack([dealt, returns])[..., ahead].astype(np.float64), counts
+    end = np.minimum(ahead + SECOND, time - 1)
+    # Behind a game's end its last frame is repeated.
+    is_whole = columns["frame"][:, end] - columns["frame"] == delay + SECOND
+    return np.stack([dealt, returns])[..., ahead].astype(np.float64), (weight > 0) & is_whole
 
 
-def _sums(log_probs: np.ndarray, gains: np.ndarray) -> np.ndarray:
+def _log_ratios(log_probs: np.ndarray) -> np.ndarray:
+    """Log of what a frame counts at each level, uncut, float64 `[levels + 1, batch, time]`."""
+    apart = log_probs.astype(np.float64) - log_probs[:1]
+    return np.stack([sum_ahead(one, frames=INPUTS, discount=1.0) for one in apart])
+
+
+def _sums(log_ratios: np.ndarray, gains: np.ndarray) -> np.ndarray:
     """float64 `[levels + 1, 4]`: weights, their squares, weighted damage and return."""
-    weights = np.exp(log_probs.astype(np.float64) - log_probs[0])
+    weights = np.exp(np.minimum(log_ratios, np.log(MOST_WEIGHT)))
     columns = (weights, weights**2, weights * gains[0], weights * gains[1])
     return np.stack([column.sum(-1) for column in columns], axis=-1)
 
@@ -110,8 +125,8 @@ def _metrics(sums: np.ndarray, levels: ReturnLevels, *, frames: int) -> list[Ret
             asked=levels.describe(level) if level else "nothing",
             frames=frames,
             damage=float(total[level, 2] / total[level, 0]),
-            damage_error=errors[level],
             returns=float(total[level, 3] / total[level, 0]),
+            error=errors[level],
             effective_share=float(total[level, 0] ** 2 / total[level, 1] / frames),
         )
         for level in range(levels.count + 1)
@@ -119,7 +134,7 @@ def _metrics(sums: np.ndarray, levels: ReturnLevels, *, frames: int) -> list[Ret
 
 
 def _jackknife(sums: np.ndarray) -> list[float | None]:
-    """Standard error of the mean damage over that of the policy told nothing, by level.
+    """Standard error of the mean return over that of the policy told nothing, by level.
 
     None where there is one batch only.
     """
@@ -127,6 +142,6 @@ def _jackknife(sums: np.ndarray) -> list[float | None]:
     if count < 2:
         return [None] * sums.shape[1]
     without = sums.sum(0) - sums
-    means = without[..., 2] / np.maximum(without[..., 0], 1e-12)
+    means = without[..., 3] / np.maximum(without[..., 0], 1e-12)
     apart = means - means[:, :1]
     return np.sqrt((count - 1) * apart.var(axis=0)).tolist()

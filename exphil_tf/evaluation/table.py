@@ -38,13 +38,13 @@ def by_delay(evaluation: Evaluation) -> Table:
 
 
 def by_return(evaluation: Evaluation) -> Table:
-    """Predicted damage, a row per level of the desired return."""
+    """Predicted gains, a row per level of the desired return."""
     rows = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for name in ("asked for", "damage %/s", "± over nothing", "return", "frames that count"):
+    for name in ("asked for", "gets", "± over nothing", "dealt %/s", "frames that count"):
         rows.add_column(name, justify="right", no_wrap=True)
     for one in evaluation.by_return:
         share = f"{100 * one.effective_share:.0f} %"
-        figures = (f"{one.damage:.3f}", _number(one.damage_error), f"{one.returns:+.3f}")
+        figures = (f"{one.returns:+.3f} %", _number(one.error), f"{one.damage:.3f}")
         rows.add_row(one.asked, *figures, share)
     return rows
 

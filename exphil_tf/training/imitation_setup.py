@@ -104,6 +104,8 @@ def _build(
     with tf.device(first):
         teacher = open_teacher()
         policy = Policy(config.policy, seed=config.seed, name="policy")
+    if teacher.data is not None:
+        _check_stored(config)
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, data=data, validation=validation)
@@ -148,6 +150,17 @@ def _with_values(
     joined = (value,) if value is not None and value.weight else ()
     terms = (*teacher.terms, *joined)
     return _learner(config, policy, dataset.manifest, plan=plan, terms=terms), value
+
+
+def _check_stored(config: ImitationConfig) -> None:
+    """Refuses stored batches where the policy is to be told what they do not hold."""
+    told = config.input.conditions
+    ids = told.players or ()
+    if told.returns is not None or ids != tuple(range(len(ids))):
+        raise UserError(
+            "--soft-labels: they hold no returns, and no player ids but the dataset's own",
+            "Give --teacher without them: it answers while the student trains.",
+        )
 
 
 def _split(config: ImitationConfig, dataset: Dataset, split: str) -> DatasetSplit:

@@ -67,8 +67,8 @@ def make_player_table(
     games = {entry.player: entry.games for entry in manifest.players}
     least = config.conditions.min_player_games
     shown = [name for name, count in games.items() if count >= least]
-    if (saved := _of_run_that_goes_on(location)) is not None:
-        return _table(manifest, saved, shown, learnt=saved)
+    if (begun := _of_run_that_goes_on(location, manifest)) is not None:
+        return _table(manifest, begun, shown, learnt=begun)
     key, places = str(manifest.config.get("pseudonyms", "")), config.embedding.num_player_names
     file, earlier = config.conditions.player_registry, _of_earlier_run(config.fine_tune.init_from)
     registry = _beginning(file, earlier) or PlayerRegistry(KnownPlayers({}, key))
@@ -117,12 +117,15 @@ def _beginning(file: str | None, earlier: KnownPlayers | None) -> PlayerRegistry
     return registry
 
 
-def _of_run_that_goes_on(location: RunLocation) -> KnownPlayers | None:
-    """Players of the run itself, if it began before."""
-    if not location.is_resuming:
+def _of_run_that_goes_on(location: RunLocation, manifest: Manifest) -> KnownPlayers | None:
+    """Players of the run itself, if it began before; of an older release, the dataset's."""
+    facts = run_folder.saved_facts(location.run_dir) if location.is_resuming else {}
+    if not facts:
         return None
-    saved = run_folder.saved_facts(location.run_dir).get(PLAYERS)
-    return None if saved is None else KnownPlayers.from_dict(saved)
+    if PLAYERS in facts:
+        return KnownPlayers.from_dict(facts[PLAYERS])
+    ids = {entry.player: entry.id for entry in manifest.players}
+    return KnownPlayers(ids, str(manifest.config.get("pseudonyms", "")))
 
 
 def _of_earlier_run(init_from: str | None) -> KnownPlayers | None:

@@ -1,4 +1,4 @@
-"""Predicted damage by desired return, of a policy whose answers are known."""
+"""Predicted gains by desired return, of a policy whose answers are known."""
 
 import numpy as np
 import pytest
@@ -65,13 +65,14 @@ def test_a_policy_that_is_told_nothing_gives_what_happened(monkeypatch):
         assert one.frames == counted
         assert one.damage == pytest.approx(12 * 60 / counted)
         assert one.effective_share == pytest.approx(1)
-        assert one.damage_error is None
+        assert one.error is None
     gained = 12 * sum(0.5 ** (k / 30) for k in range(60))
     assert found[0].returns == pytest.approx(gained / counted, rel=1e-5)
 
 
 def test_frames_are_weighted_by_the_ratio_of_probabilities(monkeypatch):
     """Before the hit, inputs are twice as likely at level 2 and half as likely at level 1."""
+    monkeypatch.setattr(return_response, "INPUTS", 1)
     before = np.zeros((2, TIME))
     before[0, HIT - DELAY - 59 : HIT - DELAY + 1] = np.log(2)
     sign = {1: -1, 2: 1}
@@ -84,9 +85,21 @@ def test_frames_are_weighted_by_the_ratio_of_probabilities(monkeypatch):
     assert found[2].effective_share == pytest.approx(weights**2 / squares / counted)
 
 
+def test_a_frame_counts_by_all_inputs_of_half_a_second_and_is_cut(monkeypatch):
+    """One input twice as likely: 30 frames have it ahead; two of them: those count four times."""
+    odd = np.zeros((2, TIME))
+    odd[0, HIT - DELAY] = np.log(2)
+    sign = {1: 1, 2: 5, 3: -1}
+    found = measured(monkeypatch, lambda level: sign.get(level, 0) * odd)
+    counted = 2 * (TIME - 60 - DELAY - 10)
+    for level, weight in ((1, 2), (2, 4), (3, 0.5)):  # the second would be 32
+        want = 12 * (30 + 30 * weight) / (counted + 30 * (weight - 1))
+        assert found[level].damage == pytest.approx(want)
+
+
 def test_rank_correlation():
-    def levels(*damage):
-        return [ReturnMetrics(n, "", 9, d, None, 0.0, 1.0) for n, d in enumerate(damage)]
+    def levels(*returns):
+        return [ReturnMetrics(n, "", 9, 0.0, found, None, 1.0) for n, found in enumerate(returns)]
 
     assert correlation_of(levels(9.0, 1.0, 2.0, 3.0, 4.0, 5.0)) == pytest.approx(1.0)
     assert correlation_of(levels(0.0, 5.0, 4.0, 3.0, 2.0, 1.0)) == pytest.approx(-1.0)

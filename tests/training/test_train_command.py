@@ -15,6 +15,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import dump_yaml, load
 from exphil_tf.records.manifest import load_manifest, seal
 from exphil_tf.records.shards import frame, read_records
+from exphil_tf.replays import player_registry
 from exphil_tf.replays.players import pseudonym
 from exphil_tf.training import run_folder
 from exphil_tf.training.dataset_split import DatasetSplit
@@ -45,6 +46,25 @@ def test_a_policy_that_learns_styles_knows_whose(tmp_path, trainer):
         if number:
             assert known.id_of(code) == number
     assert read_info(tmp_path / "runs/plain/policy").players is None
+
+
+def test_a_policy_that_is_told_things_and_one_that_starts_from_it(tmp_path, trainer):
+    told = ("--learn-player-styles", "--condition-on-return", "--online-robust")
+    registry = ("--player-registry", "players.json", "--min-player-games", "1")
+    ended = trainer(tmp_path, "--max-steps", "2", *told, *registry)
+    assert ended.status == 0, ended.output
+    info = read_info(tmp_path / "runs/run/policy")
+    assert info.config.embedding.conditions == ("name", "delay", "return")
+    assert (info.delay.trained_min, info.delay.trained_max) == (0, 18)
+    assert player_registry.load(tmp_path / "players.json").known == info.players
+    # It has the same network at one delay, and the same players without the file.
+    flags = ("--init-from", "runs/run", "--name", "next", "--max-steps", "1", "--no-online-robust")
+    more = ("--frame-delay", "3", "--player-registry", "none", "--min-player-games", "99")
+    ended = trainer.command(tmp_path, *flags, *more)
+    assert ended.status == 0, ended.output
+    tuned = read_info(tmp_path / "runs/next/policy")
+    assert tuned.config.embedding == info.config.embedding
+    assert tuned.delay.frames == 3 and tuned.players == info.players
 
 
 def test_replays_to_a_policy(tmp_path, trainer):
