@@ -24,6 +24,7 @@ from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
 from exphil_tf.training import plan
+from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_folder import RunLocation
@@ -90,11 +91,12 @@ def read_options(argv: Sequence[str]) -> tuple[Loaded[TrainConfig], RunLocation]
 @contextlib.contextmanager
 def make_setup(config: ImitationConfig, dataset: Dataset) -> Iterator[ImitationSetup]:
     """The learner and its data; TensorFlow is loaded only now, as it takes 8 s."""
-    with quiet_import():
-        from exphil_tf.training.imitation_setup import imitation_setup
+    with kept_compilations(os.environ, is_wanted=config.run.keeps_compilations):
+        with quiet_import():
+            from exphil_tf.training.imitation_setup import imitation_setup
 
-    with imitation_setup(config, dataset) as setup:
-        yield setup
+        with imitation_setup(config, dataset) as setup:
+            yield setup
 
 
 if __name__ == "__main__":

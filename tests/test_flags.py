@@ -455,6 +455,7 @@ TABLE: dict[str, Row] = {
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
     "precision": row(precision, "--precision bf16", SEEDED),
     "jit": row(compiled, "--no-jit", SEEDED),
+    "compile_cache": row(lambda c: c.run.compile_cache, "--no-compile-cache"),
     "deterministic": row(kernels, "--no-deterministic", SEEDED),
 }
 

@@ -45,6 +45,9 @@ from models.policy import Policy
 from models.policy_inputs import Batch
 
 _log = logging.getLogger(__name__)
+LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
+ScheduleFn = Callable[[ScheduleConfig, int], LearningRateSchedule]
+"""From the options and the run's updates to a learning rate."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def imitation_setup(
     dataset: Dataset,
     *,
     open_teacher: Callable[[], Supervision] = lambda: Supervision(()),
+    schedule_fn: ScheduleFn | None = None,
 ) -> Iterator[ImitationSetup]:
     """Builds everything that an imitation run trains with, to be used inside the block.
 
@@ -79,15 +83,22 @@ def imitation_setup(
       config: resolved options.
       dataset: what is learnt from and validated on.
       open_teacher: makes what is learnt from besides; called under the run's precision.
+      schedule_fn: makes another learning rate than the options ask for.
 
     Raises: UserError: if the options don't fit the dataset or one another.
     """
     run = config.run
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config, dataset, open_teacher())
+        yield _build(config, dataset, open_teacher(), schedule_fn=schedule_fn or _schedule)
 
 
-def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> ImitationSetup:
+def _build(
+    config: ImitationConfig,
+    dataset: Dataset,
+    teacher: Supervision,
+    *,
+    schedule_fn: ScheduleFn,
+) -> ImitationSetup:
     policy = Policy(config.policy, seed=config.seed, name="policy")
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
@@ -95,12 +106,13 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
     value = make_value_term(config.value, policy, seed=config.seed)
     # Values that shape the policy join its loss; others must not touch its step.
     joined = (value,) if value is not None and value.weight else ()
-    imitation = _learner(
-        config, policy, dataset.manifest, plan=plan, terms=(*teacher.terms, *joined)
-    )
+    schedule = schedule_fn(config.schedule, plan.horizon.total_steps)
+    terms = (*teacher.terms, *joined)
+    updater = _updater(config, schedule, trainable_variables(policy, terms))
+    imitation = _learner(config, policy, dataset.manifest, plan=plan, updater=updater, terms=terms)
     learner = imitation
     if value is not None and not joined:
-        updater = _updater(config, plan, value.trainable_variables)
+        updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)
     return ImitationSetup(
         learner=learner,
@@ -143,6 +155,7 @@ def _learner(
     manifest: Manifest,
     *,
     plan: Plan,
+    updater: Updater,
     terms: tuple[LossTerm, ...],
 ) -> ImitationLearner:
     rates = manifest.stats["train"].press_rates()
@@ -153,12 +166,12 @@ def _learner(
         terms=terms,
         freeze_step=_freeze_step(config, plan.horizon.total_steps),
     )
-    updater = _updater(config, plan, trainable_variables(policy, terms))
     return ImitationLearner(policy, updater, options)
 
 
-def _updater(config: ImitationConfig, plan: Plan, variables: list[keras.Variable]) -> Updater:
-    schedule = _schedule(config.schedule, plan.horizon.total_steps)
+def _updater(
+    config: ImitationConfig, schedule: LearningRateSchedule, variables: list[keras.Variable]
+) -> Updater:
     optimizer = build_optimizer(config.optimizer, schedule, variables)
     return Updater(variables, optimizer, config.optimizer)
 

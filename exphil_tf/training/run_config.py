@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import BUTTONS
 
-OptimizerName = Literal["adam", "adamw", "lamb", "sgd", "rmsprop"]
+OptimizerName = Literal["adam", "adamw", "radam", "lamb", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_restarts", "exponential"]
 Precision = Literal["f32", "bf16"]
 MAX_SEED = 2**31
@@ -99,9 +99,9 @@ class OptimizerConfig:
     KIND: ClassVar = Kind.TRAINING
 
     optimizer: OptimizerName = "adam"
-    """Update rule; Adam and AdamW with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
-    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "lamb")})
-    """Decoupled decay of matrices for adamw and lamb; biases, scales and tables have none."""
+    """Update rule; Adam, AdamW and RAdam with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
+    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "radam", "lamb")})
+    """Decoupled decay of matrices with adamw, radam, lamb; biases, scales and tables have none."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 never."""
     accumulation_steps: int = 1
@@ -215,6 +215,8 @@ class RunConfig:
     """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
     jit: bool = option(True, kind=Kind.TRAINING)
     """Compile the step with XLA: slower to start, faster from then on."""
+    compile_cache: bool = option(True, only_with={"jit": True})
+    """Keep compiled steps of the CPU in the user's cache folder, for runs of the same network."""
     deterministic: bool = option(True, kind=Kind.TRAINING)
     """Use deterministic kernels: a run repeats and resumes bit for bit (at some cost on GPUs)."""
 
@@ -238,6 +240,11 @@ class RunConfig:
             raise ValueError(
                 f"name: want letters, digits, dots, dashes and underscores. Received: {self.name!r}"
             )
+
+    @property
+    def keeps_compilations(self) -> bool:
+        """Whether compiled steps are kept for later runs."""
+        return self.jit and self.compile_cache
 
 
 def _check_at_least(name: str, value: int, low: int) -> None:
