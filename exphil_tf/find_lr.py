@@ -22,6 +22,7 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
 from exphil_tf.training import plan
+from exphil_tf.training.batch_fit import with_batch_size
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.lr_finder_config import FindLRConfig
@@ -46,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
     if isinstance(dataset, Unprocessed):
         return 0
     notes += check_dataset(config, dataset.manifest, given=loaded.given)
-    for note in notes:
+    config, chosen = with_batch_size(config, dataset, is_resuming=False)
+    for note in [*notes, *chosen]:
         console.print(f"note: {note}", markup=False)
     config = with_seed(config)
     if config.run.dry_run:

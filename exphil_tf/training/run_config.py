@@ -181,6 +181,15 @@ class RunConfig:
     """End after this many updates even if epochs are left."""
     batch_size: int = option(64, kind=Kind.TRAINING)
     """Unrolls of window_size frames in one batch."""
+    auto_batch_size: bool = option(False, kind=Kind.START)
+    """Measure which batch_size fits into memory and use that, in this run and its repeats."""
+    auto_batch_max: int = option(1024, kind=Kind.START, only_with={"auto_batch_size": True})
+    """Unrolls that auto_batch_size chooses at most."""
+    memory_budget_mb: int | None = option(
+        None, kind=Kind.START, only_with={"auto_batch_size": True}
+    )
+    """MiB that a run with auto_batch_size may take; none: 90 % of the GPU, or without one half of
+    the memory that is free."""
     seed: int | None = option(None, kind=Kind.RUN)
     """Decides initial weights, dropout, order and augmentation; none draws one and shows it."""
     name: str | None = option(None, kind=Kind.PLACE)
@@ -222,9 +231,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        for name in ("epochs", "batch_size", "keep_last", "save_every", "log_interval"):
+        for name in ("epochs", "batch_size", "auto_batch_max", "keep_last", "save_every"):
             _check_at_least(name, getattr(self, name), 1)
-        for name in ("max_steps", "save_every_steps"):
+        _check_at_least("log_interval", self.log_interval, 1)
+        for name in ("max_steps", "save_every_steps", "memory_budget_mb"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         _check_at_least("keep_best", self.keep_best, 0)
