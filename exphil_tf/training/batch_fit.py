@@ -71,7 +71,8 @@ def with_batch_size(
     resolved = dataclasses.replace(config.run, batch_size=chosen, auto_batch_size=False)
     return dataclasses.replace(config, run=resolved), [
         f"auto_batch_size: batch_size {chosen}, as an unroll takes "
-        f"{trial.update_bytes / trial.batch_size / _MIB:.2f} MiB of {budget // _MIB:,} MiB {where}",
+        f"{trial.update_bytes / trial.batch_size / _MIB:.2f} MiB and the run may take "
+        f"{budget // _MIB:,} MiB ({where})",
         f"auto_batch_size: the learning rate stays {config.schedule.lr:g}; larger batches often "
         "want a higher one (python -m exphil_tf.find_lr)",
     ]
@@ -104,14 +105,14 @@ def memory_budget(asked_mb: int | None) -> tuple[int, str]:
     Raises: UserError: if none was given and this machine does not tell.
     """
     if asked_mb is not None:
-        return asked_mb * _MIB, "given"
+        return asked_mb * _MIB, "as given"
     gpu = _gpu_bytes()
     if gpu:
-        return int(_SHARE_OF_GPU * gpu), "of the GPU"
+        return int(_SHARE_OF_GPU * gpu), f"{_SHARE_OF_GPU:.0%} of the GPU"
     with contextlib.suppress(OSError):
         found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
         if found:
-            return int(_SHARE_OF_RAM * int(found[1]) * 1024), "that are free, half of them"
+            return int(_SHARE_OF_RAM * int(found[1]) * 1024), "half of what is free"
     raise UserError(
         "--auto-batch-size: this machine does not tell its free memory",
         "Give --memory-budget-mb.",

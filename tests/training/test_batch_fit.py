@@ -38,9 +38,9 @@ def test_too_little_memory_is_refused_with_what_it_takes():
 
 
 def test_the_budget_is_the_gpus_or_half_of_what_is_free(monkeypatch):
-    assert memory_budget(300) == (300 * MIB, "given")
+    assert memory_budget(300) == (300 * MIB, "as given")
     monkeypatch.setattr(batch_fit, "_gpu_bytes", lambda: 1000 * MIB)
-    assert memory_budget(None) == (900 * MIB, "of the GPU")
+    assert memory_budget(None) == (900 * MIB, "90% of the GPU")
     monkeypatch.setattr(batch_fit, "_gpu_bytes", lambda: 0)
     size, where = memory_budget(None)
     assert size > MIB and "half" in where
@@ -61,7 +61,7 @@ def test_a_smaller_batch_is_tried_where_a_process_was_killed(dataset, monkeypatc
     assert tried[1] == tried[0] // 4 and tried[2] == tried[1] // 4
     assert config.run.batch_size == 88  # 0.9 (150 - 50), in eights
     assert not config.run.auto_batch_size  # what is saved repeats the run without measuring
-    assert "batch_size 88, as an unroll takes 1.00 MiB of 150 MiB given" in notes[0]
+    assert "batch_size 88, as an unroll takes 1.00 MiB and the run may take 150 MiB" in notes[0]
     assert "the learning rate stays 0.0001" in notes[1]
     kept, (note,) = with_batch_size(asked, data, is_resuming=True)
     assert kept == asked and "keeps its batch_size" in note
