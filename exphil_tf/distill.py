@@ -33,6 +33,7 @@ from exphil_tf.foundation.values import Source
 from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.training import run_folder
+from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.player_table import PlayerTable, imitation_of, make_player_table
@@ -147,13 +148,14 @@ class Student:
     @contextlib.contextmanager
     def make_setup(self) -> Iterator[ImitationSetup]:
         """The learner and its data; TensorFlow is loaded only now, as it takes 8 s."""
-        with quiet_import():
-            from exphil_tf.training.imitation_setup import imitation_setup
-
         imitation = imitation_of(self.config, self.dataset.manifest, self.players)
         open_teacher = functools.partial(self.source.open, self.config.distillation, imitation)
-        with imitation_setup(imitation, self.dataset, open_teacher=open_teacher) as setup:
-            yield setup
+        with kept_compilations(os.environ, is_wanted=self.config.run.keeps_compilations):
+            with quiet_import():
+                from exphil_tf.training.imitation_setup import imitation_setup
+
+            with imitation_setup(imitation, self.dataset, open_teacher=open_teacher) as setup:
+                yield setup
 
 
 def _compare(student: Student, training_run: TrainingRun, console: Console) -> int:

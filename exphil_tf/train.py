@@ -24,6 +24,8 @@ from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
 from exphil_tf.training import plan
+from exphil_tf.training.batch_fit import with_batch_size
+from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.player_table import imitation_of, make_player_table
@@ -50,7 +52,8 @@ def main(argv: Sequence[str]) -> int:
         _show_guess(with_seed(config), dataset, console)
         return 0
     remarks = check_dataset(config, dataset.manifest, given=loaded.given)
-    for note in [*notes, *location.notes(), *remarks]:
+    config, chosen = with_batch_size(config, dataset, is_resuming=location.is_resuming)
+    for note in [*notes, *location.notes(), *remarks, *chosen]:
         console.print(f"note: {note}")
     config = with_seed(config)
     console.print(
@@ -95,11 +98,12 @@ def read_options(argv: Sequence[str]) -> tuple[Loaded[TrainConfig], RunLocation]
 @contextlib.contextmanager
 def make_setup(config: ImitationConfig, dataset: Dataset) -> Iterator[ImitationSetup]:
     """The learner and its data; TensorFlow is loaded only now, as it takes 8 s."""
-    with quiet_import():
-        from exphil_tf.training.imitation_setup import imitation_setup
+    with kept_compilations(os.environ, is_wanted=config.run.keeps_compilations):
+        with quiet_import():
+            from exphil_tf.training.imitation_setup import imitation_setup
 
-    with imitation_setup(config, dataset) as setup:
-        yield setup
+        with imitation_setup(config, dataset) as setup:
+            yield setup
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def other_values(option: Option, current: object) -> Iterator[list[str]]:
         words += [str(current + 2), str(current / 2), str(current * 2)]
     words += ["3", "0.25", "100000", "main_x", "some-word"]
     yield from ([option.flag, word] for word in words)
+    if isinstance(current, list):  # with one more
+        yield from ([option.flag, *map(str, current), word] for word in words)
 
 
 def stage(cls: type, option: Option, chosen: str = "") -> list[str]:

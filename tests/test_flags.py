@@ -34,7 +34,8 @@ from exphil_tf.foundation.options import options
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.replays.player_registry import PlayerRegistry
 from exphil_tf.replays.players import KnownPlayers
-from exphil_tf.training import losses, run_folder
+from exphil_tf.training import batch_fit, losses, run_folder
+from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.early_stopping import Progress
 from exphil_tf.training.horizon import Horizon
@@ -302,6 +303,29 @@ def command(config):
         return run_dir.exists()
 
 
+def fitted(config):
+    """The batch size, were each unroll to take 1 MiB beside the 100 of the process."""
+
+    def trial(asked, dataset):
+        size = asked.run.batch_size
+        return batch_fit.Trial(size, 100 << 20, size << 20)
+
+    with pytest.MonkeyPatch.context() as p:
+        p.setattr(batch_fit, "_in_a_process", trial)
+        p.setattr(batch_fit, "_gpu_bytes", lambda: 1 << 30)
+        dataset = Dataset(DATASET, load_manifest(DATASET))
+        return batch_fit.with_batch_size(config, dataset, is_resuming=False)[0].run.batch_size
+
+
+def compiler_flags(config):
+    """Whether TensorFlow is told to keep what it compiles."""
+    environ = {}
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as p:
+        p.setenv("XDG_CACHE_HOME", place)
+        with kept_compilations(environ, is_wanted=config.run.keeps_compilations):
+            return list(environ)
+
+
 def comparing(config):
     """Whether a byte that changed behind the manifest's back is found."""
     with tempfile.TemporaryDirectory() as place:
@@ -470,6 +494,9 @@ TABLE: dict[str, Row] = {
     "max_steps": row(horizon, "--max-steps 3"),
     "validate_every_steps": row(horizon, "--validate-every-steps 7"),
     "batch_size": row(horizon, "--batch-size 5"),
+    "auto_batch_size": row(fitted, "--auto-batch-size"),
+    "auto_batch_max": row(fitted, "--auto-batch-max 3", "--auto-batch-size"),
+    "memory_budget_mb": row(fitted, "--memory-budget-mb 300", "--auto-batch-size"),
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),
     "run_dir": row(folder, "--run-dir elsewhere/x"),
@@ -487,6 +514,7 @@ TABLE: dict[str, Row] = {
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
     "precision": row(precision, "--precision bf16", SEEDED),
     "jit": row(compiled, "--no-jit", SEEDED),
+    "compile_cache": row(compiler_flags, "--no-compile-cache"),
     "deterministic": row(kernels, "--no-deterministic", SEEDED),
 }
 

@@ -59,10 +59,8 @@ SHORTHANDS: dict[str, tuple[str, str]] = {
 _STREAMED = "records are always streamed from disk in bounded memory, so drop it"
 _EMBEDDED = "the embedding is the model's first layer and is never stored, so drop it"
 RETIRED: dict[str, str] = {
-    "auto_batch_backoff": "choose --batch-size; --dry-run prints the memory it needs",
-    "auto_batch_max": "choose --batch-size; --dry-run prints the memory it needs",
-    "auto_batch_min": "choose --batch-size; --dry-run prints the memory it needs",
-    "auto_batch_size": "choose --batch-size; --dry-run prints the memory it needs",
+    "auto_batch_backoff": "use --auto-batch-size, which measures what fits",
+    "auto_batch_min": "use --auto-batch-size, which measures what fits",
     "cache": "the dataset itself is the cache, kept by content; choose its folder with --data",
     "cache_augmented": "augmentation costs nothing while training, so use --augment alone",
     "cache_dir": "the dataset itself is the cache, kept by content; choose its folder with --data",

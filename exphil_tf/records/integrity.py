@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
 from exphil_tf.foundation.atomic import write_file
+from exphil_tf.foundation.user_cache import user_cache
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records.game_lengths import from_histogram
 from exphil_tf.records.manifest import Manifest, ManifestError, ShardEntry, SplitStats
@@ -228,7 +229,7 @@ class Memory:
         self._places = [folder / MEMORY / _MEMORY_FILE]
         with suppress(OSError, RuntimeError):  # no home folder: nothing is remembered there
             name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-            self._places.append(_cache_folder() / f"shards-{name}.json")
+            self._places.append(user_cache() / f"shards-{name}.json")
         self._files: dict[str, list[Any]] = {}
         for place in reversed(self._places):
             self._files |= _read(place)
@@ -252,12 +253,6 @@ class Memory:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_file(place, [text.encode()])
                 return
-
-
-def _cache_folder() -> Path:
-    """`$XDG_CACHE_HOME/exphil-tf`, or `~/.cache/exphil-tf`; RuntimeError without a home."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if given else Path.home() / ".cache") / "exphil-tf"
 
 
 def _read(place: Path) -> dict[str, list[Any]]:

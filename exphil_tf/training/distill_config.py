@@ -120,6 +120,11 @@ def check_distillation(config: DistillConfig) -> list[str]:
             "--teacher: want the folder of a run. Received: nothing",
             "Train a teacher first: python -m exphil_tf.train.",
         )
+    if config.run.auto_batch_size:
+        raise UserError(
+            "--auto-batch-size: measures training without a teacher, who takes memory too",
+            "Choose --batch-size.",
+        )
     if asked.compare and asked.alpha == 0:
         raise UserError(
             "--compare: with --alpha 0 nobody teaches, and both students would be the same",

@@ -49,6 +49,9 @@ from models.policy import Policy
 from models.policy_inputs import Batch
 
 _log = logging.getLogger(__name__)
+LearningRateSchedule = keras.optimizers.schedules.LearningRateSchedule
+ScheduleFn = Callable[[ScheduleConfig, int], LearningRateSchedule]
+"""From the options and the run's updates to a learning rate."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ def imitation_setup(
     dataset: Dataset,
     *,
     open_teacher: Callable[[], Supervision] = lambda: Supervision(()),
+    schedule_fn: ScheduleFn | None = None,
 ) -> Iterator[ImitationSetup]:
     """Builds everything that an imitation run trains with, to be used inside the block.
 
@@ -84,13 +88,15 @@ def imitation_setup(
       config: resolved options.
       dataset: what is learnt from and validated on.
       open_teacher: makes what is learnt from besides; called under the run's precision.
+      schedule_fn: makes another learning rate than the options ask for.
 
     Raises: UserError: if the options don't fit the dataset or one another.
     """
     run = config.run
     strategy = open_strategy(run.devices, batch_size=run.batch_size)
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config, dataset, open_teacher, strategy=strategy)
+        schedule = schedule_fn or _schedule
+        yield _build(config, dataset, open_teacher, strategy=strategy, schedule_fn=schedule)
 
 
 def _build(
@@ -99,30 +105,30 @@ def _build(
     open_teacher: Callable[[], Supervision],
     *,
     strategy: tf.distribute.Strategy | None,
+    schedule_fn: ScheduleFn,
 ) -> ImitationSetup:
     first, *others = strategy.extended.worker_devices if strategy else (None,)
     with tf.device(first):
         teacher = open_teacher()
-        policy = Policy(config.policy, seed=config.seed, name="policy")
+        policy = _policy(config)
     if teacher.data is not None:
         _check_stored(config)
     data = teacher.data or _split(config, dataset, "train")
     validation = _split(config, dataset, "validation") if dataset.has_validation else None
     plan = _plan(config, data=data, validation=validation)
+    schedule = schedule_fn(config.schedule, plan.horizon.total_steps)
+    maker = _LearnerMaker(config, dataset.manifest, plan, schedule)
     with tf.device(first):
-        imitation, value = _with_values(config, dataset, plan, policy=policy, teacher=teacher)
+        imitation, value = maker.make(policy, teacher)
     learner = imitation
     if strategy is not None:
         replicas = [imitation]
         for device in others:
             with tf.device(device):
-                teacher = open_teacher()
-                copy = Policy(config.policy, seed=config.seed, name="policy")
-                made = _with_values(config, dataset, plan, policy=copy, teacher=teacher)
-                replicas.append(made[0])
+                replicas.append(maker.make(_policy(config), open_teacher())[0])
         learner = MirroredLearner(replicas, strategy)
     elif value is not None and not value.weight:
-        updater = _updater(config, plan, value.trainable_variables)
+        updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)
     return ImitationSetup(
         learner=learner,
@@ -141,15 +147,42 @@ def _build(
     )
 
 
-def _with_values(
-    config: ImitationConfig, dataset: Dataset, plan: Plan, *, policy: Policy, teacher: Supervision
-) -> tuple[ImitationLearner, ValueTerm | None]:
-    """The policy's learner, and the value head that it learns or that is learnt beside it."""
-    value = make_value_term(config.value, policy, seed=config.seed)
-    # Values that shape the policy join its loss; others must not touch its step.
-    joined = (value,) if value is not None and value.weight else ()
-    terms = (*teacher.terms, *joined)
-    return _learner(config, policy, dataset.manifest, plan=plan, terms=terms), value
+def _policy(config: ImitationConfig) -> Policy:
+    return Policy(config.policy, seed=config.seed, name="policy")
+
+
+@dataclass(frozen=True)
+class _LearnerMaker:
+    """Makes the learner of one device."""
+
+    config: ImitationConfig
+    manifest: Manifest
+    plan: Plan
+    schedule: LearningRateSchedule
+
+    def make(
+        self, policy: Policy, teacher: Supervision
+    ) -> tuple[ImitationLearner, ValueTerm | None]:
+        """The policy's learner, and the value head that it learns or that is learnt beside it."""
+        config = self.config
+        value = make_value_term(config.value, policy, seed=config.seed)
+        # Values that shape the policy join its loss; others must not touch its step.
+        joined = (value,) if value is not None and value.weight else ()
+        terms = (*teacher.terms, *joined)
+        updater = _updater(config, self.schedule, trainable_variables(policy, terms))
+        return ImitationLearner(policy, updater, self._options(terms)), value
+
+    def _options(self, terms: tuple[LossTerm, ...]) -> StepOptions:
+        config = self.config
+        rates = self.manifest.stats["train"].press_rates()
+        return StepOptions(
+            config.loss,
+            losses.button_weights(config.loss.button_pos_weight, [rates[name] for name in BUTTONS]),
+            jit=config.run.jit,
+            terms=terms,
+            freeze_step=_freeze_step(config, self.plan.horizon.total_steps),
+            carried_rows=config.carried_rows,
+        )
 
 
 def _check_stored(config: ImitationConfig) -> None:
@@ -188,29 +221,9 @@ def _plan(
     return make_plan(config, train=data.epoch_size(), validation=size)
 
 
-def _learner(
-    config: ImitationConfig,
-    policy: Policy,
-    manifest: Manifest,
-    *,
-    plan: Plan,
-    terms: tuple[LossTerm, ...],
-) -> ImitationLearner:
-    rates = manifest.stats["train"].press_rates()
-    options = StepOptions(
-        config.loss,
-        losses.button_weights(config.loss.button_pos_weight, [rates[name] for name in BUTTONS]),
-        jit=config.run.jit,
-        terms=terms,
-        freeze_step=_freeze_step(config, plan.horizon.total_steps),
-        carried_rows=config.carried_rows,
-    )
-    updater = _updater(config, plan, trainable_variables(policy, terms))
-    return ImitationLearner(policy, updater, options)
-
-
-def _updater(config: ImitationConfig, plan: Plan, variables: list[keras.Variable]) -> Updater:
-    schedule = _schedule(config.schedule, plan.horizon.total_steps)
+def _updater(
+    config: ImitationConfig, schedule: LearningRateSchedule, variables: list[keras.Variable]
+) -> Updater:
     optimizer = build_optimizer(config.optimizer, schedule, variables)
     return Updater(variables, optimizer, config.optimizer)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from exphil_tf.training.radam import RAdam
 from exphil_tf.training.run_config import OptimizerConfig
 
 
@@ -33,6 +34,7 @@ def _decays(variable: keras.Variable) -> bool:
 _BUILDERS = {
     "adam": lambda c, lr: keras.optimizers.Adam(lr, epsilon=1e-8),
     "adamw": lambda c, lr: keras.optimizers.AdamW(lr, weight_decay=c.weight_decay, epsilon=1e-8),
+    "radam": lambda c, lr: RAdam(lr, weight_decay=c.weight_decay, epsilon=1e-8),
     "lamb": lambda c, lr: keras.optimizers.Lamb(lr, weight_decay=c.weight_decay, epsilon=1e-6),
     "sgd": lambda c, lr: keras.optimizers.SGD(lr, momentum=0.9),
     "rmsprop": lambda c, lr: keras.optimizers.RMSprop(lr),

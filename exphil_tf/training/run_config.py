@@ -12,7 +12,7 @@ from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.training.devices import ONE, check_batch, parse_devices
 
-OptimizerName = Literal["adam", "adamw", "lamb", "sgd", "rmsprop"]
+OptimizerName = Literal["adam", "adamw", "radam", "lamb", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_restarts", "exponential"]
 Precision = Literal["f32", "bf16"]
 MAX_SEED = 2**31
@@ -104,9 +104,9 @@ class OptimizerConfig:
     KIND: ClassVar = Kind.TRAINING
 
     optimizer: OptimizerName = "adam"
-    """Update rule; Adam and AdamW with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
-    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "lamb")})
-    """Decoupled decay of matrices for adamw and lamb; biases, scales and tables have none."""
+    """Update rule; Adam, AdamW and RAdam with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
+    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "radam", "lamb")})
+    """Decoupled decay of matrices with adamw, radam, lamb; biases, scales and tables have none."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 never."""
     accumulation_steps: int = 1
@@ -190,6 +190,15 @@ class RunConfig:
     """Updates between validations, besides those at epochs' ends."""
     batch_size: int = option(64, kind=Kind.TRAINING)
     """Unrolls of window_size frames in one batch."""
+    auto_batch_size: bool = option(False, kind=Kind.START)
+    """Measure which batch_size fits into memory and use that, in this run and its repeats."""
+    auto_batch_max: int = option(1024, kind=Kind.START, only_with={"auto_batch_size": True})
+    """Unrolls that auto_batch_size chooses at most."""
+    memory_budget_mb: int | None = option(
+        None, kind=Kind.START, only_with={"auto_batch_size": True}
+    )
+    """MiB that a run with auto_batch_size may take; none: 90 % of the GPU, or without one half of
+    the memory that is free."""
     seed: int | None = option(None, kind=Kind.RUN)
     """Decides initial weights, dropout, order and augmentation; none draws one and shows it."""
     name: str | None = option(None, kind=Kind.PLACE)
@@ -228,14 +237,18 @@ class RunConfig:
     """Arithmetic of the network: f32, or bf16 with weights and losses in f32."""
     jit: bool = option(True, kind=Kind.TRAINING)
     """Compile the step with XLA: slower to start, faster from then on."""
+    compile_cache: bool = option(True, only_with={"jit": True})
+    """Keep compiled steps of the CPU in the user's cache folder, for runs of the same network."""
     deterministic: bool = option(True, kind=Kind.TRAINING)
     """Use deterministic kernels: a run repeats and resumes bit for bit (at some cost on GPUs)."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
-        for name in ("epochs", "batch_size", "keep_last", "save_every", "log_interval"):
+        for name in ("epochs", "batch_size", "auto_batch_max", "keep_last", "save_every"):
             _check_at_least(name, getattr(self, name), 1)
-        for name in ("min_steps", "max_steps", "validate_every_steps", "save_every_steps"):
+        _check_at_least("log_interval", self.log_interval, 1)
+        limits = ("min_steps", "max_steps", "validate_every_steps", "save_every_steps")
+        for name in (*limits, "memory_budget_mb"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         if self.max_steps is not None and (self.min_steps or 0) > self.max_steps:
@@ -256,6 +269,11 @@ class RunConfig:
             raise ValueError(
                 f"name: want letters, digits, dots, dashes and underscores. Received: {self.name!r}"
             )
+
+    @property
+    def keeps_compilations(self) -> bool:
+        """Whether compiled steps are kept for later runs."""
+        return self.jit and self.compile_cache
 
 
 def _check_at_least(name: str, value: int, low: int) -> None:

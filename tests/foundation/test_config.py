@@ -697,7 +697,7 @@ ENTRY_MODULES = sorted(
     path.stem for path in (config.ROOT / "exphil_tf").glob("*.py") if path.stem != "__init__"
 )
 PRESETS = config.preset_names()
-LOADERS = {"load", "load_partial", "config.load", "config.load_partial", "read_run"}
+LOADERS = {"load", "load_given", "load_partial", "config.load", "config.load_partial", "read_run"}
 
 
 def command_configs(*commands: str) -> list[type]:
