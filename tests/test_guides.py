@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "docs/guide.md",
+    "docs/devices.md",
     "docs/distillation.md",
     "docs/export.md",
     "docs/latency.md",

@@ -143,7 +143,7 @@ def _config(job: Job, hidden: Sequence[int]) -> TrainConfig:
     """Options of a run; the widths are those of the options if `hidden` is empty."""
     given = ["--data", job.data, "--seed", str(job.seed), "--backbone", job.backbone]
     widths = ["--hidden", *map(str, hidden)] if hidden else []
-    argv = [*given, *shlex.split(job.train_options), *widths]
+    argv = [*shlex.split(job.train_options), *given, *widths]
     return resolve(load(TrainConfig, argv, env={}, prog="--train-options"))[0]
 
 

@@ -42,6 +42,7 @@ from exphil_tf.records.manifest import Manifest
 from exphil_tf.training import run_folder
 from exphil_tf.training.dataset import load_checked
 
+TRAINING = "exphil_tf.benchmarking.architecture_training"
 PRECISIONS = ("float32", "int8-static")
 TRAINED, JOB, EVALUATION = "trained.json", "job.json", "evaluation/evaluation.json"
 _PLAYED = 4
@@ -53,9 +54,10 @@ stderr."""
 
 
 def run_module(module: str, argv: Sequence[str]) -> tuple[int, str]:
-    """See `RunModule`; what it prints besides is shown."""
+    """See `RunModule`; how training goes is shown."""
     words = [sys.executable, "-m", module, *argv]
-    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False)
+    shown = None if module == TRAINING else subprocess.DEVNULL
+    done = subprocess.run(words, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
     return done.returncode, done.stderr
 
 
@@ -234,8 +236,7 @@ class _Architecture:
             (self.folder / name).unlink(missing_ok=True)
         path = self.folder / "training.json"
         atomic.write_json(path, dataclasses.asdict(self._job()))
-        module = "exphil_tf.benchmarking.architecture_training"
-        self._do("training", module, path, self.folder / TRAINED)
+        self._do("training", TRAINING, path, self.folder / TRAINED)
 
     def _evaluate(self) -> None:
         limit = ("--limit-frames", self.config.limit_frames)
