@@ -112,7 +112,7 @@ def scan_report() -> Report:
         "keras.ops.scan": _pass(_keras_scan, inputs, jit=False),
         "keras.ops.associative_scan": _pass(_associative_scan, inputs, jit=False),
     }
-    seconds = cpu_seconds(works)
+    seconds = cpu_seconds(works, rounds=3)
     peaks = {name: peak_bytes(work) for name, work in works.items()}
     here, most = seconds["selective_scan"], peaks["keras.ops.associative_scan"]
     rows = {
