@@ -9,6 +9,7 @@ from exphil_tf.foundation.options import Option, options
 SPECIAL = {
     "button_pos_weight": "2",
     "characters": "fox",
+    "backbones": "lstm",
     "hidden": "48",
     "num_heads": "8",
     "only": "input",
