@@ -10,6 +10,7 @@ SPECIAL = {
     "button_pos_weight": "2",
     "characters": "fox",
     "devices": "2",
+    "backbones": "lstm",
     "hidden": "48",
     "num_heads": "8",
     "only": "input",

@@ -1,7 +1,7 @@
 """Layers beside their plain forms: the selective scan, attention in a window, checkpointing.
 
 Every figure is of a forward and backward pass, in processor time, the forms in turns, each one's
-fastest round. Memory is what a pass adds at its peak, its inputs aside.
+fastest round. Memory is what a process of its own needs for compiling and one pass, inputs aside.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.benchmarking.memory import peak_bytes
+from exphil_tf.benchmarking.memory import peak_bytes_apart
 from exphil_tf.benchmarking.speed_table import Report
 from exphil_tf.benchmarking.timing import cpu_seconds
 from models.backbones import BACKBONES, backbone_config
@@ -104,16 +104,23 @@ def _read_out(states: Any, c: Any) -> Any:
     return ops.sum(states * c[..., None], axis=2)
 
 
+_SCANS = {
+    "selective_scan": (_scan, True),
+    "keras.ops.scan": (_keras_scan, False),
+    "keras.ops.associative_scan": (_associative_scan, False),
+}
+"""Function, and whether XLA compiles it."""
+
+
+def _scan_work(name: str, sizes: dict[str, int]) -> Work:
+    function, jit = _SCANS[name]
+    return _pass(function, _scan_inputs(**sizes), jit=jit)
+
+
 def scan_report() -> Report:
     """The selective scan beside Keras' two, which XLA does not compile."""
-    inputs = _scan_inputs(**_SCAN)
-    works = {
-        "selective_scan": _pass(_scan, inputs),
-        "keras.ops.scan": _pass(_keras_scan, inputs, jit=False),
-        "keras.ops.associative_scan": _pass(_associative_scan, inputs, jit=False),
-    }
-    seconds = cpu_seconds(works)
-    peaks = {name: peak_bytes(work) for name, work in works.items()}
+    seconds = cpu_seconds({name: _scan_work(name, _SCAN) for name in _SCANS}, rounds=3)
+    peaks = {name: peak_bytes_apart(_scan_work, name, _SCAN) for name in _SCANS}
     here, most = seconds["selective_scan"], peaks["keras.ops.associative_scan"]
     rows = {
         name: {
@@ -122,7 +129,7 @@ def scan_report() -> Report:
             "peak MiB": peaks[name] / 2**20,
             "of the last's": peaks[name] / most,
         }
-        for name in works
+        for name in _SCANS
     }
     return _report("Selective scan, " + _words(_SCAN), rows)
 
@@ -132,12 +139,12 @@ def length_report() -> Report:
     rows = {}
     for length in _LENGTHS:
         sizes = {**_SCAN, "batch": _FRAMES // length, "time": length}
-        work = _pass(_scan, _scan_inputs(**sizes))
-        seconds = cpu_seconds({"": work}, rounds=3)[""]
+        work = _scan_work("selective_scan", sizes)
         frames = sizes["batch"] * length
+        peak = peak_bytes_apart(_scan_work, "selective_scan", sizes)
         rows[f"{sizes['batch']} × {length} frames"] = {
-            "CPU µs per frame": 1e6 * seconds / frames,
-            "peak kiB per frame": peak_bytes(work) / 2**10 / frames,
+            "CPU µs per frame": 1e6 * cpu_seconds({"": work}, rounds=3)[""] / frames,
+            "peak kiB per frame": peak / 2**10 / frames,
         }
     return _report("Selective scan by length, 512 channels, 16 states", rows)
 
@@ -179,7 +186,6 @@ def attention_report() -> Report:
             "times the first": seconds[name] / seconds["blocks"],
             "without projections, ms": 1e3 * (seconds[name] - base),
             "times the first's": (seconds[name] - base) / (seconds["blocks"] - base),
-            "peak MiB": peak_bytes(works[name]) / 2**20,
         }
         for name in works
     }
@@ -195,28 +201,27 @@ def checkpoint_report(backbones: Sequence[str]) -> Report:
     return _report("Gradient checkpointing, " + _words(_CHECKPOINTED), rows)
 
 
-def _checkpointed(name: str) -> dict[str, float]:
+def _backbone_work(name: str, is_checkpointed: bool) -> Work:
     batch, frames, width, layers = _CHECKPOINTED.values()
-    has_memory = BACKBONES[name].has_memory
     sizes: dict[str, Any] = {"hidden": (width,) * layers}
-    if has_memory:
+    if BACKBONES[name].has_memory:
         sizes = {"hidden": (width,), "num_layers": layers}
+    layer = backbone_config(name, gradient_checkpoint=is_checkpointed, **sizes).layer()
+    layer.build((None, None, width))
     x = tf.constant(np.random.default_rng(0).standard_normal((batch, frames, width)), tf.float32)
     is_resetting = tf.zeros((batch, frames), tf.bool)
+    start = layer.initial_state
+    return _pass(lambda x: layer.unroll(x, start(batch), is_resetting, training=True)[0], [x])
 
-    def work(*, again: bool) -> Work:
-        layer = backbone_config(name, gradient_checkpoint=again, **sizes).layer()
-        layer.build((None, None, width))
-        start = layer.initial_state
-        return _pass(lambda x: layer.unroll(x, start(batch), is_resetting, training=True)[0], [x])
 
-    works = {"kept": work(again=False), "again": work(again=True)}
+def _checkpointed(name: str) -> dict[str, float]:
+    works = {form: _backbone_work(name, form == "again") for form in ("kept", "again")}
     seconds = cpu_seconds(works, rounds=2)
-    peaks = {key: peak_bytes(value) for key, value in works.items()}
+    kept, again = (peak_bytes_apart(_backbone_work, name, form) for form in (False, True))
     return {
-        "kept, MiB": peaks["kept"] / 2**20,
-        "computed again, MiB": peaks["again"] / 2**20,
-        "memory": peaks["again"] / peaks["kept"],
+        "kept, MiB": kept / 2**20,
+        "computed again, MiB": again / 2**20,
+        "memory": again / kept,
         "time": seconds["again"] / seconds["kept"],
     }
 
