@@ -57,6 +57,7 @@ from tests.tiny_learner import LineLearner, run_in, setup_of
 SMALL = ("--hidden", "8", "--head-hidden", "4", "--action-dim", "4")
 MLP = (*SMALL, "--backbone", "mlp")
 MAMBA = (*SMALL, "--backbone", "mamba", "--num-layers", "1")
+JAMBA = (*SMALL, "--backbone", "jamba", "--num-layers", "3", "--num-heads", "2")
 ATTENTION = (*SMALL, "--backbone", "sliding_window", "--num-layers", "1", "--num-heads", "2")
 BATCH, TIME = 2, 6
 DATASET = Path(tempfile.gettempdir()) / f"exphil-flags-{os.getpid()}"
@@ -433,6 +434,7 @@ TABLE: dict[str, Row] = {
     "state_size": row(shapes, "--state-size 5", MAMBA),
     "expand_factor": row(shapes, "--expand-factor 3", MAMBA),
     "conv_size": row(shapes, "--conv-size 3", MAMBA),
+    "attention_every": row(shapes, "--attention-every 3", JAMBA),
     "num_heads": row(network, "--num-heads 4", ATTENTION),
     "qk_layernorm": row(network, "--no-qk-layernorm", ATTENTION),
     "chunked_attention": row(network, "--chunked-attention --chunk-size 2", ATTENTION),

@@ -248,12 +248,12 @@ class LSTMLayer(RecurrentLayer):
 
 
 def _gru_forward(projected: Tensor, recurrent: Tensor, before: Parts) -> tuple[Parts, Parts]:
-    width = before[0].shape[-1]
-    gates = ops.sigmoid(projected[..., : 2 * width] + recurrent[..., : 2 * width])
-    update, reset = ops.split(gates, 2, axis=-1)
-    memory = recurrent[..., 2 * width :]
-    new = ops.tanh(projected[..., 2 * width :] + reset * memory)
-    return (update * before[0] + (1.0 - update) * new,), (update, reset, new, memory)
+    gates_end = [2 * before[0].shape[-1]]
+    gates, new = ops.split(projected, gates_end, axis=-1)
+    of_gates, memory = ops.split(recurrent, gates_end, axis=-1)
+    update, reset = ops.split(ops.sigmoid(gates + of_gates), 2, axis=-1)
+    new = ops.tanh(new + reset * memory)
+    return (new + update * (before[0] - new),), (update, reset, new, memory)
 
 
 def _gru_backward(grad: Parts, frame: Frame) -> tuple[Tensor, Parts]:

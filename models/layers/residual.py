@@ -16,6 +16,9 @@ from models.quantization_config import Rounding
 class RecurrentBlock(TemporalLayer):
     """`x + dropout(lstm(x))`; what is added lies in (-1, 1). State: (h, c) of the LSTM.
 
+    A norm of what the LSTM reads was no better, for a tenth more time: 1.563 nats in training
+    instead of 1.549 (`tx_like`, width 128, two layers, lr 3e-3, 300 updates, one seed).
+
     Args:
       width: features in and out.
       dropout: share of what is added that is zeroed while training.
