@@ -7,9 +7,9 @@ does memory. It is a constant of the step that reads it: gradients end where an 
 from typing import Any
 
 import keras
-import tensorflow as tf
 
-from models.layers.temporal import State
+from models.layers.backend import ops
+from models.layers.temporal import State, Tensor
 from models.policy import Policy
 
 
@@ -23,29 +23,33 @@ class CarriedState:
 
     def __init__(self, policy: Policy, batch_size: int):
         self._initial = policy.initial_state(batch_size)
-        parts = keras.tree.flatten(self._initial)
-        self.variables = {
-            name: tf.Variable(part, trainable=False)
-            for name, part in zip(policy.state_names, parts, strict=True)
-        }
+        self._names = policy.state_names
+        self._parts = [
+            keras.Variable(part, dtype=keras.backend.standardize_dtype(part.dtype), trainable=False)
+            for part in keras.tree.flatten(self._initial)
+        ]
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The backend's variables, by `Policy.state_names`."""
+        return {name: v.value for name, v in zip(self._names, self._parts, strict=True)}
 
     def read(self) -> State:
         """Before the next unroll."""
-        parts = [variable.value() for variable in self.variables.values()]
+        parts = [ops.convert_to_tensor(variable) for variable in self._parts]
         return keras.tree.pack_sequence_as(self._initial, parts)
 
     def write(self, state: State) -> None:
         """Behind an unroll. A row that holds NaN or infinity starts anew: no game would end it."""
-        parts = keras.tree.flatten(state)
-        is_sound = tf.reduce_all([_is_finite(part) for part in parts], axis=0)
-        initial = keras.tree.flatten(self._initial)
-        for variable, part, start in zip(self.variables.values(), parts, initial, strict=True):
-            mask = tf.reshape(is_sound, [-1] + [1] * (len(variable.shape) - 1))
-            variable.assign(tf.where(mask, tf.cast(part, variable.dtype), start))
+        parts, initial = keras.tree.flatten(state), keras.tree.flatten(self._initial)
+        if not parts:
+            return
+        is_sound = ops.all(ops.stack([_is_finite(part) for part in parts]), axis=0)
+        for variable, part, start in zip(self._parts, parts, initial, strict=True):
+            mask = ops.reshape(is_sound, [-1] + [1] * (len(variable.shape) - 1))
+            variable.assign(ops.where(mask, ops.cast(part, variable.dtype), start))
 
 
-def _is_finite(part: Any) -> Any:
+def _is_finite(part: Tensor) -> Tensor:
     """Bool `[batch]`."""
-    if not part.dtype.is_floating:
-        return tf.ones(part.shape[:1], tf.bool)
-    return tf.reduce_all(tf.math.is_finite(part), axis=list(range(1, len(part.shape))))
+    return ops.all(ops.isfinite(ops.reshape(part, (part.shape[0], -1))), axis=1)
