@@ -385,6 +385,7 @@ TABLE: dict[str, Row] = {
     # Input: what is drawn is tested in tests/data; here that the options get there.
     "window_size": row(grid, "--window-size 90"),
     "carry_state": row(batches, "--carry-state"),
+    "cursors_per_row": row(batches, "--cursors-per-row 1", "--carry-state"),
     "stride": row(grid, "--stride 7"),
     "burn_in": row(grid, "--burn-in 10"),
     "loss_frames": row(grid, "--loss-frames last"),

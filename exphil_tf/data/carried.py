@@ -34,9 +34,9 @@ class CarriedIndex(NamedTuple):
     begins: tf.Tensor
     """1 where the unroll begins with its game."""
     step: tf.Tensor
-    """Batch that it belongs to."""
+    """Whose batches it belongs to."""
     row: tf.Tensor
-    """Of the batch."""
+    """Among those of the step: its cursor."""
 
 
 class CarriedBlock(NamedTuple):
@@ -122,10 +122,11 @@ class StepCutter:
     Args:
       grid: how games are cut into unrolls.
       batch_size: rows of a batch.
+      turns: cursors that take turns in a row: batches of a step.
     """
 
-    def __init__(self, grid: Grid, batch_size: int):
-        self._grid, self._batch_size = grid, batch_size
+    def __init__(self, grid: Grid, batch_size: int, *, turns: int):
+        self._grid, self._batch_size, self._cursors = grid, batch_size, batch_size * turns
 
     def nothing(self) -> Left:
         """What is left before the first block."""
@@ -151,8 +152,8 @@ class StepCutter:
     ) -> tf.Tensor:
         """Unrolls of the batches `since … until - 1`, row by row; zeros where a cursor has none."""
         ready = tf.where(index.step < until)[:, 0]
-        place = (index.step - since) * self._batch_size + index.row
-        shape = [(until - since) * self._batch_size, len(CarriedIndex._fields)]
+        place = (index.step - since) * self._cursors + index.row
+        shape = [(until - since) * self._cursors, len(CarriedIndex._fields)]
         return tf.scatter_nd(tf.gather(place, ready)[:, None], tf.gather(unrolls, ready), shape)
 
     def _kept(self, block: Block, unrolls: tf.Tensor) -> Block:

@@ -1,8 +1,9 @@
-"""Who walks through which game when: each row of a batch is a *cursor*.
+"""Who walks through which game when.
 
-A cursor walks through one view front to back, an unroll a batch, and takes the next view where one
-ends. Views are dealt in their order, each to the cursor that is free first; so batch number `step`
-is known for every unroll, and no cursor ever waits.
+A *cursor* walks through one view front to back, an unroll a step, and takes the next view where one
+ends. Views are dealt in their order, each to the cursor that is free first; so the step is known of
+every unroll, and no cursor ever waits. A step makes one batch, or several where cursors take turns
+in its rows: batches in a row then hold other games.
 
 At a run's start all cursors would stand at the first frames of games together, and the batches of
 the first minutes would hold nothing but openings. So each begins its first view at a random unroll;
@@ -27,11 +28,11 @@ class Piece(NamedTuple):
     """What a record holds of a cursor's walk, int64 `[pieces]`."""
 
     step: tf.Tensor
-    """Batch that its first unroll belongs to."""
+    """That of its first unroll."""
     row: tf.Tensor
-    """Of the batch: the cursor."""
+    """The cursor."""
     unrolls: tf.Tensor
-    """How many, in consecutive batches."""
+    """How many, in consecutive steps."""
     first: tf.Tensor
     """Row of the record at which the first unroll starts."""
     start: tf.Tensor
@@ -62,7 +63,7 @@ class Walk(NamedTuple):
     waiting: Pieces
     """Those whose step has not come."""
     free: tf.Tensor
-    """int64 `[batch]`: first step for which a cursor has no view yet."""
+    """int64 `[cursors]`: first step for which one has no view yet."""
     seen: tf.Tensor
     """int64 `[]`: views, or parts of them, dealt since the run's start."""
 
@@ -78,23 +79,23 @@ class _Parts(NamedTuple):
 
 
 class Cursors:
-    """Deals views to the rows of batches.
+    """Deals views to cursors.
 
     Args:
       grid: how games are cut into unrolls.
-      batch_size: cursors.
+      count: cursors.
       seed: of the unrolls at which first views begin.
       staggered: begin first views somewhere; otherwise at their beginning.
     """
 
-    def __init__(self, grid: Grid, *, batch_size: int, seed: int, staggered: bool):
-        self._grid, self._batch_size, self._seed = grid, batch_size, seed
+    def __init__(self, grid: Grid, *, count: int, seed: int, staggered: bool):
+        self._grid, self._count, self._seed = grid, count, seed
         self._staggered = staggered
 
     def start(self) -> Walk:
         """Before the first window."""
         none = Pieces(tf.zeros([0], tf.string), tf.zeros([0, len(Piece._fields)], tf.int64))
-        return Walk(none, tf.zeros([self._batch_size], tf.int64), tf.constant(0, tf.int64))
+        return Walk(none, tf.zeros([self._count], tf.int64), tf.constant(0, tf.int64))
 
     def deal_next(self, walk: Walk, window: Window) -> tuple[Walk, Pieces]:
         """Step of a scan: the pieces that are known to come next, in order of their step."""
@@ -122,7 +123,7 @@ class Cursors:
         seed = seed_pair(self._seed, sampling.STAGGER, seen)
         draws = tf.random.stateless_uniform(tf.shape(number), seed, dtype=tf.float64)
         at = tf.cast(draws * tf.cast(views.unrolls, tf.float64), tf.int64)
-        at = tf.where(seen + number < self._batch_size, at, 0)
+        at = tf.where(seen + number < self._count, at, 0)
         left = tf.where(at > 0)[:, 0]
         return _Parts(
             tf.concat([number, left], 0),
@@ -170,7 +171,7 @@ def _earliest(free: tf.Tensor, lengths: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor
     """Deals parts in turn, each to the cursor that is free first.
 
     Args:
-      free: int64 `[batch]`, first free step of each cursor.
+      free: int64 `[cursors]`, first free step of each.
       lengths: int64 `[parts]`, in steps.
 
     Returns: the new `free`; cursor and first step of each part, int64 `[parts]`.

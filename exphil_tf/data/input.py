@@ -72,11 +72,15 @@ def _shuffled(
 def _carried(
     config: InputConfig, source: Source, *, batch_size: int, seed: int, training: bool
 ) -> tf.data.Dataset:
-    """Batches whose rows walk through games: each goes on where it was in the batch before."""
+    """Batches whose rows walk through games, each going on where it was.
+
+    For training, that was as many batches ago as a row has cursors that take turns.
+    """
     games = GameReader(config, source, seed=seed, training=training)
-    cursors = Cursors(games.grid, batch_size=batch_size, seed=seed, staggered=training)
+    turns = config.cursors_per_row if training else 1
+    cursors = Cursors(games.grid, count=batch_size * turns, seed=seed, staggered=training)
     pieces = PieceDecoder(config, games.grid, seed=seed, training=training)
-    cutter = StepCutter(games.grid, batch_size)
+    cutter = StepCutter(games.grid, batch_size, turns=turns)
     finisher = BatchFinisher(
         config, source, training=training, batch_size=batch_size, begins_fn=carried.begins
     )

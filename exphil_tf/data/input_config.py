@@ -25,6 +25,9 @@ class InputConfig:
     carry_state: bool = False
     """Walk through whole games, memory carried from unroll to unroll, as in play; otherwise each
     unroll starts with empty memory, wherever it was cut out of a game."""
+    cursors_per_row: int = option(8, only_with={"carry_state": True})
+    """Games that take turns in a row of a batch while training, each with a memory of its own: more
+    of them mix batches better, and take more memory."""
     stride: int | None = option(None, only_with={"carry_state": False})
     """Frames between the starts of unrolls. None: window_size − burn_in, which labels every frame
     once an epoch (1 with --loss-frames last)."""
@@ -85,7 +88,7 @@ class InputConfig:
         self._check("mirror_prob", 0, 1)
         self._check("noise_prob", 0, 1)
         self._check("noise_scale", 0, None)
-        for name in ("block_records", "shuffle_records", "shuffle_files"):
+        for name in ("block_records", "shuffle_records", "shuffle_files", "cursors_per_row"):
             self._check(name, 1, None)
         if self.stride is not None:
             self._check("stride", 1, None)
@@ -107,7 +110,9 @@ class InputConfig:
         Where memory is carried, what a block leaves is copied, some six unrolls a row: so blocks
         must not be much smaller than that.
         """
-        return max(self.block_records, batch_size // 2) if self.carry_state else self.block_records
+        if not self.carry_state:
+            return self.block_records
+        return max(self.block_records, batch_size * self.cursors_per_row // 2)
 
     def delays(self, *, training: bool) -> tuple[int, int]:
         """Least and greatest delay in frames; random delays are for training only."""

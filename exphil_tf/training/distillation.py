@@ -119,18 +119,21 @@ class Teacher:
         return unroll_on(self.policy, inputs, self.carried)
 
 
-def load_teacher(bundle: Path, *, carried_rows: int = 0) -> Teacher:
+def load_teacher(bundle: Path, *, carried_rows: int = 0, carried_turns: int = 1) -> Teacher:
     """The policy of a bundle.
 
     Args:
       bundle: its folder.
       carried_rows: rows of a batch, if they go on from batch to batch; 0 where they do not.
+      carried_turns: batches after which they go on.
 
     Raises: UserError: as `checkpoints.policy.load_policy`.
     """
     policy, info = bundles.load_policy(bundle)
     policy.trainable = False
-    carried = CarriedState(policy, carried_rows) if carried_rows else None
+    carried = None
+    if carried_rows:
+        carried = CarriedState(policy, carried_rows, turns=carried_turns)
     return Teacher(policy, info, describe_teacher(bundle, info), carried)
 
 

@@ -45,6 +45,8 @@ class StepOptions:
     """Updates after which activation ranges stay as they are; None where none is stored."""
     carried_rows: int = 0
     """Rows of a batch, if they go on from batch to batch; 0 where memory starts empty in each."""
+    carried_turns: int = 1
+    """Training batches after which rows go on."""
 
 
 def trainable_variables(policy: Policy, terms: Sequence[LossTerm]) -> list[keras.Variable]:
@@ -78,8 +80,10 @@ class ImitationLearner:
             for name in ("skipped", "streak", "worst_streak")
         }
         self.training_state, self.validation_state, self._float_state = (
-            CarriedState(policy, options.carried_rows) if options.carried_rows else None
-            for _ in range(3)
+            CarriedState(policy, options.carried_rows, turns=turns)
+            if options.carried_rows
+            else None
+            for turns in (options.carried_turns, 1, 1)
         )
         self._is_quantized = policy.config.quantization.qat
         self._ranges: RangeMode = "observe" if activation_quantizers(policy) else "frozen"

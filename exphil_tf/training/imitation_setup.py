@@ -182,6 +182,7 @@ class _LearnerMaker:
             terms=terms,
             freeze_step=_freeze_step(config, self.plan.horizon.total_steps),
             carried_rows=config.carried_rows,
+            carried_turns=config.input.cursors_per_row,
         )
 
 
@@ -272,8 +273,8 @@ def _start(
         learner.updater.restart_averages()
     if _has_stored_ranges(config):
         batches = itertools.islice(data.batches(), tuning.calibration_batches)
-        rows = config.carried_rows
-        carried = CarriedState(learner.policy, rows) if rows else None
+        rows, turns = config.carried_rows, config.input.cursors_per_row
+        carried = CarriedState(learner.policy, rows, turns=turns) if rows else None
         calibrate(learner.policy, batches, carried=carried)
     return facts
 

@@ -106,6 +106,10 @@ class TeacherSource:
             return Supervision(distillation_terms(labels.logits, config), labels)
         if self.bundle is None:
             raise ValueError("teacher: want a bundle or soft labels. Received: neither")
-        teacher = load_teacher(self.bundle, carried_rows=student.carried_rows)
+        teacher = load_teacher(
+            self.bundle,
+            carried_rows=student.carried_rows,
+            carried_turns=student.input.cursors_per_row,
+        )
         carried = {} if teacher.carried is None else teacher.carried.variables
         return Supervision(distillation_terms(teacher.logits, config, carried=carried))

@@ -39,7 +39,9 @@ class Visit(NamedTuple):
 def batches(games: Games, *, training: bool, count=None, batch_size=4, seed=5, **options):
     dataset = data_input.build(
         games.folder,
-        InputConfig(window_size=WINDOW, carry_state=True, **{**SMALL, **options}),
+        InputConfig(
+            window_size=WINDOW, carry_state=True, **{**SMALL, "cursors_per_row": 1, **options}
+        ),
         split="train",
         batch_size=batch_size,
         seed=seed,
@@ -166,6 +168,16 @@ def test_delay_and_mirror_are_drawn_for_a_whole_walk(games):
     assert {walk[0].is_mirrored for walk in found} == {False, True}
     other = walks(visits(games, batches(games, training=True, count=9, seed=6)))
     assert [w[0].view for w in other[:4]] != [w[0].view for w in found[:4]]
+
+
+def test_games_take_turns_in_a_row(games):
+    """Batches of two turns are those of twice the rows, cut in two."""
+    options = {"training": True, "augment": True, "noise_prob": 0.0}
+    wide = batches(games, count=20, batch_size=8, **options)
+    narrow = batches(games, count=40, batch_size=4, cursors_per_row=2, **options)
+    for one, two, whole in zip(narrow, narrow, wide, strict=True):
+        for name, value in whole.items():
+            np.testing.assert_array_equal(np.concatenate([one[name], two[name]]), value)
 
 
 @pytest.mark.parametrize("augment_from", ["live", "variants"])

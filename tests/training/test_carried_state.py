@@ -93,6 +93,20 @@ def test_gradients_end_where_an_unroll_begins():
     assert float(sums["loss"]) == pytest.approx(float(nll), rel=1e-5)
 
 
+def test_games_that_take_turns_keep_their_memories_apart():
+    policy = policy_of("sliding_window")
+    both = CarriedState(policy, ROWS, turns=2)
+    alone = [CarriedState(policy, ROWS) for _ in range(2)]
+    for number in range(6):
+        own = alone[number % 2]
+        clock, (ring,) = both.read()
+        np.testing.assert_array_equal(clock, own.read()[0])
+        np.testing.assert_array_equal(ring, own.read()[1][0])
+        for carried in (both, own):
+            carried.write((clock + number + 1, (ring + number,)))
+    assert both.read()[0].numpy().tolist() == [1 + 3 + 5] * ROWS
+
+
 def test_rows_with_nan_start_anew():
     policy = policy_of("sliding_window")
     carried = CarriedState(policy, ROWS)
@@ -107,7 +121,7 @@ def test_rows_with_nan_start_anew():
 
 def test_memory_is_saved_and_does_not_go_back_with_the_weights():
     known = learner("lstm").variables()
-    assert set(known.carried) == {"carried/lstm_0.h", "carried/lstm_0.c"}
+    assert set(known.carried) == {"carried/turn", "carried/lstm_0.h", "carried/lstm_0.c"}
     assert set(known.carried) <= set(known.all()) and not set(known.carried) & set(known.learnt())
     assert not learner("lstm", rows=0).variables().carried
 
@@ -131,8 +145,8 @@ def test_accumulated_batches_follow_one_another():
     train(one, *halves(whole))
     _, state = unroll_hidden(two.policy, inputs_of(two.policy, whole), training=True)
     want = tf.nest.flatten(state)
-    for a, b in zip(one.training_state.variables.values(), want, strict=True):
-        np.testing.assert_allclose(a.numpy(), b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(tf.nest.flatten(one.training_state.read()), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("backbone", ["lstm", "sliding_window"])
@@ -154,7 +168,7 @@ def test_a_teacher_remembers_what_came_before(backbone):
         teacher.logits, DistillationConfig(), carried=teacher.carried.variables
     )
     saved = learner("lstm", terms=(term,)).variables().carried
-    assert len(saved) == 2 + len(tf.nest.flatten(policy.initial_state(1)))
+    assert len(saved) == 4 + len(tf.nest.flatten(policy.initial_state(1)))
 
 
 def test_values_beside_imitation_read_its_memory():
