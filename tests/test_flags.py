@@ -429,6 +429,7 @@ TABLE: dict[str, Row] = {
     "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
     "button_pos_weight": row(loss, "--button-pos-weight auto"),
     # Values.
+    "win_probability": row(bundled, "--win-probability", SEEDED),
     "value_head": row(bundled, "--value-head", SEEDED),
     "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
     "value_half_life": row(valued, "--value-half-life 60", (*SEEDED, "--value-head")),

@@ -41,6 +41,8 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
+from exphil_tf.training.win_term import WinTerm
+from models.heads.win import WinHead
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -102,6 +104,10 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
     if value is not None and not joined:
         updater = _updater(config, plan, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)
+    if config.value.win_probability:
+        win = WinTerm(WinHead(name="win"))
+        updater = _updater(config, plan, win.trainable_variables)
+        learner = ValueBesideImitation(learner, win, updater)
     return ImitationSetup(
         learner=learner,
         data=data,
