@@ -140,7 +140,7 @@ def test_no_manifest_is_no_dataset(tmp_path: Path) -> None:
     [
         (lambda text: text[: len(text) // 2], "its checksum differs"),
         (lambda text: text[1:], "damaged, not JSON"),
-        (lambda text: "[]", "want format version 2"),
+        (lambda text: "[]", "want format version 3"),
         (lambda text: text.replace('"row_bytes"', '"row_bites"'), "its checksum differs"),
         (lambda text: text.replace("\n", "\r\n"), "its first line is no checksum"),
         (lambda text: text.replace("checksum", "checksun", 1), "its first line is no checksum"),
