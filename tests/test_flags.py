@@ -486,6 +486,7 @@ TABLE: dict[str, Row] = {
     "player_registry": row(players, "--player-registry REGISTRY", STYLES),
     "min_player_games": row(players, "--min-player-games 99", STYLES),
     # Values.
+    "win_probability": row(bundled, "--win-probability", SEEDED),
     "value_head": row(bundled, "--value-head", SEEDED),
     "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
     "value_half_life": row(valued, "--value-half-life 60", (*SEEDED, "--value-head")),

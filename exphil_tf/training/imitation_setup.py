@@ -44,7 +44,9 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
+from exphil_tf.training.win_term import WinTerm
 from models.carried_state import CarriedState
+from models.heads.win import WinHead
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -130,6 +132,10 @@ def _build(
     elif value is not None and not value.weight:
         updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(imitation, value, updater)
+    if config.value.win_probability:
+        win = WinTerm(WinHead(name="win"))
+        updater = _updater(config, schedule, win.trainable_variables)
+        learner = ValueBesideImitation(learner, win, updater)
     return ImitationSetup(
         learner=learner,
         data=data,

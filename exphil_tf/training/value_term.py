@@ -14,13 +14,14 @@ import numpy as np
 
 from exphil_tf.checkpoints.value_weights import StoredValueHead
 from exphil_tf.rewards.returns import discounted_returns, per_frame_discount, transitions
+from exphil_tf.training.beside_term import Learnt
 from exphil_tf.training.loss_term import LossTerm, StepOutputs
 from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.value_config import ValueConfig
 from models.heads.value import ValueHead
 from models.layers.backend import ops
 from models.policy import Policy
-from models.policy_inputs import PolicyInputs
+from models.policy_inputs import Batch, PolicyInputs
 
 METRICS = (
     # Mean squared error of values.
@@ -55,6 +56,7 @@ class ValueTerm(LossTerm):
 
     name = "value"
     metrics = METRICS
+    reads_hidden = True
     sum_shapes = {
         "value_weight": (),  # summed weights of frames that have a return
         "value_error": (),  # return - value
@@ -84,6 +86,12 @@ class ValueTerm(LossTerm):
         del training
         squared, sums = self.squared_errors(outputs.hidden, outputs.inputs)
         return loss + self.weight * ops.pad(squared, [(0, 0), (0, 1)]), sums
+
+    def learn(self, batch: Batch, hidden: Any, inputs: PolicyInputs) -> Learnt:
+        """See `BesideTerm.learn`."""
+        del batch
+        sums = self.squared_errors(hidden, inputs)[1]
+        return Learnt(sums["value_squared_error"], sums["value_weight"], sums)
 
     def squared_errors(self, hidden: Any, inputs: PolicyInputs) -> tuple[Any, dict[str, Any]]:
         """Errors of all frames but the last.
