@@ -50,6 +50,7 @@ from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.train_config import TrainConfig, resolve
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_term import make_value_term
+from models.layers.embedding_layout import layout
 from models.policy import Policy
 from models.policy_inputs import policy_inputs, unroll
 from tests.tiny_learner import LineLearner, run_in, setup_of
@@ -180,6 +181,11 @@ def batches(config):
     build = tf.autograph.experimental.do_not_convert(data_input.build)
     data = build(DATASET, config.input, split="train", batch_size=8, seed=3, training=True)
     return [(b["state"].tobytes(), b["weight"].tobytes()) for b in data.take(3).as_numpy_iterator()]
+
+
+def embedded(config):
+    """Where each part of the dense vector lies."""
+    return layout(config.policy().embedding)
 
 
 def told(config):
@@ -478,9 +484,9 @@ TABLE: dict[str, Row] = {
     "focal_gamma": row(loss, "--focal-gamma 1", "--focal-loss"),
     "button_pos_weight": row(loss, "--button-pos-weight auto"),
     # What it is told.
-    "condition_on_delay": row(network, "--condition-on-delay"),
-    "condition_on_return": row(network, RETURNS),
-    "return_edges": row(network, "--return-edges -5 0 5", RETURNS),
+    "condition_on_delay": row(embedded, "--condition-on-delay"),
+    "condition_on_return": row(embedded, RETURNS),
+    "return_edges": row(embedded, "--return-edges -5 0 5", RETURNS),
     "return_half_life": row(told, "--return-half-life 5", RETURNS),
     "condition_dropout": row(told, "--condition-dropout 0.9", RETURNS),
     "player_registry": row(players, "--player-registry REGISTRY", STYLES),

@@ -26,6 +26,15 @@ def kind_of(name: str) -> Kind:
     return (option and option.kind) or Kind.TRAINING
 
 
+def _assumed(name: str) -> Any:
+    """What a run had that does not name an option, as a plain value."""
+    option = _known().get(name)
+    if option is None:
+        return None
+    value = option.former[0] if option.former else option.default
+    return list(value) if isinstance(value, tuple) else value
+
+
 def former_values() -> dict[str, Any]:
     """By name, of options whose default is not what runs had before there was the option."""
     return {name: option.former[0] for name, option in _known().items() if option.former}
@@ -41,9 +50,7 @@ def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
       before: what the run was started with, by name.
       now: what it would go on with.
     """
-    known = _known()
-    assumed = {name: option.default for name, option in known.items()} | former_values()
-    started = {name: assumed.get(name) for name in now} | dict(before)
+    started = {name: _assumed(name) for name in now} | dict(before)
     return sorted(
         name for name in now if not kind_of(name).may_change and started[name] != now[name]
     )

@@ -367,6 +367,7 @@ def test_every_option_changes_the_vector():
         "nana_mode": "full", "jumps_normalized": False, "learn_player_styles": True,
         "with_projectiles": False, "with_items": True, "with_prev_action": False,
         "with_stage_state": False, "action_dim": 48, "character_dim": 8, "item_type_dim": 0,
+        "with_delay": True,
     }  # fmt: skip
     assert (embed(make(unrecorded=8), columns, previous) != base).any()
     for name, value in changes.items():
@@ -376,8 +377,13 @@ def test_every_option_changes_the_vector():
     assert learned.shape != wider.shape
     styles = [make(learn_player_styles=True, num_player_names=n).width for n in (112, 12)]
     assert styles[0] != styles[1]
+    parts = layouts.layout(EmbeddingConfig(condition_on_return=True, return_edges=(0.0, 9.0)))
+    assert parts["return"].stop - parts["return"].start == 3
     names = {field.name for field in dataclasses.fields(EmbeddingConfig)}
-    assert names == set(changes) | {"stage_dim", "num_player_names", "unrecorded"}
+    others = {"stage_dim", "num_player_names", "unrecorded"}
+    # The half-life is of the data that it is told.
+    others |= {"condition_on_return", "return_edges", "return_half_life"}
+    assert names == set(changes) | others
 
 
 def test_every_schema_column_is_used_or_known_to_be_unused():

@@ -156,7 +156,7 @@ def test_a_run_of_before_an_option_goes_on_without_it(tmp_path):
     """Whatever its default has become since."""
     run = make_run(tmp_path / "runs/a")
     values = yaml.safe_load((run / "config.yaml").read_text())
-    younger = {"condition-on-delay", "condition-dropout", "min-player-games"}
+    younger = {"condition-on-delay", "condition-dropout", "min-player-games", "return-edges"}
     old = {name: value for name, value in values.items() if name not in younger}
     old |= {"online-robust": True, "learn-player-styles": True}
     (run / "config.yaml").write_text(yaml.safe_dump(old))

@@ -48,6 +48,7 @@ def test_a_policy_that_learns_styles_knows_whose(tmp_path, trainer):
     assert read_info(tmp_path / "runs/plain/policy").players is None
 
 
+@pytest.mark.slow
 def test_a_policy_that_is_told_things_and_one_that_starts_from_it(tmp_path, trainer):
     told = ("--learn-player-styles", "--condition-on-return", "--online-robust")
     registry = ("--player-registry", "players.json", "--min-player-games", "1")
