@@ -506,7 +506,7 @@ TABLE: dict[str, Row] = {
     "batch_size": row(horizon, "--batch-size 5"),
     "auto_batch_size": row(fitted, "--auto-batch-size"),
     "auto_batch_max": row(fitted, "--auto-batch-max 3", "--auto-batch-size"),
-    "memory_budget_mb": row(fitted, "--memory-budget-mb 300", "--auto-batch-size"),
+    "memory_budget_mb": row(fitted, "--memory-budget-mb 120", "--auto-batch-size"),
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),
     "run_dir": row(folder, "--run-dir elsewhere/x"),

@@ -1,9 +1,11 @@
 """The learning rate range test (Smith 2017, section 3.3; https://arxiv.org/abs/1506.01186).
 
 A fresh policy learns for some hundred updates while the learning rate grows exponentially. The loss
-falls ever faster, reaches its lowest point where steps start to overshoot, and diverges. A tenth of
-the rate at the lowest point is a safe choice; where the loss falls fastest is the slowest one that
-makes sense.
+falls ever faster, reaches its lowest point where steps start to overshoot, and diverges. What is
+suggested is the rate at which it falls fastest, but at most a tenth of that at the lowest point.
+(The tenth alone is too much here: what any policy learns first, how often each bucket occurs, it
+still learns at rates that would ruin a long run. An LSTM of width 64 got 0.014 by that rule and
+0.0011 by this one, where 0.002 is known to be good.)
 """
 
 import math
@@ -61,7 +63,7 @@ class Suggestion(NamedTuple):
     """What a sweep says."""
 
     lr: float
-    """A tenth of `lowest`, and no less than `steepest`."""
+    """`steepest`, or a tenth of `lowest` if that is less."""
     steepest: float
     """Where the loss falls fastest."""
     lowest: float
@@ -107,5 +109,4 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> Suggestion:
     lowest = max(FEWEST - 1, int(np.argmin(smoothed)))
     slopes = np.gradient(smoothed, np.log(rates))
     steepest = rates[int(np.argmin(slopes[: lowest + 1]))]
-    lr = max(rates[lowest] / _SAFETY, min(steepest, rates[lowest]))
-    return Suggestion(lr, steepest, rates[lowest])
+    return Suggestion(min(steepest, rates[lowest] / _SAFETY), steepest, rates[lowest])

@@ -24,6 +24,11 @@ def dense_parameters(features: int, units: int) -> int:
     return features * units + units
 
 
+def recurrent_parameters(features: int, width: int, *, gates: int) -> int:
+    """The projection of a recurrent layer's input and its recurrent kernel."""
+    return dense_parameters(features, gates * width) + gates * width * width
+
+
 @dataclass(frozen=True)
 class BackboneConfig:
     """What lies between embedding and head; the base of every backbone's options."""
@@ -160,12 +165,11 @@ class LSTMConfig(TemporalConfig):
         return self.num_layers * 8 * self.width
 
     def num_parameters(self, features: int) -> int:
-        """A norm, and per layer the projection of its input, the recurrent kernel and a norm."""
-        width, total = self.width, 2 * features
-        for _ in range(self.num_layers):
-            total += dense_parameters(features, 4 * width) + 4 * width * width + 2 * width
-            features = width
-        return total
+        """A norm, and the layers with a norm behind each; the first reads the features."""
+        first = recurrent_parameters(features, self.width, gates=4)
+        other = recurrent_parameters(self.width, self.width, gates=4)
+        norms = 2 * features + self.num_layers * 2 * self.width
+        return norms + first + (self.num_layers - 1) * other
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -238,12 +242,16 @@ class MambaConfig(TemporalConfig):
         return self.num_layers * 8 * self.expand_factor * self.width
 
     def num_parameters(self, features: int) -> int:
-        """The stem, a norm, and the blocks: a norm, projections, convolution, rates and skip."""
+        """The stem, the blocks and a norm."""
+        blocks = self.num_layers * self.mamba_block_parameters()
+        return dense_parameters(features, self.width) + blocks + self.width
+
+    def mamba_block_parameters(self) -> int:
+        """A norm, projections, convolution, rates and skip."""
         width, inner, rank = self.width, self.expand_factor * self.width, max(self.width // 16, 1)
-        block = width + width * 2 * inner + inner * (rank + 2 * self.state_size)
-        block += dense_parameters(rank, inner) + inner * width
-        block += inner * (self.conv_size + 1 + self.state_size + 1)
-        return dense_parameters(features, width) + self.num_layers * block + width
+        projections = width * 2 * inner + inner * (rank + 2 * self.state_size) + inner * width
+        projections += dense_parameters(rank, inner)
+        return width + projections + inner * (self.conv_size + 1 + self.state_size + 1)
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -330,12 +338,17 @@ class SlidingWindowConfig(TemporalConfig):
         return self.num_layers * (8 * self.width + self.num_heads * frames)
 
     def num_parameters(self, features: int) -> int:
-        """The stem, a norm, and the blocks: two norms, attention, and the feed-forward."""
+        """The stem, the blocks and a norm."""
+        blocks = self.num_layers * self.attention_block_parameters()
+        return dense_parameters(features, self.width) + blocks + 2 * self.width
+
+    def attention_block_parameters(self) -> int:
+        """Two norms, attention with a bias by age, and the feed-forward."""
         width, grown = self.width, self.expand_factor * self.width
-        block = dense_parameters(width, 3 * width) + dense_parameters(width, width)
-        block += self.window_size * self.num_heads
-        block += dense_parameters(width, grown) + dense_parameters(grown, width) + 4 * width
-        return dense_parameters(features, width) + self.num_layers * block + 2 * width
+        attention = dense_parameters(width, 3 * width) + dense_parameters(width, width)
+        attention += self.window_size * self.num_heads
+        feed_forward = dense_parameters(width, grown) + dense_parameters(grown, width)
+        return attention + feed_forward + 4 * width
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""

@@ -48,22 +48,17 @@ def test_steps_are_those_of_the_paper(jit):
     assert abs(values[4] - values[3]) < 0.2 * abs(values[3] - values[2])
 
 
-def test_late_steps_are_adams():
-    """The rectification tends to 1, so both take the same step in the end."""
-    steps = []
-    for kind in (RAdam, keras.optimizers.Adam):
-        variable = keras.Variable(np.zeros(1, np.float32))
-        optimizer = kind(0.01, beta_2=0.9, epsilon=1e-8)
-        optimizer.build([variable])
-
-        @tf.function
-        def descend(steps, variable=variable, optimizer=optimizer):
-            for _ in tf.range(steps):
-                optimizer.apply([tf.constant([0.5])], [variable])
-            return variable.value[0]
-
-        steps.append(float(descend(tf.constant(150)) - descend(tf.constant(1))))
-    assert steps[0] == pytest.approx(steps[1], rel=1e-3) == pytest.approx(0.01, rel=1e-3)
+def test_a_late_step_is_adams():
+    """The rectification tends to 1: by then a step is as long as the learning rate."""
+    variable = keras.Variable(np.zeros(1, np.float32))
+    optimizer = RAdam(0.01, epsilon=1e-8)
+    optimizer.build([variable])
+    optimizer.iterations.assign(20_000)
+    for state in optimizer.variables:
+        if "momentum" in state.path or "velocity" in state.path:  # of a gradient that stays 0.5
+            state.assign([0.5 if "momentum" in state.path else 0.25])
+    optimizer.apply([tf.constant([0.5])], [variable])
+    assert float(variable.numpy()[0]) == pytest.approx(-0.01, rel=1e-4)
 
 
 def test_its_decay_is_decoupled_and_of_kernels_alone():

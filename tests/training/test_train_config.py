@@ -134,7 +134,7 @@ def variable(value):
         ("--decay-steps 9", "--decay-steps: has no effect without --lr-schedule linear or cosine"),
         (
             "--weight-decay 1e-5",
-            "--weight-decay: has no effect without --optimizer adamw, radam or lamb",
+            "--weight-decay: has no effect without --optimizer adamw or radam or lamb",
         ),
         ("--qat-activations dynamic", "--qat-activations: has no effect without --qat"),
         ("--no-quantize-embeddings", "--no-quantize-embeddings: has no effect without --qat"),
