@@ -122,20 +122,14 @@ def _build(
     maker = _LearnerMaker(config, dataset.manifest, plan, schedule)
     with tf.device(first):
         imitation, value = maker.make(policy, teacher)
-    learner = imitation
-    if strategy is not None:
+    if strategy is None:
+        learner = _with_heads(config, imitation, value, schedule=schedule)
+    else:
         replicas = [imitation]
         for device in others:
             with tf.device(device):
                 replicas.append(maker.make(_policy(config), open_teacher())[0])
         learner = MirroredLearner(replicas, strategy)
-    elif value is not None and not value.weight:
-        updater = _updater(config, schedule, value.trainable_variables)
-        learner = ValueBesideImitation(imitation, value, updater)
-    if config.value.win_probability:
-        win = WinTerm(WinHead(name="win"))
-        updater = _updater(config, schedule, win.trainable_variables)
-        learner = ValueBesideImitation(learner, win, updater)
     return ImitationSetup(
         learner=learner,
         data=data,
@@ -155,6 +149,25 @@ def _build(
 
 def _policy(config: ImitationConfig) -> Policy:
     return Policy(config.policy, seed=config.seed, name="policy")
+
+
+def _with_heads(
+    config: ImitationConfig,
+    imitation: ImitationLearner,
+    value: ValueTerm | None,
+    *,
+    schedule: LearningRateSchedule,
+) -> ImitationLearner | ValueBesideImitation:
+    """Imitation with the heads that are learnt beside it."""
+    learner = imitation
+    if value is not None and not value.weight:
+        updater = _updater(config, schedule, value.trainable_variables)
+        learner = ValueBesideImitation(learner, value, updater)
+    if config.value.win_probability:
+        win = WinTerm(WinHead(name="win"))
+        updater = _updater(config, schedule, win.trainable_variables)
+        learner = ValueBesideImitation(learner, win, updater)
+    return learner
 
 
 @dataclass(frozen=True)
