@@ -81,8 +81,7 @@ def test_presets():
     guide = (ROOT / "docs/guide.md").read_text()
     table = guide[guide.index("| preset | for |") : guide.index("**Backbones:**")]
     named = {word for word in re.findall(r"`(\w+)`", table) if word in preset_names()}
-    # The one missing is refused until its backbone exists.
-    assert set(preset_names()) - named == {"gpu_gru_quick"}
+    assert named == set(preset_names())
     count = re.search(r"(\d+) presets", (ROOT / "README.md").read_text())
     assert count is not None
     assert int(count.group(1)) == len(preset_names())
