@@ -18,6 +18,8 @@ from exphil_tf.foundation import atomic
 
 FORMAT = 1
 """Raised when a figure of `architectures.json` changes its name or meaning."""
+_DIGITS = 4
+"""Of nats: neighbours in a ranking differ in the third."""
 JSON_NAME, PAGE_NAME = "architectures.json", "architectures.html"
 
 
@@ -146,7 +148,7 @@ def ranking(report: ArchitectureReport) -> Report:
     ]
     if report.is_busy:
         notes.append(f"load average {report.load:.1f}: others use this machine, times are limits")
-    return Report("Architectures", columns, rows, tuple(notes))
+    return Report("Architectures", columns, rows, tuple(notes), digits=_DIGITS)
 
 
 def by_component(report: ArchitectureReport) -> Report:
@@ -159,6 +161,7 @@ def by_component(report: ArchitectureReport) -> Report:
             one.name: {title: one.components[name] for name, title in COMPONENT_TITLES.items()}
             for one in found
         },
+        digits=_DIGITS,
     )
 
 
