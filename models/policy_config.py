@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.kinds import Kind, befores, option
 from models.backbones import BACKBONES, DEFAULT, backbone_config
 from models.backbones.backbone_options import BackboneConfig, TemporalConfig
 from models.quantization_config import (
@@ -122,6 +122,11 @@ class HeadConfig:
     """K-means centres of the axis buckets in [-1, 1], replacing axis_buckets; empty for a grid."""
     head_hidden: int = 64
     """Hidden units per component."""
+    markov_skip: bool = option(True, only_with={"with_prev_action": True}, before=False)
+    """The head reads the previous action in buckets, and its logits start as how often each bucket
+    follows the one before it in the training games; otherwise as 13 numbers, from no knowledge."""
+    button_chain: bool = option(True, only_with={"head": "autoregressive"}, before=False)
+    """Condition each button on those before it; otherwise the eight are independent."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -137,7 +142,13 @@ class HeadConfig:
     @functools.cached_property
     def codec(self) -> ControllerCodec:
         """The buckets, shared by targets, previous action, sampling and play."""
-        return ControllerCodec(self.axis_buckets, self.shoulder_buckets, self.axis_centres)
+        return ControllerCodec(
+            self.axis_buckets,
+            self.shoulder_buckets,
+            self.axis_centres,
+            # The skip finds the previous action's buckets by its values.
+            within_reach=self.markov_skip,
+        )
 
 
 @dataclass(frozen=True)
@@ -183,6 +194,7 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
     hints = {n: hint for n, hint in typing.get_type_hints(cls).items() if n in _names(cls)}
+    values = {**befores(cls), **values}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)

@@ -18,6 +18,10 @@ RARE = 1e-3
 POOR_ECE = 0.05
 HARD_CHARACTER = 1.25
 """A character is named if its NLL is this many times the mean."""
+STUCK = 0.05
+"""A policy is said to get stuck if it never lets go on this many more frames than the human."""
+SLUGGISH = 2.0
+"""Its input is said to change too seldom or too often if the human's rate is so many times off."""
 OVERFIT = 1.02
 """Validation is said to have turned if it ends this many times above its best."""
 
@@ -35,6 +39,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
     found = [
         *_against_baselines(evaluation),
         *_press_rates(evaluation),
+        *_own_actions(evaluation),
         *_calibration(evaluation),
         *_characters(evaluation),
         *_training(evaluation),
@@ -84,6 +89,22 @@ def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
         yield Finding(
             "good", "Every common button is pressed at the human's rate within a factor 2."
         )
+
+
+def _own_actions(evaluation: Evaluation) -> Iterator[Finding]:
+    found = evaluation.own_actions
+    if found is None:
+        return
+    policy, human = found.policy, found.human
+    if policy.stuck_share > human.stuck_share + STUCK:
+        yield Finding(
+            "bad",
+            f"Gets stuck: fed its own actions, on {policy.stuck_share:.0%} of the frames it never "
+            f"again leaves the input that it holds (the human: {human.stuck_share:.0%}).",
+        )
+    rates = f"{policy.changes_per_s:.1f} times a second (the human: {human.changes_per_s:.1f})"
+    if not human.changes_per_s / SLUGGISH <= policy.changes_per_s <= human.changes_per_s * SLUGGISH:
+        yield Finding("bad", f"Fed its own actions, it changes its input {rates}.")
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ from exphil_tf.training.run_folder import find_bundle
 
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-    from exphil_tf.evaluation.results import Evaluation
+    from exphil_tf.evaluation.results import Evaluation, OwnActions
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
@@ -112,10 +112,22 @@ class _Measurement:
                 max_frames=config.limit_frames,
                 on_frames=on_frames,
             )
+        own_actions = self._own_actions(chosen)
         self._note_other_delay(inputs.frame_delay)
         came_from = self._content() | self._conditions(inputs, baseline_frames=fit.frames)
         curves = read_curves(_run_folder(self.bundle) / LOG_NAME)
-        return Evaluation(came_from, metrics, scores, curves)
+        return Evaluation(came_from, metrics, scores, curves, own_actions)
+
+    def _own_actions(self, chosen: DatasetSplit) -> OwnActions | None:
+        from exphil_tf.evaluation.own_actions import measure_own_actions, play_fn
+
+        limits = self.config.own_action_frames, self.config.limit_frames
+        if not limits[0]:
+            return None
+        max_frames = min(limit for limit in limits if limit)
+        with self._sound(chosen), self.console.status("feeding it its own actions"):
+            play = play_fn(self.policy, jit=self.config.jit)
+            return measure_own_actions(chosen.batches(), play, max_frames=max_frames)
 
     def _split(self, split: str, inputs: InputConfig) -> DatasetSplit:
         from exphil_tf.training.dataset_split import DatasetSplit

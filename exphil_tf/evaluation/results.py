@@ -125,6 +125,29 @@ class PolicyMetrics:
 
 
 @dataclass(frozen=True)
+class InputChanges:
+    """How often somebody's input changes; an input is the whole action."""
+
+    changes_per_s: float
+    held_share: float
+    """Share of frames in stretches of one input that last a second or more."""
+    stuck_share: float
+    """Share of frames from which on an input is never left, until the unroll ends, if that lasts
+    two seconds or more."""
+
+
+@dataclass(frozen=True)
+class OwnActions:
+    """A policy that is fed its own actions on recorded states, beside the human on them."""
+
+    frames: int
+    unroll_frames: int
+    """Frames after which it starts anew from the human's input, at most."""
+    policy: InputChanges
+    human: InputChanges
+
+
+@dataclass(frozen=True)
 class Curve:
     """One curve of a training log."""
 
@@ -143,6 +166,8 @@ class Evaluation:
     """By `baselines.NAMES`."""
     curves: dict[str, Curve]
     """NLL in nats per frame while training, by `train` and `validation`; empty without a log."""
+    own_actions: OwnActions | None = None
+    """What it does when it is fed its own actions; None where that was left out."""
 
     def best_baseline(self, component: str | None = None) -> str:
         """Name of the baseline with the lowest NLL: of one component, or of the whole action."""

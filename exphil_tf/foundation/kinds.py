@@ -64,6 +64,8 @@ class Declared:
     """Options of which one must have one of these values for this one to have any effect."""
     is_derived: bool = False
     """Whether the program sets the field, so that it is no option."""
+    before: object = None
+    """What was so before there was the option; None for its default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +105,7 @@ def option(
     only_with: Mapping[str, object] | None = None,
     is_derived: bool = False,
     repr: bool = True,
+    before: object = None,
 ) -> Any:
     """A field that is an option.
 
@@ -113,12 +116,14 @@ def option(
         has its value. One that has none is refused if it was given.
       is_derived: the program sets it; it is no option.
       repr: whether the dataclass's `repr` shows it.
+      before: the value that runs and bundles have that were made before there was the option; None
+        for the default.
     """
     conditions = {
         name: value if isinstance(value, tuple) else (value,)
         for name, value in (only_with or {}).items()
     }
-    metadata = {_KEY: Declared(kind, conditions, is_derived)}
+    metadata = {_KEY: Declared(kind, conditions, is_derived, before)}
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 
@@ -146,6 +151,12 @@ def declared_of(cls: type, field: dataclasses.Field[Any]) -> Declared:
     if declared.kind is not None:
         return declared
     return dataclasses.replace(declared, kind=getattr(cls, "KIND", None))
+
+
+def befores(cls: type) -> dict[str, Any]:
+    """Values that fields of a dataclass stand for where they are missing, if not their default."""
+    found = {field.name: declared_of(cls, field) for field in dataclasses.fields(cls)}
+    return {n: d.before for n, d in found.items() if d.before is not None}
 
 
 def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:

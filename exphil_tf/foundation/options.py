@@ -102,6 +102,8 @@ class Option(NamedTuple):
     """See `kinds.option`."""
     family: Family | None = None
     """The family that it belongs to, or that it chooses from."""
+    before: object = None
+    """Value of runs that were started before there was the option; None for the default."""
 
     @property
     def flag(self) -> str:
@@ -165,7 +167,8 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
             declared = declared_of(cls, field)
             positional = any("Positional" in repr(marker) for marker in markers)
             told = declared.kind, declared.only_with
-            yield Option(name, here, annotation, default, positional, *told)
+            option = Option(name, here, annotation, default, positional, *told)
+            yield option._replace(before=declared.before)
 
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:

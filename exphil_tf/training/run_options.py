@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,12 @@ def _check_inherited_data(values: Mapping[str, Any], init_from: str) -> None:
         )
 
 
-def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list[str]]:
+def saved_options(run_dir: Path, *, known: Mapping[str, Option]) -> tuple[Saved, list[str]]:
     """The options of a run, for a command that may know fewer, such as those of a distilled run.
 
     Args:
       run_dir: holds a `config.yaml`.
-      known: names of options.
+      known: options by name.
 
     Returns: those that are known, and the names that were left out.
 
@@ -121,16 +121,17 @@ def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list
     foreign = [name for name in values if name.replace("-", "_") not in known]
     for name in foreign:
         del values[name]
+    values = _with_befores(values, known)
     firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).may_change)
     return Saved(values, str(path), firm), foreign
 
 
-def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
+def options_of_bundle(bundle: Path, *, known: Mapping[str, Option]) -> Saved | None:
     """The options that a policy was trained with: its run's, or what the bundle itself knows.
 
     Args:
       bundle: the policy's folder, in its run or alone.
-      known: names of options.
+      known: options by name.
 
     Raises: UserError: if the run's file is damaged (65).
     """
@@ -142,7 +143,14 @@ def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
     values = {
         name: value for name, value in config.items() if name in known and kind_of(name).is_saved
     }
-    return Saved(values, str(bundle / CONFIG_JSON))
+    return Saved(_with_befores(values, known), str(bundle / CONFIG_JSON))
+
+
+def _with_befores(values: Mapping[str, Any], known: Mapping[str, Option]) -> dict[str, Any]:
+    """The options of a run, and those that it was started without because there were none yet."""
+    names = {name.replace("-", "_") for name in values}
+    older = {n: o.before for n, o in known.items() if o.before is not None and n not in names}
+    return {**values, **older}
 
 
 def with_seed(config: Config) -> Config:

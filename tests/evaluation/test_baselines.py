@@ -7,10 +7,8 @@ import pytest
 
 from exphil_tf.evaluation.baselines import (
     NAMES,
-    STRENGTHS,
     BaselineFit,
     neutral_buckets,
-    transition_rates,
 )
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes

@@ -7,11 +7,11 @@ from any_backbone import any_backbone
 
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.evaluation.baselines import transition_rates
 from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.packing import action_order, pack
 from exphil_tf.features.schema import SCHEMA, SPOILED
+from exphil_tf.features.transitions import transition_rates
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import load_manifest
