@@ -125,8 +125,6 @@ class HeadConfig:
     markov_skip: bool = option(True, only_with={"with_prev_action": True}, before=False)
     """The head reads the previous action in buckets, and its logits start as how often each bucket
     follows the one before it in the training games; otherwise as 13 numbers, from no knowledge."""
-    button_chain: bool = option(True, only_with={"head": "autoregressive"}, before=False)
-    """Condition each button on those before it; otherwise the eight are independent."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""

@@ -60,7 +60,7 @@ def policy(backbone: str, rounding: str | None = None, head: str = "autoregressi
     made = Policy(config(backbone, rounding=rounding, head=head), seed=1, name="policy")
     rng = np.random.default_rng(0)
     for variable in made.weights:
-        if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip", "chain_kernel")):
+        if variable.path.endswith(("scale", "gamma", "beta", "bias", "skip")):
             variable.assign(np.asarray(variable.value) + rng.normal(0, 0.1, variable.shape))
     if rounding == "moving_average":
         with calibrating(made):

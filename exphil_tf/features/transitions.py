@@ -41,11 +41,12 @@ class TransitionCounts:
           previous: of the frames before, likewise.
           weights: `[frames]`, of each frame.
         """
-        for name, pairs in self.pairs.items():
-            places = previous[name] * pairs.shape[-1] + targets[name]
+        for name in COMPONENTS:
+            shape = self.pairs[name].shape
+            places = previous[name] * shape[-1] + targets[name]
             places = places.reshape(len(weights), -1).astype(np.int64)
-            counts = [np.bincount(p, weights, pairs.shape[-1] ** 2) for p in places.T]
-            pairs += np.reshape(counts, pairs.shape)
+            counts = [np.bincount(p, weights, shape[-1] ** 2) for p in places.T]
+            self.pairs[name] += np.reshape(counts, shape)
 
     def rates(self) -> dict[str, np.ndarray]:
         """p(bucket | previous bucket), float64 shaped as `pairs`; rows sum to 1."""

@@ -108,7 +108,7 @@ def _build(config: ImitationConfig, dataset: Dataset, teacher: Supervision) -> I
         data=data,
         validation=validation,
         horizon=plan.horizon,
-        start=lambda: _start(config, imitation, data, plan),
+        start=lambda: _start(config, imitation, data, counted=num_batches(plan.train)),
         export=_exporter(
             _policy_info(config, dataset.manifest),
             learner,
@@ -202,9 +202,9 @@ def _freeze_step(config: ImitationConfig, total_steps: int) -> int | None:
 
 
 def _start(
-    config: ImitationConfig, learner: ImitationLearner, data: EpochData[Batch], plan: Plan
+    config: ImitationConfig, learner: ImitationLearner, data: EpochData[Batch], *, counted: int
 ) -> Mapping[str, Any]:
-    """Weights of another run, or what is counted; and first ranges of what is quantized."""
+    """Weights of another run, or what some batches tell; and first ranges of what is quantized."""
     tuning, facts = config.fine_tune, {}
     if tuning.init_from is not None:
         bundle = run_folder.find_bundle(Path(tuning.init_from))
@@ -215,7 +215,7 @@ def _start(
         }
         learner.updater.restart_averages()
     elif learner.policy.head.previous_action is not None:
-        batches = itertools.islice(data.batches(), num_batches(plan.train))
+        batches = itertools.islice(data.batches(), counted)
         head = learner.policy.head
         head.start_at(transition_rates_of(batches, head.config.codec))
         learner.updater.restart_averages()

@@ -20,9 +20,7 @@ def num_batches(epoch: EpochSize) -> int:
     return min(epoch.steps, math.ceil(FRAMES * epoch.steps / max(epoch.labelled_frames, 1)))
 
 
-def transition_rates_of(
-    batches: Iterable[Batch], codec: ControllerCodec
-) -> dict[str, np.ndarray]:
+def transition_rates_of(batches: Iterable[Batch], codec: ControllerCodec) -> dict[str, np.ndarray]:
     """p(bucket | bucket before), as `TransitionCounts.rates`, over the frames with a loss weight.
 
     Args:

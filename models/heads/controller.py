@@ -5,7 +5,12 @@ The autoregressive head adds, to the units of every later component, a row per c
 per pressed button). Training teacher-forces all of that in three matrix products, with a strictly
 block-triangular conditioning matrix and a block-diagonal output matrix; play walks the components
 in one graph and adds the same rows. A residual-stream decoder (slippi-ai) costs twelve products
-for the same dependence. Its buttons are conditioned on one another, too (`button_chain`).
+for the same dependence.
+
+The eight buttons are independent of one another, given what the head reads. A chain of them (each
+adds to the logits of later ones; all 256 patterns tried at once in play, for five more operations)
+gained nothing: 1.219 nats with and without after 400 updates, and added afterwards to a policy at
+1.115, fitted on half of the held-out frames, it was 0.0001 worse on the others.
 
 What a head knows of the previous action decides how it starts. Nearly all of what a component will
 be follows from what it was, so with `markov_skip` a head reads the previous action in buckets: they
@@ -28,10 +33,9 @@ import keras
 import numpy as np
 
 from exphil_tf.features.controller import COMPONENTS
-from models.heads import button_chain
 from models.heads.distribution import Buckets, Logits
 from models.heads.previous_action import PreviousAction
-from models.layers.backend import first_argmax, matmul, ops, take_rows
+from models.layers.backend import last_argmax, matmul, ops, take_rows
 from models.layers.dense import dense
 from models.layers.quantized import (
     BLOCKS,
@@ -157,8 +161,7 @@ class IndependentHead(keras.layers.Layer):
             units += ops.matmul(ops.cast(previous, units.dtype), self.previous_kernel)
             skip = ops.matmul(previous, ops.cast(self.skip_kernel, "float32"))
             logits = self._logits(units, targets) + skip
-        found = {name: logits[..., span] for name, span in self.spans.items()}
-        return self._chained(found, targets)
+        return {name: logits[..., span] for name, span in self.spans.items()}
 
     def _logits(self, units: Tensor, targets: Buckets | None) -> Tensor:
         """float32 `[…, num_logits]` that the units give, once the true action is known."""
@@ -215,7 +218,9 @@ class IndependentHead(keras.layers.Layer):
         for index, (name, span) in enumerate(self.spans.items()):
             logit = matmul(self._active(units), kernel[:, span])
             logit = ops.cast(logit if bias is None else logit + bias[span], "float32")
-            buckets[name], logit = self._choose(name, logit, noise[index])
+            noisy = logit - noise[index]
+            chosen = noisy > 0 if name == "buttons" else last_argmax(noisy)
+            buckets[name] = ops.cast(chosen, "int32")
             logits.append(logit)
             if index + 1 < len(COMPONENTS):
                 units = self._conditioned(units, name, buckets[name])
@@ -249,12 +254,6 @@ class IndependentHead(keras.layers.Layer):
         """Where components but the first begin among the logits."""
         return [span.stop for span in self.spans.values()][:-1]
 
-    def _choose(self, name: str, logit: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The bucket of one component, int32, and the logits that it was drawn from."""
-        noisy = logit - noise
-        chosen = noisy > 0 if name == "buttons" else first_argmax(noisy)
-        return ops.cast(chosen, "int32"), logit
-
     def _active(self, units: Tensor) -> Tensor:
         units = ops.relu(units)
         return units if self.unit_quantizer is None else self.unit_quantizer(units)
@@ -286,11 +285,6 @@ class IndependentHead(keras.layers.Layer):
         noise = ops.log(ops.concatenate([buttons - 1.0, ops.log(rest)], axis=1))
         return noise[:, None] * ops.reshape(ops.cast(temperature, "float32"), (-1, 1, 1))
 
-    def _chained(self, logits: Logits, targets: Buckets | None) -> Logits:
-        """Logits once it is known which buttons are pressed."""
-        del targets
-        return logits
-
     def _teacher_forced(self, units: Tensor, targets: Buckets | None) -> Tensor:
         """Units of all components once the true action is known."""
         del targets
@@ -312,11 +306,6 @@ class AutoregressiveHead(IndependentHead):
         owner, unit_owner = self._owners()
         self.condition_mask = (owner[:, None] < unit_owner[None, :]).astype(np.float32)
         self.condition_kernel = self._kernel("condition", self.condition_mask.shape)
-        if self.config.button_chain:
-            count = self.sizes["buttons"]
-            self.chain_kernel = self.add_weight(
-                name="chain_kernel", shape=(count, count), initializer="zeros"
-            )
 
     def _condition_matrix(self, dtype: str) -> Tensor:
         kernel = ops.cast(self.condition_kernel, dtype) * ops.cast(self.condition_mask, dtype)
@@ -335,19 +324,6 @@ class AutoregressiveHead(IndependentHead):
             chosen.append(ops.one_hot(targets[name], self.sizes[name], dtype=units.dtype))
         joined = ops.concatenate(chosen, axis=-1)
         return units + ops.matmul(joined, self._condition_matrix(units.dtype))
-
-    def _chained(self, logits: Logits, targets: Buckets | None) -> Logits:
-        if not self.config.button_chain or targets is None:
-            return logits
-        buttons = button_chain.conditioned(
-            logits["buttons"], self.chain_kernel, targets["buttons"]
-        )
-        return logits | {"buttons": buttons}
-
-    def _choose(self, name: str, logit: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        if name != "buttons" or not self.config.button_chain:
-            return super()._choose(name, logit, noise)
-        return button_chain.choose(logit, self.chain_kernel, noise)
 
     def _conditioned(self, units: Tensor, name: str, chosen: Tensor) -> Tensor:
         rows = self._condition_matrix(units.dtype)[self.spans[name]]

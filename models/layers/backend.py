@@ -33,13 +33,13 @@ def take_rows(table: Any, index: Any) -> Any:
     return ops.take(table, index, axis=0)
 
 
-def first_argmax(x: Any, axis: int = -1) -> Any:
-    """Returns int32 places of the largest value along an axis, the first of equal ones."""
+def last_argmax(x: Any) -> Any:
+    """Returns int32 places of the largest value along the last axis, the first of equal ones."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.argmax(x, axis=axis, output_type="int32")
-    return ops.cast(ops.argmax(x, axis=axis), "int32")
+        return tf.argmax(x, axis=-1, output_type="int32")
+    return ops.cast(ops.argmax(x, axis=-1), "int32")
 
 
 def matmul(x: Any, kernel: Any) -> Any:

@@ -13,7 +13,7 @@ from models.policy_config import HeadConfig
 WIDTH = 12
 PREVIOUS = 13
 HEAD_NAMES = sorted(HEADS)
-PLAIN = {"markov_skip": False, "button_chain": False}
+PLAIN = {"markov_skip": False}
 
 
 def make(name: str, **options):
@@ -85,8 +85,8 @@ def test_teacher_forcing_equals_a_loop_over_components():
         np.testing.assert_allclose(got[name], want, atol=1e-4)
 
 
-def test_previous_action_and_buttons_add_what_their_tables_say():
-    """Skip, rows of the units and chain of buttons, against numpy."""
+def test_the_previous_action_adds_what_its_tables_say():
+    """Rows of the units, and the skip, against numpy."""
     head = make("autoregressive")
     x, targets = hidden(7), policy_inputs.targets(head.config.codec, 7)
     got = head.unroll(x, targets)
@@ -102,13 +102,12 @@ def test_previous_action_and_buttons_add_what_their_tables_say():
     for i, span in enumerate(head.spans.values()):
         own = units[:, i * head.units : (i + 1) * head.units]
         want[:, span] += own @ np.asarray(head.output_kernel)[:, span]
-    want[:, :8] += targets["buttons"] @ np.triu(np.asarray(head.chain_kernel), 1)
     for name, span in head.spans.items():
         np.testing.assert_allclose(got[name], want[:, span], atol=1e-4)
 
 
 def test_each_component_depends_on_those_before_it_only():
-    head = make("autoregressive", button_chain=False)
+    head = make("autoregressive")
     x, targets = hidden(7), policy_inputs.targets(head.config.codec, 7)
     before = head.unroll(x, targets)
     for i, changed in enumerate(COMPONENTS):

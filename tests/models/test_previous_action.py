@@ -82,11 +82,11 @@ def play(codec: ControllerCodec, frames: int) -> dict[str, np.ndarray]:
     """Buckets of somebody who holds most of the time."""
     rng = np.random.default_rng(5)
     found = policy_inputs.targets(codec, frames, seed=6)
-    for name, values in found.items():
+    for values in found.values():
         holds = rng.random(values.shape) < 0.8
         for frame in range(1, frames):
             values[frame] = np.where(holds[frame], values[frame - 1], values[frame])
-    return {n: found[n] if n == "buttons" else found[n] for n in COMPONENTS}
+    return found
 
 
 @pytest.mark.parametrize("name", sorted(HEADS))
@@ -119,9 +119,7 @@ def test_transitions_are_counted_as_by_a_loop():
     codec = ControllerCodec(5, 3)
     acts, weights = play(codec, 50), np.random.default_rng(2).random(49)
     counts = TransitionCounts(codec.sizes)
-    counts.add(
-        {n: v[1:] for n, v in acts.items()}, {n: v[:-1] for n, v in acts.items()}, weights
-    )
+    counts.add({n: v[1:] for n, v in acts.items()}, {n: v[:-1] for n, v in acts.items()}, weights)
     want = {n: np.zeros_like(pairs) for n, pairs in counts.pairs.items()}
     for frame, weight in enumerate(weights):
         for name in COMPONENTS[1:]:
