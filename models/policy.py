@@ -105,7 +105,9 @@ class Policy(keras.Model):
         if self.built:
             return
         self.embedding.build()
-        self.backbone.build((None, None, self.embedding.width))
+        in_buckets = self.head.previous_action
+        width = self.embedding.width + (0 if in_buckets is None else in_buckets.num_rows)
+        self.backbone.build((None, None, width))
         self.head.build((None, None, self.backbone.width + self.num_previous))
         self.built = True
 
@@ -156,7 +158,7 @@ class Policy(keras.Model):
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
         controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
-        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
+        x = self.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.step(x, state, is_resetting)
         hidden = _with_previous(hidden, controller)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
@@ -185,12 +187,20 @@ class Policy(keras.Model):
           temperature: as in `step`.
         """
         controller = _of_this_game(controller, is_resetting)
-        x = self.embedding.embed(numbers, ids, controller)
+        x = self.embed(numbers, ids, controller)
         hidden, state = self.backbone.step(x, state, is_resetting)
         answer = self.head.step_frame(
             hidden[:, None], controller, uniforms=uniforms, temperature=temperature
         )
         return JoinedStep(*self.join_outputs(*answer), state)
+
+    def embed(self, numbers: Tensor, ids: Tensor, controller: Tensor | None) -> Tensor:
+        """What the backbone reads, `[…, features]`; arguments as of `FrameEmbedding.embed`."""
+        x = self.embedding.embed(numbers, ids, controller)
+        if self.head.previous_action is None:
+            return x
+        told = self.head.previous_action.one_hot(controller, x.dtype)
+        return ops.concatenate([x, told], axis=-1)
 
     def join_outputs(self, buckets: Buckets, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""
@@ -284,7 +294,7 @@ class Policy(keras.Model):
     ) -> tuple[Tensor, State]:
         """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
         controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
-        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
+        x = self.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
         return _with_previous(hidden, controller), state
 

@@ -15,10 +15,10 @@ never happened in training stays finite; ε ends where all buckets are alike, so
 stays likeliest.
 `marginal` is (count + 1) / (frames + buckets), likewise per component.
 
-`markov` is a table per component, smoothed as `features.transitions` says; a policy's head can
-start as just that (`--markov-skip`). As every baseline reads the human's previous action, which at
-any delay is that of the frame before the target, its table is that of neighbouring frames of one
-game, whatever the delay.
+`markov` is a table per component, smoothed as `features.transitions` says; a policy starts as just
+that (`--prev-action-buckets`). As every baseline reads the human's previous action, which at any
+delay is that of the frame before the target, its table is that of neighbouring frames of one game,
+whatever the delay.
 
 One ε fixed at 0.01 was dropped: any policy beats a baseline that is set up to lose.
 """

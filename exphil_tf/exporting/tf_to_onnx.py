@@ -145,7 +145,7 @@ def _window_fn(policy: Policy) -> Any:
 
     def run(values: dict[str, Any]) -> list[Any]:
         controller = values.get("prev_action")
-        x = policy.embedding.embed(values["numbers"], values["ids"], controller)
+        x = policy.embed(values["numbers"], values["ids"], controller)
         state: Any = policy.initial_state(cast(int, tf.shape(x)[0]))
         # No frame resets: the memory is empty anyhow.
         is_resetting = tf.zeros(tf.shape(x)[:2], tf.bool)

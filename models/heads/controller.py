@@ -12,12 +12,12 @@ adds to the logits of later ones; all 256 patterns tried at once in play, for fi
 gained nothing: 1.219 nats with and without after 400 updates, and added afterwards to a policy at
 1.115, fitted on half of the held-out frames, it was 0.0001 worse on the others.
 
-What a head knows of the previous action decides how it starts. Nearly all of what a component will
-be follows from what it was, so with `markov_skip` a head reads the previous action in buckets: they
-add rows to the units, and rows to the logits past all units. `start_at` makes a head say just how
-often each bucket follows the one before it; training begins there, not at what any bucket costs.
-Without it the previous action is 13 numbers beside the backbone's output, and a policy finds out by
-itself that it may hold what it holds.
+What a policy knows of the previous action decides how it starts. Nearly all of what a component
+will be follows from what it was, so with `prev_action_buckets` a head reads the previous action in
+buckets: they add rows to the units, and rows to the logits past all units. `start_at` makes a head
+say just how often each bucket follows the one before it; training begins there, not at what any
+bucket costs. Without it the previous action is 13 numbers beside the backbone's output, and a
+policy finds out by itself that it may hold what it holds.
 
 Sampling takes its randomness as an input, `num_uniforms` numbers in [0, 1) per row, one for every
 logit: buttons first, then each axis, then the shoulder. A bucket is
@@ -89,7 +89,7 @@ class IndependentHead(keras.layers.Layer):
         }
         self.num_logits = int(stops[-1])
         self.units = config.head_hidden
-        has_skip = config.markov_skip and num_previous
+        has_skip = config.prev_action_buckets and num_previous
         self.previous_action = PreviousAction(config.codec) if has_skip else None
         width = len(COMPONENTS) * self.units
         # Its initial weights depend on its name, and bundles hold them under it.
@@ -133,7 +133,7 @@ class IndependentHead(keras.layers.Layer):
         Raises: ValueError: if the head has no skip.
         """
         if self.previous_action is None:
-            raise ValueError("head.start_at: want a head with markov_skip. Received: one without")
+            raise ValueError("head.start_at: want prev_action_buckets. Received: none")
         skip, bias = np.zeros(self.skip_kernel.shape), np.zeros(self.num_logits)
         log_odds = np.log(rates["buttons"][..., 1]) - np.log(rates["buttons"][..., 0])
         buttons = np.arange(self.sizes["buttons"])
@@ -158,7 +158,8 @@ class IndependentHead(keras.layers.Layer):
             hidden, controller = self._split(hidden)
             previous = self.previous_action.one_hot(controller, "float32")
             units = self.unit_proj(hidden)
-            units += ops.matmul(ops.cast(previous, units.dtype), self.previous_kernel)
+            kernel = ops.cast(self.previous_kernel, units.dtype)
+            units += ops.matmul(ops.cast(previous, units.dtype), kernel)
             skip = ops.matmul(previous, ops.cast(self.skip_kernel, "float32"))
             logits = self._logits(units, targets) + skip
         return {name: logits[..., span] for name, span in self.spans.items()}

@@ -57,10 +57,20 @@ class PreviousAction:
         return take_rows(self._rows, ops.cast(ops.round(places), "int32"))
 
     def one_hot(self, controller: Tensor, dtype: str) -> Tensor:
-        """`[…, num_rows]`: 1 for each row that `rows` names."""
-        rows = self.rows(controller)[..., _NUM_BUTTONS:] - self._starts
+        """`[…, num_rows]`: 1 for each row that `rows` names.
+
+        Args:
+          controller: as in `rows`. In a step, `[batch, 13]`, the rows of a table are summed: fewer
+            operations there, and more work in an unroll.
+          dtype: of the result.
+        """
+        rows = self.rows(controller)
+        if len(controller.shape) == 2:
+            table = np.eye(self.num_rows + 1, self.num_rows, dtype=np.float32)
+            return ops.cast(ops.sum(take_rows(table, rows), axis=1), dtype)
+        rows = rows[..., _NUM_BUTTONS:] - self._starts
         axes = ops.one_hot(rows[..., :-1], self._num_axis, dtype=dtype)
-        axes = ops.reshape(axes, (*axes.shape[:-2], len(AXES) * self._num_axis))
+        axes = ops.reshape(axes, (-1, *axes.shape[1:-2], len(AXES) * self._num_axis))
         last = ops.one_hot(rows[..., -1], self.num_rows - int(self._starts[-1]), dtype=dtype)
         held = ops.cast(controller[..., :_NUM_BUTTONS], dtype)
         return ops.concatenate([held, axes, last], axis=-1)

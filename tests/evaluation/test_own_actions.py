@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-
 from exphil_tf.evaluation.own_actions import Played, measure_own_actions, play_fn
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.transitions import TransitionCounts

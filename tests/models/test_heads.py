@@ -13,7 +13,7 @@ from models.policy_config import HeadConfig
 WIDTH = 12
 PREVIOUS = 13
 HEAD_NAMES = sorted(HEADS)
-PLAIN = {"markov_skip": False}
+PLAIN = {"prev_action_buckets": False}
 
 
 def make(name: str, **options):

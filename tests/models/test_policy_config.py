@@ -31,10 +31,10 @@ def test_missing_keys_take_defaults():
 
 def test_a_bundle_that_is_older_than_an_option_means_what_was_so_before():
     older = PolicyConfig().to_dict()
-    del older["head"]["markov_skip"]
+    del older["head"]["prev_action_buckets"]
     head = PolicyConfig.from_dict(older).head
-    assert head == HeadConfig(markov_skip=False)
-    assert HeadConfig().markov_skip
+    assert head == HeadConfig(prev_action_buckets=False)
+    assert HeadConfig().prev_action_buckets
 
 
 @pytest.mark.parametrize(

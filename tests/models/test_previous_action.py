@@ -43,6 +43,8 @@ def test_buckets_of_decoded_values_are_the_codecs(codec):
     table = np.eye(previous.num_rows + 1, previous.num_rows)
     rows = np.asarray(previous.rows(joined(values)))
     np.testing.assert_array_equal(table[rows].sum(-2), want)
+    in_unrolls = previous.one_hot(joined(values).reshape(30, 100, 13), "float32")
+    np.testing.assert_array_equal(in_unrolls, want.reshape(30, 100, -1))
 
 
 @pytest.mark.parametrize("count", [3, 9, 17, 33, 65])
@@ -132,8 +134,9 @@ def test_transitions_are_counted_as_by_a_loop():
 
 
 def test_without_a_skip_there_is_nothing_to_start():
-    head = HEADS["independent"](HeadConfig("independent", markov_skip=False), num_previous=13)
+    config = HeadConfig("independent", prev_action_buckets=False)
+    head = HEADS["independent"](config, num_previous=13)
     head.build((None, None, WIDTH + 13))
-    with pytest.raises(ValueError, match="want a head with markov_skip"):
+    with pytest.raises(ValueError, match="want prev_action_buckets"):
         head.start_at({})
     assert tf.math.reduce_any(head.output_kernel != 0)

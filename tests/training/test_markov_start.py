@@ -54,10 +54,10 @@ def test_a_run_from_before_the_skip_goes_on_without_it(tmp_path):
     (tmp_path / "config.yaml").write_text("backbone: lstm\nhead: autoregressive\n")
     saved, foreign = saved_options(tmp_path, known=options(TrainConfig))
     assert foreign == []
-    assert saved.values["markov_skip"] is False
-    before = {"backbone": "lstm", "with_prev_action": True}
-    assert differing_options(before, before | {"markov_skip": False}) == []
-    assert differing_options(before, before | {"markov_skip": True}) == ["markov_skip"]
+    assert saved.values["prev_action_buckets"] is False
+    name, before = "prev_action_buckets", {"backbone": "lstm", "with_prev_action": True}
+    assert differing_options(before, before | {name: False}) == []
+    assert differing_options(before, before | {name: True}) == [name]
     # Where it has no effect, its value tells nothing.
     blind = {"with_prev_action": False}
-    assert differing_options(blind, blind | {"markov_skip": True}) == []
+    assert differing_options(blind, blind | {name: True}) == []
