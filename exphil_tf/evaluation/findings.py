@@ -21,7 +21,7 @@ HARD_CHARACTER = 1.25
 STUCK = 0.05
 """A policy is said to get stuck if it never lets go on this many more frames than the human."""
 SLUGGISH = 2.0
-"""Its input is said to change too seldom or too often if the human's rate is so many times off."""
+"""Its action is said to change too seldom or too often if the human's rate is so many times off."""
 OVERFIT = 1.02
 """Validation is said to have turned if it ends this many times above its best."""
 
@@ -99,12 +99,12 @@ def _own_actions(evaluation: Evaluation) -> Iterator[Finding]:
     if policy.stuck_share > human.stuck_share + STUCK:
         yield Finding(
             "bad",
-            f"Gets stuck: fed its own actions, on {policy.stuck_share:.0%} of the frames it never "
-            f"again leaves the input that it holds (the human: {human.stuck_share:.0%}).",
+            f"Gets stuck: fed its own actions, on {policy.stuck_share:.0%} of the frames it holds "
+            f"one that it never leaves again (the human: {human.stuck_share:.0%}).",
         )
     rates = f"{policy.changes_per_s:.1f} times a second (the human: {human.changes_per_s:.1f})"
     if not human.changes_per_s / SLUGGISH <= policy.changes_per_s <= human.changes_per_s * SLUGGISH:
-        yield Finding("bad", f"Fed its own actions, it changes its input {rates}.")
+        yield Finding("bad", f"Fed its own actions, it changes them {rates}.")
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[Finding]:

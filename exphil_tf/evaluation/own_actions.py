@@ -1,10 +1,10 @@
 """A policy on recorded states, but fed its own actions: whether it ever lets go of what it holds.
 
-Humans hold the same input on most frames, so a policy that always holds on scores well when each
+Humans hold the same action on most frames, so a policy that always holds on scores well when each
 frame shows it what the human held. In play it is shown what it held itself. Here it is, while the
-game goes on as it was recorded: an unroll starts with the human's input, and behind its first
+game goes on as it was recorded: an unroll starts with the human's action, and behind its first
 counted frame the previous action is the policy's own, drawn at temperature 1. The states answer
-nothing that it does, so this says how often it changes its input, not how well it plays.
+nothing that it does, so this says how often its action changes, not how well it plays.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.evaluation.results import InputChanges, OwnActions
+from exphil_tf.evaluation.results import ActionChanges, OwnActions
 from exphil_tf.features.controller import COMPONENTS
 from models.layers.backend import ops
 from models.layers.time_scan import time_scan
@@ -21,9 +21,9 @@ from models.policy import Policy
 from models.policy_inputs import Batch, policy_inputs
 
 HELD_FRAMES = 60
-"""An input that stays this long counts as held: 1 s."""
+"""An action that stays this long counts as held: 1 s."""
 STUCK_FRAMES = 120
-"""An input that is left no more counts as stuck if it has stayed this long: 2 s."""
+"""An action that is left no more counts as stuck if it has stayed this long: 2 s."""
 _FRAMES_PER_S = 60
 
 
@@ -111,7 +111,7 @@ def _joined(buckets: dict[str, np.ndarray]) -> np.ndarray:
 def measure_own_actions(
     batches: Iterable[Batch], play: PlayFn, *, max_frames: int
 ) -> OwnActions | None:
-    """How often a policy that is fed its own actions changes its input, beside the human.
+    """How often a policy that is fed its own actions changes them, beside the human.
 
     Args:
       batches: of the split to measure, as for `measure.measure`.
@@ -143,25 +143,25 @@ def _counted(counted: np.ndarray) -> Iterator[tuple[int, int, int]]:
 
 
 class _Stretches:
-    """Sums over stretches of frames with one input."""
+    """Sums over stretches of frames with one action."""
 
     def __init__(self) -> None:
         self.frames = 0
         self._changes = self._chances = self._held = self._stuck = 0
 
-    def add(self, inputs: np.ndarray) -> None:
-        """Adds consecutive inputs `[frames, 13]`."""
-        changed = np.flatnonzero((inputs[1:] != inputs[:-1]).any(-1)) + 1
-        lengths = np.diff(np.r_[0, changed, len(inputs)])
-        self.frames += len(inputs)
+    def add(self, actions: np.ndarray) -> None:
+        """Adds the buckets of consecutive frames, `[frames, 13]`."""
+        changed = np.flatnonzero((actions[1:] != actions[:-1]).any(-1)) + 1
+        lengths = np.diff(np.r_[0, changed, len(actions)])
+        self.frames += len(actions)
         self._changes += len(changed)
-        self._chances += len(inputs) - 1
+        self._chances += len(actions) - 1
         self._held += int(lengths[lengths >= HELD_FRAMES].sum())
         self._stuck += int(lengths[-1]) if lengths[-1] >= STUCK_FRAMES else 0
 
-    def result(self) -> InputChanges:
+    def result(self) -> ActionChanges:
         """The figures of all frames so far."""
-        return InputChanges(
+        return ActionChanges(
             changes_per_s=_FRAMES_PER_S * self._changes / max(self._chances, 1),
             held_share=self._held / self.frames,
             stuck_share=self._stuck / self.frames,

@@ -125,15 +125,15 @@ class PolicyMetrics:
 
 
 @dataclass(frozen=True)
-class InputChanges:
-    """How often somebody's input changes; an input is the whole action."""
+class ActionChanges:
+    """How often somebody's action changes, all components together."""
 
     changes_per_s: float
     held_share: float
-    """Share of frames in stretches of one input that last a second or more."""
+    """Share of frames in stretches of one action that last a second or more."""
     stuck_share: float
-    """Share of frames from which on an input is never left, until the unroll ends, if that lasts
-    two seconds or more."""
+    """Share of frames of an action that is never left: it lasts until the unroll ends, and for two
+    seconds or more."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +142,9 @@ class OwnActions:
 
     frames: int
     unroll_frames: int
-    """Frames after which it starts anew from the human's input, at most."""
-    policy: InputChanges
-    human: InputChanges
+    """Frames after which it starts anew from the human's action, at most."""
+    policy: ActionChanges
+    human: ActionChanges
 
 
 @dataclass(frozen=True)

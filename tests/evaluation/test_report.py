@@ -120,9 +120,7 @@ def test_what_it_does_when_fed_its_own_actions_is_told(evaluation, page):
         for figure in ("1.23", "67.10 %", "55.10 %", "7.89", "10.10 %", "2.10 %"):
             assert figure in text
     said = " ".join(finding.text for finding in findings(evaluation) if finding.kind == "bad")
-    assert (
-        "on 55% of the frames it never again leaves the input that it holds (the human: 2%)" in said
-    )
+    assert "on 55% of the frames it holds one that it never leaves again (the human: 2%)" in said
     assert "1.2 times a second (the human: 7.9)" in said
     alike = dataclasses.replace(evaluation.own_actions, policy=evaluation.own_actions.human)
     without = dataclasses.replace(evaluation, own_actions=None)
