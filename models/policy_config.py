@@ -80,9 +80,19 @@ class EmbeddingConfig:
     """Feed the five item slots as items too (category, held, timer)."""
     with_prev_action: bool = True
     """Feed the controller of the previous frame (13 numbers)."""
-    prev_action_buckets: bool = option(True, only_with={"with_prev_action": True}, before=False)
-    """Backbone and head read the previous action in buckets, and logits start as how often each
-    bucket follows the one before it in the training games; otherwise they read 13 numbers."""
+    with_stage_state: bool = True
+    """Feed moving parts of stages (platform heights, Randall, transformation, wind) and hitlag."""
+    action_dim: int = option(64, only_with={"action_mode": "learned", "nana_mode": "enhanced"})
+    """Width of a learned action vector."""
+    character_dim: int = option(16, only_with={"character_mode": "learned"})
+    """Width of a learned character vector."""
+    stage_dim: int = option(8, only_with={"stage_mode": "learned"})
+    """Width of the learned stage vector (stage_mode learned)."""
+    item_type_dim: int = option(8, only_with={"with_projectiles": True})
+    """Width of a learned item-type vector; 0 feeds the type as one number, type / 100."""
+    unrecorded: int = option(0, kind=Kind.GAMES, is_derived=True)
+    """Bits of the column `absent`: what no replay of the training set recorded. It is fed as zeros,
+    in play too, which otherwise would show what training never did. The trainer sets it."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -113,8 +123,8 @@ class HeadConfig:
     head_hidden: int = 64
     """Hidden units per component."""
     prev_action_buckets: bool = option(True, only_with={"with_prev_action": True}, before=False)
-    """The head reads the previous action in buckets, and its logits start as how often each bucket
-    follows the one before it in the training games; otherwise as 13 numbers, from no knowledge."""
+    """Backbone and head read the previous action in buckets, and logits start as how often each
+    bucket follows the one before it in the training games; otherwise they read 13 numbers."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
