@@ -10,8 +10,8 @@ from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.features.transitions import TransitionCounts
 from models.policy_inputs import Batch
 
-FRAMES = 500_000
-"""Frames that are counted at the start of a run, in a second or two: more change no rate by much,
+FRAMES = 250_000
+"""Frames that are counted at the start of a run, in about a second: more change no rate by much,
 and training moves all of them."""
 
 

@@ -7,7 +7,6 @@ from exphil_tf.evaluation.own_actions import Played, measure_own_actions, play_f
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.features.transitions import TransitionCounts
 from models.policy import Policy
-from models.policy_inputs import policy_inputs
 from tests.evaluation.test_measure import make_batch, tiny_policy
 
 
@@ -39,15 +38,14 @@ def test_the_humans_action_is_fed_until_the_first_counted_frame():
     counted = np.arange(16) >= np.array([[0], [5], [9]])
     batch |= {"weight": counted.astype(np.float32)}
     played = play_fn(policy, jit=False)(batch)
-    codec = policy.config.head.codec
-    inputs = policy_inputs(batch, codec)
+    buckets = policy.config.head.codec.encode(batch["actions"])
     np.testing.assert_array_equal(played.counted, counted)
     first = counted.argmax(1)
     for place, name in enumerate(COMPONENTS[1:], 8):
-        before = np.asarray(inputs.previous[name])
+        before, targets = buckets[name][:, :-1], buckets[name][:, 1:]
         for row, begin in enumerate(first):
             # What the human held before, as its values tell, up to the first counted frame.
-            assert (played.human[row, :, place] == np.asarray(inputs.targets[name])[row]).all()
+            assert (played.human[row, :, place] == targets[row]).all()
             held = played.own[row, begin:, place]
             assert (held == held[0]).all()
             if name == "shoulder":
