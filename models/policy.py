@@ -91,7 +91,13 @@ class Policy(keras.Model):
             seed=parts["backbone"], quantize=rounding, name="backbone"
         )
         head = HEADS[config.head.head]
-        self.head = head(config.head, seed=parts["head"], quantize=rounding, name="head")
+        self.head = head(
+            config.head,
+            num_previous=self.num_previous,
+            seed=parts["head"],
+            quantize=rounding,
+            name="head",
+        )
         self.build()
 
     def build(self, input_shape: Any = None) -> None:
@@ -99,7 +105,9 @@ class Policy(keras.Model):
         if self.built:
             return
         self.embedding.build()
-        self.backbone.build((None, None, self.embedding.width))
+        in_buckets = self.head.previous_action
+        width = self.embedding.width + (0 if in_buckets is None else in_buckets.num_rows)
+        self.backbone.build((None, None, width))
         self.head.build((None, None, self.backbone.width + self.num_previous))
         self.built = True
 
@@ -150,8 +158,9 @@ class Policy(keras.Model):
           temperature: float32 `[]` or `[batch]`; 0 takes the mode.
         """
         controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
-        joined = self.embedding.inputs.join(columns, ops)
-        hidden, state = self._step_hidden(*joined, controller, state, is_resetting)
+        x = self.embed(*self.embedding.inputs.join(columns, ops), controller)
+        hidden, state = self.backbone.step(x, state, is_resetting)
+        hidden = _with_previous(hidden, controller)
         buckets, logits = self.head.step(hidden, uniforms, temperature)
         return PolicyStep(buckets, logits, hidden, state)
 
@@ -178,24 +187,22 @@ class Policy(keras.Model):
           temperature: as in `step`.
         """
         controller = _of_this_game(controller, is_resetting)
-        hidden, state = self._step_hidden(numbers, ids, controller, state, is_resetting)
-        answer = self.head.step_frame(hidden[:, None], uniforms, temperature)
+        x = self.embed(numbers, ids, controller)
+        hidden, state = self.backbone.step(x, state, is_resetting)
+        answer = self.head.step_frame(
+            hidden[:, None], controller, uniforms=uniforms, temperature=temperature
+        )
         return JoinedStep(*self.join_outputs(*answer), state)
 
-    def _step_hidden(  # noqa: PLR0917 - as `step_joined`
-        self,
-        numbers: Tensor,
-        ids: Tensor,
-        controller: Tensor | None,
-        state: State,
-        is_resetting: Tensor | None,
-    ) -> tuple[Tensor, State]:
-        """What the head reads, `[batch, width + num_previous]`, and the new state."""
+    def embed(self, numbers: Tensor, ids: Tensor, controller: Tensor | None) -> Tensor:
+        """What the backbone reads, `[…, features]`; arguments as of `FrameEmbedding.embed`."""
         x = self.embedding.embed(numbers, ids, controller)
-        hidden, state = self.backbone.step(x, state, is_resetting)
-        return _with_previous(hidden, controller), state
+        if self.head.previous_action is None:
+            return x
+        told = self.head.previous_action.one_hot(controller, x.dtype)
+        return ops.concatenate([x, told], axis=-1)
 
-    def join_outputs(self, buckets: Buckets, logits: Logits) -> tuple[Tensor, Tensor, Tensor]:
+    def join_outputs(self, buckets: Buckets, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Controller, buckets and logits `[batch, …]` of a head's `step_frame`."""
         axes = ops.concatenate([buckets[name] for name in COMPONENTS[1:]], axis=-1)
         others = ops.concatenate([buckets[name] for name in _OTHER_AXES], axis=-1)
@@ -205,7 +212,7 @@ class Policy(keras.Model):
         return (
             ops.concatenate([ops.cast(buttons, "float32"), values], axis=-1),
             ops.concatenate([buttons, axes], axis=-1),
-            ops.concatenate([logits[name] for name in COMPONENTS], axis=-1)[:, 0],
+            logits[:, 0],
         )
 
     def unroll(
@@ -287,7 +294,7 @@ class Policy(keras.Model):
     ) -> tuple[Tensor, State]:
         """As `unroll`, up to what the head reads, `[batch, time, width + num_previous]`."""
         controller = self.embedding.join_controller(_of_this_game(prev_action, is_resetting))
-        x = self.embedding.embed(*self.embedding.inputs.join(columns, ops), controller)
+        x = self.embed(*self.embedding.inputs.join(columns, ops), controller)
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
         return _with_previous(hidden, controller), state
 

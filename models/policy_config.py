@@ -23,7 +23,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from exphil_tf.features.conditions import DELAY, NAME, RETURN
 from exphil_tf.features.controller import ControllerCodec
-from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.kinds import Kind, former_values, option
 from exphil_tf.rewards.coming_second import ReturnLevels
 from models.backbones import BACKBONES, DEFAULT, backbone_config
 from models.backbones.backbone_options import BackboneConfig, TemporalConfig
@@ -153,6 +153,9 @@ class HeadConfig:
     """K-means centres of the axis buckets in [-1, 1], replacing axis_buckets; empty for a grid."""
     head_hidden: int = 64
     """Hidden units per component."""
+    prev_action_buckets: bool = option(True, only_with={"with_prev_action": True}, former=False)
+    """Backbone and head read the previous action in buckets, and logits start as how often each
+    bucket follows the one before it in the training games; otherwise they read 13 numbers."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -168,7 +171,13 @@ class HeadConfig:
     @functools.cached_property
     def codec(self) -> ControllerCodec:
         """The buckets, shared by targets, previous action, sampling and play."""
-        return ControllerCodec(self.axis_buckets, self.shoulder_buckets, self.axis_centres)
+        return ControllerCodec(
+            self.axis_buckets,
+            self.shoulder_buckets,
+            self.axis_centres,
+            # The previous action's buckets are found by its values.
+            within_reach=self.prev_action_buckets,
+        )
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,7 @@ def _build(cls: type[_T], values: Mapping[str, Any], *, path: str) -> _T:
     if not isinstance(values, Mapping):
         raise ValueError(f"{path}: want an object. Received: {values!r:.80}")
     hints = {n: hint for n, hint in typing.get_type_hints(cls).items() if n in _names(cls)}
+    values = {**former_values(cls), **values}
     for key in values:
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1)

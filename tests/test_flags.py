@@ -459,6 +459,7 @@ TABLE: dict[str, Row] = {
     "axis_buckets": row(shapes, "--axis-buckets 33", MLP),
     "shoulder_buckets": row(shapes, "--shoulder-buckets 4", MLP),
     "head_hidden": row(shapes, "--head-hidden 6", MLP),
+    "prev_action_buckets": row(shapes, "--no-prev-action-buckets", MLP),
     # Optimisation.
     "lr": row(learning_rate, "--lr 0.5"),
     "lr_schedule": row(learning_rate, "--lr-schedule linear"),

@@ -15,12 +15,10 @@ never happened in training stays finite; ε ends where all buckets are alike, so
 stays likeliest.
 `marginal` is (count + 1) / (frames + buckets), likewise per component.
 
-`markov` is a table per component. Rows that training saw seldom lean on what is known without them:
-stay with the share that `repeat` is right, else draw from `marginal` (MacKay & Peto 1995). How many
-frames that opinion counts for is chosen per component where each training frame is best predicted
-by all others. One more frame, shared evenly by all buckets, keeps everything finite. As every
-baseline reads the human's previous action, which at any delay is that of the frame before the
-target, its table is that of neighbouring frames of one game, whatever the delay.
+`markov` is a table per component, smoothed as `features.transitions` says; a policy starts as just
+that (`--prev-action-buckets`). As every baseline reads the human's previous action, which at any
+delay is that of the frame before the target, its table is that of neighbouring frames of one game,
+whatever the delay.
 
 One ε fixed at 0.01 was dropped: any policy beats a baseline that is set up to lose.
 """
@@ -33,11 +31,10 @@ import numpy as np
 
 from exphil_tf.evaluation.metrics import Sample
 from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.features.transitions import TransitionCounts
 from exphil_tf.melee.enums import BUTTONS
 
 NAMES = ("neutral", "repeat", "marginal", "markov")
-STRENGTHS = (0.0, 1.0, 4.0, 16.0, 64.0, 256.0, 1024.0)
-"""Frames that the opinion without a row's own counts may weigh."""
 
 Buckets = Mapping[str, np.ndarray]
 
@@ -77,9 +74,7 @@ class BaselineFit:
         self._weight = 0.0
         self.frames = 0
         """Frames counted so far."""
-        # Of [previous bucket, bucket]; buttons are eight components of two buckets.
-        self._pairs = {name: np.zeros((sizes[name],) * 2) for name in COMPONENTS[1:]}
-        self._pairs["buttons"] = np.zeros((len(BUTTONS), 2, 2))
+        self._transitions = TransitionCounts(sizes)
         misses = {name: np.zeros(len(BUTTONS) if name == "buttons" else 1) for name in COMPONENTS}
         self._misses = {"neutral": misses, "repeat": {n: m.copy() for n, m in misses.items()}}
 
@@ -87,17 +82,11 @@ class BaselineFit:
         """Counts the frames of a sample."""
         self.frames += len(sample)
         self._weight += float(sample.weights.sum())
+        self._transitions.add(sample.targets, sample.previous, sample.weights)
         for name, target in sample.targets.items():
-            self._count(name, target, sample)
             named = {"neutral": self._neutral[name], "repeat": sample.previous[name]}
             for baseline, buckets in named.items():
                 self._misses[baseline][name] += sample.weights @ (target != buckets)
-
-    def _count(self, name: str, target: np.ndarray, sample: Sample) -> None:
-        pairs = self._pairs[name]
-        places = (sample.previous[name] * pairs.shape[-1] + target).reshape(len(sample), -1)
-        counts = [np.bincount(p, sample.weights, pairs.shape[-1] ** 2) for p in places.T]
-        pairs += np.reshape(counts, pairs.shape)
 
     def baselines(self) -> dict[str, Baseline]:
         """The fitted baselines by name.
@@ -137,7 +126,9 @@ class BaselineFit:
         )
 
     def _marginal(self) -> Baseline:
-        smoothed = {component: pairs.sum(-2) + 1 for component, pairs in self._pairs.items()}
+        smoothed = {
+            component: pairs.sum(-2) + 1 for component, pairs in self._transitions.pairs.items()
+        }
         rates = {
             component: counts / counts.sum(-1, keepdims=True)
             for component, counts in smoothed.items()
@@ -149,43 +140,17 @@ class BaselineFit:
         return Baseline("marginal", lambda sample: _per_frame(logits, sample), listed)
 
     def _markov(self) -> Baseline:
-        rates = {
-            component: transition_rates(self._pairs[component]) for component in COMPONENTS[1:]
-        }
-        log_rates = {component: np.log(table) for component, table in rates.items()}
-        of_buttons = np.stack([transition_rates(pairs) for pairs in self._pairs["buttons"]])
+        rates = self._transitions.rates()
+        log_rates = {component: np.log(rates[component]) for component in COMPONENTS[1:]}
+        of_buttons = rates["buttons"]
         log_odds = np.log(of_buttons[..., 1]) - np.log(of_buttons[..., 0])
 
         def logits_fn(sample: Sample) -> dict[str, np.ndarray]:
             logits = {"buttons": log_odds[np.arange(len(BUTTONS)), sample.previous["buttons"]]}
             return logits | {h: table[sample.previous[h]] for h, table in log_rates.items()}
 
-        listed = {"buttons": of_buttons[..., 1].tolist()}
-        return Baseline("markov", logits_fn, listed | {h: t.tolist() for h, t in rates.items()})
-
-
-def transition_rates(pairs: np.ndarray) -> np.ndarray:
-    """p(bucket | previous bucket), smoothed as the module says; rows sum to 1.
-
-    Args:
-      pairs: float64 `[previous, bucket]`, weight of the frames with this pair.
-    """
-    buckets, frames = len(pairs), pairs.sum()
-    stay = (np.trace(pairs) + 1) / (frames + 2)
-    marginal = (pairs.sum(0) + 1) / (frames + buckets)
-    opinion = stay * np.eye(buckets) + (1 - stay) * marginal
-    rows = pairs.sum(-1, keepdims=True)
-
-    def prior(strength: float) -> np.ndarray:
-        return strength * opinion + 1 / buckets
-
-    def left_one_out(strength: float) -> float:
-        """Log-likelihood of every frame by the counts of all others."""
-        hits, seen = np.maximum(pairs - 1, 0), np.maximum(rows - 1, 0)
-        return float((pairs * np.log((hits + prior(strength)) / (seen + strength + 1))).sum())
-
-    strength = max(STRENGTHS, key=left_one_out)
-    return (pairs + prior(strength)) / (rows + strength + 1)
+        listed = {component: rates[component].tolist() for component in COMPONENTS[1:]}
+        return Baseline("markov", logits_fn, {"buttons": of_buttons[..., 1].tolist()} | listed)
 
 
 def _largest(component: str, sizes: Mapping[str, int]) -> float:

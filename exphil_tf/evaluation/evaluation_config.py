@@ -43,6 +43,9 @@ class EvaluationConfig:
     """Also measure what the policy is predicted to gain at each level of the desired return."""
     limit_frames: int = 0
     """Stop after about so many frames; 0 measures all."""
+    own_action_frames: int = 100_000
+    """Frames on which the policy is fed its own actions, to see whether it gets stuck; 0 leaves
+    that out."""
     baseline_frames: int = 2_000_000
     """Frames of the train split on which baselines are fitted; 0 takes all."""
     jit: bool = True
@@ -55,6 +58,7 @@ class EvaluationConfig:
             ("unroll_frames", 1),
             ("burn_in", 0),
             ("limit_frames", 0),
+            ("own_action_frames", 0),
             ("baseline_frames", 0),
         ):
             if getattr(self, name) < low:

@@ -20,6 +20,10 @@ HARD_CHARACTER = 1.25
 """A character is named if its NLL is this many times the mean."""
 MEMORY_GAP = 0.002
 """Share of the NLL by which emptied and carried memory must differ to be called different."""
+STUCK = 0.05
+"""A policy is said to get stuck if it never lets go on this many more frames than the human."""
+SLUGGISH = 2.0
+"""Its action is said to change too seldom or too often if the human's rate is so many times off."""
 OVERFIT = 1.02
 """Validation is said to have turned if it ends this many times above its best."""
 
@@ -38,6 +42,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
         *_against_baselines(evaluation),
         *_memory(evaluation),
         *_press_rates(evaluation),
+        *_own_actions(evaluation),
         *_calibration(evaluation),
         *_characters(evaluation),
         *_training(evaluation),
@@ -104,6 +109,22 @@ def _press_rates(evaluation: Evaluation) -> Iterator[Finding]:
         yield Finding(
             "good", "Every common button is pressed at the human's rate within a factor 2."
         )
+
+
+def _own_actions(evaluation: Evaluation) -> Iterator[Finding]:
+    found = evaluation.own_actions
+    if found is None:
+        return
+    policy, human = found.policy, found.human
+    if policy.stuck_share > human.stuck_share + STUCK:
+        yield Finding(
+            "bad",
+            f"Gets stuck: fed its own actions, on {policy.stuck_share:.0%} of the frames it holds "
+            f"one that it never leaves again (the human: {human.stuck_share:.0%}).",
+        )
+    rates = f"{policy.changes_per_s:.1f} times a second (the human: {human.changes_per_s:.1f})"
+    if not human.changes_per_s / SLUGGISH <= policy.changes_per_s <= human.changes_per_s * SLUGGISH:
+        yield Finding("bad", f"Fed its own actions, it changes them {rates}.")
 
 
 def _calibration(evaluation: Evaluation) -> Iterator[Finding]:

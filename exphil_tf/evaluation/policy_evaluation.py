@@ -32,7 +32,7 @@ from exphil_tf.training.run_folder import find_bundle
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
     from exphil_tf.evaluation.measure import PredictFn
-    from exphil_tf.evaluation.results import Evaluation, ResetMetrics
+    from exphil_tf.evaluation.results import Evaluation, OwnActions, ResetMetrics
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
@@ -176,6 +176,7 @@ class _Measurement:
             scores,
             read_curves(_run_folder(self.bundle) / LOG_NAME),
             resets=self._resets(inputs, ids),
+            own_actions=self._own_actions(delays[0], ids),
             by_delay=by_delay if len(delays) > 1 else [],
             by_return=by_return,
             return_correlation=correlation_of(by_return),
@@ -241,6 +242,19 @@ class _Measurement:
                 jit=self.config.jit,
                 max_frames=self.config.limit_frames,
             )
+
+    def _own_actions(self, delay: int, ids: Mapping[str, int]) -> OwnActions | None:
+        from exphil_tf.evaluation.measure import told
+        from exphil_tf.evaluation.own_actions import measure_own_actions, play_fn
+
+        limits = self.config.own_action_frames, self.config.limit_frames
+        if not limits[0]:
+            return None
+        max_frames = min(limit for limit in limits if limit)
+        split = self._split(self.config.split, self._by_themselves(delay))
+        with self._sound(split), self.console.status("feeding it its own actions"):
+            play = play_fn(self.policy, jit=self.config.jit)
+            return measure_own_actions(told(split.batches(), ids), play, max_frames=max_frames)
 
     def _resets(self, inputs: InputConfig, ids: Mapping[str, int]) -> ResetMetrics | None:
         """Nats with memory emptied at every unroll, as training without carried memory has it."""

@@ -172,6 +172,29 @@ def correlation_of(levels: Sequence[ReturnMetrics]) -> float | None:
 
 
 @dataclass(frozen=True)
+class ActionChanges:
+    """How often somebody's action changes, all components together."""
+
+    changes_per_s: float
+    held_share: float
+    """Share of frames in stretches of one action that last a second or more."""
+    stuck_share: float
+    """Share of frames of an action that is never left: it lasts until the unroll ends, and for two
+    seconds or more."""
+
+
+@dataclass(frozen=True)
+class OwnActions:
+    """A policy that is fed its own actions on recorded states, beside the human on them."""
+
+    frames: int
+    unroll_frames: int
+    """Frames after which it starts anew from the human's action, at most."""
+    policy: ActionChanges
+    human: ActionChanges
+
+
+@dataclass(frozen=True)
 class Curve:
     """One curve of a training log."""
 
@@ -210,6 +233,8 @@ class Evaluation:
     """Spearman's rank correlation of desired and predicted return."""
     resets: ResetMetrics | None = None
     """None where memory was not carried, or this was not asked for."""
+    own_actions: OwnActions | None = None
+    """What it does when it is fed its own actions; None where that was left out."""
 
     def best_baseline(self, component: str | None = None) -> str:
         """Name of the baseline with the lowest NLL: of one component, or of the whole action."""

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exphil_tf.evaluation.findings import findings
-from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
+from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation, OwnActions
 
 _MARKS = {"good": "+", "bad": "!", "note": "-"}
 
@@ -16,6 +16,8 @@ def show(console: Console, evaluation: Evaluation) -> None:
     run_name, games = (evaluation.provenance[key] for key in ("run", "measured_on"))
     console.print(f"{run_name}: nats per frame on {games}", markup=False)
     console.print(_table(evaluation), "", sep="\n")
+    if evaluation.own_actions is not None:
+        console.print(_own_actions(evaluation.own_actions), "", sep="\n")
     for finding in findings(evaluation):
         console.print(f" {_MARKS[finding.kind]} {finding.text}", markup=False)
     if evaluation.by_delay:
@@ -68,6 +70,18 @@ def _table(evaluation: Evaluation) -> Table:
             table.add_section()
         shares = _shares(evaluation, component) if component else ()
         table.add_row(label, *cells, evaluation.versus(component), *shares)
+    return table
+
+
+def _own_actions(found: OwnActions) -> Table:
+    """How often the policy changes its input when it is fed its own, against the human."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for name in ("fed its own actions", "changes/s", "held ≥ 1 s", "never left"):
+        table.add_column(name, justify="left" if name.startswith("fed") else "right", no_wrap=True)
+    for name, changes in (("policy", found.policy), ("human", found.human)):
+        shares = (changes.held_share, changes.stuck_share)
+        cells = (f"{changes.changes_per_s:.2f}", *(f"{100 * share:.2f} %" for share in shares))
+        table.add_row(name, *cells)
     return table
 
 

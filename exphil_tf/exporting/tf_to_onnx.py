@@ -146,16 +146,18 @@ def _window_fn(policy: Policy) -> Any:
 
     def run(values: dict[str, Any]) -> list[Any]:
         controller = values.get("prev_action")
-        x = policy.embedding.embed(values["numbers"], values["ids"], controller)
+        x = policy.embed(values["numbers"], values["ids"], controller)
         state: Any = policy.initial_state(cast(int, tf.shape(x)[0]))
         # No frame resets: the memory is empty anyhow.
         is_resetting = tf.zeros(tf.shape(x)[:2], tf.bool)
         with written_out():
             hidden, _ = policy.backbone.unroll(x, state, is_resetting)
-        hidden = hidden[:, -1:]
-        if controller is not None:
-            hidden = tf.concat([hidden, controller[:, -1:]], axis=-1)
-        answer = policy.head.step_frame(hidden, values["uniforms"], values["temperature"])
+        answer = policy.head.step_frame(
+            hidden[:, -1:],
+            None if controller is None else controller[:, -1],
+            uniforms=values["uniforms"],
+            temperature=values["temperature"],
+        )
         return list(policy.join_outputs(*answer))
 
     return run

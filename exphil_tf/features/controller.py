@@ -14,9 +14,11 @@ there, so buckets at even steps from the centre (10/80 of 17) would never be use
 at least as far out as the dead zone's edge, and the rest of the way is divided evenly.
 
 The axes of a stick are chosen one after the other, and 3 % of what people do falls into a pair of
-buckets that no stick can reach. Decoding brings such a pair back as the game does with what an
-adapter sends (`clamp_stick`), so that the previous action of training and of play is what the game
-saw.
+buckets whose centres no stick can reach. Decoding brings such a pair back as the game does with
+what an adapter sends (`clamp_stick`), so that the previous action of training and of play is what
+the game saw. Of some pairs a corner alone is within reach, and what is brought back lies in another
+pair: full left and a little up came back as left, on 0.8 % of human frames. With `within_reach` the
+nearest position of the pair is taken, and whatever a human holds is told by its values again.
 """
 
 import functools
@@ -63,6 +65,7 @@ class ControllerCodec:
       shoulder_buckets: buckets of the shoulder, at least 2.
       axis_centres: bucket centres in [-1, 1] fitted by `python -m exphil_tf.kmeans`: sorted,
         symmetric, holding 0.
+      within_reach: pairs of buckets that some stick can reach decode to a position in them.
 
     Raises:
       ValueError: if the buckets are not symmetric or a centre would not survive encode(decode(·)).
@@ -71,6 +74,7 @@ class ControllerCodec:
     axis_buckets: int = 17
     shoulder_buckets: int = 5
     axis_centres: tuple[float, ...] = ()
+    within_reach: bool = False
 
     def __post_init__(self) -> None:
         """Checks symmetry and the exact round trip of every centre."""
@@ -159,7 +163,30 @@ class ControllerCodec:
         """float32 `[num_axis, num_axis, 2]`: what the game reads of a pair of buckets, x and y."""
         x, y = np.meshgrid(self.centres, self.centres, indexing="ij")
         steps = (np.round(v.astype(np.float64) * STICK_STEPS, 4) for v in (x, y))
-        return (np.stack(clamp_stick(*steps), axis=-1) / STICK_STEPS).astype(np.float32)
+        read = np.stack(clamp_stick(*steps), axis=-1)
+        if self.within_reach:
+            read = self._moved_within_reach(read)
+        return (read / STICK_STEPS).astype(np.float32)
+
+    def _moved_within_reach(self, read: np.ndarray) -> np.ndarray:
+        """Positions of pairs in 1/80, each in its own pair if any position is."""
+        x, y = np.meshgrid(*[np.arange(-STICK_STEPS, STICK_STEPS + 1)] * 2, indexing="ij")
+        stays = np.all([a == b for a, b in zip((x, y), clamp_stick(x, y), strict=True)], axis=0)
+        x, y = x[stays], y[stays]
+        pair = self._axis_buckets(x), self._axis_buckets(y)
+        distance = ((np.stack([x, y], -1) - read[pair]) ** 2).sum(-1)
+        # Equal distances must not break the mirror symmetry.
+        order = np.lexsort([abs(y), abs(x), distance])[::-1]
+        nearest, found = read.copy(), tuple(index[order] for index in pair)
+        nearest[found] = np.stack([x, y], -1)[order]  # of one pair, the last one stays
+        own = (self._axis_buckets(np.rint(read[..., i])) for i in (0, 1))
+        index = np.indices(read.shape[:2])
+        is_moved = np.any([a != b for a, b in zip(own, index, strict=True)], axis=0)
+        return np.where(is_moved[..., None], nearest, read)
+
+    def _axis_buckets(self, steps: np.ndarray) -> np.ndarray:
+        """int32: buckets of whole steps of 1/80."""
+        return self.axis_table[steps.astype(np.int8).view(np.uint8)]
 
     def encode(self, actions: Any, xp: Any = np) -> dict[str, Any]:
         """Buckets of stored controller bytes.

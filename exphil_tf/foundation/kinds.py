@@ -64,8 +64,8 @@ class Declared:
     """Options of which one must have one of these values for this one to have any effect."""
     is_derived: bool = False
     """Whether the program sets the field, so that it is no option."""
-    former: tuple[Any, ...] = ()
-    """Its value in runs that were started before there was the option; empty for the default."""
+    former: Any = None
+    """Its value in runs and bundles made before there was the option; None for its default."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +115,15 @@ def option(
       only_with: option → value, or tuple of values: it has an effect only if one of these options
         has its value. One that has none is refused if it was given.
       is_derived: the program sets it; it is no option.
-      former: its value in runs that were started before there was the option, which go on so, as do
-        those that start from their weights; None for the default.
+      former: its value in runs and bundles that were made before there was the option, which go on
+        so, as do runs that start from their weights; None for the default.
       repr: whether the dataclass's `repr` shows it.
     """
     conditions = {
         name: value if isinstance(value, tuple) else (value,)
         for name, value in (only_with or {}).items()
     }
-    metadata = {_KEY: Declared(kind, conditions, is_derived, () if former is None else (former,))}
+    metadata = {_KEY: Declared(kind, conditions, is_derived, former)}
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 
@@ -151,6 +151,12 @@ def declared_of(cls: type, field: dataclasses.Field[Any]) -> Declared:
     if declared.kind is not None:
         return declared
     return dataclasses.replace(declared, kind=getattr(cls, "KIND", None))
+
+
+def former_values(cls: type) -> dict[str, Any]:
+    """Values that fields of a dataclass stand for where they are missing, if not their default."""
+    found = {field.name: declared_of(cls, field) for field in dataclasses.fields(cls)}
+    return {n: d.former for n, d in found.items() if d.former is not None}
 
 
 def fields_of(cls: type) -> dict[str, dataclasses.Field[Any]]:

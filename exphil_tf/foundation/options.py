@@ -100,7 +100,7 @@ class Option(NamedTuple):
     """See `kinds.option`."""
     family: Family | None = None
     """The family that it belongs to, or that it chooses from."""
-    former: tuple[Any, ...] = ()
+    former: Any = None
     """See `kinds.option`."""
 
     @property

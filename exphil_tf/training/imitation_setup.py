@@ -35,6 +35,7 @@ from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.learner import EpochData
 from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.loss_term import LossTerm
+from exphil_tf.training.markov_start import num_batches, transition_rates_of
 from exphil_tf.training.mirrored import MirroredLearner
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
@@ -135,7 +136,7 @@ def _build(
         data=data,
         validation=validation,
         horizon=plan.horizon,
-        start=lambda: _start(config, imitation, data),
+        start=lambda: _start(config, imitation, data, counted=num_batches(plan.train)),
         export=_exporter(
             _policy_info(config, dataset.manifest),
             learner,
@@ -278,9 +279,9 @@ def _freeze_step(config: ImitationConfig, total_steps: int) -> int | None:
 
 
 def _start(
-    config: ImitationConfig, learner: ImitationLearner, data: EpochData[Batch]
+    config: ImitationConfig, learner: ImitationLearner, data: EpochData[Batch], *, counted: int
 ) -> Mapping[str, Any]:
-    """Weights of another run, if one was given, and first ranges of what is quantized."""
+    """Weights of another run, or what some batches tell; and first ranges of what is quantized."""
     tuning, facts = config.fine_tune, {}
     if tuning.init_from is not None:
         bundle = run_folder.find_bundle(Path(tuning.init_from))
@@ -289,6 +290,11 @@ def _start(
             "weights_sha256": atomic.sha256(bundle / bundles.WEIGHTS),
             "results": info.provenance.get("results"),
         }
+        learner.updater.restart_averages()
+    elif learner.policy.head.previous_action is not None:
+        batches = itertools.islice(data.batches(), counted)
+        head = learner.policy.head
+        head.start_at(transition_rates_of(batches, head.config.codec))
         learner.updater.restart_averages()
     if _has_stored_ranges(config):
         batches = itertools.islice(data.batches(), tuning.calibration_batches)

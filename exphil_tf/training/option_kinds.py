@@ -26,18 +26,9 @@ def kind_of(name: str) -> Kind:
     return (option and option.kind) or Kind.TRAINING
 
 
-def _assumed(name: str) -> Any:
-    """What a run had that does not name an option, as a plain value."""
-    option = _known().get(name)
-    if option is None:
-        return None
-    value = option.former[0] if option.former else option.default
-    return list(value) if isinstance(value, tuple) else value
-
-
 def former_values() -> dict[str, Any]:
     """By name, of options whose default is not what runs had before there was the option."""
-    return {name: option.former[0] for name, option in _known().items() if option.former}
+    return {n: o.former for n, o in _known().items() if o.former is not None}
 
 
 def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -50,7 +41,20 @@ def differing_options(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
       before: what the run was started with, by name.
       now: what it would go on with.
     """
-    started = {name: _assumed(name) for name in now} | dict(before)
     return sorted(
-        name for name in now if not kind_of(name).may_change and started[name] != now[name]
+        name
+        for name in now
+        if not kind_of(name).may_change and _started_with(name, before, now) != now[name]
     )
+
+
+def _started_with(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> Any:
+    """The value that a run was started with, also of an option that there was not yet."""
+    option = _known().get(name)
+    if name in before or option is None:
+        return before.get(name)
+    conditions = option.only_with.items()
+    if conditions and not any(now.get(other) in values for other, values in conditions):
+        return now[name]
+    value = option.default if option.former is None else option.former
+    return list(value) if isinstance(value, tuple) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +105,12 @@ def _check_inherited_data(values: Mapping[str, Any], init_from: str) -> None:
         )
 
 
-def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list[str]]:
+def saved_options(run_dir: Path, *, known: Mapping[str, Option]) -> tuple[Saved, list[str]]:
     """The options of a run, for a command that may know fewer, such as those of a distilled run.
 
     Args:
       run_dir: holds a `config.yaml`.
-      known: names of options.
+      known: options by name.
 
     Returns: those that are known, and the names that were left out.
 
@@ -126,12 +126,12 @@ def saved_options(run_dir: Path, *, known: Collection[str]) -> tuple[Saved, list
     return Saved(values, str(path), firm), foreign
 
 
-def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
+def options_of_bundle(bundle: Path, *, known: Mapping[str, Option]) -> Saved | None:
     """The options that a policy was trained with: its run's, or what the bundle itself knows.
 
     Args:
       bundle: the policy's folder, in its run or alone.
-      known: names of options.
+      known: options by name.
 
     Raises: UserError: if the run's file is damaged (65).
     """
@@ -147,7 +147,7 @@ def options_of_bundle(bundle: Path, *, known: Collection[str]) -> Saved | None:
     return Saved(values, str(bundle / CONFIG_JSON))
 
 
-def _add_former(values: dict[str, Any], known: Collection[str]) -> None:
+def _add_former(values: dict[str, Any], known: Mapping[str, Option]) -> None:
     """Adds what an older run had of options that it does not name."""
     named = {name.replace("-", "_") for name in values}
     for name, value in former_values().items():

@@ -5,7 +5,7 @@ import pytest
 
 from exphil_tf.evaluation.baselines import BaselineFit, neutral_buckets
 from exphil_tf.evaluation.metrics import Accumulator, Sample
-from exphil_tf.evaluation.results import Curve, Evaluation
+from exphil_tf.evaluation.results import ActionChanges, Curve, Evaluation, OwnActions
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import Character
 
@@ -61,4 +61,7 @@ def evaluation() -> Evaluation:
         "validation": Curve([10, 20, 30], [9.5, 7.5, 8.5]),
     }
     scores = {name: score(baseline.logits_fn(sample)) for name, baseline in baselines.items()}
-    return Evaluation(provenance, score(logits, previous), scores, curves)
+    own_actions = OwnActions(
+        1000, 512, ActionChanges(1.23, 0.671, 0.551), ActionChanges(7.89, 0.101, 0.021)
+    )
+    return Evaluation(provenance, score(logits, previous), scores, curves, own_actions)

@@ -7,13 +7,12 @@ import pytest
 
 from exphil_tf.evaluation.baselines import (
     NAMES,
-    STRENGTHS,
     BaselineFit,
     neutral_buckets,
-    transition_rates,
 )
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
+from exphil_tf.features.transitions import STRENGTHS, transition_rates
 
 CODEC = ControllerCodec(axis_buckets=5, shoulder_buckets=3)
 SIZES = CODEC.sizes

@@ -7,15 +7,16 @@ from any_backbone import any_backbone
 
 from exphil_tf.data import input as data_input
 from exphil_tf.data.input_config import InputConfig
-from exphil_tf.evaluation.baselines import transition_rates
 from exphil_tf.evaluation.measure import fit_baselines, measure, predict_fn
 from exphil_tf.features.controller import COMPONENTS
-from exphil_tf.features.packing import action_order, pack
+from exphil_tf.features.packing import CONTROLLER_FIELDS, action_order, pack
 from exphil_tf.features.schema import SCHEMA, SPOILED
+from exphil_tf.features.transitions import transition_rates
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Frames
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.training import losses
+from exphil_tf.training.markov_start import transition_rates_of
 from models import policy_inputs as training_batches
 from models.policy import Policy
 from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
@@ -196,3 +197,37 @@ def test_reading_stops_at_the_limit():
     predict = predict_fn(policy, jit=False)
     result, _ = measure(batches, predict, fit.baselines(), codec=codec, max_frames=1)
     assert result.frames == (batches[0]["weight"] > 0).sum()
+
+
+def sticky_batch(seed):
+    """Actions that a controller can be made to say, mostly held."""
+    batch, rng = make_batch(seed), np.random.default_rng(seed)
+    actions = batch["actions"]
+    for player in range(BATCH):
+        for frame in range(1, TIME + 1):
+            held = rng.random(actions.shape[-1]) < 0.7
+            actions[player, frame] = np.where(held, actions[player, frame - 1],
+                                              actions[player, frame])  # fmt: skip
+    names = [field.name for field in CONTROLLER_FIELDS]
+    for x, y in (("c.main_x", "c.main_y"), ("c.c_x", "c.c_y")):
+        # Readings that there are: nothing between 0 and 23 of 80, nor beyond the circle.
+        scaled = actions[..., [names.index(x), names.index(y)]].view(np.int8).astype(float) * 0.7
+        scaled[np.abs(scaled) < 23] = 0
+        read = np.rint(scaled).astype(np.int8).view(np.uint8)
+        actions[..., [names.index(x), names.index(y)]] = read
+    return batch
+
+
+@pytest.mark.parametrize("head", ["autoregressive", "independent"])
+def test_a_new_policy_costs_what_the_markov_baseline_costs(head):
+    """The head's start and the baseline go different ways from the same counts."""
+    policy = tiny_policy(head)
+    codec = policy.config.head.codec
+    train, held_out = [sticky_batch(20), sticky_batch(21)], [sticky_batch(22)]
+    policy.head.start_at(transition_rates_of(train, codec))
+    baselines = fit_baselines(train, codec).baselines()
+    result, scores = measure(held_out, predict_fn(policy, jit=False), baselines, codec=codec)
+    for name in COMPONENTS:
+        want = scores["markov"].components[name].nll
+        assert result.components[name].nll == pytest.approx(want, rel=1e-5), name
+    assert result.nll < scores["marginal"].nll

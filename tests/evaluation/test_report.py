@@ -113,6 +113,22 @@ def test_the_page_is_reproducible(evaluation, page):
     assert report.page(evaluation) == page
 
 
+def test_what_it_does_when_fed_its_own_actions_is_told(evaluation, page):
+    console = Console(file=io.StringIO(), width=120)
+    table.show(console, evaluation)
+    for text in (text_of(page), console.file.getvalue()):
+        for figure in ("1.23", "67.10 %", "55.10 %", "7.89", "10.10 %", "2.10 %"):
+            assert figure in text
+    said = " ".join(finding.text for finding in findings(evaluation) if finding.kind == "bad")
+    assert "on 55% of the frames it holds one that it never leaves again (the human: 2%)" in said
+    assert "1.2 times a second (the human: 7.9)" in said
+    alike = dataclasses.replace(evaluation.own_actions, policy=evaluation.own_actions.human)
+    without = dataclasses.replace(evaluation, own_actions=None)
+    for other in (without, dataclasses.replace(evaluation, own_actions=alike)):
+        assert "its own actions" not in " ".join(f.text for f in findings(other))
+    assert "Fed its own actions" not in report.page(without)
+
+
 def test_without_a_log_there_is_no_training_section(evaluation):
     page = report.page(dataclasses.replace(evaluation, curves={}))
     assert "Training</h2>" not in page

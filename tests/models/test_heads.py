@@ -11,12 +11,16 @@ from models.heads.controller import HEADS
 from models.policy_config import HeadConfig
 
 WIDTH = 12
+PREVIOUS = 13
 HEAD_NAMES = sorted(HEADS)
+PLAIN = {"prev_action_buckets": False}
 
 
 def make(name: str, **options):
-    head = HEADS[name](HeadConfig(head=name, head_hidden=10, **options), seed=4)
-    head.build((None, None, WIDTH))
+    head = HEADS[name](
+        HeadConfig(head=name, head_hidden=10, **options), num_previous=PREVIOUS, seed=4
+    )
+    head.build((None, None, WIDTH + PREVIOUS))
     # Away from the initial near-uniform distribution, where mistakes hide.
     rng = np.random.default_rng(8)
     for weight in head.trainable_weights:
@@ -25,7 +29,10 @@ def make(name: str, **options):
 
 
 def hidden(*lead: int) -> tf.Tensor:
-    return tf.constant(np.random.default_rng(1).standard_normal((*lead, WIDTH)), tf.float32)
+    before = policy_inputs.prev_action(*lead, seed=3)
+    axes = [before[name][..., None] for name in COMPONENTS[1:]]
+    x = np.random.default_rng(1).standard_normal((*lead, WIDTH))
+    return tf.constant(np.concatenate([x, before["buttons"], *axes], axis=-1), tf.float32)
 
 
 def uniforms(head, batch: int, seed: int = 2) -> tf.Tensor:
@@ -39,7 +46,9 @@ def assert_same_logits(a, b):
         np.testing.assert_allclose(a[name], b[name], atol=2e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"axis_buckets": 33, "shoulder_buckets": 3}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, PLAIN, {"axis_buckets": 33, "shoulder_buckets": 3}], ids=str
+)
 @pytest.mark.parametrize("name", HEAD_NAMES)
 def test_sampled_logits_equal_teacher_forced_logits(name, options):
     head = make(name, **options)
@@ -59,7 +68,7 @@ def test_sampled_logits_equal_teacher_forced_logits(name, options):
 
 def test_teacher_forcing_equals_a_loop_over_components():
     """The block-triangular product against six separate small networks, in numpy."""
-    head = make("autoregressive")
+    head = make("autoregressive", **PLAIN)
     x, targets = hidden(7), policy_inputs.targets(head.config.codec, 7)
     got = head.unroll(x, targets)
     projection, bias = (np.asarray(w) for w in head.unit_proj.weights)
@@ -74,6 +83,27 @@ def test_teacher_forcing_equals_a_loop_over_components():
         span = head.spans[name]
         want = np.maximum(pre, 0) @ kernel[:, span] + out_bias[span]
         np.testing.assert_allclose(got[name], want, atol=1e-4)
+
+
+def test_the_previous_action_adds_what_its_tables_say():
+    """Rows of the units, and the skip, against numpy."""
+    head = make("autoregressive")
+    x, targets = hidden(7), policy_inputs.targets(head.config.codec, 7)
+    got = head.unroll(x, targets)
+    assert head.previous_action is not None
+    before = np.asarray(head.previous_action.one_hot(x[:, WIDTH:], "float32"))
+    projection, bias = (np.asarray(w) for w in head.unit_proj.weights)
+    assert projection.shape[0] == WIDTH
+    chosen = [targets["buttons"]] + [np.eye(head.sizes[n])[targets[n]] for n in COMPONENTS[1:]]
+    condition = np.asarray(head.condition_kernel) * head.condition_mask
+    units = np.asarray(x)[:, :WIDTH] @ projection + bias + before @ np.asarray(head.previous_kernel)
+    units = np.maximum(units + np.concatenate(chosen, -1) @ condition, 0)
+    want = before @ np.asarray(head.skip_kernel) + np.asarray(head.output_bias)
+    for i, span in enumerate(head.spans.values()):
+        own = units[:, i * head.units : (i + 1) * head.units]
+        want[:, span] += own @ np.asarray(head.output_kernel)[:, span]
+    for name, span in head.spans.items():
+        np.testing.assert_allclose(got[name], want[:, span], atol=1e-4)
 
 
 def test_each_component_depends_on_those_before_it_only():

@@ -116,7 +116,7 @@ def test_an_exports_controller_is_what_training_decodes(centres):
     buckets |= {"shoulder": x % codec.shoulder_buckets}
     buckets |= {"buttons": np.stack([(x + bit) % 2 for bit in range(8)], -1)}
     framed = {n: tf.constant(v[:, None].astype(np.int32)) for n, v in buckets.items()}
-    logits = {n: tf.zeros((len(x), 1, size)) for n, size in codec.sizes.items()}
+    logits = tf.zeros((len(x), 1, sum(codec.sizes.values())))
     controller, joined, _ = policy.join_outputs(framed, logits)
     want = codec.decode(buckets)
     rest = np.stack([want[name] for name in COMPONENTS[1:]], -1)

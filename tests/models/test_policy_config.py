@@ -29,6 +29,14 @@ def test_missing_keys_take_defaults():
     assert PolicyConfig.from_json('{"head": {"axis_buckets": 33}}').head.axis_buckets == 33
 
 
+def test_a_bundle_that_is_older_than_an_option_means_what_was_so_before():
+    older = PolicyConfig().to_dict()
+    del older["head"]["prev_action_buckets"]
+    head = PolicyConfig.from_dict(older).head
+    assert head == HeadConfig(prev_action_buckets=False)
+    assert HeadConfig().prev_action_buckets
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
