@@ -14,12 +14,17 @@ from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 def num_parameters(config: PolicyConfig) -> int:
     """Trainable numbers of the policy that a configuration describes."""
-    features = dense_width(config.embedding)
-    hidden = config.backbone.width + CONTROLLER_NUMBERS * config.embedding.with_prev_action
+    has_previous = config.embedding.with_prev_action
+    logits = sum(config.head.codec.sizes.values())
+    buckets = logits if has_previous and config.head.prev_action_buckets else 0
+    features = dense_width(config.embedding) + buckets
+    # The head reads the previous action once: in buckets, or as numbers beside the backbone.
+    numbers = CONTROLLER_NUMBERS if has_previous and not buckets else 0
+    hidden = config.backbone.width + numbers
     return (
         _embedding(config.embedding)
         + config.backbone.num_parameters(features)
-        + _head(config.head, hidden)
+        + _head(config.head, hidden, buckets=buckets)
     )
 
 
@@ -37,9 +42,10 @@ def _embedding(config: EmbeddingConfig) -> int:
     return total
 
 
-def _head(config: HeadConfig, features: int) -> int:
-    """Units of every component, logits, and what conditions later components on earlier ones."""
+def _head(config: HeadConfig, features: int, *, buckets: int) -> int:
+    """Units of every component, logits, and what conditions them on earlier ones and before."""
     units = len(COMPONENTS) * config.head_hidden
     logits = sum(config.codec.sizes.values())
     total = dense_parameters(features, units) + dense_parameters(config.head_hidden, logits)
+    total += buckets * (units + logits)
     return total + logits * units * (config.head == "autoregressive")

@@ -10,7 +10,6 @@ what came before them.
 """
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras import layers
@@ -119,16 +118,6 @@ class BlockStack(TemporalBackbone[TemporalOptions]):
         calls = [functools.partial(unroll, block) for block in self.blocks]
         x, after = self._in_order(calls, self.stem(x), parts)
         return self.norm(x), (clock, after)
-
-    def _in_order(
-        self, calls: Sequence[Callable], x: Tensor, states: Sequence[State]
-    ) -> tuple[Tensor, tuple[State, ...]]:
-        """Unrolls blocks one after the other."""
-        after = []
-        for call, state in zip(calls, states, strict=True):
-            x, new_state = call(x, state)
-            after.append(new_state)
-        return x, tuple(after)
 
     def _recurrent(self, name: str) -> RecurrentBlock:
         return RecurrentBlock(self.width, dropout=self.config.dropout, **self._common(name))
