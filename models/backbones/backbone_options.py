@@ -188,6 +188,14 @@ class GRUConfig(TemporalConfig):
         """See the base class."""
         return self.num_layers * 8 * self.width
 
+    def num_parameters(self, features: int) -> int:
+        """As `LSTMConfig`; each layer's candidate has a bias on its recurrent part, too."""
+        first = recurrent_parameters(features, self.width, gates=3)
+        other = recurrent_parameters(self.width, self.width, gates=3)
+        norms = 2 * features + self.num_layers * 2 * self.width
+        biases = self.num_layers * self.width
+        return norms + first + (self.num_layers - 1) * other + biases
+
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
         from models.backbones.recurrent import GRUBackbone
@@ -211,6 +219,14 @@ class TxLikeConfig(TemporalConfig):
     def floats_per_frame(self, frames: int) -> int:
         """See the base class."""
         return self.num_layers * (10 + 3 * self.expand_factor) * self.width
+
+    def num_parameters(self, features: int) -> int:
+        """The stem, a recurrent and a feed-forward block per layer, and a norm."""
+        grown = self.expand_factor * self.width
+        feed_forward = dense_parameters(self.width, grown) + dense_parameters(grown, self.width)
+        recurrent = recurrent_parameters(self.width, self.width, gates=4)
+        layer = recurrent + 2 * self.width + feed_forward
+        return dense_parameters(features, self.width) + self.num_layers * layer + 2 * self.width
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -286,6 +302,13 @@ class Mamba2Config(MambaConfig):
     def floats_per_frame(self, frames: int) -> int:
         """In_proj, conv, gate, scan; and each head's weights of a chunk's frames, three times."""
         return self.num_layers * (8 * self.inner + 8 * self.state_size + 96 * self.mamba_heads)
+
+    def mamba_block_parameters(self) -> int:
+        """Norms, projections in and out, convolution, and a step, decay and skip per head."""
+        inner, mixed = self.inner, self.inner + 2 * self.state_size
+        projections = self.width * (inner + mixed + self.mamba_heads) + inner * self.width
+        convolution = (self.conv_size + 1) * mixed
+        return self.width + projections + convolution + 2 * inner + 2 * self.mamba_heads
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
@@ -367,6 +390,12 @@ class HybridConfig(SlidingWindowConfig):
         """See the base class."""
         return super().floats_per_frame(frames) + self.num_layers * 8 * self.width
 
+    def num_parameters(self, features: int) -> int:
+        """The stem, a recurrent and an attention block per layer, and a norm."""
+        layer = recurrent_parameters(self.width, self.width, gates=4)
+        layer += self.attention_block_parameters()
+        return dense_parameters(features, self.width) + self.num_layers * layer + 2 * self.width
+
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
         from models.backbones.block_stack import HybridBackbone
@@ -397,6 +426,13 @@ class JambaConfig(SlidingWindowConfig, MambaConfig):
         attending = self.num_layers // self.attention_every
         shares = (attending, self.num_layers - attending)
         return sum(n * floats // self.num_layers for n, floats in zip(shares, of_each, strict=True))
+
+    def num_parameters(self, features: int) -> int:
+        """The stem, the blocks and a norm."""
+        attending = self.num_layers // self.attention_every
+        blocks = attending * self.attention_block_parameters()
+        blocks += (self.num_layers - attending) * self.mamba_block_parameters()
+        return dense_parameters(features, self.width) + blocks + 2 * self.width
 
     def layer_class(self) -> type[Backbone[Any]]:
         """See the base class."""
