@@ -6,7 +6,8 @@ from pathlib import Path
 from replay_games import make_game
 
 from beam_pipelines.build_dataset import build_dataset
-from exphil_tf.melee.types import Game
+from exphil_tf.features.character_state import character_columns
+from exphil_tf.melee.types import Frames, Game
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, RecordConfig, WorkerConfig
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.filters import FilterConfig
@@ -21,11 +22,15 @@ def human_game(seed: int, *, length: int = 300, **facts) -> Game:
     game = make_game(seed, length=length, **facts)
     for index, player in enumerate(game.info.players):
         game.frames["p.character"][:, index] = player.character
+    columns = game.frames.columns
+    frames = Frames({**columns, **character_columns(columns)})
     players = tuple(
         dataclasses.replace(player, is_cpu=False, cpu_level=0, code=f"P{port}#{seed % 7}")
         for port, player in enumerate(game.info.players)
     )
-    return dataclasses.replace(game, info=dataclasses.replace(game.info, players=players))
+    return dataclasses.replace(
+        game, frames=frames, info=dataclasses.replace(game.info, players=players)
+    )
 
 
 def write_collection(folder: Path, num_games: int, *, length: int = 300) -> dict[str, Game]:

@@ -89,16 +89,26 @@ def test_jamba_has_blocks_of_both_kinds():
         assert "want 2 <= x <= num_layers" in refused("--backbone", "jamba", *flags.split())
 
 
+WITHOUT_EFFECT = {
+    "kmeans_centers": ["--kmeans-centers", "some-file"],
+    "action_mode": ["--action-mode", "one_hot"],
+    "character_mode": ["--character-mode", "one_hot"],
+    "warmup_steps": ["--warmup-steps", "5"],
+    "carry_state": ["--carry-state"],
+    "with_projectiles": ["--no-with-projectiles"],
+    "with_prev_action": ["--no-with-prev-action"],
+    "jit": ["--no-jit"],
+}
+"""How to set what other options go with by default to something else."""
+
+
 @pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.only_with])
 def test_an_option_without_effect_is_refused_even_at_its_default(name):
     option = OPTIONS[name]
     base = ["--backbone", option.family.having(name)[0]] if option.family else []
-    if name == "axis_buckets":
-        base += ["--kmeans-centers", "some-file"]
-    if name in ("action_dim", "character_dim"):
-        base += [f"--{name.split('_')[0]}-mode", "one_hot"]
-    if name == "item_type_dim":
-        base += ["--no-with-projectiles"]
+    for other, effective in option.only_with.items():
+        if OPTIONS[other].default in effective:
+            base += WITHOUT_EFFECT[other]
     values = option.default if isinstance(option.default, tuple) else (option.default,)
     value = [option.flag, *([] if option.is_switch else map(str, values))]
     sentence = refused(*base, *value)

@@ -37,6 +37,7 @@ from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.training import batch_fit, losses, run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
+from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.early_stopping import Progress
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.imitation_setup import imitation_setup
@@ -168,6 +169,11 @@ def stopping(config):
 def horizon(config):
     """Length of a run on 1000 unrolls."""
     return horizon_of(1000, run=config.run, accumulation_steps=config.optimizer.accumulation_steps)
+
+
+def on_devices(config):
+    """The devices that a run learns on."""
+    return parse_devices(config.run.devices)
 
 
 def folder(config):
@@ -441,11 +447,18 @@ TABLE: dict[str, Row] = {
     "state_size": row(shapes, "--state-size 5", MAMBA),
     "expand_factor": row(shapes, "--expand-factor 3", MAMBA),
     "conv_size": row(shapes, "--conv-size 3", MAMBA),
+    "mamba_heads": row(shapes, "--mamba-heads 4", (*SMALL, "--backbone", "mamba2")),
     "attention_every": row(shapes, "--attention-every 3", JAMBA),
     "num_heads": row(network, "--num-heads 4", ATTENTION),
     "qk_layernorm": row(network, "--no-qk-layernorm", ATTENTION),
     "chunked_attention": row(network, "--chunked-attention --chunk-size 2", ATTENTION),
     "chunk_size": row(network, "--chunk-size 3", (*ATTENTION, "--chunked-attention")),
+    "gradient_checkpoint": row(network, "--gradient-checkpoint", MAMBA),
+    "checkpoint_every": row(
+        network,
+        "--checkpoint-every 2",
+        (*SMALL, "--backbone", "mamba", "--num-layers", "2", "--gradient-checkpoint"),
+    ),
     "memory_efficient_attention": row(
         network,
         "--memory-efficient-attention",
@@ -508,6 +521,7 @@ TABLE: dict[str, Row] = {
     "auto_batch_size": row(fitted, "--auto-batch-size"),
     "auto_batch_max": row(fitted, "--auto-batch-max 3", "--auto-batch-size"),
     "memory_budget_mb": row(fitted, "--memory-budget-mb 120", "--auto-batch-size"),
+    "devices": row(on_devices, "--devices CPU:0,CPU:1"),
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),
     "run_dir": row(folder, "--run-dir elsewhere/x"),

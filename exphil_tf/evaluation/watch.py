@@ -251,13 +251,16 @@ class _Scorer:
         self, dataset: Dataset, config: EvaluationConfig, info: PolicyInfo, *, console: Console
     ):
         from exphil_tf.evaluation.measure import predict_fn
+        from models.carried_state import CarriedState
         from models.policy import Policy
 
         self._dataset, self._config, self._info = dataset, config, info
         self._console = console
         self._policy = Policy(info.config, name="policy")
-        self._predict = predict_fn(self._policy, jit=config.jit)
         self._inputs = input_config(config, info, dataset.manifest)
+        rows = config.batch_size if self._inputs.carry_state else 0
+        carried = CarriedState(self._policy, rows) if rows else None
+        self._predict = predict_fn(self._policy, carried=carried, jit=config.jit)
         self._is_baseline_known = False
 
     def fits(self, info: PolicyInfo) -> bool:
@@ -276,6 +279,7 @@ class _Scorer:
             "limit_frames": self._config.limit_frames,
             "unroll_frames": self._inputs.window_size,
             "burn_in": self._inputs.burn_in,
+            "carry_state": self._inputs.carry_state,
             "frame_delay": self._inputs.frame_delay,
             "weights": self._info.weights,
             "policy_sha256": hashlib.sha256(self._info.config.to_json().encode()).hexdigest(),

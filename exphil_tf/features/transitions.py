@@ -7,6 +7,7 @@ where each frame is best predicted by all others. One more frame, shared evenly 
 keeps everything finite.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -44,7 +45,7 @@ class TransitionCounts:
         for name in COMPONENTS:
             shape = self.pairs[name].shape
             places = previous[name] * shape[-1] + targets[name]
-            places = places.reshape(len(weights), -1).astype(np.int64)
+            places = places.reshape(len(weights), math.prod(shape[:-2])).astype(np.int64)
             counts = [np.bincount(p, weights, shape[-1] ** 2) for p in places.T]
             self.pairs[name] += np.reshape(counts, shape)
 

@@ -339,7 +339,7 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
 
 
 _ELEMENTWISE = (
-    "Abs CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Sigmoid Softmax Sqrt Tanh"
+    "Abs CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Round Sigmoid Softmax Sqrt Tanh"
 )
 _PAIRED = "Add And Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {

@@ -117,18 +117,22 @@ def write_games(folder: Path, lengths: Sequence[int], *, perspectives: Sequence[
     names = ("original", "mirrored", "noisy_1")
     splits = {"train": {name: write_variant(folder, name, games, 3) for name in names}}
     entries = [entry for some in splits["train"].values() for entry in some]
-    totals = Totals(
-        files=len(frames), games=len(frames), rejected=0, frames=sum(lengths),
-        perspective_frames=0, shards=len(entries), records=sum(one.records for one in entries),
-        bytes=sum(one.bytes for one in entries),
-    )  # fmt: skip
     counts: dict[str, dict[str, int]] = {}
     for length, mask in zip(lengths, perspectives, strict=True):
         by_length = counts.setdefault(str(mask), {})
         by_length[str(length)] = by_length.get(str(length), 0) + 1
-    stats = SplitStats(
-        games=len(frames), frames=sum(lengths), characters={"fox": 3, "falco": 1}, lengths=counts
+    seen = sum(
+        length * mask.bit_count() for length, mask in zip(lengths, perspectives, strict=True)
     )
+    stats = SplitStats(
+        games=len(frames), frames=sum(lengths), perspective_frames=seen,
+        characters={"fox": 3, "falco": 1}, lengths=counts,
+    )  # fmt: skip
+    totals = Totals(
+        files=len(frames), games=len(frames), rejected=0, frames=sum(lengths),
+        perspective_frames=seen, shards=len(entries), records=sum(one.records for one in entries),
+        bytes=sum(one.bytes for one in entries),
+    )  # fmt: skip
     manifest = Manifest(
         format_version=FORMAT_VERSION, fingerprint=SCHEMA.fingerprint(), digests=SCHEMA.digests(),
         row_bytes=ROW_BYTES, chunk_frames=CHUNK, overlap_frames=OVERLAP, config={}, input_hash="",

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from exphil_tf.data import input as data_input
+from exphil_tf.data.epoch_size import epoch_size
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.packing import mirror_planes, pack, unpack
 from exphil_tf.foundation.errors import UserError
@@ -151,7 +152,7 @@ def test_epochs_deal_every_view_once_to_the_cursor_that_is_free_first(games):
         [walk[0].view for walk in whole[e * len(sizes) : (e + 1) * len(sizes)]] for e in (0, 1)
     )
     assert one != two
-    size = data_input.epoch_size(
+    size = epoch_size(
         games.folder, InputConfig(window_size=WINDOW, carry_state=True), split="train",
         batch_size=cursors, seed=0, training=True,
     )  # fmt: skip

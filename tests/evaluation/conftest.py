@@ -64,4 +64,4 @@ def evaluation() -> Evaluation:
     own_actions = OwnActions(
         1000, 512, ActionChanges(1.23, 0.671, 0.551), ActionChanges(7.89, 0.101, 0.021)
     )
-    return Evaluation(provenance, score(logits, previous), scores, curves, own_actions)
+    return Evaluation(provenance, score(logits, previous), scores, curves, own_actions=own_actions)

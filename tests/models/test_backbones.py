@@ -193,6 +193,7 @@ def test_every_option_is_tested_here(name):
     tested = {key for options in EFFECTIVE[name] for key in options}
     tested |= {"backbone", "dropout", "truncate_bptt"}  # tests above
     same_result = {"chunked_attention", "chunk_size", "memory_efficient_attention"}
+    same_result |= {"gradient_checkpoint", "checkpoint_every"}
     names = {field.name for field in dataclasses.fields(BACKBONES[name])}
     assert names <= tested | same_result
 

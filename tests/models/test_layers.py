@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.layers.causal_convolution import convolve
 from models.layers.dropout import Dropout
 from models.layers.mamba import DELTA_MAX, DELTA_MIN, MambaBlock
 from models.layers.recurrent import GRULayer, LSTMLayer
@@ -221,20 +222,20 @@ def test_ring_slots_hold_the_last_frames():
 
 
 def test_convolution_equals_numpy_and_never_crosses_a_reset():
-    block = MambaBlock(4, conv_size=3, seed=1)
-    block.build((None, None, 4))
     rng = np.random.default_rng(0)
-    u = rng.standard_normal((2, 9, block.inner)).astype(np.float32)
-    history = rng.standard_normal((2, 2, block.inner)).astype(np.float32)
+    u = rng.standard_normal((2, 9, 8)).astype(np.float32)
+    history = rng.standard_normal((2, 2, 8)).astype(np.float32)
+    kernel, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 8), (8,)))
     is_resetting = np.zeros((2, 9), bool)
     is_resetting[0, [0, 4]] = is_resetting[1, 8] = True
-    got, after = block._convolve(tf.constant(u), tf.constant(history), tf.constant(is_resetting))
-    kernel = np.asarray(block.conv_kernel)
+    got, after = convolve(
+        *map(tf.constant, (u, history, is_resetting)), kernel=kernel, bias=tf.constant(bias)
+    )
     past = history.copy()
     for t in range(9):
         past[is_resetting[:, t]] = 0
         past = np.concatenate([past, u[:, t : t + 1]], axis=1)[:, -3:]
-        want = (past * kernel).sum(1)
+        want = (past * kernel).sum(1) + bias
         np.testing.assert_allclose(got[:, t], want * sigmoid(want), atol=1e-5)
         past = past[:, -2:]
     np.testing.assert_allclose(after, past, atol=1e-6)

@@ -30,7 +30,7 @@ from models.policy import Policy
 from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy_inputs import policy_inputs, unroll
 
-CODEC = ControllerCodec()
+CODEC = HeadConfig().codec
 ASKED = DistillationConfig(teacher="t")
 
 

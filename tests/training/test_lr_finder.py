@@ -91,6 +91,7 @@ def test_the_command_leaves_a_figure_and_no_run(dataset, tmp_path, monkeypatch, 
     find_lr.main([
         "--data", str(dataset), "--backbone", "mlp", "--hidden", "8", "--head-hidden", "4",
         "--batch-size", "4", "--window-size", "30", "--no-jit", "--updates", "30", "--seed", "1",
+        "--no-prev-action-buckets",
     ])  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lr_finder"]
     facts = json.loads((tmp_path / "lr_finder/lr_finder.json").read_text())

@@ -6,7 +6,7 @@ import numpy as np
 
 from exphil_tf.checkpoints.policy_bundle import load_policy
 from exphil_tf.data import input as data_input
-from exphil_tf.data.input import EpochSize
+from exphil_tf.data.epoch_size import EpochSize, epoch_size
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation.options import options
@@ -26,7 +26,7 @@ def test_a_run_starts_from_its_training_games_and_from_a_run_as_that_ended(
     head = policy.head
     given = {"batch_size": 4, "seed": 7, "training": True, "split": "train"}
     config = InputConfig(window_size=30, augment=True, block_records=4)
-    size = data_input.epoch_size(dataset, config, **given)
+    size = epoch_size(dataset, config, **given)
     batches = data_input.build(dataset, config, **given)
     rates = transition_rates_of(itertools.islice(batches, num_batches(size)), head.config.codec)
     skip, bias = np.asarray(head.skip_kernel), np.asarray(head.output_bias)

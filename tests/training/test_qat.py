@@ -20,6 +20,7 @@ from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.imitation import ImitationLearner, StepOptions
 from exphil_tf.training.run_config import LossConfig
 from models.backbones import backbone_config
+from models.layers.backend import ops
 from models.layers.quantized import WIDER, activation_quantizers, ranges
 from models.policy import Policy
 from models.policy_config import (
@@ -66,7 +67,8 @@ def test_calibration_finds_the_extremes():
     seen = []
     for batch in batches:
         inputs = policy_inputs(batch, policy.config.head.codec)
-        x = policy.embedding(inputs.columns, inputs.prev_action)
+        controller = policy.embedding.join_controller(inputs.prev_action)
+        x = policy.embed(*policy.embedding.inputs.join(inputs.columns, ops), controller)
         seen.append(np.asarray(policy.backbone.norm(x)))
     quantizer = policy.backbone.cells[0].input_proj.input_quantizer
     assert float(quantizer.low.value) == pytest.approx(min(x.min() for x in seen), rel=1e-5)

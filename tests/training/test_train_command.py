@@ -90,6 +90,10 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert info.provenance["data"] == facts["data"]
     assert atomic.problems(run / "policy") == []
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    notes = [event["text"] for event in events if event["event"] == "note"]
+    assert notes[0].startswith("plan: 6 updates of ")
+    assert any("too few to learn much" in note for note in notes)
+    events = [event for event in events if event["event"] != "note"]
     kinds = [event["event"] for event in events]
     assert kinds == ["start", "train", "train", "validation", "checkpoint", "end"]
     assert set(events[1]["nll"]) == set(events[3]["nll"])

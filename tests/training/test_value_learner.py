@@ -108,7 +108,7 @@ def test_values_are_learnt_measured_and_never_select():
     for step in range(80):
         learner.update(iter(given[:1]), step=step)
         losses.append(learner.take_report().values["value_loss"])
-    assert losses[-1] < losses[0] / 4
+    assert losses[-1] < losses[0] / 2
     values = learner.validate(given[:1])
     assert values["value_loss"] == pytest.approx(losses[-1], rel=0.3)
     assert values["explained_variance"] > 0.5

@@ -9,7 +9,6 @@ Alternatives that lost: onnxscript's rewriter, which was tried (docs/adr/0006), 
 onnx-graphsurgeon: a dependency each for what is a hundred lines here.
 """
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,8 +18,6 @@ from onnx import NodeProto, helper, numpy_helper
 
 CONTRIB = "com.microsoft"
 """Domain of ONNX Runtime's own operators."""
-_SCOPE = re.compile(r"^.*PartitionedCall(_\d+)?/|__\d+(?=$|[:.])|:\d+(?=$|\.)|\.\d+$")
-"""What tf2onnx, TensorFlow and `fresh` put around a name."""
 
 
 class NestedGraphError(ValueError):
@@ -171,24 +168,38 @@ class Graph:
         self._index = None
 
     def sort(self) -> None:
-        """Orders nodes so that each comes after those it reads; keeps the order where it can."""
-        ready = {v.name for v in self.inputs} | self.constants.keys() | {""}
-        waiting, done = list(self.nodes), []
-        while waiting:
-            now = [node for node in waiting if all(value in ready for value in node.input)]
-            if not now:
-                raise ValueError(f"graph: a cycle, or nobody makes {waiting[0].input}")
-            first = now[0]
-            done.append(first)
-            ready |= set(first.output)
-            waiting = [node for node in waiting if node is not first]
-        self.nodes = done
+        """Orders nodes so that each comes after those it reads, by what the outputs ask for first.
+
+        The order follows from the graph alone: that of tf2onnx goes by names.
+        """
+        makers = {value: node for node in self.nodes for value in node.output}
+        given = {v.name for v in self.inputs} | self.constants.keys() | {""}
+        done: dict[int, NodeProto] = {}
+        asked = [(value, False) for node in reversed(self.nodes) for value in node.output]
+        asked += [(output.name, False) for output in reversed(self.outputs)]
+        open_nodes: set[int] = set()
+        while asked:
+            value, is_read = asked.pop()
+            if value in given:
+                continue
+            node = makers.get(value)
+            if node is None or (id(node) in open_nodes and id(node) not in done and not is_read):
+                raise ValueError(f"graph: a cycle, or nobody makes {value!r}")
+            if id(node) in done:
+                continue
+            if is_read:
+                done[id(node)] = node
+                continue
+            open_nodes.add(id(node))
+            asked.append((value, True))
+            asked += [(needed, False) for needed in reversed(node.input)]
+        self.nodes = list(done.values())
         self._index = None
 
     def rename(self) -> None:
-        """Names values by what made them and counts, so that equal graphs give equal bytes.
+        """Names values by the operation that makes them, so that equal graphs give equal bytes.
 
-        tf2onnx numbers names through the life of a process.
+        TensorFlow and tf2onnx number names through the life of a process.
         """
         self.sweep()
         self.sort()
@@ -197,11 +208,11 @@ class Graph:
         for node in self.nodes:
             for value in node.output:
                 if value not in new:
-                    new[value] = _unique(_SCOPE.sub("", value) or node.op_type, taken)
+                    new[value] = _unique(node.op_type, taken)
             for value in node.input:
                 if value in self.constants and value not in new:
-                    base = _SCOPE.sub("", new[node.output[0]])
-                    new[value] = _unique(f"{base}.{list(node.input).index(value)}", taken)
+                    place = list(node.input).index(value)
+                    new[value] = _unique(f"{new[node.output[0]]}.{place}", taken)
         for node in self.nodes:
             node.name = new[node.output[0]]
             node.doc_string = ""
