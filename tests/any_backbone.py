@@ -33,8 +33,8 @@ def having(option: str) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-QUICK = ("mlp", "lstm", "mamba", "sliding_window", "hybrid")
-"""Whose exports are tested by default: every kind of layer is in one of them, but a GRU."""
+QUICK = ("mlp", "lstm", "mamba", "sliding_window")
+"""Whose exports are tested by default: the others are made of their layers, but for GRU and SSD."""
 
 
 def each(*quick: str, has_memory: bool = False) -> list[Any]:

@@ -26,7 +26,7 @@ from exphil_tf.records.verify import verify
 Collection = tuple[Path, dict]
 OPTIONS = [
     "--min-frames=100", "--val-split=0.3", "--test-split=0.2", "--chunk-frames=128",
-    "--overlap-frames=32", "--num-shards=2", "--workers=2", "--variants=original,mirrored",
+    "--overlap-frames=32", "--num-shards=2", "--workers=2", "--variants", "original", "mirrored",
 ]  # fmt: skip
 
 

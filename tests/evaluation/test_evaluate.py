@@ -168,7 +168,9 @@ def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
     assert not input_config(EvaluationConfig(), info, bare, delay=3).carry_state
 
 
-@pytest.mark.parametrize("backbone", ["lstm", "sliding_window"])
+@pytest.mark.parametrize(
+    "backbone", ["lstm", pytest.param("sliding_window", marks=pytest.mark.slow)]
+)
 def test_memory_goes_on_through_whole_games(backbone, dataset, tmp_path):
     """However a game is cut: a frame is answered as if the policy had read the game in one go."""
     trained = {"window_size": 30, "provenance": {"config": {"burn_in": 5}}}
@@ -222,6 +224,7 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
 TOLD = {"with_delay": True, "condition_on_return": True, "learn_player_styles": True}
 
 
+@pytest.mark.slow
 def test_what_a_policy_is_told_changes_what_it_predicts(dataset, tmp_path, capsys):
     entries = load_manifest(dataset).players
     players = KnownPlayers({entry.player: 1 + entry.id for entry in entries}, "public")

@@ -5,12 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from exphil_tf.features.controller import AXES, COMPONENTS, ControllerCodec
+from exphil_tf.features.controller import AXES, COMPONENTS
 from exphil_tf.inference.stepper import Stepper
+from models.policy_config import HeadConfig
 from tests import policy_inputs
 from tests.exported_policies import export, make_policy
 
-CODEC = ControllerCodec()
+CODEC = HeadConfig().codec
 STOPS = np.cumsum(list(CODEC.sizes.values()))
 SPANS = {n: slice(s - CODEC.sizes[n], s) for n, s in zip(COMPONENTS, STOPS, strict=True)}
 LOGITS = int(STOPS[-1])
