@@ -133,6 +133,7 @@ def test_a_crash_names_the_architecture(dataset, bundle, tmp_path):
     assert [failure["name"] for failure in values["failures"]] == ["mlp"]
 
 
+@pytest.mark.slow
 def test_one_is_trained_with_the_parameters_and_updates_that_were_asked_for(dataset, tmp_path):
     job = Job("mlp", str(dataset), str(tmp_path / "run"), SMALL, 40_000, 1.0, 6, 3, 60, 0)
     trained = architecture_training.train(job)

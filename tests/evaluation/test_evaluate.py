@@ -168,9 +168,8 @@ def test_unrolls_are_as_long_as_the_dataset_allows(dataset):
     assert not input_config(EvaluationConfig(), info, bare, delay=3).carry_state
 
 
-@pytest.mark.parametrize(
-    "backbone", ["lstm", pytest.param("sliding_window", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("backbone", ["lstm", "sliding_window"])
+@pytest.mark.slow
 def test_memory_goes_on_through_whole_games(backbone, dataset, tmp_path):
     """However a game is cut: a frame is answered as if the policy had read the game in one go."""
     trained = {"window_size": 30, "provenance": {"config": {"burn_in": 5}}}

@@ -140,6 +140,7 @@ def test_what_is_removed_while_it_is_read_is_left_out(dataset, tmp_path, monkeyp
     assert not (run.folder / "evaluation").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_shows_the_table(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(watching.os, "nice", lambda by: by)
     run = Run(tmp_path / "run")

@@ -410,6 +410,7 @@ def test_only_the_same_lesson_goes_on(tmp_path, distil, taught, trainer, dataset
     assert ended.status == 0, ended.output
 
 
+@pytest.mark.slow
 def test_comparison(tmp_path, distil, taught, trainer, dataset):
     ended = distil(tmp_path, "--teacher", taught / "bundle", "--compare")
     assert ended.status == 0, ended.output

@@ -29,6 +29,7 @@ FLAGS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_policy_that_learns_styles_knows_whose(tmp_path, trainer):
     """And one that learns none says nothing of players."""
     flags = ("--max-steps", "2", "--learn-player-styles")
