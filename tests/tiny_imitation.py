@@ -36,11 +36,11 @@ def make_batch(seed, batch=4, time=5):
     }
 
 
-def make(*, jit=False, dropout=0.0, loss=None, terms=(), **options):
+def make(*, jit=False, dropout=0.0, loss=None, terms=(), buckets=True, **options):
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
         backbone_config(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
-        HeadConfig(head_hidden=4),
+        HeadConfig(head_hidden=4, prev_action_buckets=buckets),
     )
     policy = Policy(config, seed=1, name="policy")
     step = StepOptions(loss or LossConfig(), FLAT, jit, terms=terms)

@@ -129,6 +129,15 @@ def _player_ids(info: PolicyInfo, manifest: Manifest) -> tuple[int, ...] | None:
     return translation(manifest, info.players.ids if is_keyed_alike else {})
 
 
+def compiled(policy: Policy, inputs: InputConfig, config: EvaluationConfig) -> PredictFn:
+    """A policy's unroll on batches of `inputs`, memory kept between them where it is carried."""
+    from exphil_tf.evaluation.measure import predict_fn
+    from models.carried_state import CarriedState
+
+    carried = CarriedState(policy, config.batch_size) if inputs.carry_state else None
+    return predict_fn(policy, carried=carried, jit=config.jit)
+
+
 @dataclass(frozen=True)
 class _Measurement:
     """A policy, the frames it is measured on, and how it reads them."""
@@ -160,7 +169,7 @@ class _Measurement:
         with self._sound(chosen), progress(self.console, total, "measured") as on_frames:
             metrics, scores = measure(
                 told(chosen.batches(), ids),
-                self._predict(inputs),
+                compiled(self.policy, inputs, self.config),
                 fit.baselines(),
                 codec=codec,
                 max_frames=config.limit_frames,
@@ -190,14 +199,6 @@ class _Measurement:
         manifest = self.dataset.manifest
         return unrolls_config(self.info, manifest, delay, frames=frames, burn_in=burn_in)
 
-    def _predict(self, inputs: InputConfig) -> PredictFn:
-        from exphil_tf.evaluation.measure import predict_fn
-        from models.carried_state import CarriedState
-
-        size = self.config.batch_size
-        carried = CarriedState(self.policy, size) if inputs.carry_state else None
-        return predict_fn(self.policy, carried=carried, jit=self.config.jit)
-
     def _told_ids(self) -> dict[str, int]:
         """Ids of what is told of every game; a delay is told as it is read.
 
@@ -222,7 +223,7 @@ class _Measurement:
 
         inputs, codec = self._inputs(delay), self.policy.config.head.codec
         split, most = self._split(self.config.split, inputs), self.config.limit_frames
-        total, predict = self._num_frames(), self._predict(inputs)
+        total, predict = self._num_frames(), compiled(self.policy, inputs, self.config)
         with self._sound(split), progress(self.console, total, f"at delay {delay}") as on_frames:
             batches = told(split.batches(), ids)
             found, _ = measure(

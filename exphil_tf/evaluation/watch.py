@@ -28,7 +28,7 @@ from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.checkpoints.store import Checkpoint, CheckpointStore
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
-from exphil_tf.evaluation.policy_evaluation import input_config
+from exphil_tf.evaluation.policy_evaluation import compiled, input_config
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
@@ -250,17 +250,13 @@ class _Scorer:
     def __init__(
         self, dataset: Dataset, config: EvaluationConfig, info: PolicyInfo, *, console: Console
     ):
-        from exphil_tf.evaluation.measure import predict_fn
-        from models.carried_state import CarriedState
         from models.policy import Policy
 
         self._dataset, self._config, self._info = dataset, config, info
         self._console = console
         self._policy = Policy(info.config, name="policy")
         self._inputs = input_config(config, info, dataset.manifest)
-        rows = config.batch_size if self._inputs.carry_state else 0
-        carried = CarriedState(self._policy, rows) if rows else None
-        self._predict = predict_fn(self._policy, carried=carried, jit=config.jit)
+        self._predict = compiled(self._policy, self._inputs, config)
         self._is_baseline_known = False
 
     def fits(self, info: PolicyInfo) -> bool:

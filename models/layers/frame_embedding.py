@@ -20,7 +20,7 @@ from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import ACTION_COUNT
 from models.layers import embedding_layout
 from models.layers import embedding_tables as tables
-from models.layers.backend import dense_value, ops, take_rows
+from models.layers.backend import dense_value, ops, take_features, take_rows
 from models.layers.quantized import quantize_kernel
 from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor
@@ -163,7 +163,7 @@ class FrameEmbedding(keras.layers.Layer):
         x, y = places["p.x"].start, places["p.y"].start
         minuend = np.array([facing, facing + 1, x + 1, y + 1], np.int32)
         subtrahend = np.array([exists, exists + 1, x, y], np.int32)
-        difference = _pick(scaled, minuend) - _pick(scaled, subtrahend)
+        difference = take_features(scaled, minuend) - take_features(scaled, subtrahend)
         facing, apart = ops.split(difference, 2, axis=-1)
         return facing, apart
 
@@ -315,15 +315,6 @@ def _flatten(x: Tensor) -> Tensor:
 
 def _repeat(x: Tensor, count: int) -> Tensor:
     return ops.repeat(x, count, axis=-1)
-
-
-def _pick(x: Tensor, index: np.ndarray) -> Tensor:
-    """Features at constant places of the last axis."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.gather(x, index, axis=-1)
-    return ops.take(x, index, axis=-1)
 
 
 def _relative_position(apart: Tensor) -> list[Tensor]:

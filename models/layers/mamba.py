@@ -16,6 +16,7 @@ random bias of the convolution (1.351) and `out_proj` divided by the square root
 blocks (1.319).
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -23,15 +24,13 @@ import numpy as np
 
 from models.layers.backend import ops
 from models.layers.causal_convolution import convolve, convolve_frame
+from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
 from models.layers.temporal import State, TemporalLayer, Tensor
 from models.quantization_config import Rounding
-
-DELTA_MIN = 1e-3
-DELTA_MAX = 0.1
 
 
 class MambaBlock(TemporalLayer):
@@ -80,17 +79,11 @@ class MambaBlock(TemporalLayer):
             self.inner,
             "delta_proj",
             kernel_bound=self.delta_rank**-0.5,
-            bias_initializer=self._initial_delta_bias,
+            bias_initializer=functools.partial(initial_delta_bias, seed),
             **options,
         )
         self.out_proj = dense(width, "out_proj", use_bias=False, **options)
         self.dropout = Dropout(dropout, seed=derive_seed(seed, "dropout"), name="dropout")
-
-    def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-        """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""
-        rng = np.random.default_rng(derive_seed(self.seed, "delta_bias"))
-        delta = np.exp(rng.uniform(np.log(DELTA_MIN), np.log(DELTA_MAX), shape))
-        return ops.convert_to_tensor(delta + np.log(-np.expm1(-delta)), dtype=dtype)
 
     def _initial_a_log(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         """S4D-real: state n of every channel decays at rate n + 1."""

@@ -8,6 +8,7 @@ scan is matrix products. Resets cut the convolution's view as well as the scan's
 Dropout falls on what the block adds, as in `models.layers.mamba`.
 """
 
+import functools
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ import numpy as np
 
 from models.layers.backend import ops
 from models.layers.causal_convolution import convolve, convolve_frame
+from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
 from models.layers.seeding import derive_seed
@@ -22,8 +24,6 @@ from models.layers.state_space_duality import Flow, chunked_scan, per_channel, s
 from models.layers.temporal import State, TemporalLayer, Tensor
 from models.quantization_config import Rounding
 
-DELTA_MIN = 1e-3
-DELTA_MAX = 0.1
 FASTEST_DECAY = 16.0
 """Decay rates start uniform in [1, 16], as in the paper's code."""
 MOST_DECAY = 20.0
@@ -79,12 +79,6 @@ class Mamba2Block(TemporalLayer):
         self.out_proj = dense(width, "out_proj", **options)
         self.dropout = Dropout(dropout, seed=derive_seed(seed, "dropout"), name="dropout")
 
-    def _initial_delta_bias(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
-        """softplus^-1 of a delta drawn log-uniformly from [DELTA_MIN, DELTA_MAX]."""
-        rng = np.random.default_rng(derive_seed(self.seed, "delta_bias"))
-        delta = np.exp(rng.uniform(np.log(DELTA_MIN), np.log(DELTA_MAX), shape))
-        return ops.convert_to_tensor(delta + np.log(-np.expm1(-delta)), dtype=dtype)
-
     def _initial_a_log(self, shape: tuple[int, ...], dtype: str | None = None) -> Tensor:
         rng = np.random.default_rng(derive_seed(self.seed, "a_log"))
         return ops.convert_to_tensor(np.log(rng.uniform(1.0, FASTEST_DECAY, shape)), dtype=dtype)
@@ -104,7 +98,9 @@ class Mamba2Block(TemporalLayer):
             ),
         )
         self.conv_bias = self.add_weight(name="conv_bias", shape=(self.mixed,), initializer="zeros")
-        self.delta_bias = self._per_head("delta_bias", self._initial_delta_bias)
+        self.delta_bias = self._per_head(
+            "delta_bias", functools.partial(initial_delta_bias, self.seed)
+        )
         self.a_log = self._per_head("a_log", self._initial_a_log)
         self.skip = self.add_weight(
             name="skip", shape=(self.inner,), initializer="ones", dtype="float32", autocast=False

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from models.layers.causal_convolution import convolve
+from models.layers.delta_bias import DELTA_MAX, DELTA_MIN
 from models.layers.dropout import Dropout
-from models.layers.mamba import DELTA_MAX, DELTA_MIN, MambaBlock
+from models.layers.mamba import MambaBlock
 from models.layers.recurrent import GRULayer, LSTMLayer
 from models.layers.sliding_window_attention import (
     SlidingWindowAttention,
