@@ -12,7 +12,7 @@ from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.training.devices import ONE, check_batch, parse_devices
 
-OptimizerName = Literal["adam", "adamw", "radam", "lamb", "sgd", "rmsprop"]
+OptimizerName = Literal["adam", "adamw", "radam", "muon", "lamb", "sgd", "rmsprop"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine_restarts", "exponential"]
 Precision = Literal["f32", "bf16"]
 MAX_SEED = 2**31
@@ -104,9 +104,10 @@ class OptimizerConfig:
     KIND: ClassVar = Kind.TRAINING
 
     optimizer: OptimizerName = "adam"
-    """Update rule; Adam, AdamW and RAdam with β 0.9 and 0.999, ε 1e-8, SGD with momentum 0.9."""
-    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "radam", "lamb")})
-    """Decoupled decay of matrices with adamw, radam, lamb; biases, scales and tables have none."""
+    """Update rule. Adam, AdamW and RAdam have β 0.9 and 0.999, ε 1e-8; SGD momentum 0.9; muon moves
+    matrices between hidden units orthogonally (Keras' Muon) and all else as AdamW."""
+    weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "radam", "muon", "lamb")})
+    """Decoupled decay of matrices, where the rule has one; biases, scales and tables have none."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm; 0 never."""
     accumulation_steps: int = 1

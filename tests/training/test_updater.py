@@ -60,7 +60,7 @@ def test_sgd_without_momentum_by_hand():
     assert float(report.grad_norm) == pytest.approx(norm, rel=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "radam", "lamb", "sgd", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "radam", "muon", "lamb", "sgd", "rmsprop"])
 def test_every_optimizer_learns(optimizer):
     updater = make(lr=0.02, optimizer=optimizer)
     first = float(gradients(updater, slice(None))[1])
