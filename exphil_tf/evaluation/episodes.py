@@ -48,7 +48,7 @@ def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Pe
     shards = integrity.entries(manifest, splits={split}, variants={"original"})
     integrity.check(folder, manifest, shards=shards)
     found = False
-    for chunks in _games(manifest, folder, split):
+    for chunks in split_games(manifest, folder, split):
         rows, meta = join_rows(chunks), chunks[0].meta
         for player in range(2):
             if meta.perspectives >> player & 1:
@@ -70,7 +70,7 @@ def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
             yield _perspective(rows, player, player_id=0)
 
 
-def _games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
+def split_games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
     """The chunks of each game; a shard holds all chunks of its games, side by side."""
     for entry in manifest.splits.get(split, {}).get("original", []):
         path = folder / entry.path

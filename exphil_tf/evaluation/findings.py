@@ -44,6 +44,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
         *_press_rates(evaluation),
         *_own_actions(evaluation),
         *_calibration(evaluation),
+        *_win(evaluation),
         *_characters(evaluation),
         *_training(evaluation),
     ]
@@ -136,6 +137,21 @@ def _calibration(evaluation: Evaluation) -> Iterator[Finding]:
     ]
     if poor:
         yield Finding("note", f"Confidence and outcome differ on {_listed(poor)}.")
+
+
+def _win(evaluation: Evaluation) -> Iterator[Finding]:
+    win = evaluation.win
+    if win is None:
+        return
+    own, skill = win.policy, win.skill_over_base
+    yield Finding(
+        "good" if own.ece.value <= own.ece_if_calibrated_most else "bad",
+        f"Win probability: calibration error {own.ece.value:.3f} on {win.games:,} games, where a "
+        f"perfectly calibrated one would show {own.ece_if_calibrated:.3f} (up to "
+        f"{own.ece_if_calibrated_most:.3f}); Brier score {own.brier.value:.3f} "
+        f"({own.brier.low:.3f} to {own.brier.high:.3f}), skill {skill.value:.2f} "
+        f"({skill.low:.2f} to {skill.high:.2f}).",
+    )
 
 
 def _characters(evaluation: Evaluation) -> Iterator[Finding]:

@@ -19,6 +19,9 @@ class Learnt(NamedTuple):
     """float32 `[]`, of those frames."""
     sums: dict[str, Any]
     """By the names of `sum_shapes`."""
+    curvature: Any = None
+    """float32 `[n, n]`, second derivative of the loss in the head's one vector; for a
+    `NewtonUpdater`."""
 
 
 class BesideTerm(Protocol):

