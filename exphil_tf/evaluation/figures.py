@@ -126,12 +126,12 @@ def win_reliability(win: WinMetrics) -> str:
     """How often games were won by how probable that was said to be, with the bootstrap's spread."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.4), layout="constrained")
-        panels = figure.subplots(1, 2, sharey=True)
-        for axes, title, found in (
-            (panels[0], "Policy", win.policy), (panels[1], "Lead", win.lead)
-        ):  # fmt: skip
+        shown = {"Policy": win.policy, "Lead": win.lead, "By turns": win.by_turns}
+        drawn = {title: found for title, found in shown.items() if found is not None}
+        panels = figure.subplots(1, len(drawn), sharey=True)
+        for axes, (title, found) in zip(panels, drawn.items(), strict=True):
             _win_panel(axes, found)
-            axes.set_title(title)
+            axes.set_title(f"{title}, {found.games:,} games")
             axes.set_xlabel(f"probability of winning · ECE {100 * found.ece.value:.1f} %")
         panels[0].set_ylabel("share won")
         return svg_text(figure, "win", "Reliability of the win probability")

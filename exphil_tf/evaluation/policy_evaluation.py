@@ -259,13 +259,14 @@ class _Measurement:
             return measure_own_actions(told(split.batches(), ids), play, max_frames=max_frames)
 
     def _win(self) -> WinMetrics | None:
-        from exphil_tf.evaluation.win_forecast import measure_wins, win_views
+        from exphil_tf.evaluation.win_forecast import measure_wins
+        from exphil_tf.training.win_fit import MOST_FRAMES, win_views
 
         weights = self.info.win_probability
         if weights is None:
             return None
         config, folder, manifest = self.config, self.dataset.folder, self.dataset.manifest
-        fitted = win_views(manifest, folder, "train", max_frames=config.baseline_frames)
+        fitted = win_views(manifest, folder, "train", max_frames=MOST_FRAMES)
         views = win_views(manifest, folder, config.split, max_frames=config.limit_frames)
         with self.console.status("measuring the win probability"):
             return measure_wins(fitted, views, weights)

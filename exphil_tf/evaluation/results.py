@@ -227,6 +227,8 @@ class Interval:
 class WinForecast:
     """One way to tell who will win."""
 
+    games: int
+    """That it was measured on."""
     brier: Interval
     """Mean squared error of the probability."""
     ece: Interval
@@ -245,7 +247,6 @@ class WinForecast:
 class WinMetrics:
     """A policy's win probability on games that somebody won; see `win_forecast`."""
 
-    games: int
     frames: int
     """Of both players' views."""
     base_rate: float
@@ -253,11 +254,15 @@ class WinMetrics:
     policy: WinForecast
     lead: WinForecast
     """Of leads in stocks and percent."""
+    by_turns: WinForecast | None
+    """Of the way in which win probabilities are fitted, on the train split: each game by weights of
+    the others' folds; None of too few games."""
     base_brier: float
     """Of a forecast that always says the base rate."""
-    skill_over_base: Interval
-    """1 - Brier score / that of the base rate: 0 is no better, 1 an oracle."""
-    skill_over_lead: Interval
+    skill_over_base: Interval | None
+    """1 - Brier score / that of the base rate: 0 is no better, 1 an oracle; None if that is right
+    throughout, as where all games were won."""
+    skill_over_lead: Interval | None
     """The same against leads."""
     weights: dict[str, float]
     """By `rewards.win_score.NAMES`."""

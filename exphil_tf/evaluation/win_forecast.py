@@ -6,81 +6,30 @@ forecast would show it on as many games is told by the same draws, with each bin
 forecast and outcome taken away.
 
 Two forecasts stand beside it, fitted on games of the train split: the *base rate*, and the *lead*,
-a logistic regression on leads in stocks and percent.
+a logistic regression on leads in stocks and percent. And the fit itself is measured on the train
+split *by turns*: each game by weights of the games outside its tenth. Those are many more games
+than are held out, so that chance shows less.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.evaluation.episodes import split_games
 from exphil_tf.evaluation.results import Calibration, Interval, WinForecast, WinMetrics
-from exphil_tf.features.packing import perspective_order, unpack_column
-from exphil_tf.features.schema import SPOILED
-from exphil_tf.melee.types import GO_FRAME
-from exphil_tf.records.example import NO_WINNER, Chunk, join_rows
-from exphil_tf.records.manifest import Manifest
 from exphil_tf.rewards.win_score import Weights, win_probability
+from exphil_tf.training.win_fit import WinView, fit_logistic, fit_win_weights, thinned
 
 BINS = 15
 DRAWS = 1000
 """Of the bootstrap."""
 COVERED = 0.95
 """Of the intervals."""
-THINNED = 60
-"""The lead is fitted on every so many frames, which are hardly more alike than all of them."""
-_READ = ("p.stock", "p.percent")
-_RIDGE = 1e-6
-
-
-class WinView(NamedTuple):
-    """A game that somebody won, as one player sees it."""
-
-    game: int
-    """Number of the game."""
-    columns: Mapping[str, np.ndarray]
-    """`p.stock` and `p.percent` `[frames, own/opponent]`."""
-    won: bool
-    """By the own player."""
-
+TURNS = 10
 
 Forecast = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 """From columns `[frames, own/opponent]` to probabilities `[frames]`."""
-
-
-def win_views(
-    manifest: Manifest, folder: Path, split: str, *, max_frames: int = 0
-) -> Iterator[WinView]:
-    """Views of those who may be imitated, of each game of a split that somebody won.
-
-    Args:
-      manifest: of the dataset.
-      folder: of the dataset.
-      split: whose games.
-      max_frames: stop behind the game that reaches it; 0 reads all.
-    """
-    frames = 0
-    for game, chunks in enumerate(split_games(manifest, folder, split)):
-        if chunks[0].meta.winner == NO_WINNER:
-            continue
-        for view in _views(game, chunks):
-            frames += len(view.columns["p.stock"])
-            yield view
-        if max_frames and frames >= max_frames:
-            return
-
-
-def _views(game: int, chunks: list[Chunk]) -> Iterator[WinView]:
-    rows, meta = join_rows(chunks), chunks[0].meta
-    is_spoiled = (unpack_column(rows, "absent") & SPOILED) > 0
-    rows = rows[(unpack_column(rows, "frame") >= GO_FRAME) & ~is_spoiled]
-    for player in range(2):
-        if meta.perspectives >> player & 1:
-            seen = rows[:, perspective_order(player)]
-            columns = {name: unpack_column(seen, name) for name in _READ}
-            yield WinView(game, columns, meta.winner == player)
 
 
 def measure_wins(
@@ -93,10 +42,10 @@ def measure_wins(
       views: that all are measured on.
       weights: of the win probability.
     """
-    fitted = _fit(train)
-    if fitted is None:
+    fitted = list(map(thinned, train))
+    if not fitted:
         return None
-    base_rate, lead = fitted
+    base_rate, lead = _base_rate(fitted), _fit_lead(fitted)
     forecasts: dict[str, Forecast] = {
         "policy": lambda columns: win_probability(columns, weights),
         "lead": lead,
@@ -105,18 +54,17 @@ def measure_wins(
     sums = _sums(views, forecasts)
     if not sums:
         return None
-    games = len(sums["policy"].frames)
-    draws = np.random.default_rng(0).multinomial(games, np.full(games, 1 / games), DRAWS)
+    draws = _draws(sums["policy"])
     brier = {name: _draw_ratio(found.squared, found.frames, draws) for name, found in sums.items()}
     return WinMetrics(
-        games=games,
         frames=int(sums["policy"].frames.sum()),
         base_rate=base_rate,
-        policy=_forecast(sums["policy"], draws),
-        lead=_forecast(sums["lead"], draws),
+        policy=_forecast(sums["policy"]),
+        lead=_forecast(sums["lead"]),
+        by_turns=_by_turns(fitted),
         base_brier=float(brier["base"][0]),
-        skill_over_base=_interval(1 - brier["policy"] / brier["base"]),
-        skill_over_lead=_interval(1 - brier["policy"] / brier["lead"]),
+        skill_over_base=_skill(brier["policy"], brier["base"]),
+        skill_over_lead=_skill(brier["policy"], brier["lead"]),
         weights=dict(weights),
     )
 
@@ -158,13 +106,21 @@ def _parts(rows: np.ndarray) -> tuple[np.ndarray, ...]:
     return rows[:, 0], rows[:, 1], weight, probability, won
 
 
-def _forecast(sums: _Sums, draws: np.ndarray) -> WinForecast:
+def _draws(sums: _Sums) -> np.ndarray:
+    """How often each game is in each draw, int64 `[draws, games]`."""
+    games = len(sums.frames)
+    return np.random.default_rng(0).multinomial(games, np.full(games, 1 / games), DRAWS)
+
+
+def _forecast(sums: _Sums) -> WinForecast:
+    draws = _draws(sums)
     gap = sums.probability - sums.won
     drawn = _with_all(gap, draws)
     frames = _with_all(sums.frames, draws)
     ece = np.abs(drawn).sum(1) / frames
     by_chance = np.abs(drawn[1:] - drawn[0]).sum(1) / frames[1:]
     return WinForecast(
+        games=len(sums.frames),
         brier=_interval(_draw_ratio(sums.squared, sums.frames, draws)),
         ece=_interval(ece),
         ece_if_calibrated=float(by_chance.mean()),
@@ -201,6 +157,10 @@ def _draw_ratio(part: np.ndarray, whole: np.ndarray, draws: np.ndarray) -> np.nd
     return _with_all(part, draws) / _with_all(whole, draws)
 
 
+def _skill(brier: np.ndarray, other: np.ndarray) -> Interval | None:
+    return _interval(1 - brier / other) if other.min() > 0 else None
+
+
 def _interval(values: np.ndarray) -> Interval:
     """Of the value over all games, which comes first, and those over draws."""
     tail = (1 - COVERED) / 2
@@ -208,43 +168,37 @@ def _interval(values: np.ndarray) -> Interval:
     return Interval(float(values[0]), float(low), float(high))
 
 
-def _fit(views: Iterable[WinView]) -> tuple[float, Forecast] | None:
-    """Share of frames whose player won, and the forecast by leads; None if there is no view."""
-    seen = [(_leads(v.columns)[::THINNED], v.won, len(v.columns["p.stock"])) for v in views]
-    if not seen:
-        return None
-    base_rate = sum(won * n for _, won, n in seen) / sum(n for _, _, n in seen)
-    won = np.concatenate([np.full(len(leads), float(won)) for leads, won, _ in seen])
-    weights = fit_logistic(np.concatenate([leads for leads, _, _ in seen]), won)
-    return base_rate, lambda columns: _sigmoid(_leads(columns) @ weights)
+def _base_rate(views: Sequence[WinView]) -> float:
+    """Share of frames whose player won."""
+    frames = [len(view.columns["p.stock"]) for view in views]
+    return sum(n for n, view in zip(frames, views, strict=True) if view.won) / sum(frames)
+
+
+def _fit_lead(views: Sequence[WinView]) -> Forecast:
+    """The forecast by leads."""
+    won = [np.full(len(view.columns["p.stock"]), float(view.won)) for view in views]
+    leads = np.concatenate([_leads(view.columns) for view in views])
+    weights = fit_logistic(leads, np.concatenate(won), start=np.zeros(3))
+    return lambda columns: 0.5 + 0.5 * np.tanh(0.5 * (_leads(columns) @ weights))
 
 
 def _leads(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """float64 `[frames, 3]`: 1, lead in stocks, lead in percent / 100."""
-    stock, percent = (columns[name].astype(np.float64) for name in _READ)
+    stock, percent = (columns[f"p.{name}"].astype(np.float64) for name in ("stock", "percent"))
     leads = [stock[:, 0] - stock[:, 1], (percent[:, 1] - percent[:, 0]) / 100]
     return np.stack([np.ones(len(stock)), *leads], axis=1)
 
 
-def fit_logistic(features: np.ndarray, won: np.ndarray) -> np.ndarray:
-    """Weights of a logistic regression, by Newton's method.
-
-    Args:
-      features: float64 `[frames, n]`.
-      won: float64 `[frames]`, 0 or 1.
-    """
-    weights = np.zeros(features.shape[1])
-    ridge = _RIDGE * np.eye(len(weights))
-    for _ in range(50):
-        chance = _sigmoid(features @ weights)
-        slope = features.T @ (chance - won) / len(won) + ridge @ weights
-        bend = (features * (chance * (1 - chance))[:, None]).T @ features / len(won) + ridge
-        step = np.linalg.solve(bend, slope)
-        weights = weights - step
-        if np.abs(step).max() < 1e-9:
-            break
-    return weights
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)
+def _by_turns(views: Sequence[WinView]) -> WinForecast | None:
+    """The fit itself, on games that it was not made from; None of too few games."""
+    numbers = sorted({view.game for view in views})
+    if len(numbers) < TURNS:
+        return None
+    turn = {game: place % TURNS for place, game in enumerate(numbers)}
+    parts: list[_Sums] = []
+    for own in range(TURNS):
+        weights = fit_win_weights(view for view in views if turn[view.game] != own)
+        left_out = [view for view in views if turn[view.game] == own]
+        forecast = functools.partial(win_probability, weights=weights or {})
+        parts.append(_sums(left_out, {"policy": forecast})["policy"])
+    return _forecast(_Sums(*map(np.concatenate, zip(*parts, strict=True))))

@@ -1,4 +1,4 @@
-"""What may be learnt beside a policy that does not notice: a value head, a win probability."""
+"""What may be learnt beside a policy that does not notice: a value head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -19,9 +19,6 @@ class Learnt(NamedTuple):
     """float32 `[]`, of those frames."""
     sums: dict[str, Any]
     """By the names of `sum_shapes`."""
-    curvature: Any = None
-    """float32 `[n, n]`, second derivative of the loss in the head's one vector; for a
-    `NewtonUpdater`."""
 
 
 class BesideTerm(Protocol):

@@ -6,6 +6,7 @@ policy, then the data.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -25,6 +26,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.rewards.win_score import Weights
 from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
@@ -37,7 +39,6 @@ from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.loss_term import LossTerm
 from exphil_tf.training.markov_start import num_batches, transition_rates_of
 from exphil_tf.training.mirrored import MirroredLearner
-from exphil_tf.training.newton_updater import NewtonUpdater
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import Plan, make_plan
@@ -46,9 +47,8 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
-from exphil_tf.training.win_term import RIDGE, WinTerm
+from exphil_tf.training.win_fit import MOST_FRAMES, fit_win_weights, thinned, win_views
 from models.carried_state import CarriedState
-from models.heads.win import WinHead
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -124,9 +124,8 @@ def _build(
     maker = _LearnerMaker(config, dataset.manifest, plan, schedule)
     with tf.device(first):
         imitation, value = maker.make(policy, teacher)
-    win = WinTerm(WinHead(name="win")) if config.value.win_probability else None
     if strategy is None:
-        learner = _with_heads(config, imitation, value=value, win=win, schedule=schedule)
+        learner = _with_heads(config, imitation, value, schedule=schedule)
     else:
         replicas = [imitation]
         for device in others:
@@ -143,7 +142,7 @@ def _build(
             _policy_info(config, dataset.manifest),
             learner,
             value=value if config.value.value_in_bundle else None,
-            win=win,
+            win_fn=functools.cache(functools.partial(_win_weights, config, dataset)),
         ),
         notes=(plan.summary(), *plan.cautions()),
         imitation=imitation,
@@ -158,9 +157,8 @@ def _policy(config: ImitationConfig) -> Policy:
 def _with_heads(
     config: ImitationConfig,
     imitation: ImitationLearner,
-    *,
     value: ValueTerm | None,
-    win: WinTerm | None,
+    *,
     schedule: LearningRateSchedule,
 ) -> ImitationLearner | ValueBesideImitation:
     """Imitation with the heads that are learnt beside it."""
@@ -168,9 +166,6 @@ def _with_heads(
     if value is not None and not value.weight:
         updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(learner, value, updater)
-    if win is not None:
-        updater = NewtonUpdater(win.head.score, ridge=RIDGE)
-        learner = ValueBesideImitation(learner, win, updater)
     return learner
 
 
@@ -322,16 +317,26 @@ def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
     )
 
 
+def _win_weights(config: ImitationConfig, dataset: Dataset) -> Weights | None:
+    """The win probability of the games that are learnt from, if it is wanted and one was won."""
+    if not config.value.win_probability:
+        return None
+    views = win_views(dataset.manifest, dataset.folder, "train", max_frames=MOST_FRAMES)
+    weights = fit_win_weights(map(thinned, views))
+    if weights is None:
+        _log.warning("--win-probability: nobody is known to have won a game, so none is learnt")
+    return weights
+
+
 def _exporter(
     info: PolicyInfo,
     learner: ImitationLearner | MirroredLearner | ValueBesideImitation,
     *,
     value: ValueTerm | None,
-    win: WinTerm | None,
+    win_fn: Callable[[], Weights | None],
 ) -> Callable[[Path, Mapping[str, Any]], None]:
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:
-        chance = None if win is None else win.head.weights_by_name()
-        stamped = dataclasses.replace(info, provenance=dict(provenance), win_probability=chance)
+        stamped = dataclasses.replace(info, provenance=dict(provenance), win_probability=win_fn())
         with learner.averaged():
             attached = {} if value is None else {VALUE_WEIGHTS: value_file(value.stored())}
             bundles.save_policy(folder, learner.policy, stamped, attached=attached)

@@ -6,8 +6,6 @@ without dropout, and by its averaged weights where averages are kept. Joining it
 would change the policy even where no gradient flows: the head's gradients count in the norm that
 clips the policy's, and a larger graph is compiled to other rounding. One more forward pass is the
 price. One learner may stand beside another.
-
-A win probability is fitted without an optimizer (`newton_updater`).
 """
 
 import contextlib
@@ -16,11 +14,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from exphil_tf.training.beside_term import BesideTerm, Learnt
+from exphil_tf.training.beside_term import BesideTerm
 from exphil_tf.training.imitation import ImitationLearner
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.metric import Metric, Values
-from exphil_tf.training.newton_updater import NewtonUpdater
 from exphil_tf.training.running_sums import RunningSums
 from exphil_tf.training.updater import Updater
 from models.carried_state import CarriedState
@@ -35,15 +32,14 @@ class ValueBesideImitation:
     Args:
       imitation: learns the policy, as without this; it may have another such head beside it.
       term: of a head whose gradient stops before the policy.
-      updater: built over the head's trainable variables; accumulates as imitation's does, unless it
-        is a `NewtonUpdater`, to which it makes no difference.
+      updater: built over the head's trainable variables; accumulates as imitation's does.
     """
 
     def __init__(
         self,
         imitation: "ImitationLearner | ValueBesideImitation",
         term: BesideTerm,
-        updater: Updater | NewtonUpdater,
+        updater: Updater,
     ):
         self.imitation = imitation
         self.options = imitation.options
@@ -122,21 +118,15 @@ class ValueBesideImitation:
             tape.watch(variables)
             learnt = self.term.learn(batch, hidden, inputs)
         gradients = tape.gradient(learnt.loss, variables)
-        self._follow(gradients, learnt)
-        self._sums.add(learnt.sums, tf.math.is_finite(learnt.loss))
-
-    def _follow(self, gradients: list[Any], learnt: Learnt) -> None:
         given = {"loss": learnt.loss, "weight": learnt.weight}
-        if isinstance(self.updater, NewtonUpdater):
-            self.updater.update(gradients[0], learnt.curvature)
-        elif self.updater.is_accumulating:
+        if self.updater.is_accumulating:
             self.updater.accumulate(gradients, **given)
         else:
             self.updater.update(gradients, **given)
+        self._sums.add(learnt.sums, tf.math.is_finite(learnt.loss))
 
     def _apply_accumulated(self) -> None:
-        if isinstance(self.updater, Updater):
-            self.updater.update_accumulated()
+        self.updater.update_accumulated()
 
     def _validate_batch(self, batch: dict[str, Any]) -> None:
         read = self._read(batch, self.imitation.validation_state)
