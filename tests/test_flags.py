@@ -34,7 +34,7 @@ from exphil_tf.foundation.options import options
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.replays.player_registry import PlayerRegistry
 from exphil_tf.replays.players import KnownPlayers
-from exphil_tf.training import batch_fit, imitation_setup, losses, run_folder
+from exphil_tf.training import batch_fit, losses, run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.devices import parse_devices
@@ -260,7 +260,7 @@ def described(config):
         tempfile.TemporaryDirectory() as place,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(imitation_setup, "win_views", lambda *_, **__: won)
+        patch.setattr("exphil_tf.training.imitation_setup.win_views", lambda *_, **__: won)
         setup.export(Path(place) / "policy", {})
         return sorted(json.loads((Path(place) / "policy" / "config.json").read_bytes()))
 
