@@ -51,6 +51,7 @@ from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.train_config import TrainConfig, resolve
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_term import make_value_term
+from exphil_tf.training.win_fit import WinView
 from models.layers.embedding_layout import layout
 from models.policy import Policy
 from models.policy_inputs import policy_inputs, unroll
@@ -248,6 +249,20 @@ def bundled(config):
         setup.export(Path(place) / "policy", {})
         files = sorted(path.name for path in (Path(place) / "policy").iterdir())
         return sorted(setup.learner.variables().training), files
+
+
+def described(config):
+    """What the policy's bundle says of it, by name; of games of which one was won."""
+    columns = {"p.stock": np.array([[1, 2]]), "p.percent": np.zeros((1, 2))}
+    won = [WinView(0, columns, won=True)]
+    with (
+        opened(config) as setup,
+        tempfile.TemporaryDirectory() as place,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("exphil_tf.training.imitation_setup.win_views", lambda *_, **__: won)
+        setup.export(Path(place) / "policy", {})
+        return sorted(json.loads((Path(place) / "policy" / "config.json").read_bytes()))
 
 
 def compiled(config):
@@ -506,7 +521,7 @@ TABLE: dict[str, Row] = {
     "player_registry": row(players, "--player-registry REGISTRY", STYLES),
     "min_player_games": row(players, "--min-player-games 99", STYLES),
     # Values.
-    "win_probability": row(bundled, "--win-probability", SEEDED),
+    "win_probability": row(described, "--win-probability", SEEDED),
     "value_head": row(bundled, "--value-head", SEEDED),
     "value_hidden": row(valued, "--value-hidden 5 3", (*SEEDED, "--value-head")),
     "value_half_life": row(valued, "--value-half-life 60", (*SEEDED, "--value-head")),

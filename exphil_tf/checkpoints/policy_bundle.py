@@ -28,6 +28,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, declared_of
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.rewards import win_score
 from models.policy import Policy
 from models.policy_config import LARGEST, PolicyConfig, QuantizationConfig
 
@@ -35,7 +36,7 @@ FORMAT = "exphil-tf policy"
 FORMAT_VERSION = 1
 _KEYS = {
     "format", "format_version", "policy", "codec", "schema", "delay", "weights", "window_size",
-    "provenance", "players",
+    "provenance", "players", "win_probability",
 }  # fmt: skip
 _DTYPES = {"F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "BOOL": "bool"}
 _MAX_WEIGHTS = 4 << 30
@@ -56,6 +57,8 @@ class PolicyInfo:
     """Where it came from (`checkpoints.provenance`), plain values."""
     players: KnownPlayers | None = None
     """Whose styles it learnt; None if it learnt none, or an older release trained it."""
+    win_probability: win_score.Weights | None = None
+    """Of the score, by name (`rewards.win_score`); None where none was learnt."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming what makes no sense."""
@@ -65,8 +68,12 @@ class PolicyInfo:
             raise ValueError(
                 f"window_size: want 1 to {LARGEST:,}. Received: {self.window_size!r:.40}"
             )
-        if not isinstance(self.provenance, Mapping):
-            raise ValueError(f"provenance: want an object. Received: {self.provenance!r:.40}")
+        for name in ("provenance", "win_probability"):
+            value = getattr(self, name)
+            if not isinstance(value, Mapping) and (name == "provenance" or value is not None):
+                raise ValueError(f"{name}: want an object. Received: {value!r:.40}")
+        if self.win_probability is not None:
+            win_score.as_vector(self.win_probability)
 
 
 def save_policy(
@@ -238,7 +245,11 @@ def _to_json(info: PolicyInfo) -> dict[str, Any]:
         "window_size": info.window_size,
         "provenance": dict(info.provenance),
     }
-    return values if info.players is None else values | {"players": info.players.to_dict()}
+    if info.players is not None:
+        values["players"] = info.players.to_dict()
+    if info.win_probability is not None:
+        values["win_probability"] = dict(info.win_probability)
+    return values
 
 
 def _from_json(folder: Path, values: Any) -> PolicyInfo:
@@ -266,6 +277,7 @@ def _from_json(folder: Path, values: Any) -> PolicyInfo:
             window_size=values["window_size"],
             provenance=values["provenance"],
             players=KnownPlayers.from_dict(values["players"]) if "players" in values else None,
+            win_probability=values.get("win_probability"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else f"{error!s:.300}"

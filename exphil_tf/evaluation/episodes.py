@@ -6,7 +6,6 @@ a perspective begins and nowhere else. The action before its first frame is the 
 controller, as in play; every other previous action is the human's.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import GO_FRAME, Game
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.records import integrity
-from exphil_tf.records.example import Chunk, decode_chunk, join_rows
-from exphil_tf.records.manifest import Manifest, ManifestError, load_manifest
-from exphil_tf.records.shards import read_records
+from exphil_tf.records.example import join_rows
+from exphil_tf.records.games import split_games
+from exphil_tf.records.manifest import load_manifest
 
 _NO_FRAME = "games: want at least one frame with an answer. Received: none"
 
@@ -48,7 +47,7 @@ def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Pe
     shards = integrity.entries(manifest, splits={split}, variants={"original"})
     integrity.check(folder, manifest, shards=shards)
     found = False
-    for chunks in _games(manifest, folder, split):
+    for chunks in split_games(manifest, folder, split):
         rows, meta = join_rows(chunks), chunks[0].meta
         for player in range(2):
             if meta.perspectives >> player & 1:
@@ -68,18 +67,6 @@ def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
         rows = pack(game.frames)
         for player in range(2):
             yield _perspective(rows, player, player_id=0)
-
-
-def _games(manifest: Manifest, folder: Path, split: str) -> Iterator[list[Chunk]]:
-    """The chunks of each game; a shard holds all chunks of its games, side by side."""
-    for entry in manifest.splits.get(split, {}).get("original", []):
-        path = folder / entry.path
-        try:
-            chunks = map(decode_chunk, read_records(path))
-            for _, game in itertools.groupby(chunks, key=lambda chunk: chunk.meta.key):
-                yield list(game)
-        except ValueError as error:  # a sound shard whose records are none of ours
-            raise ManifestError(f"{path}: {error}") from error
 
 
 def _perspective(rows: np.ndarray, player: int, *, player_id: int) -> Perspective:

@@ -19,7 +19,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from exphil_tf.evaluation.results import COMPONENT_TITLES, Curve, Evaluation, PolicyMetrics
+from exphil_tf.evaluation.results import (
+    COMPONENT_TITLES,
+    Curve,
+    Evaluation,
+    PolicyMetrics,
+    WinForecast,
+    WinMetrics,
+)
 from exphil_tf.features.controller import AXES, COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
 
@@ -113,6 +120,35 @@ def calibration(metrics: PolicyMetrics) -> str:
         figure.supxlabel("confidence", color=MUTED, fontsize=9)
         figure.supylabel("came true", color=MUTED, fontsize=9)
         return svg_text(figure, "calibration", "Calibration curve of each component")
+
+
+def win_reliability(win: WinMetrics) -> str:
+    """How often games were won by how probable that was said to be, with the bootstrap's spread."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+        shown = {"Policy": win.policy, "Lead": win.lead, "By turns": win.by_turns}
+        drawn = {title: found for title, found in shown.items() if found is not None}
+        panels = figure.subplots(1, len(drawn), sharey=True)
+        for axes, (title, found) in zip(panels, drawn.items(), strict=True):
+            _win_panel(axes, found)
+            axes.set_title(f"{title}, {found.games:,} games")
+            axes.set_xlabel(f"probability of winning · ECE {100 * found.ece.value:.1f} %")
+        panels[0].set_ylabel("share won")
+        return svg_text(figure, "win", "Reliability of the win probability")
+
+
+def _win_panel(axes: Axes, found: WinForecast) -> None:
+    curve, total = found.calibration, sum(found.calibration.weight)
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+    bins = zip(curve.confidence, found.came_true, curve.weight, strict=True)
+    filled = [(x, share, w) for x, share, w in bins if x is not None and share is not None]
+    for x, share, _ in filled:
+        axes.plot([x, x], [share.low, share.high], color=OTHER, linewidth=1)
+    x, y = [x for x, _, _ in filled], [share.value for _, share, _ in filled]
+    sizes = [8 + 300 * weight / total for _, _, weight in filled]
+    axes.scatter(x, y, s=sizes, color=POLICY, linewidths=0, zorder=3)
+    axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), aspect="equal")
+    axes.tick_params(length=0)
 
 
 def press_rates(metrics: PolicyMetrics) -> str:

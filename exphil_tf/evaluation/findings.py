@@ -44,6 +44,7 @@ def findings(evaluation: Evaluation) -> list[Finding]:
         *_press_rates(evaluation),
         *_own_actions(evaluation),
         *_calibration(evaluation),
+        *_win(evaluation),
         *_characters(evaluation),
         *_training(evaluation),
     ]
@@ -136,6 +137,29 @@ def _calibration(evaluation: Evaluation) -> Iterator[Finding]:
     ]
     if poor:
         yield Finding("note", f"Confidence and outcome differ on {_listed(poor)}.")
+
+
+def _win(evaluation: Evaluation) -> Iterator[Finding]:
+    win = evaluation.win
+    if win is None:
+        return
+    own, skill = win.policy, win.skill_over_base
+    told = f", skill {skill.value:.2f} ({skill.low:.2f} to {skill.high:.2f})" if skill else ""
+    yield Finding(
+        "good" if own.ece.value <= own.ece_if_calibrated_most else "bad",
+        f"Win probability: calibration error {own.ece.value:.3f} on {own.games:,} games, where a "
+        f"perfectly calibrated one would show {own.ece_if_calibrated:.3f} (up to "
+        f"{own.ece_if_calibrated_most:.3f}); Brier score {own.brier.value:.3f} "
+        f"({own.brier.low:.3f} to {own.brier.high:.3f}){told}.",
+    )
+    turns = win.by_turns
+    if turns is not None:
+        yield Finding(
+            "good" if turns.ece.value <= turns.ece_if_calibrated_most else "bad",
+            f"Fitted and measured by turns on {turns.games:,} games of the train split, such a win "
+            f"probability has a calibration error of {turns.ece.value:.3f} (calibrated: "
+            f"{turns.ece_if_calibrated:.3f}, up to {turns.ece_if_calibrated_most:.3f}).",
+        )
 
 
 def _characters(evaluation: Evaluation) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from exphil_tf.training.run_folder import find_bundle
 if TYPE_CHECKING:
     from exphil_tf.checkpoints.policy_bundle import PolicyInfo
     from exphil_tf.evaluation.measure import PredictFn
-    from exphil_tf.evaluation.results import Evaluation, OwnActions, ResetMetrics
+    from exphil_tf.evaluation.results import Evaluation, OwnActions, ResetMetrics, WinMetrics
     from exphil_tf.training.dataset_split import DatasetSplit
     from models.policy import Policy
 
@@ -186,6 +186,7 @@ class _Measurement:
             read_curves(_run_folder(self.bundle) / LOG_NAME),
             resets=self._resets(inputs, ids),
             own_actions=self._own_actions(delays[0], ids),
+            win=self._win(),
             by_delay=by_delay if len(delays) > 1 else [],
             by_return=by_return,
             return_correlation=correlation_of(by_return),
@@ -256,6 +257,19 @@ class _Measurement:
         with self._sound(split), self.console.status("feeding it its own actions"):
             play = play_fn(self.policy, jit=self.config.jit)
             return measure_own_actions(told(split.batches(), ids), play, max_frames=max_frames)
+
+    def _win(self) -> WinMetrics | None:
+        from exphil_tf.evaluation.win_forecast import measure_wins
+        from exphil_tf.training.win_fit import MOST_FRAMES, win_views
+
+        weights = self.info.win_probability
+        if weights is None:
+            return None
+        config, folder, manifest = self.config, self.dataset.folder, self.dataset.manifest
+        fitted = win_views(manifest, folder, "train", max_frames=MOST_FRAMES)
+        views = win_views(manifest, folder, config.split, max_frames=config.limit_frames)
+        with self.console.status("measuring the win probability"):
+            return measure_wins(fitted, views, weights)
 
     def _resets(self, inputs: InputConfig, ids: Mapping[str, int]) -> ResetMetrics | None:
         """Nats with memory emptied at every unroll, as training without carried memory has it."""

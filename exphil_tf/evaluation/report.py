@@ -75,6 +75,7 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
         "sticks": figures.sticks(policy),
         "confusion": figures.confusion(policy),
         "calibration": figures.calibration(policy),
+        "win": "" if evaluation.win is None else figures.win_reliability(evaluation.win),
         "training": "",
     }
     if evaluation.curves:

@@ -215,6 +215,60 @@ class ResetMetrics:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A figure, and between what its bootstrap over games puts it, 95 times in 100."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class WinForecast:
+    """One way to tell who will win."""
+
+    games: int
+    """That it was measured on."""
+    brier: Interval
+    """Mean squared error of the probability."""
+    ece: Interval
+    """Expected calibration error over equal bins; by chance alone it is above 0, and a draw's is
+    above that of all games."""
+    ece_if_calibrated: float
+    """What a perfectly calibrated forecast would show on as many games, on average."""
+    ece_if_calibrated_most: float
+    """And at most, 95 times in 100."""
+    calibration: Calibration
+    came_true: list[Interval | None]
+    """Share of wins by bin; None if the bin is empty."""
+
+
+@dataclass(frozen=True)
+class WinMetrics:
+    """A policy's win probability on games that somebody won; see `win_forecast`."""
+
+    frames: int
+    """Of both players' views."""
+    base_rate: float
+    """Share of frames of the train split whose player won."""
+    policy: WinForecast
+    lead: WinForecast
+    """Of leads in stocks and percent."""
+    by_turns: WinForecast | None
+    """Of the way in which win probabilities are fitted, on the train split: each game by weights of
+    the others' folds; None of too few games."""
+    base_brier: float
+    """Of a forecast that always says the base rate."""
+    skill_over_base: Interval | None
+    """1 - Brier score / that of the base rate: 0 is no better, 1 an oracle; None if that is right
+    throughout, as where all games were won."""
+    skill_over_lead: Interval | None
+    """The same against leads."""
+    weights: dict[str, float]
+    """By `rewards.win_score.NAMES`."""
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A policy and its baselines on the same frames, and where all of it came from."""
 
@@ -235,6 +289,8 @@ class Evaluation:
     """None where memory was not carried, or this was not asked for."""
     own_actions: OwnActions | None = None
     """What it does when it is fed its own actions; None where that was left out."""
+    win: WinMetrics | None = None
+    """None of a policy without a win probability, or where nobody is known to have won."""
 
     def best_baseline(self, component: str | None = None) -> str:
         """Name of the baseline with the lowest NLL: of one component, or of the whole action."""

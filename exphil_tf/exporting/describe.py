@@ -93,6 +93,7 @@ def _summary(bundle: Bundle, found: Contents) -> Table:
         "delay": f"{config.delay['frames']} frames (trained for "
         f"{config.delay['trained_min']} to {config.delay['trained_max']})",
         **_told(config),
+        **({"win": "known, by stocks and percent"} if config.win_probability else {}),
         "policy": _network(config.policy),
         "weights": f"{provenance.get('weights')}, sha256 {provenance.get('weights_sha256')}",
         "commit": str(provenance.get("git_commit")),

@@ -72,6 +72,7 @@ def assemble(
         provenance=provenance,
         players=None if info.players is None else info.players.to_dict(),
         conditions=conditions.with_defaults(told) or None,
+        win_probability=info.win_probability,
     )
     model = onnx.ModelProto()
     model.CopyFrom(converted.model)

@@ -133,12 +133,14 @@ def unpack(rows: np.ndarray) -> Frames:
         raise ValueError(
             f"rows: want uint8 [time, {ROW_BYTES}]. Received: {rows.dtype}{list(rows.shape)}"
         )
-    columns: dict[str, np.ndarray] = {}
-    for field in SCHEMA.fields:
-        slot = LAYOUT.slots[field.name]
-        stored = np.ascontiguousarray(rows[:, slot.offset : slot.stop]).view(slot.dtype)
-        columns[field.name] = from_stored(stored.reshape(len(rows), *field.shape), field)
-    return Frames(columns)
+    return Frames({field.name: unpack_column(rows, field.name) for field in SCHEMA.fields})
+
+
+def unpack_column(rows: np.ndarray, name: str) -> np.ndarray:
+    """One column of packed rows uint8 `[time, ROW_BYTES]`."""
+    slot = LAYOUT.slots[name]
+    stored = np.ascontiguousarray(rows[:, slot.offset : slot.stop]).view(slot.dtype)
+    return from_stored(stored.reshape(len(rows), *slot.field.shape), slot.field)
 
 
 @dataclass(frozen=True)

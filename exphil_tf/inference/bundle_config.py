@@ -18,6 +18,7 @@ from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.conditions import Conditions, Span
 from exphil_tf.inference.session import BATCH
 from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.rewards import win_score
 
 FORMAT = "exphil-tf onnx"
 FORMAT_VERSION = 1
@@ -25,7 +26,7 @@ _INPUTS = {"numbers", "ids", "uniforms", "temperature"}
 _OUTPUTS = {"controller", "buckets", "logits"}
 _DTYPES = ("float32", "int32", "bool")
 _STATE, _NEW = "state.", "new."
-_OPTIONAL = {"policy", "provenance", "players", "conditions"}
+_OPTIONAL = {"policy", "provenance", "players", "conditions", "win_probability"}
 _MOST_PLAYERS = 100_000
 _MAX_ROWS = _MAX_WINDOW = 65_536
 
@@ -76,11 +77,13 @@ class BundleConfig:
     conditions: Mapping[str, Any] | None = None
     """What the policy can be told (`inference.conditions`), by column of `ids`: the ids that it
     takes, and the one that is told where nothing is said. None where it can be told nothing."""
+    win_probability: win_score.Weights | None = None
+    """Of the score (`rewards.win_score`), by name; None where none was learnt."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `config.json` holds them."""
         values = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        for name in ("players", "conditions"):
+        for name in ("players", "conditions", "win_probability"):
             if getattr(self, name) is None:
                 del values[name]
         return values
@@ -158,6 +161,7 @@ def _check_values(config: BundleConfig) -> None:
         if not isinstance(getattr(config, name), dict):
             raise ValueError(f"{name}: want an object")
     _check_told(config)
+    _check_win(config)
 
 
 def _check_conditions(config: BundleConfig) -> BundleConfig:
@@ -181,6 +185,16 @@ def _check_told(config: BundleConfig) -> None:
         if not isinstance(getattr(config, name), dict | None):
             raise ValueError(f"{name}: want an object. Received: {getattr(config, name)!r:.80}")
     config.told()  # Raises for what makes no sense.
+
+
+def _check_win(config: BundleConfig) -> None:
+    if config.win_probability is None:
+        return
+    if not isinstance(config.win_probability, dict):
+        raise ValueError(
+            f"win_probability: want an object. Received: {config.win_probability!r:.80}"
+        )
+    win_score.as_vector(config.win_probability)
 
 
 def _check_ports(config: BundleConfig) -> None:

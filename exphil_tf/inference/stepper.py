@@ -22,6 +22,7 @@ from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.inference.bundle import Bundle, refused
 from exphil_tf.inference.session import session_options
+from exphil_tf.rewards.win_score import win_probability
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -87,6 +88,7 @@ class Stepper:
         ]
         self._places = [(name, place) for name, place in places if name not in CONDITIONS]
         self._conditions = {name: place for name, place in places if name in CONDITIONS}
+        self._win_weights = bundle.config.win_probability
         conditions = bundle.config.told()
         self._spans, self._told = conditions.spans, conditions.defaults()
         self._told |= self._checked_ids(told)
@@ -175,6 +177,18 @@ class Stepper:
         self.numbers[...] = numbers
         self.ids[...] = ids
         return self._run(uniforms, temperature)
+
+    def win_probability(self) -> np.ndarray:
+        """Probability that the own player wins from the last frame on, float32 `[batch]`.
+
+        Raises: ValueError: if the bundle knows none.
+        """
+        if self._win_weights is None:
+            raise ValueError(
+                "stepper.win_probability: want a bundle that knows it (train --win-probability). "
+                "Received: none"
+            )
+        return win_probability(dict(self._places), self._win_weights)
 
     def advance(self) -> StepOutput:
         """Runs the graph on what the buffers hold and hands its memory to the next frame.

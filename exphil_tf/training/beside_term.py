@@ -1,4 +1,4 @@
-"""What may be learnt beside a policy that does not notice: a value head, a win probability."""
+"""What may be learnt beside a policy that does not notice: a value head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol

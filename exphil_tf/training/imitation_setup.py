@@ -6,6 +6,7 @@ policy, then the data.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -25,6 +26,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.rewards.win_score import Weights
 from exphil_tf.training import losses, run_folder
 from exphil_tf.training.calibration import calibrate
 from exphil_tf.training.dataset import Dataset
@@ -45,9 +47,8 @@ from exphil_tf.training.schedules import Schedule, fit_warmup
 from exphil_tf.training.updater import Updater
 from exphil_tf.training.value_learner import ValueBesideImitation
 from exphil_tf.training.value_term import ValueTerm, make_value_term
-from exphil_tf.training.win_term import WinTerm
+from exphil_tf.training.win_fit import MOST_FRAMES, fit_win_weights, thinned, win_views
 from models.carried_state import CarriedState
-from models.heads.win import WinHead
 from models.policy import Policy
 from models.policy_inputs import Batch
 
@@ -140,7 +141,8 @@ def _build(
         export=_exporter(
             _policy_info(config, dataset.manifest),
             learner,
-            value if config.value.value_in_bundle else None,
+            value=value if config.value.value_in_bundle else None,
+            win_fn=functools.cache(functools.partial(_win_weights, config, dataset)),
         ),
         notes=(plan.summary(), *plan.cautions()),
         imitation=imitation,
@@ -164,10 +166,6 @@ def _with_heads(
     if value is not None and not value.weight:
         updater = _updater(config, schedule, value.trainable_variables)
         learner = ValueBesideImitation(learner, value, updater)
-    if config.value.win_probability:
-        win = WinTerm(WinHead(name="win"))
-        updater = _updater(config, schedule, win.trainable_variables)
-        learner = ValueBesideImitation(learner, win, updater)
     return learner
 
 
@@ -319,13 +317,26 @@ def _policy_info(config: ImitationConfig, manifest: Manifest) -> PolicyInfo:
     )
 
 
+def _win_weights(config: ImitationConfig, dataset: Dataset) -> Weights | None:
+    """The win probability of the games that are learnt from, if it is wanted and one was won."""
+    if not config.value.win_probability:
+        return None
+    views = win_views(dataset.manifest, dataset.folder, "train", max_frames=MOST_FRAMES)
+    weights = fit_win_weights(map(thinned, views))
+    if weights is None:
+        _log.warning("--win-probability: nobody is known to have won a game, so none is learnt")
+    return weights
+
+
 def _exporter(
     info: PolicyInfo,
     learner: ImitationLearner | MirroredLearner | ValueBesideImitation,
+    *,
     value: ValueTerm | None,
+    win_fn: Callable[[], Weights | None],
 ) -> Callable[[Path, Mapping[str, Any]], None]:
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:
-        stamped = dataclasses.replace(info, provenance=dict(provenance))
+        stamped = dataclasses.replace(info, provenance=dict(provenance), win_probability=win_fn())
         with learner.averaged():
             attached = {} if value is None else {VALUE_WEIGHTS: value_file(value.stored())}
             bundles.save_policy(folder, learner.policy, stamped, attached=attached)

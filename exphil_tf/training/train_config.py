@@ -277,11 +277,6 @@ def _check_devices(config: TrainConfig) -> None:
             "device sees a share",
             "Give --qat-activations dynamic, or leave --devices out.",
         )
-    if config.value.win_probability:
-        raise UserError(
-            "--devices: --win-probability is learnt on one device",
-            "Leave one of them out.",
-        )
     if config.value.value_head and not config.value.value_weight:
         raise UserError(
             "--devices: a value head beside the policy learns on one device",

@@ -16,8 +16,8 @@ class ValueConfig:
     KIND: ClassVar = Kind.TRAINING
 
     win_probability: bool = False
-    """Also learn how probable it is that the own player wins, from stocks and percent of both. The
-    policy becomes the same as without."""
+    """Also learn how probable it is that the own player wins, from stocks and percent of both, by a
+    fit to the games learnt from. The policy becomes the same as without."""
     value_head: bool = False
     """Also learn how much is still to be gained from each frame on: stocks, and percent / 100.
     With the weight at 0 the policy becomes the same as without."""

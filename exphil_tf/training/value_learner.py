@@ -1,4 +1,4 @@
-"""Imitation with a head beside it that the policy does not notice: of values, or of winning.
+"""Imitation with a value head beside it that the policy does not notice.
 
 The head learns each batch that imitation takes, in a compiled step, an optimizer and a gradient
 norm of its own. One that reads the policy's features reads those of the policy as it will be used:

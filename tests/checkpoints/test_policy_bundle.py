@@ -20,6 +20,7 @@ from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.replays.players import KnownPlayers
+from exphil_tf.rewards.win_score import NAMES
 from models.backbones import BACKBONES, backbone_config
 from models.policy import Policy
 from models.policy_config import HeadConfig, PolicyConfig
@@ -77,6 +78,19 @@ def test_players_travel_along_and_a_bundle_without_them_has_none(bundle, policy)
 
     rewrite(bundle, lambda values: values["players"]["ids"].update(Ann=3))
     with pytest.raises(UserError, match="players: want pseudonyms") as caught:
+        load_policy(bundle)
+    assert caught.value.exit_code == 65
+
+
+def test_a_win_probability_travels_along(bundle, policy):
+    assert load_policy(bundle)[1].win_probability is None
+    assert "win_probability" not in json.loads((bundle / CONFIG).read_text())
+    weights = dict.fromkeys(NAMES, 0.5)
+    save_policy(bundle, policy, PolicyInfo(policy.config, win_probability=weights))
+    assert load_policy(bundle)[1].win_probability == weights
+
+    rewrite(bundle, lambda values: values["win_probability"].pop("percent"))
+    with pytest.raises(UserError, match="win_probability: want finite numbers") as caught:
         load_policy(bundle)
     assert caught.value.exit_code == 65
 

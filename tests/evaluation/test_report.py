@@ -6,14 +6,18 @@ import io
 import json
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from exphil_tf.evaluation import report, table
 from exphil_tf.evaluation.findings import findings
 from exphil_tf.evaluation.results import Curve
+from exphil_tf.evaluation.win_forecast import measure_wins
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.melee.enums import BUTTONS
+from exphil_tf.rewards.win_score import NAMES, START
+from exphil_tf.training.win_fit import WinView
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +131,32 @@ def test_what_it_does_when_fed_its_own_actions_is_told(evaluation, page):
     for other in (without, dataclasses.replace(evaluation, own_actions=alike)):
         assert "its own actions" not in " ".join(f.text for f in findings(other))
     assert "Fed its own actions" not in report.page(without)
+
+
+def test_a_win_probability_is_told_with_what_chance_alone_would_show(evaluation):
+    won = np.arange(8) % 2 == 0
+    stock = np.where(won[:, None, None], [4, 3], [3, 4])
+    views = [
+        WinView(game, {"p.stock": stock[game], "p.percent": np.zeros((1, 2))}, bool(won[game]))
+        for game in range(8)
+    ]
+    win = measure_wins(views, views, dict(zip(NAMES, START, strict=True)))
+    with_win = dataclasses.replace(evaluation, win=win)
+    page = report.page(with_win)
+    tags = Tags(page)
+    assert (tags.errors, tags.tags.count("svg")) == ([], 7)
+    text = text_of(page)
+    for figure in (
+        "8 games show",
+        "policy 8 0.250",
+        "base rate 8 0.250",
+        "Skill over the base rate",
+    ):
+        assert figure in text
+    said = [f.text for f in findings(with_win) if "Win probability" in f.text]
+    assert "calibration error 0.000 on 8 games" in said[0]
+    assert report.to_json(with_win)["win"]["policy"]["brier"]["value"] == 0.25
+    assert "Win probability" not in report.page(evaluation)
 
 
 def test_without_a_log_there_is_no_training_section(evaluation):

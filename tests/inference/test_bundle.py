@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import onnx
 import pytest
@@ -22,6 +23,7 @@ from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.onnx_file import OnnxFileError, read_onnx
 from exphil_tf.inference.session import MODEL
 from exphil_tf.inference.stepper import Stepper
+from exphil_tf.rewards.win_score import NAMES, as_vector, win_logits
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,6 +121,28 @@ def test_it_plays(published):
     answer = stepper.step(columns, temperature=0.0)
     assert answer.controller.shape == (1, 13)
     assert np.isfinite(answer.logits).all()
+
+
+def test_a_win_probability_is_that_of_keras(published, copy):
+    rng = np.random.default_rng(4)
+    weights = dict(zip(NAMES, rng.normal(size=len(NAMES)).tolist(), strict=True))
+    folder = copy(config=edited(win_probability=weights))
+    stepper = Stepper(open_bundle(folder), batch_size=40)
+    columns = {name: value for name, value in SCHEMA.empty(40).items()}
+    columns["p.stock"] = rng.integers(0, 6, (40, 2)).astype(np.uint8)
+    columns["p.percent"] = rng.uniform(0, 300, (40, 2)).astype(np.float32)
+    stepper.step(columns)
+    want = keras.ops.sigmoid(win_logits(columns, as_vector(weights), xp=keras.ops))
+    np.testing.assert_allclose(stepper.win_probability(), want, atol=1e-5)
+    assert np.std(want) > 0.2
+    assert "win_probability" not in json.loads((published / CONFIG).read_bytes())
+    with pytest.raises(ValueError, match="want a bundle that knows it"):
+        Stepper(open_bundle(published)).win_probability()
+
+
+@pytest.mark.parametrize("weights", [[], {}, dict.fromkeys(NAMES, "1")])
+def test_a_win_probability_of_other_weights_is_refused(copy, weights):
+    assert "win_probability: want" in refused(copy(config=edited(win_probability=weights)))
 
 
 def test_the_graph_carries_what_a_reader_must_know(published):

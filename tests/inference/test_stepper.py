@@ -81,7 +81,7 @@ def bundle(model: bytes | None = None, *, form: str = "step", columns=COLUMNS, t
     graph = hand_made() if model is None else model
     return SimpleNamespace(
         folder=Path(),
-        config=SimpleNamespace(columns=columns, form=form, told=lambda: told),
+        config=SimpleNamespace(columns=columns, form=form, told=lambda: told, win_probability=None),
         session=lambda options: open_session(graph, options),
     )
 
