@@ -95,11 +95,15 @@ WITHOUT_EFFECT = {
     "character_mode": ["--character-mode", "one_hot"],
     "warmup_steps": ["--warmup-steps", "5"],
     "carry_state": ["--carry-state"],
+    "cursors_per_row": ["--no-carry-state"],
+    "lr_schedule": ["--lr-schedule", "constant"],
+    "optimizer": ["--optimizer", "adam"],
+    "ema": ["--no-ema"],
     "with_projectiles": ["--no-with-projectiles"],
     "with_prev_action": ["--no-with-prev-action"],
     "jit": ["--no-jit"],
 }
-"""How to set what other options go with by default to something else."""
+"""How to set what other options go with by default (or what one goes with) to something else."""
 
 
 @pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.only_with])
@@ -108,7 +112,7 @@ def test_an_option_without_effect_is_refused_even_at_its_default(name):
     base = ["--backbone", option.family.having(name)[0]] if option.family else []
     for other, effective in option.only_with.items():
         if OPTIONS[other].default in effective:
-            base += WITHOUT_EFFECT[other]
+            base += WITHOUT_EFFECT.get(name) or WITHOUT_EFFECT[other]
     values = option.default if isinstance(option.default, tuple) else (option.default,)
     value = [option.flag, *([] if option.is_switch else map(str, values))]
     sentence = refused(*base, *value)
@@ -118,7 +122,7 @@ def test_an_option_without_effect_is_refused_even_at_its_default(name):
 
 def test_lower_sources_yield_to_the_choice(tmp_path):
     of_preset = parsed("--preset", "production", "--backbone", "lstm")
-    assert of_preset.backbone == backbone_config("lstm", hidden=(256, 256), num_layers=3)
+    assert of_preset.backbone == backbone_config("lstm", hidden=(384, 384), num_layers=3)
     file = tmp_path / "c.yaml"
     file.write_text("state-size: 5\nhidden: [8]\n")
     env = {"EXPHIL_STATE_SIZE": "6", "EXPHIL_NUM_LAYERS": "1"}

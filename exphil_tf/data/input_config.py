@@ -20,21 +20,21 @@ class InputConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    window_size: int = 60
+    window_size: int = 80
     """Unroll length in frames: the context that one training step sees."""
-    carry_state: bool = False
+    carry_state: bool | None = None
     """Walk through whole games, memory carried from unroll to unroll, as in play; otherwise each
-    unroll starts with empty memory, wherever it was cut out of a game."""
-    cursors_per_row: int = option(8, only_with={"carry_state": True})
+    unroll starts with empty memory, wherever it was cut out of a game. None: wherever it can be."""
+    cursors_per_row: int = option(8, only_with={"carry_state": (None, True)})
     """Games that take turns in a row of a batch while training, each with a memory of its own: more
     of them mix batches better, and take more memory."""
-    stride: int | None = option(None, only_with={"carry_state": False})
+    stride: int | None = option(None, only_with={"carry_state": (None, False)})
     """Frames between the starts of unrolls. None: window_size − burn_in, which labels every frame
     once an epoch (1 with --loss-frames last)."""
-    burn_in: int = option(0, only_with={"carry_state": False})
+    burn_in: int = option(0, only_with={"carry_state": (None, False)})
     """States at the start of an unroll which only warm up the memory (loss weight 0), except at a
     game's start."""
-    loss_frames: Literal["all", "last"] = option("all", only_with={"carry_state": False})
+    loss_frames: Literal["all", "last"] = option("all", only_with={"carry_state": (None, False)})
     """Label every state of an unroll, or its last only (one label per window, as the original
     trainer)."""
     frame_delay: int = 0
@@ -92,11 +92,16 @@ class InputConfig:
             self._check(name, 1, None)
         if self.stride is not None:
             self._check("stride", 1, None)
-        if self.carry_state and (self.stride or self.burn_in or self.loss_frames != "all"):
+        if self.carry_state and self.cuts_unrolls:
             raise ValueError(
                 "input.carry_state: want no stride, burn_in or loss_frames, as each frame is read "
                 f"once. Received: {self.stride}, {self.burn_in}, {self.loss_frames}"
             )
+
+    @property
+    def cuts_unrolls(self) -> bool:
+        """Whether options say how unrolls are cut that start with empty memory."""
+        return bool(self.stride or self.burn_in or self.loss_frames != "all")
 
     def _check(self, name: str, low: float, high: float | None) -> None:
         value = getattr(self, name)

@@ -63,6 +63,11 @@ class DistillConfig(TrainConfig):
     backbone: BackboneConfig = backbone_family("mlp", doc="The student's backbone", hidden=(64, 64))
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
 
+    @property
+    def may_carry(self) -> bool:
+        """See the base class; stored answers are of unrolls by themselves."""
+        return super().may_carry and self.distillation.soft_labels is None
+
 
 @dataclass(frozen=True)
 class SoftLabelsConfig:

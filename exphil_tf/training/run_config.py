@@ -64,9 +64,9 @@ class ScheduleConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    lr: float = option(1e-4, kind=Kind.RUN)
+    lr: float = option(2e-3, kind=Kind.RUN)
     """Learning rate at the end of warm-up."""
-    lr_schedule: ScheduleName = "constant"
+    lr_schedule: ScheduleName = "cosine"
     """What follows: constant, linear or cosine to 0, cosine_restarts, or 0.95 per 1000 steps."""
     warmup_share: float = option(0.03, kind=Kind.RUN, only_with={"warmup_steps": None})
     """Share of the run that warms up linearly from 0."""
@@ -103,7 +103,7 @@ class OptimizerConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    optimizer: OptimizerName = "adam"
+    optimizer: OptimizerName = "muon"
     """Update rule. Adam, AdamW and RAdam have β 0.9 and 0.999, ε 1e-8; SGD momentum 0.9; muon moves
     matrices between hidden units orthogonally (Keras' Muon) and all else as AdamW."""
     weight_decay: float = option(1e-5, only_with={"optimizer": ("adamw", "radam", "muon", "lamb")})
@@ -112,9 +112,9 @@ class OptimizerConfig:
     """Gradients are scaled down to this global norm; 0 never."""
     accumulation_steps: int = 1
     """Batches whose gradients make one update; the same as a batch this many times larger."""
-    ema: bool = False
+    ema: bool = True
     """Keep an exponential moving average of the weights, validate with it and export it."""
-    ema_decay: float = option(0.999, only_with={"ema": True})
+    ema_decay: float = option(0.99, only_with={"ema": True})
     """Share of the average that stays at each update (less during the first updates)."""
 
     def __post_init__(self) -> None:
@@ -189,7 +189,7 @@ class RunConfig:
     """End after this many updates even if epochs are left."""
     validate_every_steps: int | None = option(None, kind=Kind.RUN)
     """Updates between validations, besides those at epochs' ends."""
-    batch_size: int = option(64, kind=Kind.TRAINING)
+    batch_size: int = option(16, kind=Kind.TRAINING)
     """Unrolls of window_size frames in one batch."""
     auto_batch_size: bool = option(False, kind=Kind.START)
     """Measure which batch_size fits into memory and use that, in this run and its repeats."""

@@ -127,6 +127,12 @@ class TrainConfig:
         low, high = self.input.delays(training=True)
         return low < high if asked is None else asked
 
+    @property
+    def may_carry(self) -> bool:
+        """Whether memory can go on from unroll to unroll."""
+        is_cut = self.input.cuts_unrolls or bool(parse_devices(self.run.devices))
+        return self.backbone.has_memory and not is_cut
+
     def imitation(
         self,
         unrecorded: int = 0,
@@ -180,6 +186,9 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
             "Give --replays DIR with .slp files, or --data DIR with a dataset. No replays? "
             "python -m exphil_tf.samples makes some.",
         )
+    if config.input.carry_state is None:
+        reading = dataclasses.replace(config.input, carry_state=config.may_carry)
+        config = dataclasses.replace(config, input=reading)
     _check_value(config)
     # Said outright, a run that starts from this one's weights has its network whatever it draws.
     told = dataclasses.replace(config.conditions, condition_on_delay=config.tells_delay)

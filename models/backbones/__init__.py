@@ -11,7 +11,7 @@ from models.backbones.backbone_options import BACKBONES, BackboneConfig
 
 __all__ = ["BACKBONES", "CALLED", "DEFAULT", "BackboneConfig", "backbone_config", "backbone_family"]
 
-DEFAULT = "mamba"
+DEFAULT = "tx_like"
 WITHOUT_MEMORY = "mlp"
 """What `--no-temporal` means."""
 CALLED = {"attention": "sliding_window", "lstm_hybrid": "hybrid", "mamba_nif": "mamba"}

@@ -39,9 +39,9 @@ class BackboneConfig:
 
     backbone: str = field(default="", init=False)
     """Its name: what `--backbone` takes."""
-    hidden: tuple[int, ...] = (512, 512)
+    hidden: tuple[int, ...] = (128, 128)
     """Layer widths; a backbone with memory has one width, which may be repeated."""
-    dropout: float = option(0.1, kind=Kind.TRAINING)
+    dropout: float = option(0.0, kind=Kind.TRAINING)
     """Dropped share of activations while training."""
     gradient_checkpoint: bool = option(False, kind=Kind.TRAINING)
     """Compute what layers leave for the gradients again instead of keeping it: memory for time."""
@@ -326,7 +326,7 @@ class SlidingWindowConfig(TemporalConfig):
     """Mamba's inner width, and a feed-forward block's hidden width, as a multiple of the width."""
     num_heads: int = 4
     """Attention heads; must divide the width."""
-    window_size: int = option(60, is_derived=True)
+    window_size: int = option(80, is_derived=True)
     """Frames an attention layer sees, the present one included: as many as an unroll has."""
     qk_layernorm: bool = True
     """Normalise queries and keys per head, which bounds attention logits."""

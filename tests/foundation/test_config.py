@@ -562,7 +562,7 @@ def test_load_tells_what_was_given_and_where(tmp_path, presets):
 def test_tyro_parses_nothing_but_the_request_for_help(monkeypatch, capsys):
     calls, plain = [], tyro.cli
     monkeypatch.setattr(tyro, "cli", lambda *a, **k: calls.append(a) or plain(*a, **k))
-    argv = ["--preset", "production", "--lr", "1e-3", "--data", "x"]
+    argv = ["--preset", "gpu_standard", "--lr", "1e-3", "--data", "x"]
     env = {"EXPHIL_EPOCHS": "3", "EXPHIL_STATE_SIZE": "8"}
     load(train_config(), argv, env=env, presets=config.PRESETS)
     assert not calls

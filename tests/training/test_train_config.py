@@ -41,7 +41,7 @@ def test_no_temporal_means_mlp():
     assert said == ["no-temporal: the backbone is mlp"]
     # Whatever backbone is named, and without what only a policy with memory has.
     file = parsed("--preset", "production", "--backbone", "lstm", "--no-temporal")
-    assert file.policy().backbone == backbone_config("mlp", hidden=(256, 256))
+    assert file.policy().backbone == backbone_config("mlp", hidden=(384, 384))
     with pytest.raises(UserError, match=r"--num-layers: no option of --backbone mlp, but of lstm"):
         parsed("--no-temporal", "--num-layers", "3")
     with pytest.raises(UserError, match="--temporal: mlp has no memory"):
@@ -58,7 +58,7 @@ def test_data_or_replays():
 def test_window_is_the_attention_window_too():
     attention = parsed("--backbone", "sliding_window", "--window-size", "77").policy().backbone
     assert attention == backbone_config("sliding_window", window_size=77)
-    assert parsed("--window-size", "77").policy().backbone == backbone_config("mamba")
+    assert parsed("--window-size", "77").policy().backbone == backbone_config()
 
 
 @pytest.mark.parametrize(
@@ -131,10 +131,13 @@ def variable(value):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--decay-steps 9", "--decay-steps: has no effect without --lr-schedule linear or cosine"),
         (
-            "--weight-decay 1e-5",
-            "--weight-decay: has no effect without --optimizer adamw or radam or lamb",
+            "--lr-schedule constant --decay-steps 9",
+            "--decay-steps: has no effect without --lr-schedule linear or cosine",
+        ),
+        (
+            "--optimizer adam --weight-decay 1e-5",
+            "--weight-decay: has no effect without --optimizer adamw or radam or muon or lamb",
         ),
         ("--qat-activations dynamic", "--qat-activations: has no effect without --qat"),
         ("--no-quantize-embeddings", "--no-quantize-embeddings: has no effect without --qat"),
@@ -142,7 +145,7 @@ def variable(value):
             "--qat --freeze-ranges 0.5",
             "--freeze-ranges: has no effect without --qat-activations moving_average",
         ),
-        ("--ema-decay 0.9", "--ema-decay: has no effect without --ema"),
+        ("--no-ema --ema-decay 0.9", "--ema-decay: has no effect without --ema"),
         (
             "--axis-buckets 17 --kmeans-centers x",
             "--axis-buckets: has no effect without --kmeans-centers none",
@@ -160,11 +163,28 @@ def test_an_option_without_effect_is_refused(flags, sentence):
     assert str(caught.value) == f"{sentence}. Leave it out."
 
 
-def test_an_option_without_effect_of_a_lower_source_is_dropped(tmp_path):
-    got = parsed("--preset", "production", "--lr-schedule", "linear", "--no-early-stopping")
+def test_an_option_without_effect_of_a_lower_source_is_dropped():
     plain = TrainConfig()
-    assert got.schedule.restart_period == plain.schedule.restart_period
+    got = parsed("--preset", "production", "--no-ema", "--no-early-stopping")
     assert got.stopping.patience == plain.stopping.patience
-    assert got.optimizer.ema_decay == 0.9995
+    assert got.optimizer.ema_decay == plain.optimizer.ema_decay
     # What a preset sets stays if a flag brings the other half of it.
-    assert parsed("--preset", "production").schedule.restart_period == 5000
+    assert parsed("--preset", "production", "--ema").optimizer.ema_decay == 0.999
+
+
+@pytest.mark.parametrize(
+    ("flags", "carries"),
+    [
+        ("", True),
+        ("--backbone mlp", False),
+        ("--burn-in 10", False),
+        ("--stride 20", False),
+        ("--loss-frames last", False),
+        ("--devices CPU:0,CPU:1", False),
+        ("--no-carry-state", False),
+        ("--backbone sliding_window --carry-state", True),
+    ],
+)
+def test_memory_is_carried_wherever_it_can_be(flags, carries):
+    config, _ = resolve(parsed(*flags.split()))
+    assert config.input.carry_state is carries
