@@ -69,10 +69,7 @@ def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
         if "training" in config.subjects:
             from exphil_tf.benchmarking import training_speed
 
-            yield (
-                "training",
-                training_speed.run(data, seconds=config.seconds, backbones=config.backbones),
-            )
+            yield "training", training_speed.run(data, config)
 
 
 def run(config: SpeedConfig, console: Console) -> None:
