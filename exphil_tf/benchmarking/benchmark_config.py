@@ -32,7 +32,7 @@ class SpeedConfig:
     seconds: float = 3.0
     """How long each row of input and training is timed, after a warm-up."""
     parts: bool = False
-    """Training: also what an update's parts cost, each compiled alone, which takes twice as long."""
+    """Training also by the parts of an update, each compiled alone: it takes twice as long."""
     backbones: tuple[str, ...] = ()
     """Those that training and layers are measured with; none takes all."""
 

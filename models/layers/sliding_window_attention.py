@@ -9,7 +9,7 @@ rotary angles would lose float32 precision after some thousand frames.
 is written and which are visible. Keys of an earlier game stay in the ring, but are never visible.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -20,6 +20,8 @@ from models.layers.temporal import Tensor
 from models.quantization_config import Rounding
 
 HIDDEN_LOGIT = -1e9
+Pair = tuple[Tensor, Tensor]
+"""Keys and values, `[batch, heads, frames, head_dim]` each: `past` ones are `window - 1` cached."""
 BLOCK_STEP = 16
 """Blocks are a window rounded up to a multiple of what a CPU's vector holds."""
 
@@ -77,7 +79,7 @@ def unroll_window(clock: Tensor, is_resetting: Tensor, window: int) -> UnrollWin
 
 
 def _running_max(x: Tensor) -> Tensor:
-    """Greatest value up to each place of the last axis, in as many passes as its length has bits."""
+    """Greatest value up to each place of `x [batch, time]`, in as many passes as time has bits."""
     shift = 1
     while shift < x.shape[1]:
         later = ops.maximum(x[:, shift:], x[:, :-shift])
@@ -165,15 +167,15 @@ class SlidingWindowAttention(keras.layers.Layer):
         """Attends from all frames: x `[batch, time, width]` to outputs and new cache."""
         query, key, value = self._project(x)
         past = ops.take_along_axis(cache, window.ring_order[:, None, :, None], axis=2)
-        past = ops.split(ops.cast(past, key.dtype), 2, axis=-1)
+        past = tuple(ops.split(ops.cast(past, key.dtype), 2, axis=-1))
         time, attend = x.shape[1], self._attend_chunks
-        if time > self.window and not (self.chunk or self.key_block):
+        if time >= self.window and not (self.chunk or self.key_block):
             attend = self._attend_blocks
-        mixed = attend(query, past, (key, value), window.num_visible)
+        mixed = attend(query, past, (key, value), num_visible=window.num_visible)
         mixed = ops.reshape(ops.swapaxes(mixed, 1, 2), (-1, time, self.width))
         return self.out(mixed), self._next_ring(past, (key, value), window.new_ring)
 
-    def _next_ring(self, past: Any, present: Any, new_ring: Tensor) -> Tensor:
+    def _next_ring(self, past: Pair, present: Pair, new_ring: Tensor) -> Tensor:
         """The cache after an unroll: the last `window` of cached and new keys, in their slots."""
         time = present[0].shape[2]
         first = max(time - self.window, 0)  # of the new ones; if they are few, all cached ones
@@ -197,7 +199,9 @@ class SlidingWindowAttention(keras.layers.Layer):
     def _logits(self, query: Tensor, key: Tensor) -> Tensor:
         return ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
 
-    def _attend_blocks(self, query: Tensor, past: Any, present: Any, num_visible: Tensor) -> Tensor:
+    def _attend_blocks(
+        self, query: Tensor, past: Pair, present: Pair, *, num_visible: Tensor
+    ) -> Tensor:
         """Attends from blocks of queries, each to its own and the last block of keys.
 
         A query sees key `j` of its own block if `j` is not after it, and else of the last one: one
@@ -206,16 +210,14 @@ class SlidingWindowAttention(keras.layers.Layer):
         block, time = self.block, query.shape[2]
         count = -(-time // block)
         fill = count * block - time
-        query = self._blocks(query, 0, fill)
-        own_key, own_value = (self._blocks(x, 0, fill) for x in present)
+        query = self._blocks(query, after=fill)
+        own_key, own_value = (self._blocks(x, after=fill) for x in present)
         # Keys in front that nobody sees fill the cached ones up to a block.
         front, whole = block - self.window + 1, (count - 1) * block
-        earlier = (
-            ops.concatenate([a, b[:, :, :whole]], axis=2)
+        last_key, last_value = (
+            self._blocks(ops.concatenate([a, b[:, :, :whole]], axis=2), before=front)
             for a, b in zip(past, present, strict=True)
         )
-        last_key, last_value = (self._blocks(x, front, 0) for x in earlier)
-
         places = np.arange(block)
         is_own = places[:, None] >= places[None, :]
         age = (places[:, None] - places[None, :]) % block
@@ -242,7 +244,7 @@ class SlidingWindowAttention(keras.layers.Layer):
             peak = ops.max(logits, axis=-1, keepdims=True)
         return ops.exp(logits - ops.stop_gradient(peak))
 
-    def _blocks(self, x: Tensor, before: int, after: int) -> Tensor:
+    def _blocks(self, x: Tensor, *, before: int = 0, after: int = 0) -> Tensor:
         """`[batch, heads, frames, head_dim]`, filled up, to `[batch, heads, blocks, block, …]`."""
         if before or after:
             x = ops.pad(x, ((0, 0), (0, 0), (before, after), (0, 0)))
@@ -261,7 +263,9 @@ class SlidingWindowAttention(keras.layers.Layer):
         # which takes ten times as long as the rest of a softmax.
         return ops.matmul(bias, np.eye(block, dtype=np.float32))
 
-    def _attend_chunks(self, query: Tensor, past: Any, present: Any, num_visible: Tensor) -> Tensor:
+    def _attend_chunks(
+        self, query: Tensor, past: Pair, present: Pair, *, num_visible: Tensor
+    ) -> Tensor:
         """Attends from one chunk of queries after the other."""
         key, value = (ops.concatenate(pair, axis=2) for pair in zip(past, present, strict=True))
         time, chunks = query.shape[2], []
@@ -274,9 +278,7 @@ class SlidingWindowAttention(keras.layers.Layer):
             chunks.append(self._attend(query[:, :, start:stop], key_value, visible))
         return ops.concatenate(chunks, axis=2) if len(chunks) > 1 else chunks[0]
 
-    def _attend(
-        self, query: Tensor, key_value: tuple[Tensor, Tensor], num_visible: Tensor
-    ) -> Tensor:
+    def _attend(self, query: Tensor, key_value: Pair, num_visible: Tensor) -> Tensor:
         """Attends from a chunk of queries to the band of keys that they may see.
 
         Query `i` has age `i + window - 1 - j` for key `j`.
@@ -312,7 +314,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         rows = ops.tile(row, (1, queries))[:, first : first + queries * last]
         return ops.reshape(rows, (self.num_heads, queries, last))[:, :, :keys]
 
-    def _attend_online(self, query: Tensor, key_value: tuple, bias: Tensor) -> Tensor:
+    def _attend_online(self, query: Tensor, key_value: Pair, bias: Tensor) -> Tensor:
         """Softmax in one pass over key blocks (Milakov and Gimelshein 2018)."""
         key, value = key_value
         peak = total = mixed = None
