@@ -3,24 +3,54 @@
 import contextlib
 import ctypes
 import gc
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 _PROC = Path("/proc/self")
 _RESET_PEAK = "5"
 """What `clear_refs` takes for setting the peak to the present size (Linux 4.0)."""
 
+Work = Callable[[], object]
 
-def peak_bytes(work: Callable[[], object]) -> float:
+
+def peak_bytes_apart(make: Callable[..., Work], *arguments: Any) -> float:
+    """Bytes that a second call of the work adds to what the process had before the first.
+
+    So a compiler's memory does not count, and what TensorFlow keeps of its buffers does. As it
+    keeps them for whatever comes next, the work runs in a process of its own, which is forked from
+    one that has imported the module of `make` and nothing more.
+
+    Args:
+      make: a module's function that returns the work, which it must not do yet.
+      arguments: of `make`.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([make.__module__])
+    with ProcessPoolExecutor(1, mp_context=context) as process:
+        return process.submit(_made_and_measured, make, arguments).result()
+
+
+def _made_and_measured(make: Callable[..., Work], arguments: tuple) -> float:
+    return peak_bytes(make(*arguments), compiles=True)
+
+
+def peak_bytes(work: Work, *, compiles: bool = False) -> float:
     """Bytes that `work` adds to the process at its peak; NaN where the system does not tell.
 
-    Work that compiles itself should have run before, or its compiler's memory is counted too.
+    Args:
+      work: what is done.
+      compiles: whether its first call compiles it, so that the second one counts.
     """
-    gc.collect()
     _give_back()
     try:
-        (_PROC / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         before = _status("VmRSS")
+        if compiles:
+            work()
+            _give_back()
+        (_PROC / "clear_refs").write_text(_RESET_PEAK, encoding="ascii")
         work()
         return _status("VmHWM") - before
     except (OSError, KeyError):
@@ -29,6 +59,7 @@ def peak_bytes(work: Callable[[], object]) -> float:
 
 def _give_back() -> None:
     """What was freed goes back to the system, so that using it again is seen (glibc only)."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
