@@ -29,8 +29,10 @@ class SpeedConfig:
     """How many sample games are made."""
     output: Path = Path("benchmark-results/speed.json")
     """JSON file with the figures and the machine; written after each subject."""
-    seconds: float = 5.0
+    seconds: float = 3.0
     """How long each row of input and training is timed, after a warm-up."""
+    parts: bool = False
+    """Training also by the parts of an update, each compiled alone: it takes twice as long."""
     backbones: tuple[str, ...] = ()
     """Those that training and layers are measured with; none takes all."""
 

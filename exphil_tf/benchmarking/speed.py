@@ -17,6 +17,7 @@ from exphil_tf.benchmarking import host
 from exphil_tf.benchmarking.benchmark_config import SpeedConfig
 from exphil_tf.benchmarking.speed_table import Report
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.sim.sample_games import SampleConfig, write_games
 
 
@@ -48,7 +49,8 @@ def _dataset(replays: Sequence[str], folder: Path) -> Path:
 def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
     """Reports of the wanted subjects, one by one."""
     if "layers" in config.subjects:
-        from exphil_tf.benchmarking import layer_speed
+        with quiet_import():
+            from exphil_tf.benchmarking import layer_speed
 
         yield from layer_speed.run(config.backbones)
     if not {"preprocess", "input", "training"} & set(config.subjects):
@@ -63,16 +65,15 @@ def measure(config: SpeedConfig) -> Iterator[tuple[str, Report]]:
             return
         data = _dataset(replays, work_dir / "dataset")
         if "input" in config.subjects:
-            from exphil_tf.benchmarking import input_speed
+            with quiet_import():
+                from exphil_tf.benchmarking import input_speed
 
             yield "input", input_speed.run(data, seconds=config.seconds)
         if "training" in config.subjects:
-            from exphil_tf.benchmarking import training_speed
+            with quiet_import():
+                from exphil_tf.benchmarking import training_speed
 
-            yield (
-                "training",
-                training_speed.run(data, seconds=config.seconds, backbones=config.backbones),
-            )
+            yield "training", training_speed.run(data, config)
 
 
 def run(config: SpeedConfig, console: Console) -> None:

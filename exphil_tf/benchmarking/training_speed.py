@@ -5,10 +5,10 @@ else in the same run: the *floor*. An update's share of it says how much of its 
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exphil_tf.benchmarking.benchmark_config import SpeedConfig
 from exphil_tf.benchmarking.speed_table import Report
 from exphil_tf.benchmarking.timing import cpu_seconds
 from exphil_tf.foundation.config import PRESETS, load
@@ -36,7 +36,7 @@ def arguments(name: str) -> list[str]:
     return ["--backbone", name, "--hidden", str(WIDTH), str(WIDTH), *layers]
 
 
-def _time(name: str, data: Path, *, seconds: float) -> dict[str, float]:
+def _time(name: str, data: Path, *, seconds: float, with_parts: bool) -> dict[str, float]:
     from exphil_tf.training.imitation_setup import imitation_setup
     from exphil_tf.training.loop import TimedIterator
 
@@ -46,13 +46,13 @@ def _time(name: str, data: Path, *, seconds: float) -> dict[str, float]:
     with imitation_setup(config.imitation(dataset.manifest.unrecorded()), dataset) as setup:
         batches = TimedIterator(iter(setup.data.batches()))
         figures = _time_updates(setup.imitation, batches, seconds)
-        parts = _price(setup.imitation, batches)
+        prices = _price(setup.imitation, batches, with_parts=with_parts)
     accumulated = config.optimizer.accumulation_steps  # batches of an update
     frames = config.run.batch_size * config.input.window_size * accumulated
     return {
         "frames/s": frames / figures["s/update"],
         **figures,
-        **parts,
+        **prices,
         "frames/update": frames,
         "parameters": setup.imitation.policy.count_params(),
     }
@@ -80,8 +80,10 @@ def _time_updates(
     }
 
 
-def _price(learner: "ImitationLearner", batches: "TimedIterator") -> dict[str, float]:
-    """Processor milliseconds of a batch's update, its products alone, and its parts."""
+def _price(
+    learner: "ImitationLearner", batches: "TimedIterator", *, with_parts: bool
+) -> dict[str, float]:
+    """Processor milliseconds of a batch's update, its products alone, and maybe its parts."""
     from exphil_tf.benchmarking.matrix_products import floor, products
     from exphil_tf.benchmarking.update_parts import update_parts
 
@@ -89,26 +91,29 @@ def _price(learner: "ImitationLearner", batches: "TimedIterator") -> dict[str, f
     works = {
         "update": lambda: learner.learn(batch),
         "floor": floor(products(learner.step_graph(batch))),
-        **update_parts(learner, batch),
+        **(update_parts(learner, batch) if with_parts else {}),
     }
     times = {name: 1e3 * s for name, s in cpu_seconds(works, rounds=_ROUNDS).items()}
     share = times["floor"] / times["update"]
     return {"share of floor": share} | {f"{name}, CPU ms": ms for name, ms in times.items()}
 
 
-def run(data: Path, *, seconds: float, backbones: Sequence[str] = ()) -> Report:
+def run(data: Path, config: SpeedConfig) -> Report:
     """Times updates of every backbone and of the production preset.
 
     Args:
       data: a finished dataset.
-      seconds: per row, once it is compiled.
-      backbones: those to time, without the preset; none times all.
+      config: seconds per row, once it is compiled; the backbones, which leave the preset out; and
+        whether parts are timed too.
     """
-    names = backbones or (*BACKBONES, PRESET)
-    rows = {name: _time(name, data, seconds=seconds) for name in names}
+    rows = {
+        name: _time(name, data, seconds=config.seconds, with_parts=config.parts)
+        for name in config.backbones or (*BACKBONES, PRESET)
+    }
     columns = tuple(dict.fromkeys(name for row in rows.values() for name in row))
     notes = (
         "Every update is waited for, so that time between updates is the input's alone.",
-        "Floor: the update's matrix products alone. Parts are compiled alone, and without input.",
+        "Floor: the update's matrix products alone; its share says how much of an update they are.",
+        *(["Parts are compiled alone, and without input."] if config.parts else []),
     )
     return Report(f"Training, two layers of {WIDTH}", columns, rows, notes)

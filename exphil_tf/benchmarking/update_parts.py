@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from exphil_tf.training import imitation_metrics, losses
 from exphil_tf.training.imitation import ImitationLearner
+from models.layers.backend import ops
 from models.policy_inputs import Batch, policy_inputs
 
 
@@ -20,13 +21,18 @@ def update_parts(learner: ImitationLearner, batch: Batch) -> dict[str, Callable[
     codec = policy.config.head.codec
     inputs = policy_inputs(batch, codec)
     previous = inputs.prev_action if policy.config.embedding.with_prev_action else None
-    embedded = policy.embedding(inputs.columns, previous)
     state = policy.backbone.initial_state(inputs.weight.shape[0])
-    width = policy.backbone.width + policy.num_previous
-    hidden = tf.random.stateless_normal((*inputs.weight.shape, width), (0, 0), dtype=embedded.dtype)
+    controller = policy.embedding.join_controller(previous)
 
     def embed() -> Any:
-        return policy.embedding(inputs.columns, previous)
+        return policy.embed(*policy.embedding.inputs.join(inputs.columns, ops), controller)
+
+    embedded = embed()
+    hidden = tf.random.stateless_normal(
+        (*inputs.weight.shape, policy.backbone.width), (0, 0), dtype=embedded.dtype
+    )
+    if controller is not None:
+        hidden = tf.concat([hidden, tf.cast(controller, hidden.dtype)], axis=-1)
 
     def unroll(x: Any) -> Any:
         return policy.backbone.unroll(x, state, inputs.is_resetting, training=True)[0]

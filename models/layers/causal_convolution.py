@@ -3,8 +3,21 @@
 Its memory is the last `taps - 1` inputs. A kernel is `[taps, channels]`, the last tap the present.
 """
 
+import keras
+
 from models.layers.backend import ops
+from models.layers.seeding import derive_seed
 from models.layers.temporal import Tensor, zero_on_reset
+
+
+def add_convolution(
+    layer: keras.layers.Layer, taps: int, channels: int, *, seed: int
+) -> tuple[keras.Variable, keras.Variable]:
+    """Returns new weights of `layer`: a kernel within `taps ** -0.5` of 0, and a bias of zeros."""
+    bound = taps**-0.5
+    uniform = keras.initializers.RandomUniform(-bound, bound, derive_seed(seed, "conv_kernel"))
+    kernel = layer.add_weight(name="conv_kernel", shape=(taps, channels), initializer=uniform)
+    return kernel, layer.add_weight(name="conv_bias", shape=(channels,), initializer="zeros")
 
 
 def convolve(

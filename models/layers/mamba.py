@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from models.layers.backend import ops
-from models.layers.causal_convolution import convolve, convolve_frame
+from models.layers.causal_convolution import add_convolution, convolve, convolve_frame
 from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -97,15 +97,9 @@ class MambaBlock(TemporalLayer):
         self.x_proj.build((None, self.inner))
         self.delta_proj.build((None, self.delta_rank))
         self.out_proj.build((None, self.inner))
-        bound = self.conv_size**-0.5
-        self.conv_kernel = self.add_weight(
-            name="conv_kernel",
-            shape=(self.conv_size, self.inner),
-            initializer=keras.initializers.RandomUniform(
-                -bound, bound, derive_seed(self.seed, "conv_kernel")
-            ),
+        self.conv_kernel, self.conv_bias = add_convolution(
+            self, self.conv_size, self.inner, seed=self.seed
         )
-        self.conv_bias = self.add_weight(name="conv_bias", shape=(self.inner,), initializer="zeros")
         self.a_log = self.add_weight(
             name="a_log",
             shape=(self.state_size, self.inner),

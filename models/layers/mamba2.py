@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from models.layers.backend import ops
-from models.layers.causal_convolution import convolve, convolve_frame
+from models.layers.causal_convolution import add_convolution, convolve, convolve_frame
 from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -89,15 +89,9 @@ class Mamba2Block(TemporalLayer):
         self.in_proj.build((None, self.width))
         self.gate_norm.build((None, self.inner))
         self.out_proj.build((None, self.inner))
-        bound = self.conv_size**-0.5
-        self.conv_kernel = self.add_weight(
-            name="conv_kernel",
-            shape=(self.conv_size, self.mixed),
-            initializer=keras.initializers.RandomUniform(
-                -bound, bound, derive_seed(self.seed, "conv_kernel")
-            ),
+        self.conv_kernel, self.conv_bias = add_convolution(
+            self, self.conv_size, self.mixed, seed=self.seed
         )
-        self.conv_bias = self.add_weight(name="conv_bias", shape=(self.mixed,), initializer="zeros")
         self.delta_bias = self._per_head(
             "delta_bias", functools.partial(initial_delta_bias, self.seed)
         )

@@ -20,6 +20,10 @@ from models.layers.temporal import Tensor
 from models.quantization_config import Rounding
 
 HIDDEN_LOGIT = -1e9
+Pair = tuple[Tensor, Tensor]
+"""Keys and values, `[batch, heads, frames, head_dim]` each: `past` ones are `window - 1` cached."""
+BLOCK_STEP = 16
+"""Blocks are a window rounded up to a multiple of what a CPU's vector holds."""
 
 
 class StepWindow(NamedTuple):
@@ -63,17 +67,24 @@ def unroll_window(clock: Tensor, is_resetting: Tensor, window: int) -> UnrollWin
       window: frames a query sees, itself included.
     """
     time = is_resetting.shape[1]
-    game = ops.cumsum(ops.cast(is_resetting, "int32"), axis=1)
-    frames = ops.arange(time)
-    same_game = game[:, :, None] == game[:, None, :]
-    is_past = (frames[:, None] >= frames[None, :])[None]
-    count = ops.sum(ops.cast(ops.logical_and(same_game, is_past), "int32"), axis=2)
-    num_visible = count + ops.where(game == 0, clock[:, None], 0)
+    frames = ops.arange(time, dtype="int32")
+    # The frame that each one's game began at: `clock` frames before the first one, or a reset.
+    begin = _running_max(ops.where(is_resetting, frames, -clock[:, None]))
+    num_visible = frames + 1 - begin
     ages = ops.arange(window - 1, 0, -1, dtype="int32")
     ring_order = ops.mod(clock[:, None] - ages, window)
     slots = ops.arange(window, dtype="int32")
     last_age = ops.mod(num_visible[:, -1:] - 1 - slots, window)
     return UnrollWindow(num_visible, ring_order, window - 2 + time - last_age)
+
+
+def _running_max(x: Tensor) -> Tensor:
+    """Greatest value up to each place of `x [batch, time]`, in as many passes as time has bits."""
+    shift = 1
+    while shift < x.shape[1]:
+        later = ops.maximum(x[:, shift:], x[:, :-shift])
+        x, shift = ops.concatenate([x[:, :shift], later], axis=1), 2 * shift
+    return x
 
 
 class SlidingWindowAttention(keras.layers.Layer):
@@ -86,7 +97,7 @@ class SlidingWindowAttention(keras.layers.Layer):
       num_heads: heads.
       window: frames a query sees, itself included.
       qk_layernorm: normalise queries and keys per head.
-      chunk: queries at once in `unroll`; None takes blocks of `window` side by side. Work is
+      chunk: queries at once in `unroll`; None takes blocks of a window side by side. Work is
         O(time * window) with blocks, and O(time * (window + chunk)) with chunks.
       key_block: keys at once, with an online softmax; None takes all of a chunk's keys.
       seed: initial weights are a function of it.
@@ -112,6 +123,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         self.num_heads = num_heads
         self.head_dim = width // num_heads
         self.window = window
+        self.block = -(-window // BLOCK_STEP) * BLOCK_STEP
         self.qk_layernorm = qk_layernorm
         self.chunk = chunk or 0
         self.key_block = key_block or 0
@@ -142,8 +154,9 @@ class SlidingWindowAttention(keras.layers.Layer):
 
     def step(self, x: Tensor, cache: Tensor, window: StepWindow) -> tuple[Tensor, Tensor]:
         """Attends from one frame: x `[batch, width]` to output `[batch, width]` and new cache."""
-        query, key_value = self._project(x[:, None, :])
-        cache = ops.where(window.is_written, ops.cast(key_value, "float32"), cache)
+        query, *key_value = self._project(x[:, None, :])
+        key_value = ops.cast(ops.concatenate(key_value, axis=-1), "float32")
+        cache = ops.where(window.is_written, key_value, cache)
         key, value = ops.split(ops.cast(cache, x.dtype), 2, axis=-1)
         bias = take_rows(dense_value(self.age_bias), window.age)
         logits = self._logits(query, key) + ops.swapaxes(bias, 1, 2)[:, :, None, :] + window.mask
@@ -152,71 +165,130 @@ class SlidingWindowAttention(keras.layers.Layer):
 
     def unroll(self, x: Tensor, cache: Tensor, window: UnrollWindow) -> tuple[Tensor, Tensor]:
         """Attends from all frames: x `[batch, time, width]` to outputs and new cache."""
-        query, key_value = self._project(x)
+        query, key, value = self._project(x)
         past = ops.take_along_axis(cache, window.ring_order[:, None, :, None], axis=2)
-        keys_values = ops.concatenate([ops.cast(past, key_value.dtype), key_value], axis=2)
+        past = tuple(ops.split(ops.cast(past, key.dtype), 2, axis=-1))
         time, attend = x.shape[1], self._attend_chunks
-        if time > self.window and not (self.chunk or self.key_block):
+        if time >= self.window and not (self.chunk or self.key_block):
             attend = self._attend_blocks
-        mixed = attend(query, keys_values, window.num_visible)
+        mixed = attend(query, past, (key, value), num_visible=window.num_visible)
         mixed = ops.reshape(ops.swapaxes(mixed, 1, 2), (-1, time, self.width))
-        ring = ops.take_along_axis(keys_values, window.new_ring[:, None, :, None], axis=2)
-        return self.out(mixed), ops.cast(ring, "float32")
+        return self.out(mixed), self._next_ring(past, (key, value), window.new_ring)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns query `[batch, heads, time, head_dim]` and key with value, twice as wide."""
+    def _next_ring(self, past: Pair, present: Pair, new_ring: Tensor) -> Tensor:
+        """The cache after an unroll: the last `window` of cached and new keys, in their slots."""
+        time = present[0].shape[2]
+        first = max(time - self.window, 0)  # of the new ones; if they are few, all cached ones
+        keys_values = ops.concatenate([x[:, :, first:] for x in present], axis=-1)
+        if not first:
+            keys_values = ops.concatenate([ops.concatenate(past, axis=-1), keys_values], axis=2)
+        else:
+            new_ring -= self.window - 1 + first
+        ring = ops.take_along_axis(keys_values, new_ring[:, None, :, None], axis=2)
+        return ops.cast(ring, "float32")
+
+    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns query, key and value, each `[batch, heads, time, head_dim]`."""
         time = x.shape[1]
         qkv = ops.reshape(self.qkv(x), (-1, time, 3, self.num_heads, self.head_dim))
         query, key, value = (ops.swapaxes(qkv[:, :, i], 1, 2) for i in range(3))
         if self.qk_layernorm:
             query, key = _normalize(query), _normalize(key)
-        return query * self.head_dim**-0.5, ops.concatenate([key, value], axis=-1)
+        return query * self.head_dim**-0.5, key, value
 
     def _logits(self, query: Tensor, key: Tensor) -> Tensor:
         return ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
 
-    def _attend_blocks(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
-        """Attends from blocks of `window` queries, each to its own and the last block of keys."""
-        window, time = self.window, query.shape[2]
-        blocks = -(-time // window)
-        fill = blocks * window - time
-        rows = ((0, 0), (0, 0))
-        query = ops.pad(query, (*rows, (0, fill), (0, 0)))
-        query = ops.reshape(query, (-1, self.num_heads, blocks, window, self.head_dim))
-        # A key in front that nobody sees fills the cached ones up to a block.
-        keys_values = ops.pad(keys_values, (*rows, (1, fill), (0, 0)))
-        shape = (-1, self.num_heads, blocks + 1, window, 2 * self.head_dim)
-        keys_values = ops.reshape(keys_values, shape)
-        pairs = ops.concatenate([keys_values[:, :, :-1], keys_values[:, :, 1:]], axis=3)
-        num_visible = ops.reshape(ops.pad(num_visible, ((0, 0), (0, fill))), (-1, blocks, window))
-        age = window + np.arange(window)[:, None] - np.arange(2 * window)[None, :]
-        key, value = ops.split(pairs, 2, axis=-1)
-        logits = self._logits(query, key) + self._age_bias(age)[:, None]
-        mixed = self._mix(logits + _mask(age, num_visible)[:, None], value)
-        return ops.reshape(mixed, (-1, self.num_heads, blocks * window, self.head_dim))[:, :, :time]
+    def _attend_blocks(
+        self, query: Tensor, past: Pair, present: Pair, *, num_visible: Tensor
+    ) -> Tensor:
+        """Attends from blocks of queries, each to its own and the last block of keys.
 
-    def _attend_chunks(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
+        A query sees key `j` of its own block if `j` is not after it, and else of the last one: one
+        key per place. So all that is done to logits is done to one block of them, as in a ring.
+        """
+        block, time = self.block, query.shape[2]
+        count = -(-time // block)
+        fill = count * block - time
+        query = self._blocks(query, after=fill)
+        own_key, own_value = (self._blocks(x, after=fill) for x in present)
+        # Keys in front that nobody sees fill the cached ones up to a block.
+        front, whole = block - self.window + 1, (count - 1) * block
+        last_key, last_value = (
+            self._blocks(ops.concatenate([a, b[:, :, :whole]], axis=2), before=front)
+            for a, b in zip(past, present, strict=True)
+        )
+        places = np.arange(block)
+        is_own = places[:, None] >= places[None, :]
+        age = (places[:, None] - places[None, :]) % block
+        num_visible = ops.minimum(num_visible, self.window)
+        num_visible = ops.pad(num_visible, ((0, 0), (0, fill)), constant_values=1)
+        mask = _mask(age, ops.reshape(num_visible, (-1, count, block)))[:, None]
+        logits = ops.where(is_own, self._logits(query, own_key), self._logits(query, last_key))
+        weight = self._weights(logits + self._ring_bias()[:, None] + mask)
+        total = ops.cast(ops.sum(weight, axis=-1, keepdims=True), own_value.dtype)
+        weight, nothing = ops.cast(weight, own_value.dtype), ops.zeros((), own_value.dtype)
+        mixed = ops.matmul(ops.where(is_own, weight, nothing), own_value)
+        mixed += ops.matmul(ops.where(is_own, nothing, weight), last_value)
+        # Divided last: then a gradient needs no sum over keys.
+        mixed = ops.reshape(mixed / total, (-1, self.num_heads, count * block, self.head_dim))
+        return mixed[:, :, :time]
+
+    def _weights(self, logits: Tensor) -> Tensor:
+        """A softmax's weights before they are divided by their sum."""
+        if self.qk_layernorm:
+            # A product is at most sqrt(head_dim), and a query always sees itself, at age 0. XLA
+            # does not vectorise exp behind a maximum over the last axis: eight times as slow.
+            peak = dense_value(self.age_bias)[0][:, None, None, None] + self.head_dim**0.5
+        else:
+            peak = ops.max(logits, axis=-1, keepdims=True)
+        return ops.exp(logits - ops.stop_gradient(peak))
+
+    def _blocks(self, x: Tensor, *, before: int = 0, after: int = 0) -> Tensor:
+        """`[batch, heads, frames, head_dim]`, filled up, to `[batch, heads, blocks, block, …]`."""
+        if before or after:
+            x = ops.pad(x, ((0, 0), (0, 0), (before, after), (0, 0)))
+        count = x.shape[2] // self.block
+        return ops.reshape(x, (-1, self.num_heads, count, self.block, self.head_dim))
+
+    def _ring_bias(self) -> Tensor:
+        """Returns each head's bias `[heads, block, block]` for age `(query - key) % block`."""
+        # As in `_age_bias`: ages side by side, twice, shift by themselves if one is left out.
+        block, table = self.block, ops.transpose(dense_value(self.age_bias))
+        table = ops.pad(table, ((0, 0), (0, block - self.window)))
+        ages = ops.concatenate([table[:, :1], table[:, :0:-1]], axis=1)
+        rows = ops.tile(ages, (1, 2 * block))[:, : block * (2 * block - 1)]
+        bias = ops.reshape(rows, (self.num_heads, block, 2 * block - 1))[:, :, :block]
+        # Times one: XLA would find each number's place anew for every row and block otherwise,
+        # which takes ten times as long as the rest of a softmax.
+        return ops.matmul(bias, np.eye(block, dtype=np.float32))
+
+    def _attend_chunks(
+        self, query: Tensor, past: Pair, present: Pair, *, num_visible: Tensor
+    ) -> Tensor:
         """Attends from one chunk of queries after the other."""
+        key, value = (ops.concatenate(pair, axis=2) for pair in zip(past, present, strict=True))
         time, chunks = query.shape[2], []
         step = self.chunk or self.window
         for start in range(0, time, step):
             stop = min(start + step, time)
-            keys = keys_values[:, :, start : stop + self.window - 1]
+            band = slice(start, stop + self.window - 1)
+            key_value = key[:, :, band], value[:, :, band]
             visible = num_visible[:, start:stop]
-            chunks.append(self._attend(query[:, :, start:stop], keys, visible))
+            chunks.append(self._attend(query[:, :, start:stop], key_value, visible))
         return ops.concatenate(chunks, axis=2) if len(chunks) > 1 else chunks[0]
 
-    def _attend(self, query: Tensor, keys_values: Tensor, num_visible: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, key_value: Pair, num_visible: Tensor) -> Tensor:
         """Attends from a chunk of queries to the band of keys that they may see.
 
         Query `i` has age `i + window - 1 - j` for key `j`.
         """
-        queries, keys = query.shape[2], keys_values.shape[2]
+        queries, keys = query.shape[2], key_value[0].shape[2]
         age = np.arange(queries)[:, None] + self.window - 1 - np.arange(keys)[None, :]
         bias, mask = self._age_bias(age), _mask(age, num_visible)[:, None]
-        key, value = ops.split(keys_values, 2, axis=-1)
+        key, value = key_value
         if self.key_block:
-            return self._attend_online(query, (key, value), bias + mask)
+            return self._attend_online(query, key_value, bias + mask)
         return self._mix(self._logits(query, key) + bias + mask, value)
 
     def _mix(self, logits: Tensor, value: Tensor) -> Tensor:
@@ -242,7 +314,7 @@ class SlidingWindowAttention(keras.layers.Layer):
         rows = ops.tile(row, (1, queries))[:, first : first + queries * last]
         return ops.reshape(rows, (self.num_heads, queries, last))[:, :, :keys]
 
-    def _attend_online(self, query: Tensor, key_value: tuple, bias: Tensor) -> Tensor:
+    def _attend_online(self, query: Tensor, key_value: Pair, bias: Tensor) -> Tensor:
         """Softmax in one pass over key blocks (Milakov and Gimelshein 2018)."""
         key, value = key_value
         peak = total = mixed = None
