@@ -70,6 +70,7 @@ def main(argv: Sequence[str]) -> int:
         manifest=dataset.manifest,
         data_dir=dataset.folder,
         prog=PROG,
+        argv=argv,
     )
     if players is not None:
         players.save()

@@ -316,6 +316,18 @@ def command(config):
         return run_dir.exists()
 
 
+def backed_up(config):
+    """Where the run goes that was there before."""
+    with tempfile.TemporaryDirectory() as place:
+        run_in(place, run=config.run, resume=False).train(lambda: setup_of(LineLearner()))
+        made = run_folder.claim(
+            RunLocation(Path(place), is_resuming=False), overwrite=True,
+            backup_count=config.run.backup_count,
+        )  # fmt: skip
+        shutil.rmtree(made or place, ignore_errors=True)
+        return made is None
+
+
 def fitted(config):
     """The batch size, were each unroll to take 1 MiB beside the 100 of the process."""
 
@@ -528,10 +540,16 @@ TABLE: dict[str, Row] = {
     "resume": row(folder, "--resume auto", "--name x"),
     "dry_run": row(command, "--dry-run"),
     "overwrite": row(command, "--overwrite"),
+    "backup_count": row(backed_up, "--backup-count 0", ("--overwrite",)),
     "keep_last": row(kept, "--keep-last 5", SEEDED),
     "keep_best": row(kept, "--keep-best 7", SEEDED),
     "save_every": row(kept, "--save-every 7", SEEDED),
     "save_every_steps": row(kept, "--save-every-steps 3", SEEDED),
+    "save_every_batches": row(
+        lambda config: kept(resolve(config)[0]),
+        "--save-every-batches 6",
+        (*SEEDED, "--accumulation-steps", "2"),
+    ),
     "save_every_minutes": row(kept, "--save-every-minutes 1e-9", SEEDED),
     "verbosity": row(kept, "--verbosity 2", SEEDED),
     "log_interval": row(kept, "--log-interval 7", SEEDED),

@@ -29,7 +29,9 @@ class Kind(enum.Enum):
     SHARE = "how many of them are learnt from, and which are held out"
     RECORDS = "how a dataset stores games"
     NETWORK = "what the network computes"
-    RUN = "what the weights become, in this run alone: its length, seed, learning rate"
+    LENGTH = "how long the run is: one that goes on may become a longer one"
+    ENDING = "whether it ends before, by its validations"
+    RUN = "what the weights become, in this run alone: its seed, learning rate"
     ORDER = "in what order unrolls come, and hence the weights"
     TRAINING = "what the weights become, otherwise"
     RESULT = "what a command that trains nothing makes or says"
@@ -41,13 +43,18 @@ class Kind(enum.Enum):
 
     @property
     def may_change(self) -> bool:
-        """Whether it may be another one when a run goes on, as no weight depends on it."""
+        """Whether it may be another one when a run goes on: the updates so far stay the same."""
+        return self.is_free or self in (Kind.LENGTH, Kind.ENDING)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the environment may change it too when a run goes on: no weight depends on it."""
         return self in (Kind.START, Kind.PLACE, Kind.WORK, Kind.SOURCE)
 
     @property
     def is_inherited(self) -> bool:
         """Whether a run takes it over from the one whose weights it starts from."""
-        return self not in (Kind.START, Kind.PLACE, Kind.RUN)
+        return self not in (Kind.START, Kind.PLACE, Kind.LENGTH, Kind.RUN)
 
     @property
     def is_content(self) -> bool:

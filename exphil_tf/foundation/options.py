@@ -43,7 +43,6 @@ ALIASES: dict[str, str] = {
     "learning_rate": "lr",
     "player": "player_port",
     "replays_dir": "replays",
-    "save_every_batches": "save_every_steps",
     "seq_len": "window_size",
     # Of `exphil_tf.distill`, where the network that is described is the student's.
     "student_backbone": "backbone",
@@ -51,6 +50,8 @@ ALIASES: dict[str, str] = {
 }
 # Flags without a value that stand for an option with one.
 SHORTHANDS: dict[str, tuple[str, str]] = {
+    "backup": ("backup_count", "3"),
+    "no_backup": ("backup_count", "0"),
     "quiet": ("verbosity", "0"),
     "verbose": ("verbosity", "2"),
 }

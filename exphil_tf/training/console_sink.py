@@ -9,6 +9,7 @@ from rich.progress import Progress, TaskID
 
 from exphil_tf.process.console import progress_bar
 from exphil_tf.training.metric import Metric, selecting
+from exphil_tf.training.run_summary import duration
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -118,15 +119,6 @@ class ConsoleSink:
 
     def _print(self, line: str) -> None:
         self.console.print(line, soft_wrap=True, markup=False)
-
-
-def duration(seconds: float) -> str:
-    """A rough duration in words, such as `12 min` or `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def _plain(event: Mapping[str, Any]) -> str:

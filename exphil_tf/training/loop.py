@@ -59,7 +59,30 @@ class Outcome(NamedTuple):
     position: Position
     weights_sha256: str
     seconds: float
-    """Of this process."""
+    """Of all processes that trained the run."""
+    training_loss: float | None
+    """Mean of the selecting metric on training batches before the last validation but one, or
+    since then; None before the first frame."""
+
+
+class Past(NamedTuple):
+    """What the processes that trained a run before came to."""
+
+    seconds: float = 0.0
+    training_loss: float | None = None
+    """See `Outcome`."""
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Past":
+        """Of a checkpoint's `past`; of an earlier release's, which has none, nothing is known."""
+        if not isinstance(values, dict):
+            return cls()
+        numbers = {n: v for n, v in values.items() if n in cls._fields and _is_number(v)}
+        return cls(**numbers)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 class Loop(Generic[Batch]):
@@ -92,13 +115,18 @@ class Loop(Generic[Batch]):
         self._saved_s = self._logged_s = self._started_s = time.monotonic()
         self._logged_step = 0
         self._is_compiled = False
+        self._past = Past()
 
-    def run(self, position: Position) -> Outcome:
+    def run(self, position: Position, past: Past = Past()) -> Outcome:  # noqa: B008 - a constant
         """Trains from `position` (restored state) on.
+
+        Args:
+          position: where the run stands.
+          past: what its earlier processes came to.
 
         Raises: UserError: if training diverged, or a checkpoint can't be written (disk full).
         """
-        self.position = position
+        self.position, self._past = position, past
         # A position read from a checkpoint needs no other checkpoint.
         self._saved_step = position.step if position.step else -1
         while True:
@@ -166,6 +194,8 @@ class Loop(Generic[Batch]):
     def _validate_and_keep(self) -> None:
         """Validates, exports what was learnt if it is to be kept, saves."""
         step = self.position.step
+        if self.position.epoch_mean is not None:
+            self._past = self._past._replace(training_loss=self.position.epoch_mean)
         values = self._validate()
         if self.components.interrupts.requested:
             return  # this stays pending, and a resumed run validates
@@ -226,7 +256,8 @@ class Loop(Generic[Batch]):
         return minutes is not None and time.monotonic() - self._saved_s >= 60 * minutes
 
     def _save(self, selected: float | None = None) -> None:
-        meta: dict[str, Any] = {"position": self.position.to_dict()}
+        past = Past(self._seconds(), self._past.training_loss)
+        meta: dict[str, Any] = {"position": self.position.to_dict(), "past": past._asdict()}
         if selected is not None and math.isfinite(selected):
             meta["metric"] = self._selecting.cost(selected)
         components, step = self.components, self.position.step
@@ -282,7 +313,11 @@ class Loop(Generic[Batch]):
 
     def _outcome(self, reason: str) -> Outcome:
         digest = self.components.state.weights_sha256()
-        return Outcome(reason, self.position, digest, time.monotonic() - self._started_s)
+        return Outcome(reason, self.position, digest, self._seconds(), self._past.training_loss)
+
+    def _seconds(self) -> float:
+        """Of all processes that trained the run."""
+        return self._past.seconds + time.monotonic() - self._started_s
 
 
 class TimedIterator(Iterator[Batch]):

@@ -157,11 +157,11 @@ class StoppingConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    early_stopping: bool = False
+    early_stopping: bool = option(False, kind=Kind.ENDING)
     """Stop once `patience` validations in a row brought no improvement of `min_delta`."""
-    patience: int = option(5, only_with={"early_stopping": True})
+    patience: int = option(5, kind=Kind.ENDING, only_with={"early_stopping": True})
     """Validations without improvement to sit through."""
-    min_delta: float = option(0.01, only_with={"early_stopping": True})
+    min_delta: float = option(0.01, kind=Kind.ENDING, only_with={"early_stopping": True})
     """Nats per frame that count as an improvement for early stopping."""
     save_best: bool = True
     """Export the policy of the lowest validation loss; otherwise the latest."""
@@ -180,11 +180,11 @@ class RunConfig:
 
     KIND: ClassVar = Kind.WORK
 
-    epochs: int = option(10, kind=Kind.RUN)
+    epochs: int = option(10, kind=Kind.LENGTH)
     """Passes over the training split."""
-    min_steps: int | None = option(None, kind=Kind.RUN)
+    min_steps: int | None = option(None, kind=Kind.LENGTH)
     """At least this many updates: as many more epochs as a small collection takes for them."""
-    max_steps: int | None = option(None, kind=Kind.RUN)
+    max_steps: int | None = option(None, kind=Kind.LENGTH)
     """End after this many updates even if epochs are left."""
     validate_every_steps: int | None = option(None, kind=Kind.RUN)
     """Updates between validations, besides those at epochs' ends."""
@@ -210,7 +210,10 @@ class RunConfig:
     dry_run: bool = option(False, kind=Kind.START)
     """Check everything, print the plan, train nothing."""
     overwrite: bool = option(False, kind=Kind.START)
-    """Start anew in a folder that holds a run, which is deleted."""
+    """Start anew in a folder that holds a run, which becomes a backup: NAME.bak, NAME.bak.1."""
+    backup_count: int = option(3, kind=Kind.START, only_with={"overwrite": True})
+    """Backups to keep of the runs that --overwrite replaced; with 0 (--no-backup) those are
+    deleted."""
     keep_last: int = 3
     """Newest checkpoints to keep."""
     keep_best: int = 1
@@ -219,6 +222,8 @@ class RunConfig:
     """Epochs between checkpoints."""
     save_every_steps: int | None = None
     """Updates between checkpoints, besides those at epochs' ends."""
+    save_every_batches: int | None = None
+    """The same in batches, of which accumulation_steps make one update."""
     save_every_minutes: float | None = 10.0
     """Minutes between checkpoints, besides the others."""
     verbosity: int = 1
@@ -248,14 +253,15 @@ class RunConfig:
             _check_at_least(name, getattr(self, name), 1)
         _check_at_least("log_interval", self.log_interval, 1)
         limits = ("min_steps", "max_steps", "validate_every_steps", "save_every_steps")
-        for name in (*limits, "memory_budget_mb"):
+        for name in (*limits, "save_every_batches", "memory_budget_mb"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         if self.max_steps is not None and (self.min_steps or 0) > self.max_steps:
             raise ValueError(
                 f"min_steps: want at most max_steps ({self.max_steps}). Received: {self.min_steps}"
             )
-        _check_at_least("keep_best", self.keep_best, 0)
+        for name in ("keep_best", "backup_count"):
+            _check_at_least(name, getattr(self, name), 0)
         check_batch(self.batch_size, len(parse_devices(self.devices)))
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")

@@ -122,7 +122,7 @@ def saved_options(run_dir: Path, *, known: Mapping[str, Option]) -> tuple[Saved,
     for name in foreign:
         del values[name]
     _add_former(values, known)
-    firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).may_change)
+    firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).is_free)
     return Saved(values, str(path), firm), foreign
 
 

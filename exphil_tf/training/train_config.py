@@ -186,8 +186,19 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
     _check_devices(config)
+    config = _with_saves(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
+
+
+def _with_saves(config: Config) -> Config:
+    """The configuration with save_every_batches in updates."""
+    run = config.run
+    if run.save_every_batches is None:
+        return config
+    updates = max(1, run.save_every_batches // config.optimizer.accumulation_steps)
+    every = min(run.save_every_steps or updates, updates)
+    return dataclasses.replace(config, run=dataclasses.replace(run, save_every_steps=every))
 
 
 _NOT_VALIDATED = (

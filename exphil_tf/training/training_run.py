@@ -51,7 +51,7 @@ class TrainingRun:
         """
         run_dir = self.location.run_dir
         with lock.hold(run_dir):
-            run_folder.claim(self.location, overwrite=self.run.overwrite)
+            self._claim(console)
             facts = self._facts()
             # Up to Interrupts there is nothing to save, and a signal simply ends the command.
             with make_setup() as setup, Interrupts() as interrupts:
@@ -73,6 +73,13 @@ class TrainingRun:
             return EXIT_INTERRUPTED
         console.print(f"policy: {self.location.run_dir / run_folder.POLICY}")
         return 0
+
+    def _claim(self, console: Console | None) -> None:
+        backup = run_folder.claim(
+            self.location, overwrite=self.run.overwrite, backup_count=self.run.backup_count
+        )
+        if backup is not None and console is not None:
+            console.print(f"note: --overwrite: the run that was here is now {backup}")
 
     def _facts(self) -> dict[str, Any]:
         facts = dict(self.facts)
@@ -117,6 +124,7 @@ class TrainingRun:
             _key(metric.best_name(is_validated=True)): best if is_validated else None,
             _key(metric.best_name(is_validated=False)): None if is_validated else best,
             "best_step": position.progress.best_step,
+            "final_training_loss": outcome.training_loss,
             "total_time_seconds": outcome.seconds,
             "weights_sha256": outcome.weights_sha256,
             "checkpoint_path": str(run_dir / run_folder.CHECKPOINTS),
