@@ -31,6 +31,7 @@ from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing import rejects
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.replays.player_registry import PlayerRegistry
 from exphil_tf.replays.players import KnownPlayers
@@ -80,7 +81,23 @@ def preprocessing(config):
 
 def requested(config):
     """The dataset that the command would open or make."""
-    return DatasetRequest(config.data, config.input, config.filters, config.splits)
+    return DatasetRequest(config.data, config.input, config.filters, config.splits, config.variants)
+
+
+def rejected(config):
+    """What is said of a dataset's damaged replay, and whether a file says it too."""
+    printed = io.StringIO()
+    log = config.data.rejects.error_log
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        lines = [{"file": "a.slp", "reason": "crashed"}, {"file": "b.slp", "reason": "cpu"}]
+        (folder / "rejected.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+        asked = dataclasses.replace(config.data.rejects, error_log=log and folder / log)
+        try:
+            rejects.report(folder, asked, Console(file=printed))
+        except UserError as error:
+            printed.write(str(error))
+        return printed.getvalue(), log and (folder / log).read_text().splitlines()
 
 
 def grid(config):
@@ -287,12 +304,16 @@ def kept(config):
         )
 
 
+def place_of(asked):
+    return asked["project"], asked["name"] if asked["name"] != asked["id"] else None
+
+
 def sent_to_wandb(config):
-    """The project that a tiny learner's run is sent to."""
-    projects: list[str] = []
+    """The project that a tiny learner's run is sent to, and the name that it was given there."""
+    projects: list[tuple[str, str | None]] = []
     fake = types.ModuleType("wandb")
     sent = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
-    fake.init = lambda **asked: projects.append(asked["project"]) or sent  # type: ignore
+    fake.init = lambda **asked: projects.append(place_of(asked)) or sent  # type: ignore
     with pytest.MonkeyPatch.context() as p:
         p.setitem(sys.modules, "wandb", fake)
         kept(config)
@@ -392,6 +413,12 @@ TABLE: dict[str, Row] = {
     "verify_data": row(comparing, "--verify-data sizes", "--data d"),
     "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
+    "num_noisy_variants": row(
+        preprocessing, "--num-noisy-variants 3", "--replays a --augment --augment-from variants"
+    ),
+    "fail_fast": row(rejected, "--fail-fast"),
+    "show_errors": row(rejected, "--no-show-errors"),
+    "error_log": row(rejected, "--error-log errors.txt"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
     "stages": row(preprocessing, "--stages battlefield", "--replays a"),
     "train_character": row(preprocessing, "--train-character mewtwo", "--replays a"),
@@ -537,6 +564,7 @@ TABLE: dict[str, Row] = {
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),
     "run_dir": row(folder, "--run-dir elsewhere/x"),
+    "runs_dir": row(folder, "--runs-dir elsewhere"),
     "resume": row(folder, "--resume auto", "--name x"),
     "dry_run": row(command, "--dry-run"),
     "overwrite": row(command, "--overwrite"),
@@ -555,6 +583,7 @@ TABLE: dict[str, Row] = {
     "log_interval": row(kept, "--log-interval 7", SEEDED),
     "wandb": row(sent_to_wandb, "--wandb", SEEDED),
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
+    "wandb_name": row(sent_to_wandb, "--wandb-name mine", (*SEEDED, "--wandb")),
     "precision": row(precision, "--precision bf16", SEEDED),
     "jit": row(compiled, "--no-jit", SEEDED),
     "compile_cache": row(compiler_flags, "--no-compile-cache"),

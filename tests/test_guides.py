@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exphil_tf.foundation.config import KNOWN_OPTIONS, preset_names
-from exphil_tf.foundation.options import ALIASES
+from exphil_tf.foundation.former_options import FORMER
 from exphil_tf.process import exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def test_make_targets_exist(page):
 
 def test_options_exist(page):
     known = set(KNOWN_OPTIONS.read_text().split()) | OTHERS_FLAGS
-    known |= {"config", "preset", *ALIASES}
+    known |= {"config", "preset", "checkpoint", *FORMER}
     for flag in re.findall(r"(?<![\w-])--([a-z][\w-]*)", page[1]):
         assert flag.replace("-", "_") in known, flag
 

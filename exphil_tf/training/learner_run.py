@@ -150,7 +150,13 @@ def _sinks(
     ]
     if run.wandb:
         makers.append(
-            lambda: WandB(run_dir, project=run.wandb_project, name=run_dir.name, hparams=hparams)
+            lambda: WandB(
+                run_dir,
+                project=run.wandb_project,
+                run_id=run_dir.name,
+                name=run.wandb_name,
+                hparams=hparams,
+            )
         )
     return list(_made(makers))
 

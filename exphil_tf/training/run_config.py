@@ -205,6 +205,8 @@ class RunConfig:
     """Name of the run; none makes one up."""
     run_dir: str | None = option(None, kind=Kind.PLACE)
     """Folder of the run; none means runs/NAME."""
+    runs_dir: str = option("runs", kind=Kind.PLACE, only_with={"run_dir": None})
+    """Where runs without a run_dir go."""
     resume: str | None = option(None, kind=Kind.START)
     """Go on with this run (`auto`; without a name the newest unfinished), or with a path."""
     dry_run: bool = option(False, kind=Kind.START)
@@ -232,8 +234,10 @@ class RunConfig:
     """Updates between lines of the log."""
     wandb: bool = False
     """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
-    wandb_project: str = "exphil"
+    wandb_project: str = option("exphil", only_with={"wandb": True})
     """Project in Weights & Biases."""
+    wandb_name: str | None = option(None, only_with={"wandb": True})
+    """Name of the run there; none means that of its folder."""
     devices: str = ONE
     """Number of GPUs, or names as GPU:0,GPU:2, that a batch is split over; 1 leaves the choice to
     TensorFlow, CPU:0,CPU:1 splits a CPU to try it out, and workers joins the processes that the

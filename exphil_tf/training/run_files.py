@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-RUNS = "runs"
 CONFIG_YAML = "config.yaml"
 CONFIG_JSON = "config.json"
 LOG = "log.jsonl"

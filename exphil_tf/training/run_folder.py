@@ -24,6 +24,7 @@ import yaml
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.process.exit_codes import (
     EXIT_CANNOT_CREATE,
     EXIT_DATA,
@@ -41,7 +42,6 @@ from exphil_tf.training.run_files import (
     CONTENTS,
     LOG,
     POLICY,
-    RUNS,
     TENSORBOARD,
     read_json,
 )
@@ -53,7 +53,6 @@ __all__ = [
     "CONFIG_YAML",
     "LOG",
     "POLICY",
-    "RUNS",
     "RUN_JSON",
     "TENSORBOARD",
     "RunLocation",
@@ -129,23 +128,27 @@ def locate(run: RunConfig, *, prefix: str) -> RunLocation:
     """Chooses the folder.
 
     Args:
-      run: `run_dir`, `name`, `resume`.
+      run: `run_dir`, `runs_dir`, `name`, `resume`.
       prefix: of a made-up name, such as `mewtwo_mamba`.
 
     Raises: UserError: if `resume` is a path of no run.
     """
-    named = Path(run.run_dir) if run.run_dir else Path(RUNS) / run.name if run.name else None
+    runs = Path(run.runs_dir)
+    named = Path(run.run_dir) if run.run_dir else runs / run.name if run.name else None
     if run.resume is None:
-        return RunLocation(named or Path(RUNS) / _new_name(prefix), is_resuming=False)
+        return RunLocation(named or runs / _new_name(prefix), is_resuming=False)
     if run.resume == "auto":
-        folder = named or newest_unfinished(Path(RUNS))
-        return RunLocation(folder or Path(RUNS) / _new_name(prefix), is_resuming=True)
-    return _location_of_path(Path(run.resume))
+        folder = named or newest_unfinished(runs)
+        return RunLocation(folder or runs / _new_name(prefix), is_resuming=True)
+    return _location_of_path(Path(run.resume), runs)
 
 
-def _location_of_path(path: Path) -> RunLocation:
-    if (path / CONFIG_YAML).is_file():
-        return RunLocation(path, is_resuming=True)
+def _location_of_path(path: Path, runs: Path) -> RunLocation:
+    stem = Path(without_suffix(str(path)).removesuffix("_interrupt"))
+    # A file of the original trainer's is called as the run was.
+    for folder in (path, *((stem, runs / stem.name) if stem != path else ())):
+        if (folder / CONFIG_YAML).is_file():
+            return RunLocation(folder, is_resuming=True)
     run_dir = path.parent.parent
     if path.is_dir() and path.parent.name == CHECKPOINTS and (run_dir / CONFIG_YAML).is_file():
         return RunLocation(run_dir, is_resuming=True, checkpoint=path)

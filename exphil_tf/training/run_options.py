@@ -57,7 +57,7 @@ def read_run(
 
 
 def _target(sources: Sources[Any]) -> RunLocation:
-    names = ("name", "run_dir", "resume")
+    names = ("name", "run_dir", "runs_dir", "resume")
     asked = dict(zip(names, sources.values(*names), strict=True))
     prefix, character = sources.values("backbone", "train_character")
     if character is not None:

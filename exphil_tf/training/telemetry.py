@@ -117,7 +117,8 @@ class WandB:
     Args:
       folder: for what `wandb sync` uploads.
       project: in Weights & Biases.
-      name: of the run, and its id, so that a resumed run goes on with it.
+      run_id: of the run, so that a resumed run goes on with it.
+      name: of the run; None for its id.
       hparams: the configuration.
       finish_s: seconds that it gets at the end.
     """
@@ -127,7 +128,8 @@ class WandB:
         folder: Path,
         *,
         project: str,
-        name: str,
+        run_id: str,
+        name: str | None = None,
         hparams: Mapping[str, Any],
         finish_s: float = 10.0,
     ):
@@ -136,7 +138,7 @@ class WandB:
         self._finish_s = finish_s
         self._queue: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
         self._run = wandb.init(
-            dir=str(folder), project=project, name=name, id=name, config=dict(hparams),
+            dir=str(folder), project=project, name=name or run_id, id=run_id, config=dict(hparams),
             mode="offline", resume="allow", settings={"disable_git": True, "disable_code": True},
         )  # fmt: skip
         self._thread = threading.Thread(target=self._drain, name="wandb", daemon=True)

@@ -141,7 +141,7 @@ def fake_wandb(monkeypatch):
 
 def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
     _, made = fake_wandb
-    sink = WandB(tmp_path, project="p", name="run_1", hparams={"lr": 1})
+    sink = WandB(tmp_path, project="p", run_id="run_1", hparams={"lr": 1})
     sink.write({"event": "train", "step": 3, **TRAIN})
     sink.close()
     assert made["options"]["mode"] == "offline"
@@ -154,7 +154,7 @@ def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
 def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb):
     module, made = fake_wandb
     module.hang = True
-    sink = WandB(tmp_path, project="p", name="r", hparams={}, finish_s=0.2)
+    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
     for step in range(3000):
         sink.write({"event": "train", "step": step})
     sink.close()  # both came back while it hangs
