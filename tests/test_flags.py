@@ -47,6 +47,7 @@ from exphil_tf.training.metric import Metric
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import horizon_of
 from exphil_tf.training.player_table import make_player_table
+from exphil_tf.training.registry import Registry
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.train_config import TrainConfig, resolve
@@ -349,6 +350,17 @@ def backed_up(config):
         return made is None
 
 
+def registered(config):
+    """Names of the policies that a run's end leaves in the registry."""
+    with tempfile.TemporaryDirectory() as place:
+        run_dir = Path(place) / "mine"
+        (run_dir / "policy").mkdir(parents=True)
+        (run_dir / "policy/weights.safetensors").write_bytes(b"w")
+        facts = {"config": to_dict(config), "results": {"steps": 3, "best_nll": 1.5}}
+        run_in(run_dir, run=config.run)._register(facts)
+        return [(one.name, one.metrics) for one in Registry(Path(place)).entries()]
+
+
 def fitted(config):
     """The batch size, were each unroll to take 1 MiB beside the 100 of the process."""
 
@@ -569,6 +581,7 @@ TABLE: dict[str, Row] = {
     "dry_run": row(command, "--dry-run"),
     "overwrite": row(command, "--overwrite"),
     "backup_count": row(backed_up, "--backup-count 0", ("--overwrite",)),
+    "register": row(registered, "--no-register"),
     "keep_last": row(kept, "--keep-last 5", SEEDED),
     "keep_best": row(kept, "--keep-best 7", SEEDED),
     "save_every": row(kept, "--save-every 7", SEEDED),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+_WIDE = 160
 LINE_INTERVAL_S = 10.0
 """Between two lines of progress."""
 
@@ -20,6 +21,12 @@ LINE_INTERVAL_S = 10.0
 def make_console(*, width: int | None = None, soft_wrap: bool = True) -> Console:
     """A console that shows text as it is: `[a]` and `:b:` in a path are no markup."""
     return Console(highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width)
+
+
+def wide_console() -> Console:
+    """A console for tables: as wide as the terminal, or wide enough where there is none."""
+    console = make_console(soft_wrap=False)
+    return console if console.is_terminal else make_console(width=_WIDE, soft_wrap=False)
 
 
 def command(prog: str, *words: object) -> str:

@@ -216,6 +216,8 @@ class RunConfig:
     backup_count: int = option(3, kind=Kind.START, only_with={"overwrite": True})
     """Backups to keep of the runs that --overwrite replaced; with 0 (--no-backup) those are
     deleted."""
+    register: bool = option(True, kind=Kind.WORK)
+    """Enter the policy into the registry of its folder (`python -m exphil_tf.registry`)."""
     keep_last: int = 3
     """Newest checkpoints to keep."""
     keep_best: int = 1

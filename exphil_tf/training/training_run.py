@@ -5,6 +5,7 @@ Free of TensorFlow until the learner is made: that a folder holds another run is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from rich.console import Console
 
 from exphil_tf.checkpoints import lock
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command
 from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
 from exphil_tf.training import run_folder
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.metric import selecting
+from exphil_tf.training.registry import Registry, entry_of
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from exphil_tf.training.learner_run import LearnerSetup
     from exphil_tf.training.loop import Outcome
 
+_log = logging.getLogger(__name__)
 MakeSetup = Callable[[], AbstractContextManager["LearnerSetup[Any]"]]
 """Makes the learner and its data; layers are made inside the block only (`training.numerics`)."""
 
@@ -61,7 +65,18 @@ class TrainingRun:
                 if outcome.reason != "interrupted":
                     facts["results"] = self._results(outcome, setup)
                     atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
+                    self._register(facts)
         return outcome
+
+    def _register(self, facts: Mapping[str, Any]) -> None:
+        """Enters the policy into the registry, which a run never fails for."""
+        run_dir = self.location.run_dir
+        if not self.run.register:
+            return
+        try:
+            Registry(run_dir.resolve().parent).enter(entry_of(run_dir, facts))
+        except (OSError, UserError) as error:
+            _log.warning("%s: not entered into the registry: %s", run_dir, error)
 
     def report(self, outcome: Outcome, console: Console, *, prog: str) -> int:
         """Says how the run ended; returns the exit code."""
