@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     loaded, location = read_run(DistillConfig, argv, prog=PROG)
     config, notes = resolve(loaded.config)
     notes += check_distillation(config)
-    console = make_console()
+    console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     source = TeacherSource.find(config.distillation)
     config = with_input_of_labels(config, source, loaded.given)

@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     loaded, location = read_options(argv)
     config, notes = resolve(loaded.config)
-    console = make_console()
+    console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     request = DatasetRequest(
         config.data, config.input, config.filters, config.splits, config.variants

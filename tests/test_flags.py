@@ -309,6 +309,16 @@ def place_of(asked):
     return asked["project"], asked["name"] if asked["name"] != asked["id"] else None
 
 
+def traced(config):
+    """Whether a run leaves a trace of its updates, and tells where the time went."""
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as place:
+        run = run_in(place, run=config.run, resume=False)
+        run.train(lambda: setup_of(LineLearner()), Console(file=printed, width=200))
+        found = list(Path(place).rglob("*.xplane.pb"))
+        return bool(found), "Where the time went" in printed.getvalue()
+
+
 def sent_to_wandb(config):
     """The project that a tiny learner's run is sent to, and the name that it was given there."""
     projects: list[tuple[str, str | None]] = []
@@ -593,6 +603,7 @@ TABLE: dict[str, Row] = {
     ),
     "save_every_minutes": row(kept, "--save-every-minutes 1e-9", SEEDED),
     "verbosity": row(kept, "--verbosity 2", SEEDED),
+    "profile": row(traced, "--profile", SEEDED),
     "log_interval": row(kept, "--log-interval 7", SEEDED),
     "wandb": row(sent_to_wandb, "--wandb", SEEDED),
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),

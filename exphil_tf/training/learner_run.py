@@ -23,6 +23,7 @@ from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner, TrainingData
 from exphil_tf.training.loop import Loop, LoopComponents, Outcome, Past
+from exphil_tf.training.profiler import Profiler
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.state import Position, TrainState
@@ -88,6 +89,7 @@ def run_learner(
         told = {name: value for name, value in facts.items() if name not in PRIVATE}
         setup.export(folder, told | {"results": results})
 
+    profiler = Profiler(location.run_dir / run_folder.TENSORBOARD) if run.profile else None
     telemetry = Telemetry(_sinks(setup, location.run_dir, run=run, facts=facts, console=console))
     components = LoopComponents(
         learner=setup.learner,
@@ -98,6 +100,7 @@ def run_learner(
         telemetry=telemetry,
         interrupts=interrupts,
         export=export,
+        on_update=profiler.saw_update if profiler else lambda: None,
     )
     loop = Loop(components, run, stopping=stopping, horizon=setup.horizon)
     try:
@@ -115,6 +118,8 @@ def run_learner(
                 state.read(best.path, with_data=False)
             export(outcome.position)
     finally:
+        if profiler is not None:
+            profiler.close()
         telemetry.close()
     return outcome
 
@@ -143,6 +148,7 @@ def _sinks(
             setup.horizon.total_steps,
             setup.learner.metrics,
             verbosity=run.verbosity,
+            shows_spent=run.profile,
             console=console,
         ),
         lambda: JsonLines(run_dir / run_folder.LOG),

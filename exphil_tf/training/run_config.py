@@ -231,9 +231,11 @@ class RunConfig:
     save_every_minutes: float | None = 10.0
     """Minutes between checkpoints, besides the others."""
     verbosity: int = 1
-    """0: results only, 1: progress, 2: everything."""
+    """0: errors and warnings only, 1: progress, 2: everything, with times and gradient norms."""
     log_interval: int = 100
-    """Updates between lines of the log."""
+    """Updates between lines of the log, and of the console where it is no terminal."""
+    profile: bool = option(False, kind=Kind.START)
+    """Trace some updates for TensorBoard's profile page, and print where the time went."""
     wandb: bool = False
     """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
     wandb_project: str = option("exphil", only_with={"wandb": True})

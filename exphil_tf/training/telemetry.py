@@ -19,7 +19,7 @@ import tensorflow as tf
 
 _log = logging.getLogger(__name__)
 Event = Mapping[str, Any]
-"""`event` (start, train, validation, checkpoint, note, end), `step`, and nested numbers."""
+"""`event` (start, compiled, train, validation, checkpoint, note, end), `step`, nested numbers."""
 
 
 class Sink(Protocol):

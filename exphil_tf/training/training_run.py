@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exphil_tf.checkpoints import lock
+from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
@@ -71,8 +72,8 @@ class TrainingRun:
     def _register(self, facts: Mapping[str, Any]) -> None:
         """Enters the policy into the registry, which a run never fails for."""
         run_dir = self.location.run_dir
-        if not self.run.register:
-            return
+        if not self.run.register or not (run_dir / run_folder.POLICY / WEIGHTS).is_file():
+            return  # nobody asked, or what was learnt is no policy
         try:
             Registry(run_dir.resolve().parent).enter(entry_of(run_dir, facts))
         except (OSError, UserError) as error:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -40,6 +41,11 @@ def test_it_learns(undisturbed):
 
 def test_the_terminal_shows_its_metrics_by_their_labels(undisturbed):
     lines = undisturbed[1].output.splitlines()
+    assert all(re.match(r"\[\d\d:\d\d:\d\d\] ", line) for line in lines)
+    lines = [line[11:] for line in lines]
+    assert lines[0] == "compiling the first update …"
+    assert re.fullmatch(r"compiled in \d+ s", lines[1])
+    assert any(re.match(r"memory: \d\.\d GiB", line) for line in lines)
     (train, *_), (validation, *_) = (
         [line for line in lines if line.startswith(begin)]
         for begin in ("step 4/40", "step 10 validation")

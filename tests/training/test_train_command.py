@@ -103,9 +103,11 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert any("too few to learn much" in note for note in notes)
     events = [event for event in events if event["event"] != "note"]
     kinds = [event["event"] for event in events]
-    assert kinds == ["start", "train", "train", "validation", "checkpoint", "end"]
-    assert set(events[1]["nll"]) == set(events[3]["nll"])
-    assert events[1]["input_wait"] >= 0
+    assert kinds == ["start", "compiled", "train", "train", "validation", "checkpoint", "end"]
+    assert set(events[2]["nll"]) == set(events[4]["nll"])
+    assert events[2]["input_wait"] >= 0
+    assert events[3]["resident_bytes"] > 1 << 20
+    assert {"first update", "updates", "input", "validation"} <= set(events[-1]["spent"])
 
     # The same replays and options: the dataset is there already. The plan trains nothing.
     shutil.rmtree(run)
