@@ -24,7 +24,7 @@ _COMPLETION = "completion"
 _SHELLS = ("bash", "zsh")
 _MARK = '\nif __name__ == "__main__":\n'
 _SCRIPT = """\
-# Completion of exphil for {shell}: add `eval "$(exphil completion {shell})"` to ~/.{shell}rc.
+# Completion of exphil for {name}: add `eval "$(exphil completion {name})"` to ~/.{name}rc.
 {begin}_exphil() {{
   local word="${{COMP_WORDS[COMP_CWORD]}}" words
   if [ "$COMP_CWORD" -eq 1 ]; then
@@ -131,7 +131,7 @@ def completion(shell: str) -> str:
     ]
     begin = "autoload -U +X bashcompinit && bashcompinit\n" if shell == "zsh" else ""
     known = " ".join([*commands(), _COMPLETION])
-    return _SCRIPT.format(shell=shell, begin=begin, commands=known, cases="\n".join(cases))
+    return _SCRIPT.format(name=shell, begin=begin, commands=known, cases="\n".join(cases))
 
 
 def _flags(name: str) -> list[str]:

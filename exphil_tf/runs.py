@@ -68,11 +68,6 @@ class CompareConfig:
     runs_dir: Path = Path("runs")
     """Folder of the runs."""
 
-    def __post_init__(self) -> None:
-        """Refuses to compare a run with nothing."""
-        if len(self.names) < 2:
-            raise ValueError(f"names: want two runs or more. Received: {len(self.names)}")
-
 
 @dataclass(frozen=True)
 class WatchConfig:
@@ -171,6 +166,8 @@ def _info(config: InfoConfig, console: Console) -> None:
 
 
 def _compare(config: CompareConfig, console: Console) -> None:
+    if len(config.names) < 2:
+        raise UserError(f"want two runs or more. Received: {len(config.names)}", "Name another.")
     found = {name: summarise(find(name, config.runs_dir)) for name in config.names}
     results = {name: {"state": one.state, **one.results} for name, one in found.items()}
     console.print("Results", _columns(results, only_differing=False), sep="\n")
