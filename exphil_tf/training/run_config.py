@@ -237,7 +237,8 @@ class RunConfig:
     profile: bool = option(False, kind=Kind.START)
     """Trace some updates for TensorBoard's profile page, and print where the time went."""
     wandb: bool = False
-    """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
+    """Also log to Weights & Biases: online if WANDB_API_KEY is set, else offline (`wandb sync`
+    uploads)."""
     wandb_project: str = option("exphil", only_with={"wandb": True})
     """Project in Weights & Biases."""
     wandb_name: str | None = option(None, only_with={"wandb": True})

@@ -143,7 +143,7 @@ def fake_wandb(monkeypatch):
 
 def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
     _, made = fake_wandb
-    sink = WandB(tmp_path, project="p", run_id="run_1", hparams={"lr": 1})
+    sink = WandB(tmp_path, project="p", run_id="run_1", hparams={"lr": 1}, environ={})
     sink.write({"event": "train", "step": 3, **TRAIN})
     sink.close()
     assert made["options"]["mode"] == "offline"
@@ -162,6 +162,42 @@ def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb):
     sink.close()  # both came back while it hangs
     assert not made["run"].rows
     made["run"].released.set()
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode"),
+    [
+        ({}, "offline"),
+        ({"WANDB_API_KEY": "k"}, "online"),
+        ({"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
+    ],
+)
+def test_wandb_is_online_where_there_is_a_key(tmp_path, fake_wandb, environ, mode):
+    _, made = fake_wandb
+    WandB(tmp_path, project="p", run_id="r", name="mine", hparams={}, environ=environ).close()
+    assert (made["options"]["mode"], made["options"]["name"]) == (mode, "mine")
+    assert "k" not in str(made["options"].values())  # the key is wandb's to read
+
+
+def test_a_wandb_that_cannot_start_costs_a_warning(tmp_path, fake_wandb, caplog):
+    """Its start happens beside the run too."""
+    module, _ = fake_wandb
+    released = threading.Event()
+
+    def init(**options):
+        del options
+        released.wait()
+        raise ConnectionError("refused\nand more")
+
+    module.init = init
+    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
+    with caplog.at_level(logging.WARNING):
+        sink.write({"event": "train", "step": 1})
+        sink.close()
+        assert "W&B does not answer" in caplog.text
+        released.set()
+        sink._thread.join()
+    assert "W&B: refused; training goes on without it" in caplog.text
 
 
 METRICS = (
