@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     _print(console, facts)
     if config.list:
         for line in found.rejects:
-            console.print(rejects.of_line(line))
+            console.print(str(rejects.of_line(line)))
     if config.json is not None:
         write_file(config.json, [(json.dumps(facts, indent=1) + "\n").encode()])
         console.print(f"Written to {config.json}", markup=False)
