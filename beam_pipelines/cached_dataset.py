@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from exphil_tf.data.input_config import VariantConfig
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.preprocessing import rejects
 from exphil_tf.preprocessing.dataset_config import (
     DatasetConfig,
     RecordConfig,
@@ -35,10 +37,6 @@ from exphil_tf.training.dataset import Dataset, open_for_training
 if TYPE_CHECKING:
     from exphil_tf.data.input_config import InputConfig
     from exphil_tf.training.train_config import DataConfig
-
-NOISY_VARIANTS = 2
-"""Noisy copies of each record with --augment-from variants."""
-
 
 _FRAME_BYTES = 350
 """Of a replay, per frame: the mean over 337 games of many versions."""
@@ -62,6 +60,7 @@ class DatasetRequest:
     """How it will be read."""
     filters: FilterConfig
     splits: SplitConfig
+    variants: VariantConfig = VariantConfig()
 
     def preprocessing(self, *, output: str) -> DatasetConfig:
         """What preprocessing is asked for: variants that are read, overlaps long enough."""
@@ -77,7 +76,7 @@ class DatasetRequest:
             records = dataclasses.replace(
                 records,
                 variants=("original", "mirrored"),
-                num_noisy_variants=NOISY_VARIANTS if asked.noise_prob else 0,
+                num_noisy_variants=self.variants.num_noisy_variants if asked.noise_prob else 0,
                 noise_scale=asked.noise_scale,
             )
         return DatasetConfig(
@@ -125,6 +124,7 @@ class DatasetRequest:
         folder = Path(self.data.datasets_dir) / f"replays-{digest}"
         if (folder / MANIFEST).is_file():
             console.print(f"dataset: {folder} (made of these replays and options before)")
+            rejects.report(folder, self.data.rejects, console, is_new=False)
             return self._open(folder, console)
         if dry_run:
             console.print(
@@ -137,6 +137,7 @@ class DatasetRequest:
         console.print(f"preprocessing {len(found.sources)} replays into {folder}")
         manifest = job.build_dataset(dataclasses.replace(wanted, output=str(folder)), found=found)
         console.print(summary(manifest))
+        rejects.report(folder, self.data.rejects, console)
         if not manifest.frames("train"):
             raise UserError(
                 f"--replays: none of {manifest.totals.files} files became a game to train on",

@@ -22,13 +22,16 @@ def count_collection(
     beam_flags: Sequence[str] = (),
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """Sum of `count_sticks` over the games that the filters admit; empty if there is none.
+    """Sum of `count_sticks` over the games that the filters admit, `max_files` of them at most.
+
+    Empty if there is none.
 
     Raises:
       UserError, OSError: as `build_dataset`.
     """
     found = inspect_collection(count_sticks, config, beam_flags=beam_flags, on_progress=on_progress)
     total: dict[str, Any] = {}
-    for game in found.games:
+    admitted = (game for game in found.games if not game["exclusion"])
+    for game in sorted(admitted, key=lambda game: game["key"])[: config.max_files]:
         total = add(total, game["tally"])
     return total

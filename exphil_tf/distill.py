@@ -57,11 +57,13 @@ def main(argv: Sequence[str]) -> int:
     loaded, location = read_run(DistillConfig, argv, prog=PROG)
     config, notes = resolve(loaded.config)
     notes += check_distillation(config)
-    console = make_console()
+    console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     source = TeacherSource.find(config.distillation)
     config = with_input_of_labels(config, source, loaded.given)
-    request = DatasetRequest(config.data, config.input, config.filters, config.splits)
+    request = DatasetRequest(
+        config.data, config.input, config.filters, config.splits, config.variants
+    )
     dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
     if isinstance(dataset, Unprocessed):
         return 0

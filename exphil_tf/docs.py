@@ -20,8 +20,11 @@ from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, NOISE_BYTES, ROW_BY
 from exphil_tf.features.schema import SCHEMA, SHAPES, EmbedKind, Field, Group, Mirror
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.former_commands import FORMER_COMMANDS
+from exphil_tf.foundation.former_options import FORMER, Former
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_OK
+from models.backbones import CALLED
 
 PROG = "python -m exphil_tf.docs"
 PACKAGE = Path(__file__).resolve().parent
@@ -150,7 +153,7 @@ def cli_page() -> str:
 def command_names() -> list[str]:
     """Modules of the package that can be run, sorted."""
     mark = '\nif __name__ == "__main__":\n'
-    paths = sorted(PACKAGE.glob("*.py"))
+    paths = sorted(PACKAGE.glob("[!_]*.py"))
     return [path.stem for path in paths if mark in path.read_text(encoding="utf-8")]
 
 
@@ -185,12 +188,111 @@ def _plain_terminal() -> Iterator[None]:
         os.environ.update(saved)
 
 
+# -- docs/coming-from-exphil.md --------------------------------------------------------------------
+
+_COMING_INTRO = """# Coming from ExPhil
+
+What the scripts, options and files of ExPhil are here. Lines that you know work as they are, with
+`exphil NAME` for `mix run scripts/NAME.exs` and `mix exphil.NAME`: options that are called
+otherwise are understood by their old names, those that have nothing left to do are accepted with a
+note, and the few that are refused say what to do instead. Options that this page does not name are
+called as they were.
+"""
+
+
+def coming_page() -> str:
+    """The text of docs/coming-from-exphil.md."""
+    return "".join(
+        [
+            _NOTE.format(source="exphil_tf/foundation/former_options.py and former_commands.py"),
+            _COMING_INTRO,
+            _table("Scripts and tasks", ("ExPhil", "here"), _former_commands()),
+            _table("Options", ("ExPhil", "here"), _former_options()),
+            _table("Values", ("ExPhil", "here"), _former_values()),
+            _table("Files", ("ExPhil", "here"), _former_files()),
+        ]
+    )
+
+
+def _table(title: str, columns: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    head = _row(columns) + _row(["---"] * len(columns))
+    return f"\n## {title}\n\n{head}" + "".join(_row(row) for row in rows)
+
+
+def _former_commands() -> list[tuple[str, str]]:
+    there = command_names()
+    rows: list[tuple[str, str]] = []
+    for name, row in FORMER_COMMANDS.items():
+        if not row.words:
+            rows.append((f"`{name}`", _capital(row.note)))
+        elif row.words[0] in there:
+            note = f"; {row.note}" if row.note else ""
+            rows.append((f"`{name}`", f"`exphil {' '.join(row.words)}`{note}"))
+    return rows
+
+
+def _former_options() -> list[tuple[str, str]]:
+    rows = [(f"`{_flag(name)}`", _former_option(row)) for name, row in FORMER.items()]
+    checkpoint = (
+        "`--checkpoint`",
+        "of a file: `--run-dir` of that name, gone on with if it is there; of a folder: "
+        "`--runs-dir`; in `evaluate` and `export`: the run",
+    )
+    return sorted([*rows, checkpoint])
+
+
+def _former_option(row: Former) -> str:
+    if row.value == "false":
+        return f"`--no-{_flag(row.to[0])[2:]}`"
+    if row.value is not None:
+        return f"`{_flag(row.to[0])} {row.value}`"
+    if row.to == ("run",):
+        return "the run or its policy, by its place: `evaluate RUN`"
+    if row.to:
+        return f"`{_flag(row.to[0])}`"
+    return f"{'Refused: ' if row.is_refused else 'Nothing left to do: '}{row.why}."
+
+
+def _former_values() -> list[tuple[str, str]]:
+    rows = [(f"`--backbone {old}`", f"`--backbone {new}`") for old, new in CALLED.items()]
+    return [
+        *rows,
+        ("`--temporal` alone", "`--backbone lstm`"),
+        ("`--characters a,b`, `--stages a,b`", "the same, or parted by spaces"),
+        ("no `--replays`", "`./replays` if it is there"),
+    ]
+
+
+def _former_files() -> list[tuple[str, str]]:
+    return [
+        ("`checkpoints/NAME.axon`", "`runs/NAME/checkpoints/`, gone on with by `--resume`"),
+        ("`checkpoints/NAME_policy.bin`", "`runs/NAME/policy/`; a run's folder stands for it"),
+        ("`checkpoints/NAME_config.json`", "`runs/NAME/config.json`"),
+        ("`checkpoints/NAME.axon.bak`, `.bak.1`", "`runs/NAME.bak`, `runs/NAME.bak.1`"),
+        ("`checkpoints/NAME_interrupt.axon`", "the newest checkpoint of `runs/NAME`"),
+        ("`priv/kmeans_centers.nx`", "a JSON file of any name"),
+        ("cached embeddings", "`datasets/`, kept by content"),
+    ]
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 # -- The command -----------------------------------------------------------------------------------
 
 
 def pages() -> dict[Path, str]:
     """Path → text of every generated page."""
-    return {PAGES / "features.md": features_page(), PAGES / "cli.md": cli_page()}
+    return {
+        PAGES / "features.md": features_page(),
+        PAGES / "cli.md": cli_page(),
+        PAGES / "coming-from-exphil.md": coming_page(),
+    }
 
 
 def stale() -> list[Path]:

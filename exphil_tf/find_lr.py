@@ -42,7 +42,9 @@ def main(argv: Sequence[str]) -> int:
         )
     console = make_console()
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    request = DatasetRequest(config.data, config.input, config.filters, config.splits)
+    request = DatasetRequest(
+        config.data, config.input, config.filters, config.splits, config.variants
+    )
     dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
     if isinstance(dataset, Unprocessed):
         return 0

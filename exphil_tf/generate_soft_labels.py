@@ -6,19 +6,22 @@ Streams once over the training split, in bounded memory. Answers that are there 
 teacher, data and options, are kept.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
+from beam_pipelines.cached_dataset import DatasetRequest
 from exphil_tf.checkpoints import lock, provenance
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
-from exphil_tf.training.dataset import open_for_training
+from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import SoftLabelsConfig, check_soft_labels
 from exphil_tf.training.run_folder import find_bundle
 from exphil_tf.training.soft_labels import describe_labels
+from exphil_tf.training.train_config import found_data
 
 PROG = "python -m exphil_tf.generate_soft_labels"
 
@@ -29,7 +32,10 @@ def main(argv: Sequence[str]) -> int:
     check_soft_labels(config)
     console = make_console()
     bundle = find_bundle(config.teacher)
-    dataset = open_for_training(config.data, config.input, console, mode="once")
+    data = found_data(config.data)
+    request = DatasetRequest(data, config.input, config.filters, config.splits)
+    dataset = request.open(console, environ=os.environ, dry_run=False)
+    assert isinstance(dataset, Dataset)  # it is no dry run
 
     with quiet_import():
         from exphil_tf.training import distillation
@@ -71,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     console.print(
         f"{labels.unrolls:,} unrolls, {labels.labelled_frames:,} labelled frames: {config.output}"
     )
-    words = ("--soft-labels", config.output, "--data", config.data)
+    words = ("--soft-labels", config.output, "--data", dataset.folder)
     console.print("Next:", command("python -m exphil_tf.distill", *words))
     return 0
 

@@ -20,7 +20,7 @@ from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError, run
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.options import options
 from exphil_tf.melee.controls import AXES
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig
@@ -43,10 +43,12 @@ class KMeansConfig:
 
     output: Path
     """JSON file to write."""
-    replays: tuple[str, ...] = ()
+    replays: tuple[str, ...] = option((), kind=Kind.SOURCE)
     """Folders, .slp files (packed or not), zips or tars."""
     data: Path | None = None
     """A dataset instead of replays: takes the counts of its training split."""
+    max_files: int | None = None
+    """At most this many games of --replays, picked by hash."""
     buckets: int = 21
     """Buckets per stick axis, odd."""
     axes: tuple[str, ...] = AXES
@@ -103,7 +105,11 @@ def _count_replays(config: KMeansConfig, beam_flags: Sequence[str]) -> dict[str,
     from beam_pipelines.kmeans_sticks import count_collection
 
     job = DatasetConfig(
-        replays=config.replays, output=".", filters=config.filters, worker=config.worker
+        replays=config.replays,
+        output=".",
+        max_files=config.max_files,
+        filters=config.filters,
+        worker=config.worker,
     )
     return count_collection(job, beam_flags=beam_flags)
 

@@ -21,6 +21,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing import rejects
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, keyed
 from exphil_tf.preprocessing.summary import summary
 from exphil_tf.process.console import command, make_console, now_and_then, progress_bar
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
             "nothing to do: the dataset is finished, with the same replays and configuration"
         )
     console.print(summary(manifest, elapsed_s=elapsed_s))
+    rejects.report(Path(config.output), config.rejects, console, is_new=elapsed_s is not None)
     if not manifest.totals.games:
         raise UserError(
             f"{config.output}: none of {manifest.totals.files} files became a game",

@@ -17,8 +17,9 @@ from rich.table import Table
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import run
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, required
 from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing import rejects
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig, keyed
 from exphil_tf.process.console import make_console
 from exphil_tf.replays.filters import FilterConfig
@@ -34,10 +35,12 @@ class ScanConfig:
 
     KIND: ClassVar = Kind.RESULT
 
-    replays: tuple[str, ...]
+    replays: tuple[str, ...] = required(kind=Kind.SOURCE)
     """Folders, .slp files (packed or not), zips or tars."""
     json: Path | None = None
     """Also write the report as JSON."""
+    list: bool = False
+    """Also name every file that gives no game, with its reason."""
     html: Path | None = None
     """Also write it as a self-contained page."""
     worker: WorkerConfig = field(default_factory=WorkerConfig)
@@ -57,8 +60,12 @@ def main(argv: Sequence[str]) -> int:
         replays=config.replays, output=".", filters=everything, worker=config.worker
     )
     job = keyed(job, os.environ)
-    facts = report(inspect_collection(inspect_game, job, beam_flags=beam_flags))
+    found = inspect_collection(inspect_game, job, beam_flags=beam_flags)
+    facts = report(found)
     _print(console, facts)
+    if config.list:
+        for line in found.rejects:
+            console.print(str(rejects.of_line(line)))
     if config.json is not None:
         write_file(config.json, [(json.dumps(facts, indent=1) + "\n").encode()])
         console.print(f"Written to {config.json}", markup=False)

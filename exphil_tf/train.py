@@ -44,9 +44,11 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     loaded, location = read_options(argv)
     config, notes = resolve(loaded.config)
-    console = make_console()
+    console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    request = DatasetRequest(config.data, config.input, config.filters, config.splits)
+    request = DatasetRequest(
+        config.data, config.input, config.filters, config.splits, config.variants
+    )
     dataset = request.open(console, environ=os.environ, dry_run=config.run.dry_run)
     if isinstance(dataset, Unprocessed):
         _show_guess(with_seed(config), dataset, console)
@@ -70,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
         manifest=dataset.manifest,
         data_dir=dataset.folder,
         prog=PROG,
+        argv=argv,
     )
     if players is not None:
         players.save()

@@ -72,7 +72,7 @@ class EmbeddingConfig:
     """Nana as 39 numbers (compact), 14 and a learned action (enhanced), or a full player."""
     jumps_normalized: bool = True
     """Jumps left as one number (jumps / 6); otherwise a 7-way one-hot."""
-    num_player_names: int = option(112, only_with={"learn_player_styles": True})
+    num_player_names: int = option(112, only_with={"learn_player_styles": True}, off=(0,))
     """Size of the player-name one-hot; registry ids run from 1 to this, 0 is nobody."""
     learn_player_styles: bool = False
     """Feed the player-name one-hot; otherwise names are left out of the dense vector."""

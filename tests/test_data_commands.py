@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from replay_collection import small_config, write_collection
+from rich.console import Console
 
 from beam_pipelines.build_dataset import build_dataset
-from exphil_tf import kmeans, preprocess, scan, train, verify
+from exphil_tf import evaluate, kmeans, preprocess, scan, train, verify
 from exphil_tf.features.controller import ControllerCodec
+from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.options import options
 from exphil_tf.process.exit_codes import (
@@ -64,9 +66,14 @@ def refused(main, argv: list, capsys: pytest.CaptureFixture) -> tuple[int, str]:
 def test_preprocess_tells_what_became_of_every_file(
     replays: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    argv = ["--replays", replays, "--output", tmp_path / "data", *SHORT]
+    log = ["--error-log", tmp_path / "logs/errors.txt"]
+    argv = ["--replays", replays, "--output", tmp_path / "data", *SHORT, *log]
     code, out, _ = outcome(preprocess.main, argv, capsys)
     assert code == EXIT_OK
+    (told,) = (line for line in out.splitlines() if line.startswith("damaged: "))
+    assert told.endswith(f"{replays}/broken.slp: bad_magic") or "bad_magic (" in told
+    assert (tmp_path / "logs/errors.txt").read_text() == f"{told.removeprefix('damaged: ')}\n"
+    assert refused(preprocess.main, [*argv, "--fail-fast"], capsys)[0] == EXIT_DATA
     lines = {
         cells[0].strip(): cells[1].strip()
         for line in out.splitlines()
@@ -178,8 +185,9 @@ def test_verify_finds_damage(data: Path, tmp_path: Path, capsys: pytest.CaptureF
 
 def test_scan(replays: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     argv = ["--replays", replays, "--json", tmp_path / "s.json", "--html", tmp_path / "s.html"]
-    code, out, _ = outcome(scan.main, argv, capsys)
+    code, out, _ = outcome(scan.main, [*argv, "--list"], capsys)
     assert code == EXIT_OK
+    assert f"{replays}/broken.slp: bad_magic" in out
     facts = json.loads((tmp_path / "s.json").read_bytes())
     assert (facts["files"], facts["games"], facts["rejects"]) == (6, 5, {"bad_magic": 1})
     assert sum(facts["quality"]["histogram"].values()) == 5
@@ -196,6 +204,26 @@ def test_scan(replays: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert refused(scan.main, ["--replays", tmp_path / "none"], capsys)[0] == EXIT_NO_INPUT
 
 
+def test_what_a_policy_is_measured_on(replays: Path, data: Path, tmp_path: Path) -> None:
+    """Its own dataset, if it is there, or replays."""
+    facts = {"provenance": {"data": {"folder": str(data)}}}
+    (tmp_path / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    console = Console(quiet=True)
+    config = load(evaluate.EvaluateConfig, [str(tmp_path)], env={})
+    assert evaluate._data(config, console) == data
+    flags = ["--replays", str(replays), "--datasets-dir", str(tmp_path / "d"), *SHORT[:2]]
+    config = load(evaluate.EvaluateConfig, [str(tmp_path), *flags], env={})
+    manifest = load_manifest(evaluate._data(config, console))
+    assert manifest.frames("train") and manifest.frames("validation")
+    with pytest.raises(UserError, match="want one of them. Received: both"):
+        load(evaluate.EvaluateConfig, [str(tmp_path), *flags, "--data", "d"], env={})
+    (tmp_path / "config.json").write_text(json.dumps({"provenance": {}}))
+    config = load(evaluate.EvaluateConfig, [str(tmp_path)], env={})
+    with pytest.raises(UserError, match="trained on is not here. Give --data"):
+        evaluate._data(config, console)
+
+
 def test_kmeans_from_replays_and_from_a_dataset(
     replays: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -210,6 +238,9 @@ def test_kmeans_from_replays_and_from_a_dataset(
     codec = ControllerCodec(axis_centres=tuple(content["axis_centres"]))
     assert codec.num_axis == 21
     assert sum(content["histogram"]) == 4 * content["perspective_frames"]
+    argv = ["--replays", replays, "--min-frames", "100", "--max-files", "2"]
+    assert outcome(kmeans.main, [*argv, "--output", tmp_path / "c.json"], capsys)[0] == EXIT_OK
+    assert json.loads((tmp_path / "c.json").read_bytes())["games"] == 2
 
 
 @pytest.mark.parametrize(

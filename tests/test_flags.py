@@ -31,6 +31,7 @@ from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.foundation.config import PRESETS, load, preset_names, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing import rejects
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.replays.player_registry import PlayerRegistry
 from exphil_tf.replays.players import KnownPlayers
@@ -46,6 +47,7 @@ from exphil_tf.training.metric import Metric
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.plan import horizon_of
 from exphil_tf.training.player_table import make_player_table
+from exphil_tf.training.registry import Registry
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.train_config import TrainConfig, resolve
@@ -81,7 +83,23 @@ def preprocessing(config):
 
 def requested(config):
     """The dataset that the command would open or make."""
-    return DatasetRequest(config.data, config.input, config.filters, config.splits)
+    return DatasetRequest(config.data, config.input, config.filters, config.splits, config.variants)
+
+
+def rejected(config):
+    """What is said of a dataset's damaged replay, and whether a file says it too."""
+    printed = io.StringIO()
+    log = config.data.rejects.error_log
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        lines = [{"file": "a.slp", "reason": "crashed"}, {"file": "b.slp", "reason": "cpu"}]
+        (folder / "rejected.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+        asked = dataclasses.replace(config.data.rejects, error_log=log and folder / log)
+        try:
+            rejects.report(folder, asked, Console(file=printed))
+        except UserError as error:
+            printed.write(str(error))
+        return printed.getvalue(), log and (folder / log).read_text().splitlines()
 
 
 def grid(config):
@@ -302,12 +320,26 @@ def kept(config):
         )
 
 
+def place_of(asked):
+    return asked["project"], asked["name"] if asked["name"] != asked["id"] else None
+
+
+def traced(config):
+    """Whether a run leaves a trace of its updates, and tells where the time went."""
+    printed = io.StringIO()
+    with tempfile.TemporaryDirectory() as place:
+        run = run_in(place, run=config.run, resume=False)
+        run.train(lambda: setup_of(LineLearner()), Console(file=printed, width=200))
+        found = list(Path(place).rglob("*.xplane.pb"))
+        return bool(found), "Where the time went" in printed.getvalue()
+
+
 def sent_to_wandb(config):
-    """The project that a tiny learner's run is sent to."""
-    projects: list[str] = []
+    """The project that a tiny learner's run is sent to, and the name that it was given there."""
+    projects: list[tuple[str, str | None]] = []
     fake = types.ModuleType("wandb")
     sent = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
-    fake.init = lambda **asked: projects.append(asked["project"]) or sent  # type: ignore
+    fake.init = lambda **asked: projects.append(place_of(asked)) or sent  # type: ignore
     with pytest.MonkeyPatch.context() as p:
         p.setitem(sys.modules, "wandb", fake)
         kept(config)
@@ -329,6 +361,29 @@ def command(config):
         except UserError as error:
             return str(error)
         return run_dir.exists()
+
+
+def backed_up(config):
+    """Where the run goes that was there before."""
+    with tempfile.TemporaryDirectory() as place:
+        run_in(place, run=config.run, resume=False).train(lambda: setup_of(LineLearner()))
+        made = run_folder.claim(
+            RunLocation(Path(place), is_resuming=False), overwrite=True,
+            backup_count=config.run.backup_count,
+        )  # fmt: skip
+        shutil.rmtree(made or place, ignore_errors=True)
+        return made is None
+
+
+def registered(config):
+    """Names of the policies that a run's end leaves in the registry."""
+    with tempfile.TemporaryDirectory() as place:
+        run_dir = Path(place) / "mine"
+        (run_dir / "policy").mkdir(parents=True)
+        (run_dir / "policy/weights.safetensors").write_bytes(b"w")
+        facts = {"config": to_dict(config), "results": {"steps": 3, "best_nll": 1.5}}
+        run_in(run_dir, run=config.run)._register(facts)
+        return [(one.name, one.metrics) for one in Registry(Path(place)).entries()]
 
 
 def fitted(config):
@@ -395,6 +450,12 @@ TABLE: dict[str, Row] = {
     "verify_data": row(comparing, "--verify-data sizes", "--data d"),
     "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
+    "num_noisy_variants": row(
+        preprocessing, "--num-noisy-variants 3", "--replays a --augment --augment-from variants"
+    ),
+    "fail_fast": row(rejected, "--fail-fast"),
+    "show_errors": row(rejected, "--no-show-errors"),
+    "error_log": row(rejected, "--error-log errors.txt"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
     "stages": row(preprocessing, "--stages battlefield", "--replays a"),
     "train_character": row(preprocessing, "--train-character mewtwo", "--replays a"),
@@ -540,18 +601,28 @@ TABLE: dict[str, Row] = {
     "seed": row(initial_weights, "--seed 2", SEEDED),
     "name": row(folder, "--name other"),
     "run_dir": row(folder, "--run-dir elsewhere/x"),
+    "runs_dir": row(folder, "--runs-dir elsewhere"),
     "resume": row(folder, "--resume auto", "--name x"),
     "dry_run": row(command, "--dry-run"),
     "overwrite": row(command, "--overwrite"),
+    "backup_count": row(backed_up, "--backup-count 0", ("--overwrite",)),
+    "register": row(registered, "--no-register"),
     "keep_last": row(kept, "--keep-last 5", SEEDED),
     "keep_best": row(kept, "--keep-best 7", SEEDED),
     "save_every": row(kept, "--save-every 7", SEEDED),
     "save_every_steps": row(kept, "--save-every-steps 3", SEEDED),
+    "save_every_batches": row(
+        lambda config: kept(resolve(config)[0]),
+        "--save-every-batches 6",
+        (*SEEDED, "--accumulation-steps", "2"),
+    ),
     "save_every_minutes": row(kept, "--save-every-minutes 1e-9", SEEDED),
     "verbosity": row(kept, "--verbosity 2", SEEDED),
+    "profile": row(traced, "--profile", SEEDED),
     "log_interval": row(kept, "--log-interval 7", SEEDED),
     "wandb": row(sent_to_wandb, "--wandb", SEEDED),
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
+    "wandb_name": row(sent_to_wandb, "--wandb-name mine", (*SEEDED, "--wandb")),
     "precision": row(precision, "--precision bf16", SEEDED),
     "jit": row(compiled, "--no-jit", SEEDED),
     "compile_cache": row(compiler_flags, "--no-compile-cache"),

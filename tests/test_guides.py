@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from exphil_tf.foundation.config import KNOWN_OPTIONS, preset_names
-from exphil_tf.foundation.options import ALIASES
+from exphil_tf.foundation.former_options import FORMER
 from exphil_tf.process import exit_codes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "docs/guide.md",
+    "docs/coming-from-exphil.md",
     "docs/devices.md",
     "docs/distillation.md",
     "docs/export.md",
@@ -60,9 +61,10 @@ def test_make_targets_exist(page):
 
 def test_options_exist(page):
     known = set(KNOWN_OPTIONS.read_text().split()) | OTHERS_FLAGS
-    known |= {"config", "preset", *ALIASES}
+    known |= {"config", "preset", "checkpoint", *FORMER}
     for flag in re.findall(r"(?<![\w-])--([a-z][\w-]*)", page[1]):
-        assert flag.replace("-", "_") in known, flag
+        name = flag.replace("-", "_")
+        assert name in known or name.removeprefix("no_") in known, flag
 
 
 def test_table_of_commands_is_complete():
@@ -71,7 +73,7 @@ def test_table_of_commands_is_complete():
     made_for_make = {"docs", "quickstart"}
     commands = {
         path.stem
-        for path in (ROOT / "exphil_tf").glob("*.py")
+        for path in (ROOT / "exphil_tf").glob("[!_]*.py")
         if 'if __name__ == "__main__":' in path.read_text()
     }
     assert set(listed) == commands - made_for_make

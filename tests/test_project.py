@@ -44,7 +44,7 @@ def python_files(*folders: str) -> list[Path]:
 
 def entry_modules() -> list[str]:
     stems = {path.stem for path in (ROOT / "exphil_tf").glob("*.py")}
-    return sorted(stems - {"__init__"})
+    return sorted(stems - {"__init__", "__main__"})
 
 
 # -- Banned text (make lint runs these) ----------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, option
 from models.backbones import BACKBONES
 from models.quantization_config import check_choice
 
@@ -23,7 +23,7 @@ class SpeedConfig:
 
     subjects: Annotated[tuple[Subject, ...], tyro.conf.Positional]
     """What to measure, one or more."""
-    replays: tuple[str, ...] = ()
+    replays: tuple[str, ...] = option((), kind=Kind.SOURCE)
     """Folders or .slp files to measure on; none makes sample games."""
     games: int = field(default=16)
     """How many sample games are made."""

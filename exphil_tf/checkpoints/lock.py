@@ -49,6 +49,15 @@ def hold(run_dir: Path) -> Iterator[None]:
         (run_dir / OWNER).unlink(missing_ok=True)
 
 
+def is_held(run_dir: Path) -> bool:
+    """Whether a living process seems to hold a run folder; takes no lock to find out."""
+    owner = _read_owner(run_dir)
+    if owner.get("host") != socket.gethostname():
+        return _is_held_elsewhere(owner, run_dir)
+    pid = owner.get("pid")
+    return isinstance(pid, int) and pid > 0 and Path(f"/proc/{pid}").exists()
+
+
 @contextlib.contextmanager
 def _heartbeat(path: Path) -> Iterator[None]:
     stop = threading.Event()

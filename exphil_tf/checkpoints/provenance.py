@@ -6,18 +6,23 @@ the same while files change.
 
 import hashlib
 import importlib.metadata
+import itertools
+import json
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.records.manifest import Manifest, to_json
+from exphil_tf.records.manifest import GAMES, Manifest, to_json
 
 PACKAGES = ("exphil-tf", "tensorflow", "keras", "numpy", "peppi-py", "apache-beam")
+PRIVATE = ("replay_files",)
+"""Facts that a policy given to others does not tell: names of files may be those of people."""
+MOST_FILES = 500
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,6 +34,7 @@ def describe_run(
     data_dir: Path,
     prog: str = "python -m exphil_tf.train",
     sources: Mapping[str, Any] | None = None,
+    argv: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Plain values for `config.json`, without results.
 
@@ -39,18 +45,21 @@ def describe_run(
       data_dir: its folder.
       prog: the command that trains.
       sources: what is learnt from besides a dataset, by name and content.
+      argv: its arguments; those of the process if None.
     """
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "config": dict(config),
         "data": describe_data(manifest, data_dir),
+        "replay_count": manifest.totals.games,
+        "replay_files": replay_files(data_dir),
         "schema_fingerprint": SCHEMA.fingerprint(),
         "git_commit": git_commit(),
         "packages": package_versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "command": [*prog.split(), *sys.argv[1:]],
+        "command": [*prog.split(), *(sys.argv[1:] if argv is None else argv)],
         "results": None,
         **(sources or {}),
         "sources": sorted(sources or {}),
@@ -73,6 +82,15 @@ def describe_data(manifest: Manifest, data_dir: Path) -> dict[str, Any]:
         else {},
         "preprocessing": dict(manifest.config),
     }
+
+
+def replay_files(data_dir: Path) -> list[str]:
+    """Files of the first games of a dataset, `MOST_FILES` of them at most."""
+    try:
+        with (data_dir / GAMES).open(encoding="utf-8") as lines:
+            return [str(json.loads(line)["file"]) for line in itertools.islice(lines, MOST_FILES)]
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged list is no reason to end a run
+        return []
 
 
 def manifest_sha256(manifest: Manifest) -> str:

@@ -59,7 +59,7 @@ class InputConfig:
     """σ of the noise in game units (percent: 10 times that)."""
     augment_from: Literal["live", "variants"] = option("live", only_with={"augment": True})
     """Augment in the input graph, or choose per record among variants that preprocessing wrote
-    (--variants, --num-noisy-variants)."""
+    (`preprocess --variants`, --num-noisy-variants)."""
     balance_characters: bool = False
     """Weight each frame by the inverse frequency of the own character on it, clipped to 0.1 … 10,
     mean 1."""
@@ -179,3 +179,13 @@ class InputConfig:
                 f"Preprocess with --overlap-frames {unlabelled + high + 1} or more.",
             )
         return grid
+
+
+@dataclass(frozen=True)
+class VariantConfig:
+    """What preprocessing stores for --augment-from variants."""
+
+    KIND: ClassVar = Kind.RECORDS
+
+    num_noisy_variants: int = option(2, only_with={"augment_from": "variants"})
+    """Noisy copies of each record that preprocessing --replays stores."""

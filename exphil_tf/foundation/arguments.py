@@ -6,20 +6,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exphil_tf.foundation.errors import UserError
-from exphil_tf.foundation.options import (
-    RETIRED,
-    SHORTHANDS,
-    Option,
-    find,
-    unknown,
-)
+from exphil_tf.foundation import former_options
+from exphil_tf.foundation.errors import UserError, remark
+from exphil_tf.foundation.options import Option, find, unknown
 from exphil_tf.foundation.values import (
     SWITCH_WORDS,
     Rank,
     Setting,
     describe,
-    is_list_of_numbers,
     is_scalar,
 )
 
@@ -87,11 +81,32 @@ class _Reader:
             self._ours[name].append(value if equals else self._word(flag, _WANTED[name]))
         elif (option := _option_of_flag(name, self._known)) is not None:
             value = self._value(flag, option, value if equals else None)
-            self.found.settings[option.name] = Setting(flag, option, value, Rank.FLAG)
-        elif self._partial and name not in RETIRED:
+            self._set(Setting(flag, option, value, Rank.FLAG))
+        elif not self._read_former(flag, name, value if equals else None):
+            if not self._partial or former_options.refusal(name):
+                raise unknown(name, [*self._known, *self._ours], origin=flag)
             self.found.unknown += [token, *self._following()]
-        else:
-            raise unknown(name, [*self._known, *self._ours], origin=flag)
+
+    def _set(self, setting: Setting) -> None:
+        self.found.settings[setting.option.name] = setting
+
+    def _read_former(self, flag: str, name: str, value: str | None) -> bool:
+        """Reads a flag of the original that is none of the command's; whether it is one."""
+        row = former_options.idle(name, self._known)
+        if row is not None:
+            for _ in range(row.words if value is None and not name.startswith("no_") else 0):
+                self._word(flag, "a value")
+            remark(f"{flag} has nothing left to do: {row.why}")
+            return True
+        if name != former_options.CHECKPOINT:
+            return False
+        path = self._word(flag, "a path") if value is None else value
+        meant = former_options.checkpoint(path, self._known)
+        for target, word in meant:
+            # Going on is what the flag implies, not what was typed: --overwrite outranks it.
+            rank = Rank.PRESET if target == "resume" else Rank.FLAG
+            self._set(Setting(flag, self._known[target], word, rank))
+        return bool(meant)
 
     def place_words(self) -> None:
         """Gives the words that belong to no flag to the options that are given by place."""
@@ -99,6 +114,8 @@ class _Reader:
         for option in (o for o in self._known.values() if o.is_positional):
             if not words:
                 break
+            if option.name in self.found.settings:
+                continue  # by the name that its flag had
             value: object = words.popleft()
             if not is_scalar(option.annotation):
                 value = [value, *words]
@@ -112,14 +129,17 @@ class _Reader:
     def _value(self, flag: str, option: Option, value: str | None) -> object:
         """The value of a flag; `value` is what stood behind its equals sign."""
         name = flag[2:].replace("-", "_")
-        if name in SHORTHANDS and name != option.name:
-            return SHORTHANDS[name][1]
+        meant = None if name == option.name else former_options.shorthand(name, self._known)
+        if meant is not None:
+            return meant.value
         if option.is_switch:
             return self._switch_value(flag, option, value)
         if is_scalar(option.annotation):
-            return value if value is not None else self._word(flag, describe(option.annotation))
+            word = value if value is not None else self._word(flag, describe(option.annotation))
+            row = former_options.FORMER.get(name) if name != option.name else None
+            return former_options.without_suffix(word) if row and row.is_file else word
         words = [*([] if value is None else [value]), *self._following()]
-        if is_list_of_numbers(option.annotation):
+        if option.takes_commas:
             words = [part for word in words for part in word.split(",")]
         return words
 
@@ -152,10 +172,11 @@ def _is_flag(token: str) -> bool:
 
 
 def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:
-    if name in SHORTHANDS and name not in known:
-        return known.get(SHORTHANDS[name][0])
+    meant = former_options.shorthand(name, known)
+    if meant is not None and name not in known:
+        return known[meant.option]
     option = find(name, known)
-    if option is not None and option.is_positional:
+    if option is not None and option.is_positional and name == option.name:
         return None
     if option is None and name.startswith("no_"):
         option = find(name[3:], known)

@@ -129,6 +129,11 @@ def _fail(error: Exception) -> int:
     return explained[1]
 
 
+def remark(sentence: str) -> None:
+    """A note on standard error: something is not what it was asked to be, and the work goes on."""
+    print(f"note: {' '.join(sentence.split())}", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _say(sentence: str) -> None:
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr, flush=True)  # noqa: T201
 

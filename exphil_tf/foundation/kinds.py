@@ -29,7 +29,9 @@ class Kind(enum.Enum):
     SHARE = "how many of them are learnt from, and which are held out"
     RECORDS = "how a dataset stores games"
     NETWORK = "what the network computes"
-    RUN = "what the weights become, in this run alone: its length, seed, learning rate"
+    LENGTH = "how long the run is: one that goes on may become a longer one"
+    ENDING = "whether it ends before, by its validations"
+    RUN = "what the weights become, in this run alone: its seed, learning rate"
     ORDER = "in what order unrolls come, and hence the weights"
     TRAINING = "what the weights become, otherwise"
     RESULT = "what a command that trains nothing makes or says"
@@ -41,13 +43,18 @@ class Kind(enum.Enum):
 
     @property
     def may_change(self) -> bool:
-        """Whether it may be another one when a run goes on, as no weight depends on it."""
+        """Whether it may be another one when a run goes on: the updates so far stay the same."""
+        return self.is_free or self in (Kind.LENGTH, Kind.ENDING)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the environment may change it too when a run goes on: no weight depends on it."""
         return self in (Kind.START, Kind.PLACE, Kind.WORK, Kind.SOURCE)
 
     @property
     def is_inherited(self) -> bool:
         """Whether a run takes it over from the one whose weights it starts from."""
-        return self not in (Kind.START, Kind.PLACE, Kind.RUN)
+        return self not in (Kind.START, Kind.PLACE, Kind.LENGTH, Kind.RUN)
 
     @property
     def is_content(self) -> bool:
@@ -66,6 +73,8 @@ class Declared:
     """Whether the program sets the field, so that it is no option."""
     former: Any = None
     """Its value in runs and bundles made before there was the option; None for its default."""
+    off: tuple[object, ...] = ()
+    """Values that ask for what is so without the option, where it has no effect."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +91,11 @@ class Family:
     """Defaults of this command, instead of those of the alternatives that have the option."""
     implied: Mapping[tuple[str, object], str] = dataclasses.field(default_factory=dict)
     """(Option, value) that settles the choice, whatever else is given, and the alternative."""
+    suggested: Mapping[tuple[str, object], tuple[str, frozenset[str]]] = dataclasses.field(
+        default_factory=dict
+    )
+    """(Option, value) that ranks above the choice → the alternative then, unless what is chosen is
+    one of those that go with it and was chosen at all."""
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Other names of alternatives that users may know, and what those are called here."""
     doc: str = ""
@@ -105,6 +119,7 @@ def option(
     only_with: Mapping[str, object] | None = None,
     is_derived: bool = False,
     former: Any = None,
+    off: tuple[object, ...] = (),
     repr: bool = True,
 ) -> Any:
     """A field that is an option.
@@ -117,13 +132,15 @@ def option(
       is_derived: the program sets it; it is no option.
       former: its value in runs and bundles that were made before there was the option, which go on
         so, as do runs that start from their weights; None for the default.
+      off: values that, where the option has no effect, ask for what is so anyway: nothing is
+        refused for them.
       repr: whether the dataclass's `repr` shows it.
     """
     conditions = {
         name: value if isinstance(value, tuple) else (value,)
         for name, value in (only_with or {}).items()
     }
-    metadata = {_KEY: Declared(kind, conditions, is_derived, former)}
+    metadata = {_KEY: Declared(kind, conditions, is_derived, former, off)}
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import tyro
 
+from exphil_tf.foundation import former_options
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import (
     Family,
@@ -32,52 +34,6 @@ RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret")
 """Names of no option; those of variables that are read elsewhere."""
 MISSING = dataclasses.MISSING
 """Default of an option that has to be given."""
-
-# Names that users of the original trainer know (its code and its guides differ) -> ours.
-ALIASES: dict[str, str] = {
-    "character": "characters",
-    "checkpoint_freq": "save_every",
-    "gradient_accumulation": "accumulation_steps",
-    "gradient_clip": "max_grad_norm",
-    "hidden_sizes": "hidden",
-    "learning_rate": "lr",
-    "player": "player_port",
-    "replays_dir": "replays",
-    "save_every_batches": "save_every_steps",
-    "seq_len": "window_size",
-    # Of `exphil_tf.distill`, where the network that is described is the student's.
-    "student_backbone": "backbone",
-    "student_hidden": "hidden",
-}
-# Flags without a value that stand for an option with one.
-SHORTHANDS: dict[str, tuple[str, str]] = {
-    "quiet": ("verbosity", "0"),
-    "verbose": ("verbosity", "2"),
-}
-# Options of the original which have nothing left to do. Refused, since a flag that silently does
-# nothing is worse than one edit; the sentence says what took over.
-_STREAMED = "records are always streamed from disk in bounded memory, so drop it"
-_EMBEDDED = "the embedding is the model's first layer and is never stored, so drop it"
-RETIRED: dict[str, str] = {
-    "auto_batch_backoff": "use --auto-batch-size, which measures what fits",
-    "auto_batch_min": "use --auto-batch-size, which measures what fits",
-    "cache": "the dataset itself is the cache, kept by content; choose its folder with --data",
-    "cache_augmented": "augmentation costs nothing while training, so use --augment alone",
-    "cache_dir": "the dataset itself is the cache, kept by content; choose its folder with --data",
-    "cache_embeddings": _EMBEDDED,
-    "flash_attention_nif": "XLA fuses the attention kernel, so drop it",
-    "gc_every": "memory is bounded without it, so drop it",
-    "mixed_precision": "use --precision bf16",
-    "mmap_embeddings": _EMBEDDED,
-    "mmap_path": _EMBEDDED,
-    "precompute": _EMBEDDED,
-    "prefetch": "input is always prefetched, so drop it",
-    "pseudonym_secret": "set it in the environment, as EXPHIL_PSEUDONYM_SECRET: command lines and "
-    "files are seen by others",
-    "prefetch_buffer": "tf.data chooses the buffer, so drop it",
-    "stream_chunk_size": _STREAMED,
-    "val_concurrency": "validation runs in the same compiled step as training, so drop it",
-}
 
 
 class Option(NamedTuple):
@@ -102,6 +58,8 @@ class Option(NamedTuple):
     """The family that it belongs to, or that it chooses from."""
     former: Any = None
     """See `kinds.option`."""
+    off: tuple[object, ...] = ()
+    """See `kinds.option`."""
 
     @property
     def flag(self) -> str:
@@ -115,6 +73,11 @@ class Option(NamedTuple):
             bool,
             type(None),
         }
+
+    @property
+    def takes_commas(self) -> bool:
+        """Whether commas may part the words of a flag with several; a path's are its own."""
+        return self.kind is not Kind.SOURCE and not self.is_positional
 
     @property
     def variable(self) -> str:
@@ -131,7 +94,8 @@ class Option(NamedTuple):
         return self.family is None or self.is_choice or chosen in self.family.having(self.name)
 
 
-def options(cls: type) -> dict[str, Option]:
+@functools.cache
+def options(cls: type) -> Mapping[str, Option]:
     """Every option of a root dataclass by name, in declared order, of all alternatives.
 
     Raises: TypeError: if two nested dataclasses have a leaf of the same name, or one is reserved.
@@ -165,7 +129,8 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
             declared = declared_of(cls, field)
             positional = any("Positional" in repr(marker) for marker in markers)
             told = declared.kind, declared.only_with
-            yield Option(name, here, annotation, default, positional, *told, former=declared.former)
+            made = Option(name, here, annotation, default, positional, *told)
+            yield made._replace(former=declared.former, off=declared.off)
 
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:
@@ -194,21 +159,21 @@ def is_dataclass_type(annotation: Any) -> bool:
 
 def find(name: str, known: Mapping[str, Option]) -> Option | None:
     """The option of that name or of a name that the original trainer gave it; None if unknown."""
-    return known.get(name) or known.get(ALIASES.get(name, ""))
+    return known.get(name) or known.get(former_options.renamed(name, known) or "")
 
 
 def unknown(name: str, known: Iterable[str], *, origin: str) -> UserError:
     """The error for a name that is no option: what took over, or the nearest known name."""
-    bare = name.removeprefix("no_")
-    if bare in RETIRED:
-        instead = RETIRED[bare]
+    instead = former_options.refusal(name)
+    if instead is not None:
         return UserError(f"{origin}: not an option here", f"{instead[0].upper()}{instead[1:]}.")
-    names = set(known)
-    names |= {alias for alias, target in ALIASES.items() if target in names}
+    here = set(known)
+    others = {alias: former_options.renamed(alias, here) for alias in former_options.FORMER}
+    names = here | {alias for alias, target in others.items() if target}
     close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     if not close:
         return UserError(f"{origin}: unknown option", "See --help for the options.")
-    near = ALIASES.get(close[0], close[0]) if close[0] not in known else close[0]
+    near = close[0] if close[0] in here else others[close[0]] or close[0]
     return UserError(f"{origin}: unknown option", f"Did you mean {_spelt_like(origin, near)}?")
 
 

@@ -6,8 +6,10 @@ does not have, options without effect beside the others (`kinds.option(only_with
 below the choice goes in silence, as it was not meant for it: a preset's `state-size` under
 `--backbone lstm`. What ranks with it or above was asked for in vain, and is refused.
 
-A preset and an earlier run hold together by themselves, so nothing of theirs is refused. A file may
-be the dump of a run, which names every option: there, a value at its default is no wish.
+A preset and an earlier run hold together by themselves, and a variable is set for every command, so
+nothing of theirs is refused. A file may
+be the dump of a run, which names every option: there, a value at its default is no wish. Nor is a
+switch that is turned off where it has no effect: that is so anyway.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ EXCLUSIVE = (
     Exclusive(("resume", "overwrite"), neutral=FALSE, yields=_GIVEN),
     Exclusive(("backbone", "temporal"), yields=(Rank.VARIABLE,)),
 )
-_HOLDS_TOGETHER = (Rank.PRESET, Rank.SAVED)
+_NO_WISH = (Rank.PRESET, Rank.SAVED, Rank.VARIABLE)
+"""A preset and a saved run hold together by themselves, and a variable is set for every command."""
 
 
 class InForce(NamedTuple):
@@ -144,6 +147,10 @@ class _Wanted:
         for (name, value), implied in family.implied.items():
             if name in self._values and self._values[name] == value:
                 chosen, rank = implied, max(rank, self._rank(name))
+        for (name, value), (fitting, those) in family.suggested.items():
+            is_asked = self._rank(name) > rank and self._values[name] == value
+            if is_asked and (rank is Rank.DEFAULT or chosen not in those):
+                chosen, rank = fitting, self._rank(name)
         self.chosen[by] = chosen
         for name, setting in list(self._kept.items()):
             if setting.option.family is family and not setting.option.is_of(chosen):
@@ -178,8 +185,12 @@ class _Wanted:
 
         Raises: UserError: if it was asked for, with or above what makes it pointless.
         """
-        is_wish = setting.rank not in _HOLDS_TOGETHER and not (
-            setting.rank is Rank.FILE and self.is_default(setting)
+        value = self._values[setting.option.name]
+        is_so_anyway = value is False or value in setting.option.off
+        is_wish = (
+            setting.rank not in _NO_WISH
+            and not is_so_anyway
+            and not (setting.rank is Rank.FILE and self.is_default(setting))
         )
         if is_wish and setting.rank >= below:
             raise UserError(f"{setting.origin}: {why}", "Leave it out.")

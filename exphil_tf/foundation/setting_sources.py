@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from exphil_tf.foundation import flat_yaml
-from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation import flat_yaml, former_options
+from exphil_tf.foundation.errors import UserError, remark
 from exphil_tf.foundation.options import (
-    ALIASES,
     ENV_PREFIX,
     RESERVED,
     Option,
@@ -108,6 +107,10 @@ def named(
         name = key.replace("-", "_")
         place = f"{origin}:{lines[key]}: {key}" if key in lines else f"{origin}: {key}"
         option = find(name, known)
+        row = former_options.idle(name, known) if option is None else None
+        if row is not None:
+            remark(f"{place} has nothing left to do: {row.why}")
+            continue
         if option is None:
             raise unknown(name, known, origin=place)
         if option.is_positional:
@@ -128,9 +131,17 @@ def read_environment(env: Mapping[str, str], known: Mapping[str, Option]) -> lis
         option = find(name, known)
         if option is not None and not option.is_positional:
             settings.append(Setting(variable, option, env[variable], Rank.VARIABLE))
-        elif option is None and ALIASES.get(name, name) not in _options_of_all_commands():
+        elif option is None and not _is_of_another_command(name):
             raise unknown(name, {*known, *_options_of_all_commands()}, origin=variable)
     return settings
+
+
+def _is_of_another_command(name: str) -> bool:
+    """Whether a variable of that name means something to some command, or did to the original."""
+    every = _options_of_all_commands()
+    return name in every or any(
+        ask(name, every) is not None for ask in (former_options.renamed, former_options.idle)
+    )
 
 
 def _options_of_all_commands() -> set[str]:

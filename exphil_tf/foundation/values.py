@@ -153,11 +153,6 @@ def is_scalar(annotation: Any) -> bool:
     return not any(_is_list(member) for member in members)
 
 
-def is_list_of_numbers(annotation: Any) -> bool:
-    """Whether a value is a list of numbers, which commas may part too: `--hidden 64,64`."""
-    return _is_list(annotation) and typing.get_args(annotation)[:1] in ((int,), (float,))
-
-
 def _is_list(annotation: Any) -> bool:
     return (typing.get_origin(annotation) or annotation) in (tuple, list, set, frozenset)
 

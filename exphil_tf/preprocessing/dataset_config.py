@@ -12,6 +12,7 @@ import tyro
 from exphil_tf.foundation.config import to_dict
 from exphil_tf.foundation.kinds import Kind, option, required
 from exphil_tf.foundation.options import options
+from exphil_tf.preprocessing.reject_config import RejectConfig
 from exphil_tf.records.example import CHUNK_FRAMES, OVERLAP_FRAMES
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import Limits
@@ -134,6 +135,7 @@ class DatasetConfig:
     splits: SplitConfig = field(default_factory=SplitConfig)
     records: RecordConfig = field(default_factory=RecordConfig)
     worker: WorkerConfig = field(default_factory=WorkerConfig)
+    rejects: RejectConfig = field(default_factory=RejectConfig)
 
     def __post_init__(self) -> None:
         """Refuses an empty job."""

@@ -13,13 +13,30 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
+_WIDE = 160
 LINE_INTERVAL_S = 10.0
 """Between two lines of progress."""
 
 
-def make_console(*, width: int | None = None, soft_wrap: bool = True) -> Console:
-    """A console that shows text as it is: `[a]` and `:b:` in a path are no markup."""
-    return Console(highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width)
+def make_console(
+    *, width: int | None = None, soft_wrap: bool = True, quiet: bool = False
+) -> Console:
+    """A console that shows text as it is: `[a]` and `:b:` in a path are no markup.
+
+    Args:
+      width: in columns; None for that of the terminal.
+      soft_wrap: whether the terminal breaks lines.
+      quiet: print nothing.
+    """
+    return Console(
+        highlight=False, soft_wrap=soft_wrap, markup=False, emoji=False, width=width, quiet=quiet
+    )
+
+
+def wide_console() -> Console:
+    """A console for tables: as wide as the terminal, or wide enough where there is none."""
+    console = make_console(soft_wrap=False)
+    return console if console.is_terminal else make_console(width=_WIDE, soft_wrap=False)
 
 
 def command(prog: str, *words: object) -> str:

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from exphil_tf.process.console import progress_bar
+from exphil_tf.training import spent
 from exphil_tf.training.metric import Metric, selecting
+from exphil_tf.training.run_summary import duration
 
-PLAIN_INTERVAL_S = 10.0
+_GIB = 1 << 30
 
 
 class ConsoleSink:
@@ -19,7 +21,8 @@ class ConsoleSink:
     Args:
       total_steps: of the run.
       metrics: of the learner; those with a label are shown.
-      verbosity: 0 prints validation and the end only, 1 progress too, 2 every event.
+      verbosity: 0 prints nothing, 1 progress, 2 every event, with times and gradient norms.
+      shows_spent: whether the end tells where the time went.
       console: where to; rich honours NO_COLOR and sees whether it is a terminal.
     """
 
@@ -29,20 +32,23 @@ class ConsoleSink:
         metrics: Sequence[Metric],
         *,
         verbosity: int = 1,
+        shows_spent: bool = False,
         console: Console | None = None,
     ):
         self.console = console or Console(stderr=False, highlight=False)
         self.verbosity = verbosity
+        self.shows_spent = shows_spent
         self.total_steps = total_steps
         self._selecting = selecting(metrics)
         others = [metric for metric in metrics if metric.label and not metric.is_selecting]
         self._shown = [self._selecting, *others]
         self._sentences = {
+            "start": lambda event: "compiling the first update …",
+            "compiled": lambda event: f"compiled in {event['seconds']:.0f} s",
             "validation": self._validation,
             "note": lambda event: str(event["text"]),
             "end": self._end,
         }
-        self._last_line_s = -PLAIN_INTERVAL_S
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         if self.console.is_terminal and verbosity:
@@ -53,12 +59,16 @@ class ConsoleSink:
     def write(self, event: Mapping[str, Any]) -> None:
         """Shows one event."""
         kind = event["event"]
+        if not self.verbosity:
+            return
         if kind == "train":
             self._train(event)
         elif kind in self._sentences:
             self._print(self._sentences[kind](event))
         elif self.verbosity > 1:
             self._print(_plain(event))
+        if kind == "end" and self.shows_spent:
+            self.console.print(spent.table(event["spent"]))
 
     def close(self) -> None:
         """Takes the live line away."""
@@ -71,14 +81,14 @@ class ConsoleSink:
             + "".join(f"{text} " for text in self._numbers(event))
             + f"{event['frames_per_s']:,.0f} frames/s input wait {event['input_wait']:.1%}"
             + f" {duration(event['eta_s'])} left"
+            + (_details(event) if self.verbosity > 1 else "")
         )
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=event["step"], description=line)
-        elif self.verbosity > 1 or (
-            self.verbosity and time.monotonic() - self._last_line_s >= PLAIN_INTERVAL_S
-        ):
-            self._last_line_s = time.monotonic()
+        else:
             self._print(line)
+        if told := _memory(event):
+            self._print(told)
 
     def _numbers(self, event: Mapping[str, Any]) -> list[str]:
         """Labels with their values, of metrics that are one number."""
@@ -117,16 +127,27 @@ class ConsoleSink:
         )
 
     def _print(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True, markup=False)
+        self.console.print(f"[{time.strftime('%H:%M:%S')}] {line}", soft_wrap=True, markup=False)
 
 
-def duration(seconds: float) -> str:
-    """A rough duration in words, such as `12 min` or `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+def _details(event: Mapping[str, Any]) -> str:
+    """Of an update: gradient, time, and how much of it waited for the input."""
+    words = [f" {event['update_ms']:.1f} ms/update"] if "update_ms" in event else []
+    if isinstance(event.get("grad_norm"), (int, float)):
+        words.append(f" gradient norm {event['grad_norm']:.3f}")
+    return "".join(words)
+
+
+def _memory(event: Mapping[str, Any]) -> str:
+    """What this process and the GPUs hold: `memory: 1.2 GiB; GPU 0: 18.2/24.0 GiB (76%)`."""
+    words = []
+    if "resident_bytes" in event:
+        words.append(f"memory: {event['resident_bytes'] / _GIB:.1f} GiB")
+    for name, held in event.get("gpu_bytes", {}).items():
+        share = held["used"] / held["total"]
+        used, total = held["used"] / _GIB, held["total"] / _GIB
+        words.append(f"{name}: {used:.1f}/{total:.1f} GiB ({share:.0%})")
+    return "; ".join(words)
 
 
 def _plain(event: Mapping[str, Any]) -> str:

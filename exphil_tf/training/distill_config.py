@@ -18,8 +18,10 @@ from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.options import options
 from exphil_tf.foundation.values import Source
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE
+from exphil_tf.replays.filters import FilterConfig
+from exphil_tf.replays.splits import SplitConfig
 from exphil_tf.training.run_config import MAX_SEED
-from exphil_tf.training.train_config import Config, TrainConfig
+from exphil_tf.training.train_config import Config, DataConfig, TrainConfig
 from models.backbones import backbone_family
 from models.policy_config import BackboneConfig
 
@@ -77,8 +79,6 @@ class SoftLabelsConfig:
 
     teacher: Path
     """Folder of the teacher's run, or of its policy bundle."""
-    data: Path
-    """Folder of a dataset (`python -m exphil_tf.preprocess`)."""
     output: Path
     """Folder for the answers; finished ones of the same teacher, data and options are kept."""
     passes: int = 1
@@ -91,6 +91,9 @@ class SoftLabelsConfig:
     """Replace answers of another teacher, other data or options in the same folder."""
     jit: bool = True
     """Compile with XLA: slower to start, faster from then on."""
+    data: DataConfig = field(default_factory=DataConfig)
+    filters: FilterConfig = field(default_factory=FilterConfig)
+    splits: SplitConfig = field(default_factory=SplitConfig)
     input: InputConfig = field(default_factory=InputConfig)
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Generic
 
 from rich.console import Console
 
+from exphil_tf.checkpoints.provenance import PRIVATE
 from exphil_tf.checkpoints.store import Checkpoint, CheckpointStore, open_checkpoint
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
@@ -21,7 +22,8 @@ from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner, TrainingData
-from exphil_tf.training.loop import Loop, LoopComponents, Outcome
+from exphil_tf.training.loop import Loop, LoopComponents, Outcome, Past
+from exphil_tf.training.profiler import Profiler
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.state import Position, TrainState
@@ -79,13 +81,15 @@ def run_learner(
     )
     store.sweep()
     atomic.sweep(location.run_dir)
-    position = _restore(location, store, state, facts=facts)
+    position, past = _restore(location, store, state, facts=facts)
     folder = location.run_dir / run_folder.POLICY
 
     def export(position: Position) -> None:
         results = {"step": position.step, "progress": position.progress.to_dict()}
-        setup.export(folder, facts | {"results": results})
+        told = {name: value for name, value in facts.items() if name not in PRIVATE}
+        setup.export(folder, told | {"results": results})
 
+    profiler = Profiler(location.run_dir / run_folder.TENSORBOARD) if run.profile else None
     telemetry = Telemetry(_sinks(setup, location.run_dir, run=run, facts=facts, console=console))
     components = LoopComponents(
         learner=setup.learner,
@@ -96,6 +100,7 @@ def run_learner(
         telemetry=telemetry,
         interrupts=interrupts,
         export=export,
+        on_update=profiler.saw_update if profiler else lambda: None,
     )
     loop = Loop(components, run, stopping=stopping, horizon=setup.horizon)
     try:
@@ -105,7 +110,7 @@ def run_learner(
             telemetry.write("start", step=position.step, seed=run.seed)
             for text in setup.notes:
                 telemetry.write("note", step=position.step, text=text)
-            outcome = loop.run(position)
+            outcome = loop.run(position, past)
         if atomic.problems(folder):
             # None yet, or damaged: the best checkpoint's, or that of an interrupted run.
             best = None if outcome.reason == "interrupted" else store.best()
@@ -113,6 +118,8 @@ def run_learner(
                 state.read(best.path, with_data=False)
             export(outcome.position)
     finally:
+        if profiler is not None:
+            profiler.close()
         telemetry.close()
     return outcome
 
@@ -141,6 +148,7 @@ def _sinks(
             setup.horizon.total_steps,
             setup.learner.metrics,
             verbosity=run.verbosity,
+            shows_spent=run.profile,
             console=console,
         ),
         lambda: JsonLines(run_dir / run_folder.LOG),
@@ -148,7 +156,13 @@ def _sinks(
     ]
     if run.wandb:
         makers.append(
-            lambda: WandB(run_dir, project=run.wandb_project, name=run_dir.name, hparams=hparams)
+            lambda: WandB(
+                run_dir,
+                project=run.wandb_project,
+                run_id=run_dir.name,
+                name=run.wandb_name,
+                hparams=hparams,
+            )
         )
     return list(_made(makers))
 
@@ -163,12 +177,12 @@ def _made(makers: Iterable[Callable[[], Sink]]) -> Iterator[Sink]:
 
 def _restore(
     location: RunLocation, store: CheckpointStore, state: TrainState, *, facts: dict[str, Any]
-) -> Position:
+) -> tuple[Position, Past]:
     if not location.is_resuming:
-        return Position()
+        return Position(), Past()
     checkpoint = _checkpoint_of(location, store)
     if checkpoint is None:
-        return Position()
+        return Position(), Past()
     # Its own copy, as the run's files may have been changed together.
     started = run_folder.read_json(checkpoint.path / run_folder.RUN_JSON)
     run_folder.check_same(location.run_dir, started, facts)
@@ -179,7 +193,7 @@ def _restore(
         if position.step != checkpoint.step:
             raise ValueError(f"want position.step {checkpoint.step}. Received: {position.step}")
         state.read(checkpoint.path)
-        return position
+        return position, Past.from_dict(checkpoint.meta.get("past"))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{checkpoint.path}: cannot be resumed: {error}",

@@ -17,12 +17,14 @@ from typing import Any, Generic, NamedTuple
 from exphil_tf.checkpoints.store import CheckpointStore
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
+from exphil_tf.process.memory import device_memory, resident_bytes
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner
 from exphil_tf.training.metric import Values, selecting
 from exphil_tf.training.pace import Pace
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
+from exphil_tf.training.spent import Spent
 from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import Telemetry
 
@@ -49,6 +51,8 @@ class LoopComponents(Generic[Batch]):
     interrupts: Interrupts
     export: Callable[[Position], None]
     """Publishes what was learnt as it stands."""
+    on_update: Callable[[], None] = lambda: None
+    """Called after each update."""
 
 
 class Outcome(NamedTuple):
@@ -59,7 +63,30 @@ class Outcome(NamedTuple):
     position: Position
     weights_sha256: str
     seconds: float
-    """Of this process."""
+    """Of all processes that trained the run."""
+    training_loss: float | None
+    """Mean of the selecting metric on training batches before the last validation but one, or
+    since then; None before the first frame."""
+
+
+class Past(NamedTuple):
+    """What the processes that trained a run before came to."""
+
+    seconds: float = 0.0
+    training_loss: float | None = None
+    """See `Outcome`."""
+
+    @classmethod
+    def from_dict(cls, values: object) -> "Past":
+        """Of a checkpoint's `past`; of an earlier release's, which has none, nothing is known."""
+        if not isinstance(values, dict):
+            return cls()
+        numbers = {n: v for n, v in values.items() if n in cls._fields and _is_number(v)}
+        return cls(**numbers)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 class Loop(Generic[Batch]):
@@ -92,13 +119,19 @@ class Loop(Generic[Batch]):
         self._saved_s = self._logged_s = self._started_s = time.monotonic()
         self._logged_step = 0
         self._is_compiled = False
+        self._past = Past()
+        self._spent = Spent()
 
-    def run(self, position: Position) -> Outcome:
+    def run(self, position: Position, past: Past = Past()) -> Outcome:  # noqa: B008 - a constant
         """Trains from `position` (restored state) on.
+
+        Args:
+          position: where the run stands.
+          past: what its earlier processes came to.
 
         Raises: UserError: if training diverged, or a checkpoint can't be written (disk full).
         """
-        self.position = position
+        self.position, self._past = position, past
         # A position read from a checkpoint needs no other checkpoint.
         self._saved_step = position.step if position.step else -1
         while True:
@@ -115,16 +148,24 @@ class Loop(Generic[Batch]):
     # -- Steps -------------------------------------------------------------------------------------
 
     def _train_one_update(self) -> None:
-        self.components.learner.update(self._batches, step=self.position.step)
+        waited_s = self._batches.waited_s
+        with self._spent.on("updates" if self._is_compiled else "first update"):
+            self.components.learner.update(self._batches, step=self.position.step)
+        if self._is_compiled:
+            self._spent.shift("updates", "input", self._batches.waited_s - waited_s)
+        self.components.on_update()
         step = self.position.step + 1
         self.position = dataclasses.replace(self.position, step=step)
         is_end = self.horizon.is_validated(step)
         if step % self.run_config.log_interval == 0 or step == FIRST_LOG or is_end:
-            self._log_training()
+            with self._spent.on("updates"):  # of which some are still under way
+                self._log_training(memory=memory() if is_end else {})
         if not is_end and self._is_save_due():
             self._save()
         if not self._is_compiled:
             self._is_compiled = True
+            seconds = self._spent.seconds["first update"]
+            self.components.telemetry.write("compiled", step=step, seconds=seconds)
             self._restart_clock()
 
     def _restart_clock(self) -> None:
@@ -132,7 +173,7 @@ class Loop(Generic[Batch]):
         self._logged_s, self._batches.waited_s = time.monotonic(), 0.0
         self._logged_step = self.position.step
 
-    def _log_training(self) -> None:
+    def _log_training(self, memory: dict[str, Any]) -> None:
         report, now = self.components.learner.take_report(), time.monotonic()
         if report.worst_streak >= MAX_STREAK:
             self._roll_back(report.worst_streak)
@@ -151,8 +192,10 @@ class Loop(Generic[Batch]):
             skipped=report.skipped,
             frames=position.frames,
             frames_per_s=report.frames / elapsed,
+            update_ms=1e3 * elapsed / max(1, self.position.step - self._logged_step),
             input_wait=self._batches.waited_s / elapsed,
             eta_s=self._pace.seconds_after(position.step),
+            **memory,
         )
         self._logged_s, self._batches.waited_s = now, 0.0
         self._logged_step = position.step
@@ -166,6 +209,8 @@ class Loop(Generic[Batch]):
     def _validate_and_keep(self) -> None:
         """Validates, exports what was learnt if it is to be kept, saves."""
         step = self.position.step
+        if self.position.epoch_mean is not None:
+            self._past = self._past._replace(training_loss=self.position.epoch_mean)
         values = self._validate()
         if self.components.interrupts.requested:
             return  # this stays pending, and a resumed run validates
@@ -182,7 +227,8 @@ class Loop(Generic[Batch]):
                 **values,
             )
         if is_best or not self.stopping.save_best:
-            self.components.export(position)
+            with self._spent.on("export"):
+                self.components.export(position)
         if self._is_epoch_saved(step) or is_best:
             self._save(selected)
         self._restart_clock()
@@ -206,7 +252,8 @@ class Loop(Generic[Batch]):
             return {}
         began = time.monotonic()
         batches = self._until_interrupted(self.components.validation)
-        values = self.components.learner.validate(batches)
+        with self._spent.on("validation"):
+            values = self.components.learner.validate(batches)
         self._pace.saw_validation(seconds=time.monotonic() - began)
         return values
 
@@ -226,11 +273,13 @@ class Loop(Generic[Batch]):
         return minutes is not None and time.monotonic() - self._saved_s >= 60 * minutes
 
     def _save(self, selected: float | None = None) -> None:
-        meta: dict[str, Any] = {"position": self.position.to_dict()}
+        past = Past(self._seconds(), self._past.training_loss)
+        meta: dict[str, Any] = {"position": self.position.to_dict(), "past": past._asdict()}
         if selected is not None and math.isfinite(selected):
             meta["metric"] = self._selecting.cost(selected)
         components, step = self.components, self.position.step
-        path = components.store.save(step, components.state.write, meta)
+        with self._spent.on("checkpoints"):
+            path = components.store.save(step, components.state.write, meta)
         self._saved_step, self._saved_s = step, time.monotonic()
         components.telemetry.write("checkpoint", step=step, path=str(path))
 
@@ -277,12 +326,28 @@ class Loop(Generic[Batch]):
             best_step=self.position.progress.best_step,
             seconds=outcome.seconds,
             weights_sha256=outcome.weights_sha256,
+            spent=self._spent.by_part(),
         )
         return outcome
 
     def _outcome(self, reason: str) -> Outcome:
         digest = self.components.state.weights_sha256()
-        return Outcome(reason, self.position, digest, time.monotonic() - self._started_s)
+        return Outcome(reason, self.position, digest, self._seconds(), self._past.training_loss)
+
+    def _seconds(self) -> float:
+        """Of all processes that trained the run."""
+        return self._past.seconds + time.monotonic() - self._started_s
+
+
+def memory() -> dict[str, Any]:
+    """What this process and the GPUs hold, for the log; what is not told is left out."""
+    resident, devices = resident_bytes(), device_memory()
+    gpus = {
+        f"GPU {number}": {"used": used, "total": total}
+        for number, (used, total) in enumerate(devices)
+    }
+    told = {} if resident is None else {"resident_bytes": resident}
+    return {**told, "gpu_bytes": gpus} if gpus else told
 
 
 class TimedIterator(Iterator[Batch]):

@@ -10,7 +10,7 @@ from exphil_tf.training.distill_config import DistillConfig
 
 
 @functools.cache
-def _known() -> dict[str, Option]:
+def _known() -> Mapping[str, Option]:
     """By name, of every command that trains: distilling has every option of training."""
     return options(DistillConfig)
 

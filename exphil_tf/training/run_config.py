@@ -158,11 +158,11 @@ class StoppingConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    early_stopping: bool = False
+    early_stopping: bool = option(False, kind=Kind.ENDING)
     """Stop once `patience` validations in a row brought no improvement of `min_delta`."""
-    patience: int = option(5, only_with={"early_stopping": True})
+    patience: int = option(5, kind=Kind.ENDING, only_with={"early_stopping": True})
     """Validations without improvement to sit through."""
-    min_delta: float = option(0.01, only_with={"early_stopping": True})
+    min_delta: float = option(0.01, kind=Kind.ENDING, only_with={"early_stopping": True})
     """Nats per frame that count as an improvement for early stopping."""
     save_best: bool = True
     """Export the policy of the lowest validation loss; otherwise the latest."""
@@ -181,11 +181,11 @@ class RunConfig:
 
     KIND: ClassVar = Kind.WORK
 
-    epochs: int = option(10, kind=Kind.RUN)
+    epochs: int = option(10, kind=Kind.LENGTH)
     """Passes over the training split."""
-    min_steps: int | None = option(None, kind=Kind.RUN)
+    min_steps: int | None = option(None, kind=Kind.LENGTH)
     """At least this many updates: as many more epochs as a small collection takes for them."""
-    max_steps: int | None = option(None, kind=Kind.RUN)
+    max_steps: int | None = option(None, kind=Kind.LENGTH)
     """End after this many updates even if epochs are left."""
     validate_every_steps: int | None = option(None, kind=Kind.RUN)
     """Updates between validations, besides those at epochs' ends."""
@@ -206,12 +206,19 @@ class RunConfig:
     """Name of the run; none makes one up."""
     run_dir: str | None = option(None, kind=Kind.PLACE)
     """Folder of the run; none means runs/NAME."""
+    runs_dir: str = option("runs", kind=Kind.PLACE, only_with={"run_dir": None})
+    """Where runs without a run_dir go."""
     resume: str | None = option(None, kind=Kind.START)
     """Go on with this run (`auto`; without a name the newest unfinished), or with a path."""
     dry_run: bool = option(False, kind=Kind.START)
     """Check everything, print the plan, train nothing."""
     overwrite: bool = option(False, kind=Kind.START)
-    """Start anew in a folder that holds a run, which is deleted."""
+    """Start anew in a folder that holds a run, which becomes a backup: NAME.bak, NAME.bak.1."""
+    backup_count: int = option(3, kind=Kind.START, only_with={"overwrite": True})
+    """Backups to keep of the runs that --overwrite replaced; with 0 (--no-backup) those are
+    deleted."""
+    register: bool = option(True, kind=Kind.WORK)
+    """Enter the policy into the registry of its folder (`python -m exphil_tf.registry`)."""
     keep_last: int = 3
     """Newest checkpoints to keep."""
     keep_best: int = 1
@@ -220,16 +227,23 @@ class RunConfig:
     """Epochs between checkpoints."""
     save_every_steps: int | None = None
     """Updates between checkpoints, besides those at epochs' ends."""
+    save_every_batches: int | None = None
+    """The same in batches, of which accumulation_steps make one update."""
     save_every_minutes: float | None = 10.0
     """Minutes between checkpoints, besides the others."""
     verbosity: int = 1
-    """0: results only, 1: progress, 2: everything."""
+    """0: errors and warnings only, 1: progress, 2: everything, with times and gradient norms."""
     log_interval: int = 100
-    """Updates between lines of the log."""
+    """Updates between lines of the log, and of the console where it is no terminal."""
+    profile: bool = option(False, kind=Kind.START)
+    """Trace some updates for TensorBoard's profile page, and print where the time went."""
     wandb: bool = False
-    """Also log to Weights & Biases, offline (`wandb sync` uploads)."""
-    wandb_project: str = "exphil"
+    """Also log to Weights & Biases: online if WANDB_API_KEY is set, else offline (`wandb sync`
+    uploads)."""
+    wandb_project: str = option("exphil", only_with={"wandb": True})
     """Project in Weights & Biases."""
+    wandb_name: str | None = option(None, only_with={"wandb": True})
+    """Name of the run there; none means that of its folder."""
     devices: str = ONE
     """Number of GPUs, or names as GPU:0,GPU:2, that a batch is split over; 1 leaves the choice to
     TensorFlow, CPU:0,CPU:1 splits a CPU to try it out, and workers joins the processes that the
@@ -249,14 +263,15 @@ class RunConfig:
             _check_at_least(name, getattr(self, name), 1)
         _check_at_least("log_interval", self.log_interval, 1)
         limits = ("min_steps", "max_steps", "validate_every_steps", "save_every_steps")
-        for name in (*limits, "memory_budget_mb"):
+        for name in (*limits, "save_every_batches", "memory_budget_mb"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
         if self.max_steps is not None and (self.min_steps or 0) > self.max_steps:
             raise ValueError(
                 f"min_steps: want at most max_steps ({self.max_steps}). Received: {self.min_steps}"
             )
-        _check_at_least("keep_best", self.keep_best, 0)
+        for name in ("keep_best", "backup_count"):
+            _check_at_least(name, getattr(self, name), 0)
         check_batch(self.batch_size, len(parse_devices(self.devices)))
         if self.seed is not None and not 0 <= self.seed < MAX_SEED:
             raise ValueError(f"seed: want 0 <= x < 2**31. Received: {self.seed}")

@@ -11,10 +11,8 @@ runs/NAME/
 """
 
 import difflib
-import json
 import secrets
 import shlex
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,23 +24,48 @@ import yaml
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.process.exit_codes import (
     EXIT_CANNOT_CREATE,
     EXIT_DATA,
     EXIT_INCOMPATIBLE,
     EXIT_NO_INPUT,
 )
+from exphil_tf.training import backups
+from exphil_tf.training.backups import is_backup
 from exphil_tf.training.option_kinds import differing_options, kind_of
 from exphil_tf.training.run_config import RunConfig
+from exphil_tf.training.run_files import (
+    CHECKPOINTS,
+    CONFIG_JSON,
+    CONFIG_YAML,
+    CONTENTS,
+    LOG,
+    POLICY,
+    TENSORBOARD,
+    read_json,
+)
+from exphil_tf.training.run_summary import summarise
 
-RUNS = "runs"
-CONFIG_YAML = "config.yaml"
-CONFIG_JSON = "config.json"
-LOG = "log.jsonl"
-TENSORBOARD = "tb"
-CHECKPOINTS = "checkpoints"
-POLICY = "policy"
-_CONTENTS = (CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, "wandb")
+__all__ = [
+    "CHECKPOINTS",
+    "CONFIG_JSON",
+    "CONFIG_YAML",
+    "LOG",
+    "POLICY",
+    "RUN_JSON",
+    "TENSORBOARD",
+    "RunLocation",
+    "check_same",
+    "claim",
+    "find_bundle",
+    "locate",
+    "newest_unfinished",
+    "read_json",
+    "runs_in",
+    "save_options",
+    "saved_facts",
+]
 _ADJECTIVES = "crisp frame_perfect grounded lucky moonwalking neutral patient quick shielded steady"
 _NOUNS = "chaingrab dashdance edgeguard falcon ledgedash multishine pivot shine tech waveland"
 RUN_JSON = "run.json"
@@ -75,36 +98,57 @@ class RunLocation:
             return [f"--resume auto: nothing to resume in {self.run_dir}, a new run starts{hint}"]
         if not any((self.run_dir / CHECKPOINTS).glob("step-*")):
             return [f"--resume: {self.run_dir} has no checkpoint yet and starts from its beginning"]
-        return []
+        return self._notes_of_finished(saved_facts(self.run_dir).get("results"))
+
+    def _notes_of_finished(self, results: Mapping[str, Any] | None) -> list[str]:
+        if not results:
+            return []
+        longer = "--epochs, --min-steps or --max-steps"
+        if results.get("stopped_early"):
+            longer = "more --patience or --no-early-stopping"
+        return [
+            f"--resume: {self.run_dir} had {results.get('reason', 'finished')} at step "
+            f"{results.get('steps', '?')}; it goes on from there if {longer} ask for more"
+        ]
 
 
 def _near(run_dir: Path) -> list[str]:
     """Runs beside a folder whose names are almost its own."""
-    beside = [path.parent.name for path in run_dir.parent.glob(f"*/{CONFIG_YAML}")]
-    return difflib.get_close_matches(run_dir.name, sorted(beside), n=3, cutoff=0.6)
+    beside = [folder.name for folder in runs_in(run_dir.parent)]
+    return difflib.get_close_matches(run_dir.name, beside, n=3, cutoff=0.6)
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, but for backups, sorted."""
+    found = (path.parent for path in folder.glob(f"*/{CONFIG_YAML}"))
+    return sorted(path for path in found if not is_backup(path))
 
 
 def locate(run: RunConfig, *, prefix: str) -> RunLocation:
     """Chooses the folder.
 
     Args:
-      run: `run_dir`, `name`, `resume`.
+      run: `run_dir`, `runs_dir`, `name`, `resume`.
       prefix: of a made-up name, such as `mewtwo_mamba`.
 
     Raises: UserError: if `resume` is a path of no run.
     """
-    named = Path(run.run_dir) if run.run_dir else Path(RUNS) / run.name if run.name else None
+    runs = Path(run.runs_dir)
+    named = Path(run.run_dir) if run.run_dir else runs / run.name if run.name else None
     if run.resume is None:
-        return RunLocation(named or Path(RUNS) / _new_name(prefix), is_resuming=False)
+        return RunLocation(named or runs / _new_name(prefix), is_resuming=False)
     if run.resume == "auto":
-        folder = named or newest_unfinished(Path(RUNS))
-        return RunLocation(folder or Path(RUNS) / _new_name(prefix), is_resuming=True)
-    return _location_of_path(Path(run.resume))
+        folder = named or newest_unfinished(runs)
+        return RunLocation(folder or runs / _new_name(prefix), is_resuming=True)
+    return _location_of_path(Path(run.resume), runs)
 
 
-def _location_of_path(path: Path) -> RunLocation:
-    if (path / CONFIG_YAML).is_file():
-        return RunLocation(path, is_resuming=True)
+def _location_of_path(path: Path, runs: Path) -> RunLocation:
+    stem = Path(without_suffix(str(path)).removesuffix("_interrupt"))
+    # A file of the original trainer's is called as the run was.
+    for folder in (path, *((stem, runs / stem.name) if stem != path else ())):
+        if (folder / CONFIG_YAML).is_file():
+            return RunLocation(folder, is_resuming=True)
     run_dir = path.parent.parent
     if path.is_dir() and path.parent.name == CHECKPOINTS and (run_dir / CONFIG_YAML).is_file():
         return RunLocation(run_dir, is_resuming=True, checkpoint=path)
@@ -121,9 +165,9 @@ def newest_unfinished(runs: Path) -> Path | None:
     Raises: UserError: (65) if a run can't tell, as it might be the one.
     """
     started = [
-        (str(facts.get("created", "")), path.parent)
-        for path in runs.glob(f"*/{CONFIG_YAML}")
-        if (facts := saved_facts(path.parent)) and facts.get("results") is None
+        (str(facts.get("created", "")), path)
+        for path in runs_in(runs)
+        if (facts := saved_facts(path)) and facts.get("results") is None
     ]
     return max(started)[1] if started else None
 
@@ -156,25 +200,30 @@ def find_bundle(folder: Path) -> Path:
     )
 
 
-def claim(location: RunLocation, *, overwrite: bool) -> None:
+def claim(location: RunLocation, *, overwrite: bool, backup_count: int = 1) -> Path | None:
     """Makes the folder ready; call it while holding its lock.
+
+    Args:
+      location: where the run goes.
+      overwrite: whether another run may be there, which becomes a backup.
+      backup_count: backups to keep; with 0 that run is deleted.
+
+    Returns: the backup that was made, if one was.
 
     Raises: UserError: (73) if a run is there that is neither to be resumed nor overwritten.
     """
-    if location.is_resuming or not (location.run_dir / CONFIG_YAML).exists():
-        return
+    run_dir = location.run_dir
+    backups.recover(run_dir)
+    if location.is_resuming or not (run_dir / CONFIG_YAML).exists():
+        return None
     if not overwrite:
         raise UserError(
-            f"{location.run_dir}: holds a run",
-            "Go on with it by --resume auto, replace it by --overwrite, or choose another --name.",
+            f"{run_dir}: holds a run ({summarise(run_dir).in_words()})",
+            "Go on with it by --resume auto, replace it by --overwrite (which keeps a backup), or "
+            "choose another --name.",
             exit_code=EXIT_CANNOT_CREATE,
         )
-    for name in _CONTENTS:
-        path = location.run_dir / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    return backups.set_aside(run_dir, CONTENTS, marker=CONFIG_YAML, keep=backup_count)
 
 
 def save_options(run_dir: Path, text: str) -> None:
@@ -243,15 +292,6 @@ def check_same(run_dir: Path, saved: Mapping[str, Any], facts: Mapping[str, Any]
                 f"Give the {name} it was started with, or start a new run.",
                 exit_code=EXIT_INCOMPATIBLE,
             )
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object, or an empty one where there is none."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _new_name(prefix: str) -> str:

@@ -57,7 +57,7 @@ def read_run(
 
 
 def _target(sources: Sources[Any]) -> RunLocation:
-    names = ("name", "run_dir", "resume")
+    names = ("name", "run_dir", "runs_dir", "resume")
     asked = dict(zip(names, sources.values(*names), strict=True))
     prefix, character = sources.values("backbone", "train_character")
     if character is not None:
@@ -122,7 +122,7 @@ def saved_options(run_dir: Path, *, known: Mapping[str, Option]) -> tuple[Saved,
     for name in foreign:
         del values[name]
     _add_former(values, known)
-    firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).may_change)
+    firm = frozenset(name.replace("-", "_") for name in values if not kind_of(name).is_free)
     return Saved(values, str(path), firm), foreign
 
 

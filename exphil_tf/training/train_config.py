@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from exphil_tf.data.condition_source import ConditionSource
-from exphil_tf.data.input_config import InputConfig
+from exphil_tf.data.input_config import InputConfig, VariantConfig
 from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.foundation.config import to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.options import options
 from exphil_tf.foundation.values import Source
+from exphil_tf.preprocessing.reject_config import RejectConfig
 from exphil_tf.records.integrity import VerifyData
 from exphil_tf.records.manifest import Manifest
 from exphil_tf.records.stick_centres import read_centres
@@ -35,7 +36,7 @@ from exphil_tf.training.run_config import (
     StoppingConfig,
 )
 from exphil_tf.training.value_config import ValueConfig
-from models.backbones import BACKBONES, backbone_family
+from models.backbones import backbone_family
 from models.policy_config import (
     BackboneConfig,
     EmbeddingConfig,
@@ -43,6 +44,9 @@ from models.policy_config import (
     PolicyConfig,
     QuantizationConfig,
 )
+
+REPLAYS = "replays"
+"""Folder of replays where nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,15 @@ class DataConfig:
     KIND: ClassVar = Kind.SOURCE
 
     replays: tuple[str, ...] = ()
-    """Folders, .slp files, zips or tars; preprocessed first, once per content and options."""
+    """Folders, .slp files, zips or tars; preprocessed first, once per content and options. The
+    folder ./replays if it is there and no dataset is given."""
     data: str | None = None
     """Folder of a finished dataset (`python -m exphil_tf.preprocess`), instead of replays."""
     datasets_dir: str = option("datasets", kind=Kind.WORK)
     """Where datasets made of --replays are kept, by content."""
     max_files: int | None = option(None, kind=Kind.SHARE)
     """At most this many games of --replays."""
+    rejects: RejectConfig = field(default_factory=RejectConfig)
     verify_data: VerifyData = option("once", kind=Kind.WORK)
     """How shards are compared with their manifest: contents `once` as long as a file stays as it
     is, `always`, or `sizes` only."""
@@ -71,7 +77,8 @@ class ModelConfig:
     KIND: ClassVar = Kind.NETWORK
 
     temporal: bool | None = None
-    """Whether the policy has memory; none leaves it to the backbone, no-temporal means mlp."""
+    """Whether the policy has memory: temporal means lstm unless a backbone with memory is named,
+    no-temporal means mlp, none leaves it to the backbone."""
     kmeans_centers: str | None = None
     """File of stick centres (`python -m exphil_tf.kmeans`) to use instead of an even grid."""
 
@@ -84,6 +91,7 @@ class TrainConfig:
     filters: FilterConfig = field(default_factory=FilterConfig)
     splits: SplitConfig = field(default_factory=SplitConfig)
     input: InputConfig = field(default_factory=InputConfig)
+    variants: VariantConfig = field(default_factory=VariantConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     embedding: EmbeddingConfig = field(default_factory=EmbeddingConfig)
     conditions: ConditionConfig = field(default_factory=ConditionConfig)
@@ -179,13 +187,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
 
     Raises: UserError: if options contradict each other.
     """
-    if bool(config.data.replays) == (config.data.data is not None):
-        given = "both" if config.data.replays else "neither"
-        raise UserError(
-            f"--replays and --data: want one of them. Received: {given}",
-            "Give --replays DIR with .slp files, or --data DIR with a dataset. No replays? "
-            "python -m exphil_tf.samples makes some.",
-        )
+    config = dataclasses.replace(config, data=found_data(config.data))
     if config.input.carry_state is None:
         reading = dataclasses.replace(config.input, carry_state=config.may_carry)
         config = dataclasses.replace(config, input=reading)
@@ -195,8 +197,36 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
     _check_devices(config)
+    config = _with_saves(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
+
+
+def found_data(data: DataConfig) -> DataConfig:
+    """The replays or the dataset that was given; else the folder of replays that is here.
+
+    Raises: UserError: if there is nothing, or both.
+    """
+    if not data.replays and data.data is None and Path(REPLAYS).is_dir():
+        return dataclasses.replace(data, replays=(REPLAYS,))
+    if bool(data.replays) == (data.data is not None):
+        given = "both" if data.replays else "neither"
+        raise UserError(
+            f"--replays and --data: want one of them. Received: {given}",
+            f"Give --replays DIR with .slp files (./{REPLAYS} if it is there), or --data DIR with "
+            "a dataset. No replays? python -m exphil_tf.samples makes some.",
+        )
+    return data
+
+
+def _with_saves(config: Config) -> Config:
+    """The configuration with save_every_batches in updates."""
+    run = config.run
+    if run.save_every_batches is None:
+        return config
+    updates = max(1, run.save_every_batches // config.optimizer.accumulation_steps)
+    every = min(run.save_every_steps or updates, updates)
+    return dataclasses.replace(config, run=dataclasses.replace(run, save_every_steps=every))
 
 
 _NOT_VALIDATED = (
@@ -238,17 +268,17 @@ def check_dataset(
 
 
 def _resolve_temporal(config: Config) -> tuple[Config, list[str]]:
-    """Checks that a policy has memory if it is to have some."""
-    if config.model.temporal is False:
+    """Says which backbone there is, where memory was asked for or not."""
+    asked, backbone = config.model.temporal, config.backbone
+    if asked is False:
         model = dataclasses.replace(config.model, temporal=None)
         changed = dataclasses.replace(config, model=model)
-        return changed, [f"no-temporal: the backbone is {config.backbone.backbone}"]
-    if config.model.temporal and not config.backbone.has_memory:
-        *others, last = (name for name, cls in BACKBONES.items() if cls.has_memory)
-        raise UserError(
-            f"--temporal: {config.backbone.backbone} has no memory",
-            f"Choose --backbone {', '.join(others)} or {last}, or --no-temporal.",
-        )
+        return changed, [f"no-temporal: the backbone is {backbone.backbone}"]
+    if asked and not backbone.has_memory:
+        return config, [
+            f"temporal: {backbone.backbone} has no memory and answers each frame by itself; "
+            "other backbones remember, such as --backbone lstm"
+        ]
     return config, []
 
 

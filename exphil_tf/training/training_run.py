@@ -5,6 +5,7 @@ Free of TensorFlow until the learner is made: that a folder holds another run is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from exphil_tf.checkpoints import lock
+from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command
 from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
 from exphil_tf.training import run_folder
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.metric import selecting
+from exphil_tf.training.registry import Registry, entry_of
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from exphil_tf.training.learner_run import LearnerSetup
     from exphil_tf.training.loop import Outcome
 
+_log = logging.getLogger(__name__)
 MakeSetup = Callable[[], AbstractContextManager["LearnerSetup[Any]"]]
 """Makes the learner and its data; layers are made inside the block only (`training.numerics`)."""
 
@@ -51,7 +56,7 @@ class TrainingRun:
         """
         run_dir = self.location.run_dir
         with lock.hold(run_dir):
-            run_folder.claim(self.location, overwrite=self.run.overwrite)
+            self._claim(console)
             facts = self._facts()
             # Up to Interrupts there is nothing to save, and a signal simply ends the command.
             with make_setup() as setup, Interrupts() as interrupts:
@@ -61,7 +66,18 @@ class TrainingRun:
                 if outcome.reason != "interrupted":
                     facts["results"] = self._results(outcome, setup)
                     atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
+                    self._register(facts)
         return outcome
+
+    def _register(self, facts: Mapping[str, Any]) -> None:
+        """Enters the policy into the registry, which a run never fails for."""
+        run_dir = self.location.run_dir
+        if not self.run.register or not (run_dir / run_folder.POLICY / WEIGHTS).is_file():
+            return  # nobody asked, or what was learnt is no policy
+        try:
+            Registry(run_dir.resolve().parent).enter(entry_of(run_dir, facts))
+        except (OSError, UserError) as error:
+            _log.warning("%s: not entered into the registry: %s", run_dir, error)
 
     def report(self, outcome: Outcome, console: Console, *, prog: str) -> int:
         """Says how the run ended; returns the exit code."""
@@ -73,6 +89,13 @@ class TrainingRun:
             return EXIT_INTERRUPTED
         console.print(f"policy: {self.location.run_dir / run_folder.POLICY}")
         return 0
+
+    def _claim(self, console: Console | None) -> None:
+        backup = run_folder.claim(
+            self.location, overwrite=self.run.overwrite, backup_count=self.run.backup_count
+        )
+        if backup is not None and console is not None:
+            console.print(f"note: --overwrite: the run that was here is now {backup}")
 
     def _facts(self) -> dict[str, Any]:
         facts = dict(self.facts)
@@ -117,6 +140,7 @@ class TrainingRun:
             _key(metric.best_name(is_validated=True)): best if is_validated else None,
             _key(metric.best_name(is_validated=False)): None if is_validated else best,
             "best_step": position.progress.best_step,
+            "final_training_loss": outcome.training_loss,
             "total_time_seconds": outcome.seconds,
             "weights_sha256": outcome.weights_sha256,
             "checkpoint_path": str(run_dir / run_folder.CHECKPOINTS),

@@ -14,6 +14,8 @@ __all__ = ["BACKBONES", "CALLED", "DEFAULT", "BackboneConfig", "backbone_config"
 DEFAULT = "tx_like"
 WITHOUT_MEMORY = "mlp"
 """What `--no-temporal` means."""
+WITH_MEMORY = "lstm"
+"""What `--temporal` means where no backbone with memory is named."""
 CALLED = {"attention": "sliding_window", "lstm_hybrid": "hybrid", "mamba_nif": "mamba"}
 """Names that users of the original trainer know; what is saved holds ours."""
 
@@ -51,6 +53,12 @@ def backbone_family(default: str = DEFAULT, *, doc: str = "The backbone", **comm
         default=default,
         common=common,
         implied={("temporal", False): WITHOUT_MEMORY},
+        suggested={
+            ("temporal", True): (
+                WITH_MEMORY,
+                frozenset(name for name, cls in BACKBONES.items() if cls.has_memory),
+            )
+        },
         called=CALLED,
         doc=f"{doc}; without memory: {without}.",
     )

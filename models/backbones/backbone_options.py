@@ -147,7 +147,7 @@ class TemporalConfig(BackboneConfig):
         if len(set(self.hidden)) > 1:
             raise ValueError(
                 f"backbone.hidden: want one width, as {self.backbone} has equal blocks "
-                f"(num_layers). Received: {self.hidden}"
+                f"(num_layers): --hidden {self.hidden[0]}. Received: {self.hidden}"
             )
         check_at_least("backbone.num_layers", self.num_layers, 1, most=MOST_LAYERS)
         if self.truncate_bptt is not None:

@@ -32,8 +32,9 @@ from exphil_tf.foundation.config import (
     to_dict,
 )
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.former_options import ELSEWHERE, FORMER
 from exphil_tf.foundation.kinds import Kind
-from exphil_tf.foundation.options import ALIASES, RETIRED, SHORTHANDS, Option, options
+from exphil_tf.foundation.options import Option, options
 from exphil_tf.foundation.precedence import EXCLUSIVE
 from exphil_tf.foundation.values import Rank
 
@@ -330,7 +331,10 @@ def test_environment_values(variable, value, field, want):
 
 
 def test_every_alias_leads_to_its_option():
-    for alias, target in ALIASES.items():
+    for alias, row in FORMER.items():
+        if not row.to or row.value is not None or row.is_file:
+            continue
+        target = row.to[0]
         cls = dataclasses.make_dataclass("One", [(target, int, 0)], frozen=True)
         flag = "--" + alias.replace("_", "-")
         assert to_dict(load(cls, [flag, "3"], env={})) == {target: 3}
@@ -365,8 +369,9 @@ def test_an_option_outranks_an_alias_of_its_name():
         (["stray"], ["stray"]),
         (["--config"], ["--config", "file"]),
         (["--preset", "big"], ["--preset", "unknown"]),
-        (["--cache-embeddings"], ["--cache-embeddings", "first layer"]),
-        (["--no-prefetch"], ["--no-prefetch", "always prefetched"]),
+        (["--mode", "rl"], ["--mode", "command of its own"]),
+        (["--pseudonym-secret", "x"], ["EXPHIL_PSEUDONYM_SECRET"]),
+        (["--prefetch-buffer"], ["--prefetch-buffer: want a value after it"]),
     ],
 )
 def test_flags_refused(argv, words):
@@ -392,7 +397,7 @@ def test_flags_refused(argv, words):
         ("[1, 2]", ["want `name: value` lines"]),
         ("a: b: c", ["not valid YAML"]),
         ("x: !!python/object/apply:os.system [ls]", ["not plain YAML", ":1:"]),
-        ("cache_dir: x", ["cache_dir", "--data"]),
+        ("pseudonym_secret: x", ["EXPHIL_PSEUDONYM_SECRET"]),
         ("base: production", ["base", "unknown"]),
     ],
 )
@@ -742,12 +747,16 @@ def test_an_option_has_one_kind_in_all_commands_that_train():
     }.items()
 
 
-def test_no_option_is_both_there_and_retired():
+def test_what_became_of_an_option_is_said_of_those_that_are_gone():
     names = {name for cls in command_configs() for name in options(cls)}
-    assert not names & set(RETIRED)
-    assert not names & set(SHORTHANDS)
-    # Each alias leads somewhere.
-    assert set(ALIASES.values()) <= names
+    for name, row in FORMER.items():
+        assert bool(row.to) != bool(row.why), name
+        assert set(row.to) <= names, name  # it leads somewhere
+        # Of the same name there may be an option in commands that are not meant.
+        if name in names:
+            own = [cls for cls in command_configs() if name in options(cls)]
+            assert row.only_with and not any(row.only_with in options(cls) for cls in own) or row.to
+    assert set(ELSEWHERE) - {"action_repeat"} <= names
 
 
 def train_config() -> type:
@@ -791,6 +800,8 @@ def test_character_preset_is_production_on_that_character(name):
 
 
 # Commands that want one of several options, besides those that have no default.
+CHOOSES = {"temporal": ("backbone",)}
+"""Options that settle another."""
 EITHER_OR = {"kmeans": [["--replays", "some-path"], ["--data", "some-path"]]}
 
 
@@ -833,4 +844,5 @@ def test_every_flag_changes_the_configuration_and_only_what_it_names(command):
             is_hidden = option.family is None and option.name not in visible
             if not option.is_positional and not is_hidden:
                 changes = [changed_by(cls, option, base) for base in bases]
-                assert {option.name} in changes, f"{command}: {option.flag}: {changes}"
+                named = {option.name, *CHOOSES.get(option.name, ())}
+                assert named in changes, f"{command}: {option.flag}: {changes}"

@@ -179,7 +179,11 @@ def undisturbed(place, dataset):
 
 def test_every_option_of_generation_has_a_row_or_is_one_of_the_input():
     own, shared = options(SoftLabelsConfig), options(TrainConfig)
-    read = {name for name, option in shared.items() if option.path[0] == "input"}
+    read = {
+        name
+        for name, option in shared.items()
+        if option.path[0] in ("input", "filters", "splits", "data") and name != "data"
+    }
     assert set(own) - read == {*GENERATION, "overwrite"}
     assert all(own[name].path == shared[name].path for name in read)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from exphil_tf.training.console_sink import duration
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.pace import RECENT, Pace
+from exphil_tf.training.run_summary import duration
 
 
 def test_updates_and_validations_that_are_left_are_counted():

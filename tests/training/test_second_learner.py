@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.run_config import RunConfig
+from exphil_tf.training.run_folder import RunLocation
 from tests.tiny_learner import TRUE, LineLearner, run_in, setup_of
 
 
@@ -39,6 +41,11 @@ def test_it_learns(undisturbed):
 
 def test_the_terminal_shows_its_metrics_by_their_labels(undisturbed):
     lines = undisturbed[1].output.splitlines()
+    assert all(re.match(r"\[\d\d:\d\d:\d\d\] ", line) for line in lines)
+    lines = [line[11:] for line in lines]
+    assert lines[0] == "compiling the first update …"
+    assert re.fullmatch(r"compiled in \d+ s", lines[1])
+    assert any(re.match(r"memory: \d\.\d GiB", line) for line in lines)
     (train, *_), (validation, *_) = (
         [line for line in lines if line.startswith(begin)]
         for begin in ("step 4/40", "step 10 validation")
@@ -133,3 +140,24 @@ def test_a_streak_of_nan_takes_weights_back_to_a_checkpoint(tmp_path):
     printed, results = trained(tmp_path / "run", Stumbler(), run=run)
     assert "5 updates in a row were NaN or infinite: back to the weights of step 14" in printed
     assert results["best_squared_error"] < 1
+
+
+def test_a_finished_run_goes_on_for_longer(tmp_path):
+    """As if it had been that long from the start, with the time of both parts."""
+    _, whole = trained(tmp_path / "whole", LineLearner())
+    _, first = trained(tmp_path / "run", LineLearner(), horizon=Horizon(10.0, 20))
+    location = RunLocation(tmp_path / "run", is_resuming=True)
+    assert "had finished at step 20; it goes on from there if --epochs" in location.notes()[0]
+    longer = run_in(tmp_path / "run", run=RunConfig(seed=0, log_interval=4))
+    longer.train(lambda: setup_of(LineLearner()))
+    results = json.loads((tmp_path / "run/config.json").read_text())["results"]
+    assert first["steps"] == 20 and results["steps"] == 40
+    assert results["weights_sha256"] == whole["weights_sha256"] != first["weights_sha256"]
+    assert results["total_time_seconds"] > first["total_time_seconds"]
+    last = [event["error"] for event in events(tmp_path / "whole", "train") if event["step"] > 30]
+    assert min(last) <= whole["final_training_loss"] <= max(last)
+    assert results["final_training_loss"] == whole["final_training_loss"]
+    again = run_in(tmp_path / "run", run=RunConfig(seed=0, log_interval=4))
+    again.train(lambda: setup_of(LineLearner()))
+    now = json.loads((tmp_path / "run/config.json").read_text())["results"]
+    assert now["final_training_loss"] == whole["final_training_loss"]

@@ -3,6 +3,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import types
@@ -14,12 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.metric import Metric
+from exphil_tf.training.spent import Spent
 from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
 
 TRAIN = {
     "epoch": 0.5, "nll_total": 3.0, "nll": {"buttons": 1.0, "main_x": 2.0}, "lr": 1e-3,
     "frames_per_s": 1234.5, "input_wait": 0.01, "eta_s": 125.0,
-    "press_rate": {"predicted": {"A": 0.1}},
+    "press_rate": {"predicted": {"A": 0.1}}, "grad_norm": 0.25, "update_ms": 12.5,
 }  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def fake_wandb(monkeypatch):
 
 def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
     _, made = fake_wandb
-    sink = WandB(tmp_path, project="p", name="run_1", hparams={"lr": 1})
+    sink = WandB(tmp_path, project="p", run_id="run_1", hparams={"lr": 1}, environ={})
     sink.write({"event": "train", "step": 3, **TRAIN})
     sink.close()
     assert made["options"]["mode"] == "offline"
@@ -154,12 +156,48 @@ def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
 def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb):
     module, made = fake_wandb
     module.hang = True
-    sink = WandB(tmp_path, project="p", name="r", hparams={}, finish_s=0.2)
+    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
     for step in range(3000):
         sink.write({"event": "train", "step": step})
     sink.close()  # both came back while it hangs
     assert not made["run"].rows
     made["run"].released.set()
+
+
+@pytest.mark.parametrize(
+    ("environ", "mode"),
+    [
+        ({}, "offline"),
+        ({"WANDB_API_KEY": "k"}, "online"),
+        ({"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
+    ],
+)
+def test_wandb_is_online_where_there_is_a_key(tmp_path, fake_wandb, environ, mode):
+    _, made = fake_wandb
+    WandB(tmp_path, project="p", run_id="r", name="mine", hparams={}, environ=environ).close()
+    assert (made["options"]["mode"], made["options"]["name"]) == (mode, "mine")
+    assert "k" not in str(made["options"].values())  # the key is wandb's to read
+
+
+def test_a_wandb_that_cannot_start_costs_a_warning(tmp_path, fake_wandb, caplog):
+    """Its start happens beside the run too."""
+    module, _ = fake_wandb
+    released = threading.Event()
+
+    def init(**options):
+        del options
+        released.wait()
+        raise ConnectionError("refused\nand more")
+
+    module.init = init
+    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
+    with caplog.at_level(logging.WARNING):
+        sink.write({"event": "train", "step": 1})
+        sink.close()
+        assert "W&B does not answer" in caplog.text
+        released.set()
+        sink._thread.join()
+    assert "W&B: refused; training goes on without it" in caplog.text
 
 
 METRICS = (
@@ -187,13 +225,41 @@ def lines(verbosity, **options):
 
 def test_plain_lines_where_there_is_no_terminal():
     assert "\x1b" not in lines(2)
-    assert [line.split()[:2] for line in lines(0).splitlines()] == [["step", "2"]]
-    assert len(lines(1).splitlines()) == 2  # the second train line came within ten seconds
+    assert lines(0) == ""
+    assert len(lines(1).splitlines()) == 3
     assert len(lines(2).splitlines()) == 4
-    assert "validation nll 2.5000 (best): main_x 2.500" in lines(0)
-    assert lines(1).splitlines()[0] == (
-        "step 1/10 epoch 0.50 nll 3.0000 lr 1.00e-03 1,234 frames/s input wait 1.0% 2 min left"
+    assert "validation nll 2.5000 (best): main_x 2.500" in lines(1)
+    plain = "step 1/10 epoch 0.50 nll 3.0000 lr 1.00e-03 1,234 frames/s input wait 1.0% 2 min left"
+    assert re.fullmatch(r"\[\d\d:\d\d:\d\d\] " + re.escape(plain), lines(1).splitlines()[0])
+    assert lines(2).splitlines()[0].endswith(f"{plain} 12.5 ms/update gradient norm 0.250")
+
+
+def test_memory_is_told_where_an_epoch_ends():
+    stream = io.StringIO()
+    sink = ConsoleSink(10, METRICS, console=Console(file=stream, width=200))
+    gpus = {"GPU 0": {"used": 18 << 30, "total": 24 << 30}}
+    sink.write({"event": "train", "step": 1, **TRAIN, "resident_bytes": 3 << 29, "gpu_bytes": gpus})
+    assert (
+        stream.getvalue().splitlines()[1].endswith("] memory: 1.5 GiB; GPU 0: 18.0/24.0 GiB (75%)")
     )
+
+
+def test_where_the_time_went():
+    spent = Spent()
+    with spent.on("updates"):
+        pass
+    spent.seconds["updates"] = 3.0
+    spent.shift("updates", "input", 1.0)
+    spent._begun_s -= 4.0
+    parts = spent.by_part()
+    assert (parts["updates"], parts["input"]) == (2.0, 1.0)
+    assert parts["other"] == pytest.approx(1.0, abs=0.5)
+    assert list(parts)[0] == "updates"
+    stream = io.StringIO()
+    sink = ConsoleSink(10, METRICS, shows_spent=True, console=Console(file=stream, width=200))
+    end = {"reason": "finished", "best": 1.0, "best_on": "training", "seconds": 4.0}
+    sink.write({"event": "end", "step": 10, "weights_sha256": "a", "spent": parts, **end})
+    assert "Where the time went" in stream.getvalue()
 
 
 def test_live_line_on_a_terminal():

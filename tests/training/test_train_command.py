@@ -84,11 +84,18 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert facts["data"]["training_frames"] == manifest.frames("train") > 1000
     assert facts["results"]["steps"] == 6
     assert facts["results"]["weights_sha256"] == ended.sha256
+    files = {line["file"] for line in map(json.loads, (dataset / "games.jsonl").open())}
+    assert set(facts["replay_files"]) == files
+    assert facts["replay_count"] == len(files) == 3
+    assert facts["command"][:3] == ["python", "-m", "exphil_tf.train"]
+    assert facts["command"][3:5] == ["--replays", "replays"]
+    assert facts["results"]["final_training_loss"] > 0
     assert f"seed: {facts['seed']}" in ended.output
     assert yaml.safe_load((run / "config.yaml").read_text())["seed"] == facts["seed"]
     info = read_info(run / "policy")
     assert info.delay.frames == 2
     assert info.provenance["data"] == facts["data"]
+    assert "replay_files" not in info.provenance  # names of files may name people
     assert atomic.problems(run / "policy") == []
     events = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     notes = [event["text"] for event in events if event["event"] == "note"]
@@ -96,9 +103,11 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert any("too few to learn much" in note for note in notes)
     events = [event for event in events if event["event"] != "note"]
     kinds = [event["event"] for event in events]
-    assert kinds == ["start", "train", "train", "validation", "checkpoint", "end"]
-    assert set(events[1]["nll"]) == set(events[3]["nll"])
-    assert events[1]["input_wait"] >= 0
+    assert kinds == ["start", "compiled", "train", "train", "validation", "checkpoint", "end"]
+    assert set(events[2]["nll"]) == set(events[4]["nll"])
+    assert events[2]["input_wait"] >= 0
+    assert events[3]["resident_bytes"] > 1 << 20
+    assert {"first update", "updates", "input", "validation"} <= set(events[-1]["spent"])
 
     # The same replays and options: the dataset is there already. The plan trains nothing.
     shutil.rmtree(run)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
 from exphil_tf.foundation import errors
-from exphil_tf.training import console_sink, imitation, mirrored
+from exphil_tf.training import imitation, mirrored
 
 
 def interrupt(signals):
@@ -63,7 +63,6 @@ def install(faults):
         plain_fsync(descriptor)
 
     os.fsync = patched_fsync
-    console_sink.PLAIN_INTERVAL_S = 0.0
 
 
 def faulty(plain_update, faults, counts):

@@ -1,0 +1,47 @@
+"""What became of the scripts, modules and tasks of the original trainer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class FormerCommand(NamedTuple):
+    """What a script of the original is here."""
+
+    words: tuple[str, ...] = ()
+    """The command, with the words that it needs to do the same; none if there is no such thing."""
+    note: str = ""
+    """What is different."""
+
+
+FORMER_COMMANDS: dict[str, FormerCommand] = {
+    "train_from_replays": FormerCommand(("train",)),
+    "gpu_train": FormerCommand(("train",)),
+    "eval_model": FormerCommand(("evaluate",)),
+    "generate_soft_labels": FormerCommand(("generate_soft_labels",)),
+    "train_distillation": FormerCommand(("distill",)),
+    "export_onnx": FormerCommand(("export",), "writes a folder with the graph in it"),
+    "export_numpy": FormerCommand(("export",), "the folder's weights.safetensors opens in numpy"),
+    "quantize_onnx": FormerCommand(
+        (), "a policy is quantized as it is exported: python -m exphil_tf.export RUN --output "
+        "BUNDLE --precision int8-qat, int8-static or int8-dynamic",
+    ),
+    "train_kmeans": FormerCommand(("kmeans",)),
+    "find_lr": FormerCommand(("find_lr",)),
+    "scan_replays": FormerCommand(("scan",)),
+    "validate_replays": FormerCommand(("scan", "--list")),
+    "parse_replays": FormerCommand(("preprocess",)),
+    "download_replays": FormerCommand(
+        (), "nothing is downloaded: others' replays have licences and people's names in them; play "
+        "some with Slippi, or make sample games: python -m exphil_tf.samples",
+    ),
+    "benchmark_architectures": FormerCommand(("benchmark", "architectures")),
+    "gpu_benchmark": FormerCommand(("benchmark", "architectures")),
+    "play_dolphin": FormerCommand(("play",)),
+    "play_dolphin_async": FormerCommand(("play",)),
+    "train_ppo": FormerCommand(("ppo",)),
+    "train_self_play": FormerCommand(("self_play",)),
+    "registry": FormerCommand(("registry",)),
+    "setup": FormerCommand(("setup",)),
+}  # fmt: skip
+"""By name, without folder, suffix and `exphil.`."""

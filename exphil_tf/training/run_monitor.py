@@ -1,0 +1,92 @@
+"""How a run goes, from its log and the machine alone: what a dashboard shows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from exphil_tf.checkpoints.lock import OWNER
+from exphil_tf.process.memory import device_memory, resident_bytes
+from exphil_tf.training.run_files import LOG, read_json
+from exphil_tf.training.run_summary import duration, summarise
+
+_TAIL_BYTES = 1 << 20
+
+
+def snapshot(run_dir: Path, *, lines: int) -> RenderableType:
+    """A table of where a run stands, over the last lines of its log.
+
+    Args:
+      run_dir: its folder.
+      lines: of the log.
+    """
+    one, events = summarise(run_dir), tail(run_dir / LOG)
+    rows = {"run": str(run_dir), "state": one.in_words(), **progress(events), **_memory(run_dir)}
+    table = Table("what", "now", show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return Group(table, *(in_words(event) for event in events[len(events) - lines :]))
+
+
+def tail(path: Path) -> list[dict[str, Any]]:
+    """The last events of a log, without lines that are none, such as one half written."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            found = [_event(line) for line in file]
+    except OSError:
+        return []
+    return [event for event in found if event]
+
+
+def progress(events: list[dict[str, Any]]) -> dict[str, str]:
+    """Frames a second, loss, what is left: of the newest event that tells."""
+    train = next((e for e in reversed(events) if e["event"] == "train"), {})
+    validation = next((e for e in reversed(events) if e["event"] == "validation"), {})
+    rows: dict[str, str] = {}
+    if train:
+        rows["step"] = f"{train.get('step', 0):,}, epoch {train.get('epoch', 0):.2f}"
+        rows["speed"] = f"{train.get('frames_per_s') or 0:,.0f} frames/s"
+        rows["input wait"] = f"{train.get('input_wait') or 0:.1%}"
+        rows["left"] = duration(train.get("eta_s") or 0.0)
+    for name, event in (("training", train), ("validation", validation)):
+        numbers = [f"{key} {v:.4f}" for key, v in event.items() if key in _LOSSES and v is not None]
+        if numbers:
+            rows[name] = ", ".join(numbers)
+    return rows
+
+
+_LOSSES = ("nll_total", "loss", "accuracy", "error")
+
+
+def _memory(run_dir: Path) -> dict[str, str]:
+    pid = read_json(run_dir / OWNER).get("pid")
+    rows: dict[str, str] = {}
+    resident = resident_bytes(pid) if isinstance(pid, int) else None
+    if resident is not None:
+        rows["memory"] = f"{resident / (1 << 30):.1f} GiB resident, process {pid}"
+    for number, (used, total) in enumerate(device_memory()):
+        share = f"{used / (1 << 30):.1f}/{total / (1 << 30):.1f} GiB ({used / total:.0%})"
+        rows[f"GPU {number}"] = share
+    return rows
+
+
+def in_words(event: Mapping[str, Any]) -> str:
+    """One line of the log without its nested numbers."""
+    time = str(event.get("time", ""))[11:19]
+    plain = {k: v for k, v in event.items() if not isinstance(v, dict) and k not in ("time",)}
+    words = [f"{k}={v:.5g}" if isinstance(v, float) else f"{k}={v}" for k, v in plain.items()]
+    return f"{time} {' '.join(words)}"
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) and "event" in value else {}
