@@ -1,0 +1,199 @@
+"""Speeds: what an action makes of them in a frame, and the step that follows.
+
+Formulas are the game's: on the ground a speed goes to a target by an acceleration that the stick
+scales, and back to it by friction; in the air the same with drift, and gravity. Friction doubles
+above walking speed. (Published: see `docs/simulator.md`.)
+"""
+
+import math
+
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.rules import controls
+
+AIR_DODGE_SPEED, AIR_DODGE_DECAY, AIR_DODGE_FRAMES = 3.1, 0.9, 29
+KNOCKBACK_DECAY = 0.051
+WALK_SLOWS = 0.5
+"""Share of the acceleration that is left of a walk's beginning, before it fades towards its top."""
+
+
+@rule
+def approach(speed, target, gain, loss):
+    """A speed after a frame: towards the target by `gain`, back to it by `loss`."""
+    if target > 0:
+        if speed > target:
+            return max(target, speed - loss)
+        return min(target, speed + gain)
+    if target < 0:
+        if speed < target:
+            return min(target, speed + loss)
+        return max(target, speed - gain)
+    if speed > 0:
+        return max(0.0, speed - loss)
+    return min(0.0, speed + loss)
+
+
+@rule
+def rub(p, a, times):
+    """Friction on the ground."""
+    friction = a.friction * times
+    if abs(p.ground_speed) > a.walk_max:
+        friction *= 2
+    p.ground_speed = approach(p.ground_speed, 0.0, 0.0, friction)
+
+
+@rule
+def drift(p, a, share):
+    """The stick's pull in the air."""
+    x = p.stick_x
+    gain = abs(x) * a.drift_stick + a.drift_base
+    p.vx = approach(p.vx, x * a.drift_max * share, gain, a.air_friction)
+
+
+@rule
+def fall(p, a):
+    """Gravity, or a fast fall that was asked for."""
+    if (
+        not p.fast_falls
+        and p.vy < 0
+        and p.stick_y <= controls.FAST_FALL
+        and p.tilt_y < controls.FAST_FALL_FRAMES
+    ):
+        p.fast_falls = 1
+        p.tilt_y = controls.LONG_AGO
+    if p.fast_falls:
+        p.vy = -a.fast_fall
+    else:
+        sink(p, a)
+
+
+@rule
+def sink(p, a):
+    """Gravity alone."""
+    p.vy = max(p.vy - a.gravity, -a.terminal)
+
+
+@rule
+def _walk(p, a):
+    target = p.stick_x * a.walk_max
+    gain = abs(p.stick_x) * a.walk_stick + a.walk_base
+    if target != 0:
+        part = p.ground_speed / target
+        if 0 < part < 1:
+            gain *= (1 - part) * WALK_SLOWS
+    p.ground_speed = approach(p.ground_speed, target, gain, a.friction)
+
+
+@rule
+def _run(p, a):
+    gain = abs(p.stick_x) * a.run_stick + a.run_base
+    p.ground_speed = approach(p.ground_speed, p.stick_x * a.run_max, gain, a.friction)
+
+
+@rule
+def _follow(p, tables):
+    """An action that moves by itself; False if this one does not."""
+    row = tables.path[p.character, min(p.action, act.ACTIONS - 1)]
+    if row < 0:
+        return False
+    at = int(p.age) - 1
+    if at < 0 or at >= tables.length[p.character, p.action]:
+        return False
+    side = p.facing
+    turn = tables.turns[p.character, p.action]
+    if turn and p.age >= turn:
+        side = -side
+    p.ground_speed = tables.steps[row + at, 0] * side
+    return True
+
+
+@rule
+def ground_speed(p, a, tables):
+    """The ground speed of this frame, by action; and what the position follows."""
+    action = p.action
+    if action == act.DASH and p.frames == 0:
+        _start_dash(p, a)
+        return
+    if act.WALK_SLOW <= action <= act.WALK_FAST:
+        _walk(p, a)
+    elif action in (act.DASH, act.RUN):
+        _run(p, a)
+    elif action == act.TURN_RUN:
+        _turn_run(p, a)
+    elif action >= act.JAB_1 and _follow(p, tables):
+        pass
+    else:
+        rub(p, a, 1.0)
+    p.vx = p.ground_speed
+    p.vy = 0.0
+
+
+@rule
+def _start_dash(p, a):
+    """The step of a dash's first frame is still that of the action before."""
+    start = a.dash_speed * p.facing
+    p.ground_speed = p.ground_speed + start if p.ground_speed * p.facing < 0 else start
+
+
+@rule
+def _turn_run(p, a):
+    gain = abs(p.stick_x) * a.run_stick + a.run_base
+    p.ground_speed = approach(p.ground_speed, p.stick_x * a.run_max, gain, a.friction)
+
+
+@rule
+def air_speed(p, a, tables):
+    """The speed in the air of this frame, by action."""
+    action = p.action
+    if (action == act.JUMP_F or action == act.JUMP_B) and p.frames == 0:
+        return
+    if action == act.AIR_DODGE:
+        _dodge(p, a)
+    elif act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST:
+        p.vx = approach(p.vx, 0.0, 0.0, a.air_friction)
+        sink(p, a)
+    elif action == act.TUMBLE:
+        drift(p, a, 1.0)
+        fall(p, a)
+    elif act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
+        drift(p, a, 1.0)
+        fall(p, a)
+    elif action == act.LEDGE_CATCH or action == act.LEDGE_WAIT or action < act.WAIT:
+        p.vx = 0.0
+        p.vy = 0.0
+    else:
+        drift(p, a, 1.0)
+        fall(p, a)
+
+
+@rule
+def _dodge(p, a):
+    if p.frames < AIR_DODGE_FRAMES:
+        p.vx *= AIR_DODGE_DECAY
+        p.vy *= AIR_DODGE_DECAY
+    else:
+        drift(p, a, 1.0)
+        fall(p, a)
+
+
+@rule
+def start_air_dodge(p):
+    """The speed of an air dodge before its first frame."""
+    size = math.hypot(p.stick_x, p.stick_y)
+    p.vx = AIR_DODGE_SPEED * p.stick_x / size if size > 0 else 0.0
+    p.vy = AIR_DODGE_SPEED * p.stick_y / size if size > 0 else 0.0
+
+
+@rule
+def lose_knockback(p, a):
+    """A frame's decay of the speed that a hit gave."""
+    if p.kx == 0 and p.ky == 0:
+        return
+    if p.grounded:
+        p.kx = approach(p.kx, 0.0, 0.0, a.friction)
+        p.ky = 0.0
+        return
+    size = math.hypot(p.kx, p.ky)
+    left = max(0.0, size - KNOCKBACK_DECAY) / size
+    p.kx *= left
+    p.ky *= left
