@@ -36,7 +36,6 @@ class PhysicsColumns(NamedTuple):
       combo: uint8.
       raw_x: int8, the stick before the game's dead zone, of the input that led to the frame.
       raw_y: int8; 0 before 3.15.
-      buttons: uint32, the game's own button word.
     """
 
     state_age: np.ndarray
@@ -50,7 +49,6 @@ class PhysicsColumns(NamedTuple):
     combo: np.ndarray
     raw_x: np.ndarray
     raw_y: np.ndarray
-    buttons: np.ndarray
 
 
 def read_physics(path: Path) -> tuple[Game, PhysicsColumns]:
@@ -81,7 +79,6 @@ _PATHS = {
     "combo": ("post", "combo_count"),
     "raw_x": ("pre", "raw_analog_x"),
     "raw_y": ("pre", "raw_analog_y"),
-    "buttons": ("pre", "buttons"),
     **{f"flags{i}": ("post", "state_flags", str(i)) for i in range(5)},
 }
 _SINGLE = tuple(name for name in _PATHS if not name.startswith("flags"))

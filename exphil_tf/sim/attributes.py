@@ -34,7 +34,7 @@ DEFAULTS: dict[str, float] = {
     "nair_lag": 15, "fair_lag": 20, "bair_lag": 20, "uair_lag": 18, "dair_lag": 24,
     "squat_frames": 8, "rise_frames": 10,
     # -- Hits
-    "weight": 90,
+    "weight": 90, "body": 3.25,
 }  # fmt: skip
 """Names of the constants, and what holds for a character of whom nothing is known."""
 ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS])

@@ -1,11 +1,11 @@
 """One frame of a match, and of many matches in one call.
 
-Order of a frame, as in the game: controllers are read; hitlag holds or ends; animations advance and
-what ends is followed by the next action; choices; speeds; steps and landings; bodies push.
+Order of a frame, as in the game: hitlag holds or ends; animations advance and what ends is followed
+by the next action; controllers are read; choices; speeds; steps and landings; bodies push.
 """
 
 from exphil_tf.sim.compiled import kernel, rule
-from exphil_tf.sim.rules import choices, controls, ends, floors, motion
+from exphil_tf.sim.rules import bodies, choices, controls, ends, floors, motion
 
 @rule
 def step_match(match, players, pads, tables):
@@ -19,21 +19,22 @@ def step_match(match, players, pads, tables):
     """
     match.frame += 1
     for seat in range(2):
+        _age(players[seat], tables)
+    for seat in range(2):
         controls.read_input(players[seat], pads[seat])
     for seat in range(2):
-        _act(match, players[seat], tables)
+        choices.choose(match, players[seat], tables.attributes[players[seat].character], tables)
+    bodies.push(players[0], players[1], tables)
     for seat in range(2):
         _move(match, players[seat], tables)
 
 @rule
-def _act(match, p, tables):
+def _age(p, tables):
+    """Animations advance on the controller of the frame before: a jump goes where it pointed."""
     if p.hitlag > 0:
         p.hitlag = max(0.0, p.hitlag - 1.0)
-        if p.hitlag > 0:
-            return
-    a = tables.attributes[p.character]
-    ends.advance(p, a, tables)
-    choices.choose(match, p, a, tables)
+    if p.hitlag <= 0:
+        ends.advance(p, tables.attributes[p.character], tables)
 
 @rule
 def _move(match, p, tables):

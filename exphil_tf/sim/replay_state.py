@@ -51,6 +51,8 @@ def seen(game: Recorded) -> np.ndarray:
     hurt = (table["action"] >= first) & (table["action"] <= last)
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
+    # Who lies counts as airborne while sliding, and yet stands on a line.
+    table["grounded"] |= np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
     return table
 
 

@@ -43,7 +43,7 @@ PLAYER = np.dtype(
         ("queue", "i2", (9,)),  # moves that hit last, newest first
         ("attack", "i2"),  # action of the attack that goes on, for staling
         ("damage", "f4"),  # of the hit that is suffered this frame
-        ("spin", "f4"),
+        ("push", "f4"),  # of the other's body, this frame
     ],
     align=True,
 )  # fmt: skip

@@ -37,6 +37,8 @@ NEUTRAL, SIDE, UP, DOWN = range(4)
 
 MAX_STEPS = 40_000
 """Frames of all actions that move by themselves, with room; a larger table would be refused."""
+LEDGE_FRAMES = 9
+"""Frames of catching a ledge, and hanging from it."""
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
 TABLES = np.dtype(
     [
@@ -53,6 +55,15 @@ TABLES = np.dtype(
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
         ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
+        ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # place on a ledge, from its corner outwards
+        ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
+        ("next", "i2", _BY_ACTION),  # and what follows
+        ("lands_as", "i2", _BY_ACTION),  # and what follows on landing; 0 where unknown
+        ("x_kind", "i1", _BY_ACTION),  # and how they fly: see exphil_tf.sim.motion_kinds
+        ("x_value", "f4", _BY_ACTION),
+        ("y_kind", "i1", _BY_ACTION),
+        ("y_value", "f4", _BY_ACTION),
+        ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
     ],
     align=True,
 )
@@ -72,6 +83,14 @@ def tables() -> np.ndarray:
     found["steps"][0, : len(steps)] = steps
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
+    found["ledge"] = _ledges()
+    for row in read_rows(data_file("courses.csv")):
+        key = 0, int(row["character"]), int(row["action"])
+        found["lasts"][key], found["next"][key] = int(row["frames"]), int(row["next"])
+        found["lands_as"][key] = int(row["landing"])
+        found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
+        found["flies_from"][key] = int(row["from"])
+        found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
     found.setflags(write=False)
     return found
 
@@ -148,6 +167,16 @@ def _feet() -> np.ndarray:
             table[character, int(row["action"])] = float(row["height"])
     table[:, act.SPECIAL_FALL : act.SPECIAL_FALL_B + 1] *= table[:, 35:38] > 0
     return table
+
+
+def _ledges() -> np.ndarray:
+    """For a character that no game shows, the middle of the others."""
+    table = np.full((CHARACTERS, LEDGE_FRAMES, 2), np.nan, np.float32)
+    for row in read_rows(data_file("ledge.csv")):
+        place = float(row["out"]), float(row["up"])
+        table[int(row["character"]), int(row["frame"])] = place
+    middle = np.nanmedian(table, 0) if np.isfinite(table).any() else np.zeros_like(table[0])
+    return np.where(np.isnan(table), np.nan_to_num(middle), table)
 
 
 def _free_landings() -> np.ndarray:

@@ -234,6 +234,8 @@ def _turn_options(p, a, tables):
         enter(p, act.DASH, tables)
 
 
+DASH_TURN = 0.25
+"""Share of a dash's speed that is left when it turns."""
 TURN_FACES = 5
 """Frame of a turn on which it faces the other way."""
 
@@ -253,6 +255,7 @@ def _dash_options(p, a, tables):
     elif controls.wants_dash(p, -1 if p.facing > 0 else 1):
         enter(p, act.TURN, tables)
         p.flag = 1
+        p.ground_speed *= DASH_TURN
     elif p.frames >= 4 and controls.wants_dash(p, 1 if p.facing > 0 else -1):
         enter(p, act.DASH, tables)
 

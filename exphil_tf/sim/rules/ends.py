@@ -30,6 +30,8 @@ def advance(p, a, tables):
         _end_damage(p, tables, action)
     elif act.GUARD_ON <= action <= act.GUARD_REFLECT:
         _end_guard(p, tables, action)
+    elif act.SPECIAL_FIRST <= action < act.ACTIONS:
+        _end_special(p, tables, action)
     elif tables.length[p.character, min(action, act.ACTIONS - 1)] > 0:
         _end_by_length(p, tables, action)
 
@@ -109,6 +111,13 @@ def _end_guard(p, tables, action):
         enter(p, act.GUARD, tables)
     elif action == act.GUARD_OFF and p.frames >= tables.length[p.character, action]:
         enter(p, act.WAIT, tables)
+
+
+@rule
+def _end_special(p, tables, action):
+    lasts = tables.lasts[p.character, action]
+    if lasts > 0 and p.frames >= lasts:
+        enter(p, tables.next[p.character, action], tables)
 
 
 @rule

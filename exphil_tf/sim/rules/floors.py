@@ -52,7 +52,7 @@ def walk_on(match, p, a, tables):
     if not is_first_dash:
         p.vx = p.ground_speed * along
         p.vy = p.ground_speed * along * slope
-    x = p.x + p.vx + p.kx
+    x = p.x + p.vx + p.kx + p.push
     line = p.line
     left, right = line_ends(match, tables, line)
     while x > right and tables.lines[match.stage, line].right >= 0:
@@ -111,6 +111,8 @@ def feet(p, tables):
 @rule
 def fly_on(match, p, a, tables):
     """A frame's step in the air, and the landing that ends it."""
+    if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
+        return
     old_y = p.y
     below = feet(p, tables)
     p.x += p.vx + p.kx
@@ -122,6 +124,31 @@ def fly_on(match, p, a, tables):
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
         _land(p, a, tables, line)
+
+
+@rule
+def _on_ledge(match, p, a, tables):
+    """Catching, hanging and climbing go along a path from the ledge's corner."""
+    stage = tables.stages[match.stage]
+    side = 1.0 if p.x > 0 else -1.0
+    if p.action <= act.LEDGE_WAIT:
+        at = min(int(p.age), 8) if p.action == act.LEDGE_CATCH else 8
+        place = tables.ledge[p.character, at]
+        p.x = side * (stage.edge + place[0])
+        p.y = stage.ledge_y + place[1]
+        return True
+    row = tables.path[p.character, p.action]
+    at = int(p.age) - 1
+    if row < 0 or at < 0 or at >= tables.length[p.character, p.action]:
+        return p.action not in (act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2)
+    p.x += tables.steps[row + at, 0] * p.facing
+    p.y += tables.steps[row + at, 1]
+    if p.y > stage.ledge_y - 0.05 and abs(p.x) <= stage.edge and p.action < act.LEDGE_JUMP_SLOW:
+        line = _line_under(match, p, tables, p.y + 0.1, stage.ledge_y - 0.1)
+        if line >= 0:
+            p.y = line_y(match, tables, line, p.x) + GAP
+            touch_ground(p, line, a)
+    return True
 
 
 @rule
@@ -168,10 +195,25 @@ def _land(p, a, tables, line):
     elif act.DAMAGE_FIRST <= action < act.DAMAGE_FLY_HIGH and p.hitstun > 0:
         enter(p, act.LANDING, tables)
         p.kx = 0.0 if p.ky > 0 else p.kx
+    elif action >= act.SPECIAL_FIRST:
+        _land_special(p, tables, action)
     elif speed > SOFT and action < act.SPECIAL_FIRST:
         enter(p, act.WAIT, tables)
     else:
         enter(p, act.LANDING, tables)
+
+
+@rule
+def _land_special(p, tables, action):
+    """As recorded games say: the same move on the ground, or a landing."""
+    follows = tables.lands_as[p.character, min(action, act.ACTIONS - 1)]
+    age, frames = p.age, p.frames
+    enter(p, follows if follows > 0 else act.LANDING, tables)
+    if follows >= act.SPECIAL_FIRST:
+        p.age = age
+        p.frames = frames
+    elif follows == act.LANDING_SPECIAL:
+        p.rate = LANDING_AGES / SPECIAL_LAG
 
 
 @rule

@@ -13,6 +13,8 @@ from exphil_tf.sim.rules import controls
 
 AIR_DODGE_SPEED, AIR_DODGE_DECAY, AIR_DODGE_FRAMES = 3.1, 0.9, 29
 KNOCKBACK_DECAY = 0.051
+SLOW, KEEP, SET, SCALE, BRAKE = 1, 2, 3, 4, 5
+"""Kinds of flight of special moves; 0 is that of everything else."""
 WALK_SLOWS = 0.5
 """Share of the acceleration that is left of a walk's beginning, before it fades towards its top."""
 
@@ -100,6 +102,8 @@ def _follow(p, tables):
     if at < 0 or at >= tables.length[p.character, p.action]:
         return False
     side = p.facing
+    if p.action in (act.ROLL_B, act.TECH_B, act.DOWN_ROLL_B_UP, act.DOWN_ROLL_B_DOWN):
+        side = -side
     turn = tables.turns[p.character, p.action]
     if turn and p.age >= turn:
         side = -side
@@ -158,12 +162,63 @@ def air_speed(p, a, tables):
     elif act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
         drift(p, a, 1.0)
         fall(p, a)
-    elif action == act.LEDGE_CATCH or action == act.LEDGE_WAIT or action < act.WAIT:
+    elif act.LEDGE_CATCH <= action < act.TAUNT_R and action not in (
+        act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2,
+    ):  # fmt: skip
         p.vx = 0.0
         p.vy = 0.0
+    elif action < act.WAIT:
+        _hover(p)
+    elif act.SPECIAL_FIRST <= action < act.ACTIONS:
+        _fly_special(p, a, tables)
     else:
         drift(p, a, 1.0)
         fall(p, a)
+
+
+@rule
+def _hover(p):
+    """The halo comes down at a steady speed; the dead do not move."""
+    p.vx = 0.0
+    if p.action != act.REBIRTH:
+        p.vy = 0.0
+
+
+@rule
+def _fly_special(p, a, tables):
+    kind, value = tables.x_kind[p.character, p.action], tables.x_value[p.character, p.action]
+    if kind == SLOW:
+        p.vx = approach(p.vx, 0.0, 0.0, value)
+    elif kind == SET:
+        p.vx = value * p.facing
+    elif kind == SCALE:
+        p.vx *= value
+    elif kind != KEEP and kind != BRAKE:
+        drift(p, a, 1.0)
+    if tables.flies_from[p.character, p.action] > p.age + 0.5:
+        return
+    if kind == BRAKE:
+        _brake(p, value)
+        return
+    kind, value = tables.y_kind[p.character, p.action], tables.y_value[p.character, p.action]
+    if kind == SLOW:
+        p.vy = max(p.vy - value, -a.terminal)
+    elif kind == SET:
+        p.vy = value
+    elif kind == SCALE:
+        p.vy *= value
+    elif kind != KEEP:
+        fall(p, a)
+
+
+@rule
+def _brake(p, loss):
+    """Slower along the flight."""
+    size = math.hypot(p.vx, p.vy)
+    if size > 0:
+        left = max(0.0, size - loss) / size
+        p.vx *= left
+        p.vy *= left
 
 
 @rule
@@ -189,7 +244,7 @@ def lose_knockback(p, a):
     """A frame's decay of the speed that a hit gave."""
     if p.kx == 0 and p.ky == 0:
         return
-    if p.grounded:
+    if p.grounded and p.action != act.DOWN_BOUND_UP and p.action != act.DOWN_BOUND_DOWN:
         p.kx = approach(p.kx, 0.0, 0.0, a.friction)
         p.ky = 0.0
         return
