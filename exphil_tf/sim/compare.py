@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
-from exphil_tf.sim.replay_state import force, learn_rate
+from exphil_tf.sim.replay_state import force, learn_rate, settle_platform
 
 
 @kernel
@@ -26,4 +26,5 @@ def follow(match, players, truth, pads, tables, ahead):
         for seat in range(2):
             ahead[frame, seat] = players[0, seat]
             force(players[0, seat], truth[frame, seat], tables[0])
+            settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])

@@ -38,7 +38,7 @@ def feet(character: int, seq: Sequences) -> Iterator[Row]:
     distance from the position before and after. The height is the one that fits most landings.
     """
     lands = seq.free & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
-    lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") < act.LEDGE_CATCH)
+    lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") != act.LEDGE_CATCH)
     height = seq.after("y") - GAP
     low = height - seq.before("y")
     high = low - seq.after("speed_y_self")
@@ -111,13 +111,16 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
     present = np.unique(seq.columns["action"])
     for action in present[(present >= act.SPECIAL_FIRST) & (present < act.ACTIONS)].tolist():
         frames, following, _ = seq.runs(action)
+        begins = seq.free & (seq.before("action") != action) & (seq.after("action") == action)
+        first = commonest(seq.after("state_age")[begins])
         leaves = seq.free & (seq.before("action") == action) & (seq.after("action") != action)
         lands = leaves & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
         length, after = _course(frames, following)
         ground = commonest(seq.after("action")[lands])
         inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         yield {
-            "character": character, "action": action, "frames": length, "next": after,
+            "character": character, "action": action, "first": 1 if np.isnan(first.value) else int(np.clip(first.value, -1, 1)),
+            "frames": length, "next": after,
             "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
             **_flight(character, seq, inside), "count": int(inside.sum()),
         }  # fmt: skip
@@ -154,7 +157,7 @@ def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
     return row
 
 
-_STARTS_AFTER = 3
+_STARTS_AFTER = 1
 
 
 def _start(

@@ -14,7 +14,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.sequences import FAST_FALL
-from exphil_tf.sim.stage_lines import MAX_LINES, STAGES, line_table
+from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
 
 SEEN = np.dtype(
@@ -23,7 +23,7 @@ SEEN = np.dtype(
         ("kx", "f4"), ("ky", "f4"), ("facing", "f4"), ("age", "f4"), ("percent", "f4"),
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
-        ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"),
+        ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
     ],
     align=True,
 )  # fmt: skip
@@ -52,7 +52,9 @@ def seen(game: Recorded) -> np.ndarray:
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
     # Who lies counts as airborne while sliding, and yet stands on a line.
-    table["grounded"] |= np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
+    lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
+    table["slides"] = lies & (table["grounded"] == 0)
+    table["grounded"] |= lies
     return table
 
 
@@ -98,8 +100,8 @@ def force(p, r, tables):
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
-        p.frames = max(0, int(round(r.age - tables.begins_at[action])))
-        p.rate = 1.0
+        p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
         p.number = 0.0
         p.flag = 0
     if not r.grounded and p.grounded:
@@ -110,6 +112,8 @@ def force(p, r, tables):
     p.hitlag, p.hitstun = r.hitlag, r.hitstun
     p.action, p.character, p.stock, p.jumps = r.action, r.character, r.stock, r.jumps
     p.grounded, p.fast_falls = r.grounded, r.fast_falls
+    if r.slides:
+        p.flag = 1
     if r.grounded:
         p.line = r.line
 
@@ -120,3 +124,12 @@ def learn_rate(p, before, now):
     gain = now.age - before.age
     if before.action == now.action and 0 < gain < _MOST_RATE and now.hitlag == 0:
         p.rate = gain
+
+
+@rule
+def settle_platform(match, p, tables):
+    """Fountain of Dreams: who stands on a platform shows its height, which replays seldom tell."""
+    if p.grounded:
+        moving = tables.lines[match.stage, p.line].moving
+        if moving == 1 or moving == 2:
+            match.heights[moving - 1] = p.y - GAP

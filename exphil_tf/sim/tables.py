@@ -48,7 +48,7 @@ TABLES = np.dtype(
         ("randall", "f8", (RANDALL_PERIOD_FRAMES, 2)),  # centre x and height by frame
         ("length", "i2", _BY_ACTION),  # frames; 0 where unknown
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
-        ("begins_at", "i1", (act.ACTIONS,)),  # age on the first frame
+        ("begins_at", "i1", _BY_ACTION),  # age on the first frame
         ("path", "i4", _BY_ACTION),  # first row in `steps`; -1 if it does not move by itself
         ("steps", "f4", (MAX_STEPS, 2)),  # movement of a frame, x forwards
         ("turns", "i2", _BY_ACTION),  # frame that faces the other way; 0 if none
@@ -86,6 +86,7 @@ def tables() -> np.ndarray:
     found["ledge"] = _ledges()
     for row in read_rows(data_file("courses.csv")):
         key = 0, int(row["character"]), int(row["action"])
+        found["begins_at"][key] = int(row["first"])
         found["lasts"][key], found["next"][key] = int(row["frames"]), int(row["next"])
         found["lands_as"][key] = int(row["landing"])
         found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
@@ -125,8 +126,8 @@ def _frame_data() -> tuple[np.ndarray, ...]:
 _DURATIONS = {
     act.REBIRTH: 60, act.DEAD_DOWN: 60, act.DEAD_LEFT: 60, act.DEAD_RIGHT: 60, act.DEAD_UP: 60,
     act.DEAD_STAR: 160, act.REBIRTH_WAIT: 300, act.PLATFORM_DROP: 29, act.TEETER: 12,
-    act.LEDGE_CATCH: 8, act.GUARD_ON: 8, act.GUARD_OFF: 15, act.DIZZY: 400,
-    act.DOWN_BOUND_UP: 26, act.DOWN_BOUND_DOWN: 26,
+    act.LEDGE_CATCH: 7, act.GUARD_ON: 8, act.GUARD_OFF: 15, act.DIZZY: 400,
+    act.DOWN_BOUND_UP: 26, act.DOWN_BOUND_DOWN: 26, 87: 30, 88: 30, 89: 30, 90: 61, 91: 15,
 }  # fmt: skip
 """Frames of actions that are nobody's own, from recorded games."""
 
@@ -175,8 +176,9 @@ def _ledges() -> np.ndarray:
     for row in read_rows(data_file("ledge.csv")):
         place = float(row["out"]), float(row["up"])
         table[int(row["character"]), int(row["frame"])] = place
-    middle = np.nanmedian(table, 0) if np.isfinite(table).any() else np.zeros_like(table[0])
-    return np.where(np.isnan(table), np.nan_to_num(middle), table)
+    known = table[np.isfinite(table).all((1, 2))]
+    middle = np.median(known, 0) if len(known) else np.zeros_like(table[0])
+    return np.where(np.isnan(table), middle, table)
 
 
 def _free_landings() -> np.ndarray:

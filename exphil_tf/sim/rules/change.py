@@ -9,8 +9,8 @@ def enter(p, action, tables):
     """Begins an action; its first frame is the one under way."""
     p.action = action
     p.frames = 0
-    p.age = tables.begins_at[min(action, act.ACTIONS - 1)]
-    p.rate = 1.0
+    p.age = tables.begins_at[p.character, min(action, act.ACTIONS - 1)]
+    p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
     p.number = 0.0
     p.flag = 0
     p.hit_by = 0

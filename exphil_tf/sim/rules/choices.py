@@ -113,6 +113,8 @@ def _walk(p, a, tables):
 def _start_jump(p, tables):
     if not controls.wants_jump(p):
         return False
+    most = tables.attributes[p.character].run_max
+    p.ground_speed = min(max(p.ground_speed, -most), most)
     enter(p, act.JUMPSQUAT, tables)
     return True
 
@@ -121,6 +123,8 @@ def _start_jump(p, tables):
 def _shield(p, tables):
     if not controls.holds_shield(p):
         return False
+    if p.action == act.DASH or p.action == act.RUN:
+        p.ground_speed *= DASH_TURN
     enter(p, act.GUARD_ON, tables)
     return True
 
@@ -216,8 +220,8 @@ def _drop(p, tables):
 def _turn_options(p, a, tables):
     if p.frames == 1 and p.flag:
         p.facing = -p.facing
-        if controls.wants_jump(p):
-            enter(p, act.JUMPSQUAT, tables)
+        if _start_jump(p, tables):
+            pass
         elif p.stick_x * p.facing >= controls.DASH:
             enter(p, act.DASH, tables)
         p.flag = 0

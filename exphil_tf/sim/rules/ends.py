@@ -6,6 +6,7 @@ from exphil_tf.sim.rules import controls
 from exphil_tf.sim.rules.change import enter, idle, leave_ground
 
 LANDED_AGE = 30.05
+STUN_AGE = 20.0
 RUN_STICK = 0.62
 GETUP_SAFE_FRAMES = 30
 
@@ -16,6 +17,9 @@ def advance(p, a, tables):
     p.age += p.rate
     p.frames = min(p.frames + 1, 30000)
     action = p.action
+    turn = tables.turns[p.character, min(action, act.ACTIONS - 1)]
+    if turn > 0 and p.age == turn:
+        p.facing = -p.facing
     if action <= act.REBIRTH_WAIT:
         return
     if action <= act.RUN_BRAKE:
@@ -98,16 +102,20 @@ def _end_damage(p, tables, action):
     p.hitstun = max(0.0, p.hitstun - 1.0)
     if p.hitstun > 0:
         return
+    if p.frames < tables.length[p.character, action]:
+        return
     if action >= act.DAMAGE_FLY_HIGH:
         if not p.grounded:
             enter(p, act.TUMBLE, tables)
-    elif p.frames >= tables.length[p.character, action]:
+    else:
         idle(p, tables)
 
 
 @rule
 def _end_guard(p, tables, action):
     if action == act.GUARD_ON and p.frames >= tables.length[p.character, action]:
+        enter(p, act.GUARD, tables)
+    elif action == act.GUARD_STUN and p.age >= STUN_AGE:
         enter(p, act.GUARD, tables)
     elif action == act.GUARD_OFF and p.frames >= tables.length[p.character, action]:
         enter(p, act.WAIT, tables)

@@ -39,7 +39,7 @@ def approach(speed, target, gain, loss):
 def rub(p, a, times):
     """Friction on the ground."""
     friction = a.friction * times
-    if abs(p.ground_speed) > a.walk_max:
+    if abs(p.ground_speed) > a.walk_max and not act.GRAB <= p.action <= act.DASH_GRAB:
         friction *= 2
     p.ground_speed = approach(p.ground_speed, 0.0, 0.0, friction)
 
@@ -244,7 +244,8 @@ def lose_knockback(p, a):
     """A frame's decay of the speed that a hit gave."""
     if p.kx == 0 and p.ky == 0:
         return
-    if p.grounded and p.action != act.DOWN_BOUND_UP and p.action != act.DOWN_BOUND_DOWN:
+    lies = p.action == act.DOWN_BOUND_UP or p.action == act.DOWN_BOUND_DOWN
+    if p.grounded and not (lies and p.flag):
         p.kx = approach(p.kx, 0.0, 0.0, a.friction)
         p.ky = 0.0
         return
