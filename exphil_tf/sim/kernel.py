@@ -1,11 +1,12 @@
 """One frame of a match, and of many matches in one call.
 
 Order of a frame, as in the game: hitlag holds or ends; animations advance and what ends is followed
-by the next action; controllers are read; choices; speeds; steps and landings; bodies push.
+by the next action; controllers are read; choices; speeds; steps and landings; stocks.
 """
 
 from exphil_tf.sim.compiled import kernel, rule
-from exphil_tf.sim.rules import bodies, choices, controls, ends, floors, motion
+from exphil_tf.sim.rules import bodies, choices, controls, ends, floors, motion, stocks
+
 
 @rule
 def step_match(match, players, pads, tables):
@@ -28,6 +29,7 @@ def step_match(match, players, pads, tables):
     for seat in range(2):
         _move(match, players[seat], tables)
 
+
 @rule
 def _age(p, tables):
     """Animations advance on the controller of the frame before: a jump goes where it pointed."""
@@ -35,6 +37,7 @@ def _age(p, tables):
         p.hitlag = max(0.0, p.hitlag - 1.0)
     if p.hitlag <= 0:
         ends.advance(p, tables.attributes[p.character], tables)
+
 
 @rule
 def _move(match, p, tables):
@@ -50,9 +53,10 @@ def _move(match, p, tables):
         motion.lose_knockback(p, a)
         floors.fly_on(match, p, a, tables)
 
+
 @kernel
 def step_matches(matches, players, pads, tables):
-    """One frame of every match.
+    """One frame of every match that is not over.
 
     Args:
       matches: `MATCH` `[matches]`, changed in place.
@@ -61,5 +65,9 @@ def step_matches(matches, players, pads, tables):
       tables: `TABLES` `[1]`.
     """
     for at in range(len(matches)):
+        if matches[at].over:
+            continue
         step_match(matches[at], players[at], pads[at], tables[0])
-
+        for seat in range(2):
+            stocks.live_or_die(matches[at], seat, players[at], tables[0])
+        stocks.count_down(matches[at])

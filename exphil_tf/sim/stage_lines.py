@@ -36,6 +36,8 @@ STAGE = np.dtype(
         ("edge", "f8"), ("ledge_y", "f8"), ("ledge_x", "f8"),
         ("left", "f8"), ("right", "f8"), ("top", "f8"), ("bottom", "f8"),
         ("lines", "i4"),
+        ("start_x", "f8", (2,)), ("start_y", "f8", (2,)),
+        ("halo_x", "f8", (2,)), ("halo_y", "f8"), ("halo_speed", "f8"),
     ]
 )  # fmt: skip
 
@@ -83,6 +85,17 @@ _GROUNDS: dict[Stage, _Ground] = {
 }  # fmt: skip
 _LEDGE_X = {_B: 71.30785, _F: 88.47355, _D: 80.17915, _O: 66.2554, _P: 90.65785, _Y: 58.90785}
 """|x| of who hangs on a ledge (libmelee `EDGE_POSITION`)."""
+_STARTS = {
+    _F: ((-60, 60), (0, 0)), _B: ((-38.8, 38.8), (27.2, 27.2)),
+    _D: ((-46.6, 47.4), (30.1422, 30.2426)), _Y: ((-42, 42), (23.45, 23.45)),
+    _P: ((-40, 40), (25, 25)), _O: ((-41.25, 41.25), (16.125, 22.125)),
+}  # fmt: skip
+"""Where players stand when they may act first, as recorded."""
+_HALOS = {
+    _F: ((16, -50), 45, 1.15), _B: ((12.8, -40), 80, 0.93333), _D: ((0, 0), 84.2215, 1.76298),
+    _Y: ((0, 0), 52.5, 1.09667), _P: ((0, 0), 60, 1.0), _O: ((0, 0), 63.75, 0.8125),
+}  # fmt: skip
+"""Where the halo waits for each, and how fast it comes down, as recorded."""
 
 
 @functools.cache
@@ -113,6 +126,7 @@ def stage_table() -> np.ndarray:
         table[row] = (
             zones.edge, ground.points[0][1], _LEDGE_X[stage],
             zones.left, zones.right, zones.top, zones.bottom, count,
+            *_STARTS[stage], *_HALOS[stage],
         )  # fmt: skip
     table.setflags(write=False)
     return table
