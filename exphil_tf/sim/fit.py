@@ -12,21 +12,15 @@ import numpy as np
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.estimates import NOTHING, Estimate, commonest, largest, line
-from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.sequences import FAST_FALL, Sequences, by_character
+from exphil_tf.sim.sequences import FAST_FALL, Sequences
 
 Found = dict[str, Estimate]
 _AIR = (act.JUMP_F, act.JUMP_B, act.FALL, act.NAIR, act.FAIR, act.BAIR, act.UAIR, act.DAIR)
 
 
-def fit(games: Iterable[Recorded]) -> dict[int, Found]:
-    """Character → attribute → estimate, from players that are not held out."""
-    return {
-        character: {
-            name: estimate for part in _PARTS for name, estimate in part(sequences).items()
-        }
-        for character, sequences in by_character(games)
-    }
+def fit_character(seq: Sequences) -> Found:
+    """Attribute → estimate, of one character's frames."""
+    return {name: estimate for part in _PARTS for name, estimate in part(seq).items()}
 
 
 def _in(seq: Sequences, *actions: int) -> np.ndarray:

@@ -90,11 +90,11 @@ def _split(free: np.ndarray, own: np.ndarray, *, above: bool) -> int:
 _DIRECTIONS = ("neutral", "side", "up", "down")
 
 
-def specials(character: int, seq: Sequences, buttons: np.ndarray) -> Iterator[Row]:
+def specials(character: int, seq: Sequences) -> Iterator[Row]:
     """First action of each special move, on the ground and in the air."""
     x, y = np.abs(seq.after("main_x")), seq.after("main_y")
     direction = np.select([y >= 0.55, y <= -0.55, x >= 0.6], [2, 3, 1], 0)
-    pressed = ((buttons[1:] & 2) != 0) & ((buttons[:-1] & 2) == 0)
+    pressed = ((seq.after("buttons") & 2) != 0) & ((seq.before("buttons") & 2) == 0)
     begins = seq.free & pressed & (seq.before("action") < act.SPECIAL_FIRST)
     begins &= (seq.after("action") >= act.SPECIAL_FIRST) & (seq.after("action") < act.ACTIONS)
     for airborne in (0, 1):
@@ -145,8 +145,7 @@ def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
 def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
     """The rule that foretells most of the action's speeds, along x and along y."""
     air = inside & (seq.before("on_ground") == 0) & (seq.after("on_ground") == 0)
-    row: Row = {"x_kind": 0, "x_value": 0.0, "y_kind": 0, "y_value": 0.0,
-                "from": 0, "fits": 0.0}
+    row: Row = {"x_kind": 0, "x_value": 0.0, "y_kind": 0, "y_value": 0.0, "from": 0, "fits": 0.0}
     if air.sum() < 4 * MIN_COUNT:
         return row
     a = attribute_table()[character]
@@ -160,9 +159,7 @@ def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
 _STARTS_AFTER = 1
 
 
-def _start(
-    seq: Sequences, air: np.ndarray, a: Any, row: Row, fits: float
-) -> tuple[int, float]:
+def _start(seq: Sequences, air: np.ndarray, a: Any, row: Row, fits: float) -> tuple[int, float]:
     """Frame of the action from which it falls or brakes, if it holds its speed before."""
     wrong = KINDS_Y[row["y_kind"]](seq, air, a)[1]
     age = np.round(seq.after("state_age")[air]).astype(int)
@@ -175,7 +172,9 @@ def _start(
     return (first, float(right.mean())) if better else (0, fits)
 
 
-def _best(kinds: Iterable[Any], seq: Sequences, air: np.ndarray, a: Any) -> tuple[int, float, float]:
+def _best(
+    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, a: Any
+) -> tuple[int, float, float]:
     scores = []
     for index, kind in enumerate(kinds):
         value, wrong = kind(seq, air, a)

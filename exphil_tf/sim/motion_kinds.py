@@ -52,7 +52,7 @@ def _set_x(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
 
 def _scale_x(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     before, after = seq.before("speed_air_x_self")[air], seq.after("speed_air_x_self")[air]
-    value = commonest((after / np.where(before == 0, np.nan, before))).value
+    value = commonest(after / np.where(before == 0, np.nan, before)).value
     value = 0.0 if np.isnan(value) else value
     return value, np.abs(before * value - after)
 
@@ -83,7 +83,7 @@ def _set_y(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
 
 def _scale_y(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     before, after = seq.before("speed_y_self")[air], seq.after("speed_y_self")[air]
-    value = commonest((after / np.where(before == 0, np.nan, before))).value
+    value = commonest(after / np.where(before == 0, np.nan, before)).value
     value = 0.0 if np.isnan(value) else value
     return value, np.abs(before * value - after)
 

@@ -104,5 +104,3 @@ def from_game(game: Game, physics: PhysicsColumns) -> Recorded:
         held_out=(players[0], players[1]),
         moving=game.info.stage == Stage.POKEMON_STADIUM and not game.info.is_frozen_ps,
     )
-
-

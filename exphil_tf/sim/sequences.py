@@ -12,7 +12,7 @@ from exphil_tf.sim.recorded import Recorded
 NAMES = (
     "x", "y", "speed_air_x_self", "speed_ground_x_self", "speed_y_self", "speed_x_attack",
     "speed_y_attack", "action", "state_age", "hitlag", "facing", "on_ground", "jumps_left",
-    "main_x", "main_y", "l_cancel", "flags", "percent", "shield", "misc",
+    "main_x", "main_y", "l_cancel", "flags", "percent", "shield", "misc", "buttons",
 )  # fmt: skip
 FAST_FALL = 8
 """Bit of Slippi's second byte of flags."""

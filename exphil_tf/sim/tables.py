@@ -13,8 +13,8 @@ import functools
 import numpy as np
 
 from exphil_tf.melee.specials import CHARACTERS
-from exphil_tf.sim import actions as act
 from exphil_tf.melee.stages import RANDALL_PERIOD_FRAMES
+from exphil_tf.sim import actions as act
 from exphil_tf.sim.attributes import (
     ATTRIBUTES,
     attribute_table,
@@ -55,7 +55,11 @@ TABLES = np.dtype(
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
         ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
-        ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # place on a ledge, from its corner outwards
+        (
+            "ledge",
+            "f4",
+            (CHARACTERS, LEDGE_FRAMES, 2),
+        ),  # place on a ledge, from its corner outwards
         ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
         ("next", "i2", _BY_ACTION),  # and what follows
         ("lands_as", "i2", _BY_ACTION),  # and what follows on landing; 0 where unknown

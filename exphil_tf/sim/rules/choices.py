@@ -291,9 +291,7 @@ def _run_options(p, a, tables):
 
 @rule
 def _jumpsquat_options(p, tables):
-    if p.pressed & controls.A and p.stick_y >= controls.SMASH_Y:
-        enter(p, act.USMASH, tables)
-    elif controls.c_flick_y(p) > 0:
+    if p.pressed & controls.A and p.stick_y >= controls.SMASH_Y or controls.c_flick_y(p) > 0:
         enter(p, act.USMASH, tables)
     elif p.pressed & controls.B and p.stick_y >= controls.SPECIAL_Y:
         _special(p, tables)

@@ -40,7 +40,7 @@ def read_input(p, pad):
     if p.pressed & (L | R | Z) or (p.trigger >= SHIELD and p.old_trigger < SHIELD):
         p.cancel_frames = 0
     p.tech_frames = min(p.tech_frames + 1, LONG_AGO)
-    if p.pressed & (L | R) and p.tech_frames >= 40:  # noqa: PLR2004 - lock-out, published
+    if p.pressed & (L | R) and p.tech_frames >= 40:
         p.tech_frames = 0
 
 

@@ -7,6 +7,8 @@ from exphil_tf.sim.rules.change import enter, idle, leave_ground
 
 LANDED_AGE = 30.05
 STUN_AGE = 20.0
+LONGEST_SPECIAL = 120
+"""Frames after which a special move ends whose course nobody has recorded."""
 RUN_STICK = 0.62
 GETUP_SAFE_FRAMES = 30
 
@@ -113,9 +115,7 @@ def _end_damage(p, tables, action):
 
 @rule
 def _end_guard(p, tables, action):
-    if action == act.GUARD_ON and p.frames >= tables.length[p.character, action]:
-        enter(p, act.GUARD, tables)
-    elif action == act.GUARD_STUN and p.age >= STUN_AGE:
+    if action == act.GUARD_ON and p.frames >= tables.length[p.character, action] or action == act.GUARD_STUN and p.age >= STUN_AGE:
         enter(p, act.GUARD, tables)
     elif action == act.GUARD_OFF and p.frames >= tables.length[p.character, action]:
         enter(p, act.WAIT, tables)
@@ -126,6 +126,8 @@ def _end_special(p, tables, action):
     lasts = tables.lasts[p.character, action]
     if lasts > 0 and p.frames >= lasts:
         enter(p, tables.next[p.character, action], tables)
+    elif p.frames >= max(LONGEST_SPECIAL, tables.length[p.character, action]):
+        idle(p, tables)
 
 
 @rule

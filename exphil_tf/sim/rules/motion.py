@@ -156,10 +156,7 @@ def air_speed(p, a, tables):
     elif act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST:
         p.vx = approach(p.vx, 0.0, 0.0, a.air_friction)
         sink(p, a)
-    elif action == act.TUMBLE:
-        drift(p, a, 1.0)
-        fall(p, a)
-    elif act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
+    elif action == act.TUMBLE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
         drift(p, a, 1.0)
         fall(p, a)
     elif act.LEDGE_CATCH <= action < act.TAUNT_R and action not in (
