@@ -31,6 +31,8 @@ from exphil_tf.sim.validate import validate
 PROG = "python -m exphil_tf.sim"
 HELP_FORMS = ("fit", "validate", "speed")
 """First words of the forms that have a `--help` of their own."""
+_WIDTH = 120
+"""Columns of tables that go to a file."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
     if form not in HELP_FORMS:
         known = ", ".join(HELP_FORMS)
         raise UserError(f"want one of {known} first. Received: {form}", f"See `{PROG} --help`.")
-    console, rest, prog = make_console(), argv[1:], f"{PROG} {form}"
+    console, rest, prog = _console(), argv[1:], f"{PROG} {form}"
     if form == "fit":
         _fit(load(FitConfig, rest, prog=prog), console)
     elif form == "validate":
@@ -106,6 +108,12 @@ def main(argv: Sequence[str]) -> int:
     else:
         _speed(load(SpeedConfig, rest, prog=prog), console)
     return 0
+
+
+def _console() -> Console:
+    """One that does not wrap tables where there is no terminal."""
+    console = make_console(soft_wrap=False)
+    return console if console.is_terminal else make_console(width=_WIDTH, soft_wrap=False)
 
 
 def _fit(config: FitConfig, console: Console) -> None:

@@ -24,7 +24,8 @@ DEFAULTS: dict[str, float] = {
     "friction": 0.08, "walk_base": 0.1, "walk_stick": 0.1, "walk_max": 1.2,
     "walk_middle": 0.5, "walk_fast": 0.9,
     "dash_speed": 1.5, "run_stick": 0.1, "run_base": 0.02, "run_max": 1.5,
-    "dash_frames": 21, "run_frame": 12, "turn_frames": 11, "brake_frames": 18, "turn_run_frames": 20,
+    "dash_frames": 21, "run_frame": 12, "turn_frames": 11, "brake_frames": 18,
+    "turn_run_frames": 20,
     # -- Jumps
     "jumpsquat": 4, "jump_speed": 2.4, "hop_speed": 1.5, "jump_carry": 0.75, "jump_stick": 0.8,
     "jump_max": 1.4, "air_jump_speed": 2.2, "air_jump_stick": 0.9, "jumps": 2,

@@ -17,7 +17,8 @@ import numba
 
 def rule(function: Callable[..., Any]) -> Any:
     """A function that kernels call; Python cannot, which saves half of the time to compile."""
-    return numba.njit(function, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(function, error_model="numpy", **options)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Robust estimates of constants from many frames: the commonest value, or a line most points lie on.
+"""Robust estimates of constants from many frames: the commonest value, or the line of most.
 
 The game computes with constants, so a constant shows as a value that thousands of frames share to
 the last digit, among others that something else had a hand in. A mean would mix the two.
@@ -6,7 +6,7 @@ the last digit, among others that something else had a hand in. A mean would mix
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,7 +14,8 @@ DIGITS = 4
 """Decimals to which values are taken for the same."""
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True)
+class Estimate:
     """A constant.
 
     Attributes:

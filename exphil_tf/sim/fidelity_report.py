@@ -9,23 +9,22 @@ from rich.table import Table as RichTable
 
 from exphil_tf.sim.validate import DISTANCES, FREE_FRAMES, Counts, Table, summed
 
-LEDGER: tuple[tuple[str, str], ...] = (
-    ("hits", "no attack, projectile or throw hits: knockback, hitlag, hitstun and percent are taken "
-     "from the record and run on, they do not begin"),
-    ("grabs and throws", "a grab reaches nobody; who is held or thrown does not move"),
-    ("shields", "no drain, stun, push or break; no powershield"),
-    ("projectiles and items", "none"),
-    ("special moves", "flight by a fitted rule each; firing, reflecting, charging, copying have no "
-     "effect; double jumps of Peach, Yoshi, Ness and Mewtwo and the jumps of Jigglypuff and Kirby "
-     "follow no curve of their own"),
-    ("walls and ceilings", "none: a stage is its lines to stand on"),
-    ("catching a ledge", "does not happen by itself; hanging and climbing do"),
-    ("DI, SDI, ASDI", "none"),
-    ("Pokémon Stadium's other forms, Randall, Whispy's wind", "none; Fountain of Dreams' platforms "
-     "stand where somebody was last seen on them"),
-    ("Nana", "Popo alone"),
-    ("UCF", "dashes and shield drops follow the game's own thresholds"),
-)  # fmt: skip
+LEDGER: dict[str, str] = {
+    "hits": "no attack, projectile or throw hits: knockback, hitlag, hitstun and percent run on "
+    "from the record, they do not begin",
+    "grabs and throws": "a grab reaches nobody; who is held or thrown does not move",
+    "shields": "no drain, stun, push or break; no powershield",
+    "projectiles and items": "none",
+    "special moves": "flight by one fitted rule each, without effects; double jumps of Peach, "
+    "Yoshi, Ness and Mewtwo and jumps of Jigglypuff and Kirby have no curve of their own",
+    "walls and ceilings": "none: a stage is its lines to stand on",
+    "catching a ledge": "does not happen by itself; hanging and climbing do",
+    "DI, SDI, ASDI": "none",
+    "moving stages": "neither Pokémon Stadium's other forms nor Whispy's wind; Fountain of Dreams' "
+    "platforms stand where somebody was last seen on them",
+    "Nana": "Popo alone",
+    "UCF": "dashes and shield drops follow the game's own thresholds",
+}
 """What is not simulated."""
 _HEADS = ("", "frames", *(f"≤ {d:g}" for d in DISTANCES), "action", "both",
           *(f"free {n}" for n in FREE_FRAMES))  # fmt: skip
@@ -42,7 +41,7 @@ def facts(table: Table) -> dict[str, Any]:
         for by, name in enumerate(_SECTIONS)
     }
     cells = [{"class": kind, "character": who} | c.to_dict() for (kind, who), c in table.items()]
-    return {"all": total.to_dict(), **parts, "cells": cells, "ledger": dict(LEDGER)}
+    return {"all": total.to_dict(), **parts, "cells": cells, "ledger": LEDGER}
 
 
 def rows(table: Table, by: int) -> list[list[str]]:
@@ -103,4 +102,4 @@ def page(table: Table) -> str:
     sections = [(name, rows(table, by)) for by, name in enumerate(_SECTIONS)]
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(_PAGE)
-    return template.render(sections=sections, heads=_HEADS, ledger=LEDGER)
+    return template.render(sections=sections, heads=_HEADS, ledger=LEDGER.items())

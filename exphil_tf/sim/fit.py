@@ -71,8 +71,9 @@ def _ground(seq: Sequences) -> Found:
     stick = seq.after("main_x")
     slowing = _in(seq, act.WAIT, act.LANDING, act.LANDING_SPECIAL) & (speed * before > 0)
     loss = np.abs(before) - np.abs(speed)
-    low = slowing & (np.abs(before) < np.quantile(np.abs(before[slowing]), 0.3, method="lower") + 1e-6) \
-        if slowing.any() else slowing  # fmt: skip
+    # Friction doubles above walking speed.
+    bound = np.quantile(np.abs(before[slowing]), 0.3) + 1e-6 if slowing.any() else 0.0
+    low = slowing & (np.abs(before) < bound)
     walks = (act.WALK_SLOW, act.WALK_MIDDLE, act.WALK_FAST)
     begins = _enters(seq, *walks) & (before == 0) & (np.abs(stick) > 0)
     base, slope = line(
@@ -92,9 +93,8 @@ def _walk_kinds(seq: Sequences) -> Found:
     """Speeds from which a walk is a middling and a fast one: the least that a change shows."""
     speed = np.abs(seq.after("speed_ground_x_self"))
     found: Found = {}
-    for name, slow, fast in (
-        ("walk_middle", act.WALK_SLOW, act.WALK_MIDDLE), ("walk_fast", act.WALK_MIDDLE, act.WALK_FAST),
-    ):  # fmt: skip
+    kinds = (act.WALK_SLOW, act.WALK_MIDDLE, act.WALK_FAST)
+    for name, slow, fast in zip(("walk_middle", "walk_fast"), kinds, kinds[1:], strict=False):
         change = seq.free & (seq.before("action") == slow) & (seq.after("action") == fast)
         stays = _in(seq, slow)
         if change.sum() < 8 or stays.sum() < 8:
@@ -159,7 +159,7 @@ def _jump(seq: Sequences) -> Found:
 
 
 def _air_push(seq: Sequences, left: np.ndarray) -> Estimate:
-    """Speed that the stick gives an air jump; faster than drift goes, friction has had its share."""
+    """Speed that the stick gives an air jump; drift or friction has had its share already."""
     stick, speed = np.abs(seq.after("main_x")[left]), np.abs(seq.after("speed_air_x_self")[left])
     air = {name: found.value for name, found in _drift(seq).items()}
     slowed = speed > stick * air["drift_max"] + 1e-3

@@ -119,7 +119,8 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
         ground = commonest(seq.after("action")[lands])
         inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         yield {
-            "character": character, "action": action, "first": 1 if np.isnan(first.value) else int(np.clip(first.value, -1, 1)),
+            "character": character, "action": action,
+            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 1)),
             "frames": length, "next": after,
             "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
             **_flight(character, seq, inside), "count": int(inside.sum()),
@@ -149,9 +150,9 @@ def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
     if air.sum() < 4 * MIN_COUNT:
         return row
     a = attribute_table()[character]
-    row["x_kind"], row["x_value"], fits_x = _best(KINDS_X, seq, air, a)
-    row["y_kind"], row["y_value"], fits_y = _best(KINDS_Y, seq, air, a)
-    row["from"], fits_y = _start(seq, air, a, row, fits_y)
+    row["x_kind"], row["x_value"], fits_x = _best(KINDS_X, seq, air, a=a)
+    row["y_kind"], row["y_value"], fits_y = _best(KINDS_Y, seq, air, a=a)
+    row["from"], fits_y = _start(seq, air, a, row=row, fits=fits_y)
     row["fits"] = round(min(fits_x, fits_y), 3)
     return row
 
@@ -159,7 +160,7 @@ def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
 _STARTS_AFTER = 1
 
 
-def _start(seq: Sequences, air: np.ndarray, a: Any, row: Row, fits: float) -> tuple[int, float]:
+def _start(seq: Sequences, air: np.ndarray, a: Any, *, row: Row, fits: float) -> tuple[int, float]:
     """Frame of the action from which it falls or brakes, if it holds its speed before."""
     wrong = KINDS_Y[row["y_kind"]](seq, air, a)[1]
     age = np.round(seq.after("state_age")[air]).astype(int)
@@ -173,7 +174,7 @@ def _start(seq: Sequences, air: np.ndarray, a: Any, row: Row, fits: float) -> tu
 
 
 def _best(
-    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, a: Any
+    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, *, a: Any
 ) -> tuple[int, float, float]:
     scores = []
     for index, kind in enumerate(kinds):

@@ -16,7 +16,7 @@ from exphil_tf.sim.sequences import Sequences
 _Scored = tuple[float, np.ndarray]
 
 
-def approach(speed: np.ndarray, target: np.ndarray, gain: Any, loss: Any) -> np.ndarray:
+def approach(speed: np.ndarray, target: np.ndarray, *, gain: Any, loss: Any) -> np.ndarray:
     """`exphil_tf.sim.rules.motion.approach`, of arrays."""
     side = np.where(target != 0, np.sign(target), np.sign(speed))
     along, goal = speed * side, np.abs(target)
@@ -27,8 +27,8 @@ def approach(speed: np.ndarray, target: np.ndarray, gain: Any, loss: Any) -> np.
 def _drift(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     stick = seq.after("main_x")[air]
     gain = np.abs(stick) * a["drift_stick"] + a["drift_base"]
-    made = approach(seq.before("speed_air_x_self")[air], stick * a["drift_max"], gain,
-                    a["air_friction"])  # fmt: skip
+    made = approach(seq.before("speed_air_x_self")[air], stick * a["drift_max"], gain=gain,
+                    loss=a["air_friction"])  # fmt: skip
     return 0.0, np.abs(made - seq.after("speed_air_x_self")[air])
 
 
@@ -37,7 +37,7 @@ def _slow(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     loss = np.abs(before) - np.abs(after)
     found = commonest(loss[loss > 1e-4])
     value = found.value if found.count else 0.0
-    return value, np.abs(approach(before, np.zeros_like(before), 0.0, value) - after)
+    return value, np.abs(approach(before, np.zeros_like(before), gain=0.0, loss=value) - after)
 
 
 def _keep_x(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:

@@ -18,7 +18,9 @@ _PADS = 64
 
 
 class Speed(NamedTuple):
-    """Attributes:
+    """What was measured.
+
+    Attributes:
     compile_s: until the first frame, from a cold or a warm cache.
     per_cpu_s: match-frames a second of processor time, stepping alone.
     per_s: the same by the clock.

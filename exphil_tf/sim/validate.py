@@ -9,13 +9,14 @@ left out unless they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from exphil_tf.melee.enums import character_name
 from exphil_tf.sim import actions as act
+from exphil_tf.sim.compare import follow, run_freely
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.replay_state import match_of, pads, seen
 from exphil_tf.sim.state import PLAYER
@@ -76,7 +77,7 @@ class Counts:
         return found
 
 
-def _share(whole: int):
+def _share(whole: int) -> Callable[[int], float | None]:
     return lambda part: round(part / whole, 5) if whole else None
 
 
@@ -100,8 +101,6 @@ def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Table:
 
 def compare(game: Recorded, *, everybody: bool) -> Table:
     """The table of one game."""
-    from exphil_tf.sim.compare import follow, run_freely  # numba takes a second to import
-
     truth, inputs, match = seen(game), pads(game), match_of(game)
     match["frame"] = game["frame"][0]
     match["heights"] = np.stack([game["left"][0], game["right"][0]])
@@ -111,17 +110,18 @@ def compare(game: Recorded, *, everybody: bool) -> Table:
     judged = truth["stock"][:-1] > 0
     if not everybody:
         judged &= np.array(game.held_out)
-    free = _freely(run_freely, starts, truth, inputs)
+    free = _freely(starts, truth, inputs)
     return _count(truth, ahead, judged=judged, free=free)
 
 
-def _freely(run: object, starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+def _freely(starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:
     """Int8 `[frames, players, free, 3]`: started, near, same action."""
     found = np.zeros((*truth.shape, len(FREE_FRAMES), 3), np.int8)
     lengths = np.array(FREE_FRAMES)
     scratch = np.zeros(1, starts.dtype)
-    assert callable(run)
-    run(starts, scratch, scratch["players"], truth, inputs, tables(), lengths, _FREE_EVERY, found)
+    run_freely(
+        starts, scratch, scratch["players"], truth, inputs, tables(), lengths, _FREE_EVERY, found
+    )
     return found
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
+from exphil_tf.sim.kernel import step_matches
 from exphil_tf.sim.stage_lines import GAP, STAGES
 from exphil_tf.sim.state import INPUT, MATCH
 from exphil_tf.sim.tables import tables
@@ -85,7 +86,7 @@ class World:
         players["character"] = self._characters[which]
         players["x"] = self._tables["stages"][0]["start_x"][rows]
         players["y"] = self._tables["stages"][0]["start_y"][rows] + GAP
-        players["line"] = _lines_under(self._tables[0], rows, players["x"], players["y"])
+        players["line"] = _lines_under(self._tables[0], rows, x=players["x"], y=players["y"])
         players["facing"] = [1, -1]
         players["action"], players["grounded"], players["rate"] = act.WAIT, 1, 1
         players["stock"], players["shield"] = STOCKS, 60
@@ -100,7 +101,6 @@ class World:
         Args:
           pads: `INPUT` `[matches, 2]`.
         """
-        from exphil_tf.sim.kernel import step_matches  # numba takes a second to import
 
         def work(part: slice) -> None:
             step_matches(self.matches[part], self.players[part], pads[part], self._tables)
@@ -121,7 +121,9 @@ def _shares(count: int, threads: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
 
 
-def _lines_under(table: np.ndarray, rows: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _lines_under(
+    table: np.ndarray, rows: np.ndarray, *, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Rows of the lines that players stand on, int `[matches, 2]`."""
     lines = table["lines"][rows][:, None]  # [matches, 1, lines]
     inside = (lines["x0"] <= x[..., None]) & (x[..., None] <= lines["x1"])

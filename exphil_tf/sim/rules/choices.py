@@ -153,7 +153,7 @@ def _special(p, tables):
     action = tables.special[p.character, 0 if p.grounded else 1, kind]
     if action == 0:
         return False
-    if (kind == SIDE or kind == NEUTRAL) and p.stick_x * p.facing < 0:
+    if kind in (SIDE, NEUTRAL) and p.stick_x * p.facing < 0:
         p.facing = -p.facing
     enter(p, action, tables)
     return True

@@ -115,9 +115,10 @@ def _end_damage(p, tables, action):
 
 @rule
 def _end_guard(p, tables, action):
-    if action == act.GUARD_ON and p.frames >= tables.length[p.character, action] or action == act.GUARD_STUN and p.age >= STUN_AGE:
+    is_over = p.frames >= tables.length[p.character, action]
+    if (action == act.GUARD_ON and is_over) or (action == act.GUARD_STUN and p.age >= STUN_AGE):
         enter(p, act.GUARD, tables)
-    elif action == act.GUARD_OFF and p.frames >= tables.length[p.character, action]:
+    elif action == act.GUARD_OFF and is_over:
         enter(p, act.WAIT, tables)
 
 
