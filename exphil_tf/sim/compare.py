@@ -6,7 +6,7 @@ import math
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
-from exphil_tf.sim.replay_state import force, learn_rate, settle_platform
+from exphil_tf.sim.replay_state import feel_wind, force, learn_rate, settle_platform
 
 NEAR = 1.0
 
@@ -31,6 +31,7 @@ def follow(match, players, truth, pads, tables, ahead, starts):
         step_match(match[0], players[0], pads[frame], tables[0])
         for seat in range(2):
             ahead[frame, seat] = players[0, seat]
+            feel_wind(match[0], players[0, seat], truth[frame, seat])
             force(players[0, seat], truth[frame, seat], tables[0])
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])

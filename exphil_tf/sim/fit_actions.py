@@ -127,6 +127,28 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
         }  # fmt: skip
 
 
+_CURVE_SHARE = 0.7
+
+
+def curves(character: int, seq: Sequences) -> Iterator[Row]:
+    """Vertical speed of an air jump by frame, where an animation and not gravity makes it."""
+    a = attribute_table()[character]
+    stays = seq.free & np.isin(seq.after("action"), (act.AIR_JUMP_F, act.AIR_JUMP_B))
+    frames = np.round(seq.after("state_age")).astype(int)
+    speed = seq.after("speed_y_self")
+    begins = commonest(speed[stays & (frames == 0)])
+    if not begins.count or abs(begins.value) > 0.5:
+        return  # those that gravity moves start at full speed
+    for frame in range(60):
+        found = commonest(speed[stays & (frames == frame)])
+        if found.count < MIN_COUNT or found.share < _CURVE_SHARE:
+            return
+        if abs(found.value + a["terminal"]) < 1e-3:
+            return
+        yield {"character": character, "frame": frame,
+               "speed": round(found.value, 5) or 1e-5, "count": found.count}  # fmt: skip
+
+
 _NATURAL = (act.WAIT, act.FALL, act.SPECIAL_FALL, act.SQUAT_WAIT)
 
 
@@ -167,7 +189,8 @@ def _start(seq: Sequences, air: np.ndarray, a: Any, *, row: Row, fits: float) ->
     if row["y_kind"] not in (1, 5) or not (wrong < 2e-3).any():
         return 0, fits
     still = np.abs(seq.change("speed_y_self")[air]) < 1e-4
-    first = int(np.quantile(age[(wrong < 2e-3) & ~still], 0.01)) if (~still).any() else 0
+    moves = age[(wrong < 2e-3) & ~still]
+    first = int(np.quantile(moves, 0.01)) if len(moves) else 0
     right = np.where(age < first, still, wrong < 2e-3)
     better = first > _STARTS_AFTER and right.mean() > fits
     return (first, float(right.mean())) if better else (0, fits)

@@ -53,7 +53,7 @@ def _set_x(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
 def _scale_x(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     before, after = seq.before("speed_air_x_self")[air], seq.after("speed_air_x_self")[air]
     value = commonest(after / np.where(before == 0, np.nan, before)).value
-    value = 0.0 if np.isnan(value) else value
+    value = value if 0 <= value <= 1 else 0.0
     return value, np.abs(before * value - after)
 
 
@@ -67,7 +67,7 @@ def _fall(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
 def _sink(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     loss = -seq.change("speed_y_self")[air]
     found = commonest(loss[np.abs(loss) > 1e-4])
-    value = found.value if found.count else 0.0
+    value = found.value if found.count and found.value > 0 else 0.0
     made = np.maximum(seq.before("speed_y_self")[air] - value, -a["terminal"])
     return value, np.abs(made - seq.after("speed_y_self")[air])
 
@@ -84,7 +84,7 @@ def _set_y(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
 def _scale_y(seq: Sequences, air: np.ndarray, a: Any) -> _Scored:
     before, after = seq.before("speed_y_self")[air], seq.after("speed_y_self")[air]
     value = commonest(after / np.where(before == 0, np.nan, before)).value
-    value = 0.0 if np.isnan(value) else value
+    value = value if 0 <= value <= 1 else 0.0
     return value, np.abs(before * value - after)
 
 

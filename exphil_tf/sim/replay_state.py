@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from exphil_tf.melee.enums import HITSTUN_ACTIONS
+from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
@@ -36,6 +36,8 @@ _COPIED = {
     "grounded": "on_ground", "safe": "invulnerable",
 }  # fmt: skip
 _STICKS = {"stick_x": "main_x", "stick_y": "main_y", "c_x": "c_x", "c_y": "c_y"}
+DREAMLAND = STAGES.index(Stage.DREAMLAND)
+LEAST_WIND, MOST_WIND = 0.02, 0.25
 _SAME_AGE = 0.02
 _MOST_RATE = 40.0
 
@@ -124,6 +126,20 @@ def learn_rate(p, before, now):
     gain = now.age - before.age
     if before.action == now.action and 0 < gain < _MOST_RATE and now.hitlag == 0:
         p.rate = gain
+
+
+@rule
+def feel_wind(match, p, r):
+    """Dream Land: what blows shows in the last step, as replays before 3.18 do not tell it.
+
+    Args:
+      match: `MATCH` record.
+      p: `PLAYER` record, as the rules made it of the frame before.
+      r: `SEEN` record of the frame.
+    """
+    missed = r.x - p.x + p.wind
+    blows = match.stage == DREAMLAND and p.action == r.action
+    p.wind = missed if blows and LEAST_WIND < abs(missed) < MOST_WIND else 0.0
 
 
 @rule

@@ -44,6 +44,7 @@ PLAYER = np.dtype(
         ("attack", "i2"),  # action of the attack that goes on, for staling
         ("damage", "f4"),  # of the hit that is suffered this frame
         ("push", "f4"),  # of the other's body, this frame
+        ("wind", "f4"),  # Dream Land: of Whispy, on every frame
     ],
     align=True,
 )  # fmt: skip

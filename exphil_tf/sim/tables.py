@@ -39,6 +39,7 @@ MAX_STEPS = 40_000
 """Frames of all actions that move by themselves, with room; a larger table would be refused."""
 LEDGE_FRAMES = 9
 """Frames of catching a ledge, and hanging from it."""
+CURVE_FRAMES = 60
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
 TABLES = np.dtype(
     [
@@ -55,11 +56,9 @@ TABLES = np.dtype(
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
         ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
-        (
-            "ledge",
-            "f4",
-            (CHARACTERS, LEDGE_FRAMES, 2),
-        ),  # place on a ledge, from its corner outwards
+        ("air_jump", "f4", (CHARACTERS, CURVE_FRAMES)),  # vertical speed by frame; 0: gravity's
+        ("catch", "f4", (CHARACTERS, 4)),  # of ledges: nearest, farthest, lowest, highest
+        ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # places on one, from its corner outwards
         ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
         ("next", "i2", _BY_ACTION),  # and what follows
         ("lands_as", "i2", _BY_ACTION),  # and what follows on landing; 0 where unknown
@@ -87,7 +86,9 @@ def tables() -> np.ndarray:
     found["steps"][0, : len(steps)] = steps
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
-    found["ledge"] = _ledges()
+    found["ledge"], found["catch"] = _ledges(), _catches()
+    for row in read_rows(data_file("curves.csv")):
+        found["air_jump"][0, int(row["character"]), int(row["frame"])] = float(row["speed"])
     for row in read_rows(data_file("courses.csv")):
         key = 0, int(row["character"]), int(row["action"])
         found["begins_at"][key] = int(row["first"])
@@ -98,6 +99,10 @@ def tables() -> np.ndarray:
         found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
     found.setflags(write=False)
     return found
+
+
+_LEAST_STEP = 0.3
+"""Largest step of an attack below which it does not move by itself but slides."""
 
 
 def _frame_data() -> tuple[np.ndarray, ...]:
@@ -121,7 +126,10 @@ def _frame_data() -> tuple[np.ndarray, ...]:
             steps[frame - 1] = float(row["locomotion_x"]), float(row["locomotion_y"])
     flat: list[tuple[float, float]] = []
     for key, steps in moves.items():
-        if any(x or y for x, y in steps):
+        moves_itself = any(x or y for x, y in steps)
+        if act.JAB_1 <= key[1] <= act.DSMASH:
+            moves_itself = max(abs(x) for x, _ in steps) > _LEAST_STEP
+        if moves_itself and not act.GRAB <= key[1] <= act.DASH_GRAB:
             path[key] = len(flat)
             flat += [*steps, *[(0.0, 0.0)] * (int(length[key]) - len(steps))]
     return length, free_from, path, np.array(flat, np.float32), turns
@@ -146,7 +154,7 @@ def _first_ages() -> np.ndarray:
     """1 for attacks and what the stick begins, -1 for shields, 0 for the rest; as recorded."""
     table = np.zeros(act.ACTIONS, np.int8)
     table[act.SPECIAL_FIRST :] = 1
-    for first, last in ((15, 18), (20, 20), (39, 39), (44, 69), (212, 222), (233, 236), (252, 252),
+    for first, last in ((15, 18), (20, 20), (39, 39), (44, 69), (219, 222), (233, 236), (252, 252),
                         (254, 265), (186, 190), (194, 198), (87, 91), (75, 86)):  # fmt: skip
         table[first : last + 1] = 1
     table[act.GUARD_ON] = table[act.GUARD] = table[act.GUARD_REFLECT] = -1
@@ -183,6 +191,18 @@ def _ledges() -> np.ndarray:
     known = table[np.isfinite(table).all((1, 2))]
     middle = np.median(known, 0) if len(known) else np.zeros_like(table[0])
     return np.where(np.isnan(table), middle, table)
+
+
+def _catches() -> np.ndarray:
+    """For a character that no game shows, the middle of the others."""
+    rows = read_rows(data_file("catch.csv"))
+    sides = ("near", "far", "low", "high")
+    places = np.array([[float(row[side]) for side in sides] for row in rows])
+    table = np.zeros((CHARACTERS, len(sides)), np.float32)
+    if len(rows):
+        table[:] = np.median(places, 0)
+        table[[int(row["character"]) for row in rows]] = places
+    return table
 
 
 def _free_landings() -> np.ndarray:

@@ -149,6 +149,8 @@ def _end_by_length(p, tables, action):
     elif action == act.TEETER:
         enter(p, act.TEETER_WAIT, tables)
     else:
+        if tables.path[p.character, action] >= 0:
+            p.ground_speed = 0.0
         idle(p, tables)
 
 

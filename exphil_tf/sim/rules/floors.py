@@ -8,6 +8,8 @@ from exphil_tf.sim.rules import controls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
 from exphil_tf.sim.stage_lines import GAP
 
+OVERHANG = 0.1
+"""How far past a line's end one still stands."""
 FEET_LOCKED_FRAMES = 10
 """Frames in the air during which feet are where the position is."""
 LANDING_AGES = 30.1
@@ -52,7 +54,7 @@ def walk_on(match, p, a, tables):
     if not is_first_dash:
         p.vx = p.ground_speed * along
         p.vy = p.ground_speed * along * slope
-    x = p.x + p.vx + p.kx + p.push
+    x = p.x + p.vx + p.kx + p.push + p.wind
     line = p.line
     left, right = line_ends(match, tables, line)
     while x > right and tables.lines[match.stage, line].right >= 0:
@@ -62,9 +64,9 @@ def walk_on(match, p, a, tables):
         line = tables.lines[match.stage, line].left
         left, right = line_ends(match, tables, line)
     p.line = line
-    if left <= x <= right:
+    if left - OVERHANG <= x <= right + OVERHANG:
         p.x = x
-        p.y = line_y(match, tables, line, x) + GAP
+        p.y = line_y(match, tables, line, min(max(x, left), right)) + GAP
     else:
         _at_edge(match, p, a, tables, x, min(max(x, left), right))
 
@@ -115,15 +117,47 @@ def fly_on(match, p, a, tables):
         return
     old_y = p.y
     below = feet(p, tables)
-    p.x += p.vx + p.kx
+    p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
+    if _catches_ledge(match, p, a, tables):
+        return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
         return
     line = _line_under(match, p, tables, old_y + below, p.y + below)
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
         _land(p, a, tables, line)
+
+
+@rule
+def _catches_ledge(match, p, a, tables):
+    """Whether a ledge in front is within reach of who comes down and does not point away."""
+    action = p.action
+    falls = act.JUMP_F <= action <= act.SPECIAL_FALL_B or action >= act.SPECIAL_FIRST
+    if not falls or p.vy > 0 or p.ledge_wait > 0 or p.stick_y <= controls.DROP:
+        return False
+    stage = tables.stages[match.stage]
+    side = 1.0 if p.x > 0 else -1.0
+    out = side * p.x - stage.edge
+    up = p.y - stage.ledge_y
+    reach = tables.catch[p.character]
+    if p.facing * side > 0 or not (reach[0] <= out <= reach[1] and reach[2] <= up <= reach[3]):
+        return False
+    enter(p, act.LEDGE_CATCH, tables)
+    place = tables.ledge[p.character, 1]
+    p.x = side * (stage.edge + place[0])
+    p.y = stage.ledge_y + place[1]
+    p.vx = 0.0
+    p.vy = 0.0
+    p.fast_falls = 0
+    p.safe_frames = LEDGE_SAFE_FRAMES
+    p.jumps = int(a.jumps) - 1
+    return True
+
+
+LEDGE_SAFE_FRAMES = 37
+"""Frames of invulnerability from catching a ledge on (published: 30 of hanging, 7 of catching)."""
 
 
 @rule

@@ -13,6 +13,8 @@ from exphil_tf.sim.rules import controls
 
 AIR_DODGE_SPEED, AIR_DODGE_DECAY, AIR_DODGE_FRAMES = 3.1, 0.9, 29
 KNOCKBACK_DECAY = 0.051
+CURVE_FRAMES = 60
+"""Frames of an air jump that an animation moves, for those who have one."""
 SLOW, KEEP, SET, SCALE, BRAKE = 1, 2, 3, 4, 5
 """Kinds of flight of special moves; 0 is that of everything else."""
 WALK_SLOWS = 0.5
@@ -39,7 +41,8 @@ def approach(speed, target, gain, loss):
 def rub(p, a, times):
     """Friction on the ground."""
     friction = a.friction * times
-    if abs(p.ground_speed) > a.walk_max and not act.GRAB <= p.action <= act.DASH_GRAB:
+    grabs = act.GRAB <= p.action <= act.DASH_GRAB
+    if abs(p.ground_speed) > a.walk_max and not grabs and p.action != act.RUN_BRAKE:
         friction *= 2
     p.ground_speed = approach(p.ground_speed, 0.0, 0.0, friction)
 
@@ -153,7 +156,7 @@ def air_speed(p, a, tables):
         return
     if action == act.AIR_DODGE:
         _dodge(p, a)
-    elif act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST:
+    elif act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST and p.hitstun > 0:
         p.vx = approach(p.vx, 0.0, 0.0, a.air_friction)
         sink(p, a)
     elif action == act.TUMBLE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
@@ -168,6 +171,13 @@ def air_speed(p, a, tables):
         _hover(p)
     elif act.SPECIAL_FIRST <= action < act.ACTIONS:
         _fly_special(p, a, tables)
+    elif act.AIR_JUMP_F <= action <= act.AIR_JUMP_B and p.frames < CURVE_FRAMES:
+        drift(p, a, 1.0)
+        curve = tables.air_jump[p.character, p.frames]
+        if curve == 0:
+            fall(p, a)
+        else:
+            p.vy = curve
     else:
         drift(p, a, 1.0)
         fall(p, a)

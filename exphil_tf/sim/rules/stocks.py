@@ -8,6 +8,8 @@ from exphil_tf.sim.rules.change import enter
 DEAD_FRAMES = 60
 HALO_FRAMES = 60
 SAFE_FRAMES = 120
+SKY = 900.0
+"""Height above which nobody is left, whatever carries them there."""
 STAR_SPEED = 2.4
 """Knockback upwards from which the upper zone takes a stock; slower ones only pass it."""
 
@@ -34,7 +36,7 @@ def live_or_die(match, seat, players, tables):
         _die(match, p, act.DEAD_LEFT, tables)
     elif p.x > zones.right:
         _die(match, p, act.DEAD_RIGHT, tables)
-    elif p.y > zones.top and p.ky > STAR_SPEED:
+    elif (p.y > zones.top and p.ky > STAR_SPEED) or p.y > SKY:
         _die(match, p, act.DEAD_UP, tables)
 
 
