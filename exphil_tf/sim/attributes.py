@@ -31,11 +31,11 @@ DEFAULTS: dict[str, float] = {
     "jump_max": 1.4, "air_jump_speed": 2.2, "air_jump_stick": 0.9, "jumps": 2,
     "jump_frames": 40, "air_jump_frames": 50,
     # -- Landings: frames
-    "landing_lag": 4, "landing_frames": 30, "soft_landing": -0.5,
+    "landing_lag": 4, "landing_frames": 30,
     "nair_lag": 15, "fair_lag": 20, "bair_lag": 20, "uair_lag": 18, "dair_lag": 24,
     "squat_frames": 8, "rise_frames": 10,
-    # -- Hits
-    "weight": 90, "body": 3.25,
+    # -- Bodies: half of the distance at which they push
+    "body": 3.25,
 }  # fmt: skip
 """Names of the constants, and what holds for a character of whom nothing is known."""
 ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS])
@@ -48,7 +48,6 @@ _MELEE = {
 """Our name → libmelee's column."""
 _FOLDER = Path(__file__).parent / "data"
 FITTED = _FOLDER / "attributes.csv"
-WEIGHTS = _FOLDER / "weights.csv"
 MIN_COUNT = 8
 """Frames that an estimate needs to be believed."""
 
@@ -65,8 +64,6 @@ def attribute_table() -> np.ndarray:
     for row in read_rows(FITTED):
         if int(row["count"]) >= MIN_COUNT:
             table[row["attribute"]][int(row["character"])] = float(row["value"])
-    for row in read_rows(WEIGHTS):
-        table["weight"][int(row["character"])] = float(row["weight"])
     table.setflags(write=False)
     return table
 

@@ -20,8 +20,8 @@ LEDGER: dict[str, str] = {
     "walls and ceilings": "none: a stage is its lines to stand on",
     "catching a ledge": "does not happen by itself; hanging and climbing do",
     "DI, SDI, ASDI": "none",
-    "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain of "
-    "Dreams' platforms are carried over from the frame before, and do not change by themselves",
+    "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain "
+    "of Dreams' platforms are those of the frame before, and do not change by themselves",
     "Nana": "Popo alone",
     "UCF": "dashes and shield drops follow the game's own thresholds",
 }

@@ -187,20 +187,9 @@ def _lags(seq: Sequences) -> Found:
     found["landing_frames"] = commonest(lands[following == act.WAIT])
     found["squat_frames"] = _natural(seq, (act.SQUAT,), act.SQUAT_WAIT)
     found["rise_frames"] = _natural(seq, (act.SQUAT_RISE,), act.WAIT)
-    fell = _enters(seq, act.WAIT) & (seq.before("on_ground") == 0)
-    found["soft_landing"] = _lowest(seq.after("speed_y_self")[fell])
     return found
 
 
 _LANDING_AGES = 30.1
 """Age at which every landing ends; it runs faster or slower to fit its lag."""
-
-
-def _lowest(values: np.ndarray) -> Estimate:
-    if len(values) < 8:
-        return NOTHING
-    low = float(np.quantile(values, 0.02))
-    return Estimate(low, len(values), float(np.quantile(values, 0.1)) - low, 1.0)
-
-
 _PARTS: tuple[Callable[[Sequences], Found], ...] = (_fall, _drift, _ground, _dash, _jump, _lags)

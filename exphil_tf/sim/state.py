@@ -38,11 +38,7 @@ PLAYER = np.dtype(
         ("old_c_x", "f4"), ("old_c_y", "f4"), ("old_trigger", "f4"),
         ("buttons", "u1"), ("pressed", "u1"),
         ("tilt_x", "u1"), ("tilt_y", "u1"),  # frames since the stick left the centre that way
-        # -- Hits
-        ("hit_by", "u1"),  # hitbox groups of the opponent's move that have hit
-        ("queue", "i2", (9,)),  # moves that hit last, newest first
-        ("attack", "i2"),  # action of the attack that goes on, for staling
-        ("damage", "f4"),  # of the hit that is suffered this frame
+        # -- Pushed, game units on this frame
         ("push", "f4"),  # of the other's body, this frame
         ("wind", "f4"),  # Dream Land: of Whispy, on every frame
     ],

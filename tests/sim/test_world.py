@@ -54,10 +54,9 @@ def test_a_dash_starts_and_speeds_up_to_the_run():
 def test_a_full_hop_and_a_short_one():
     for frames_held, rise in ((4, 3.68), (1, 2.1)):
         world = alone()
-        play(world, frames_held, buttons=controls.X)
-        rows = play(world, 8)
+        rows = np.concatenate([play(world, frames_held, buttons=controls.X), play(world, 8)])
         first = int(np.argmax(rows["action"] == act.JUMP_F))
-        assert frames_held + first == 3, "jumpsquat"
+        assert first == 3, "frames of jumpsquat"
         steps = np.arange(len(rows) - first)
         np.testing.assert_allclose(rows["vy"][first:], rise - 0.23 * steps, atol=1e-4)
         height = FEET + rise * (steps + 1) - 0.23 * steps * (steps + 1) / 2
@@ -68,7 +67,7 @@ def test_a_full_hop_and_a_short_one():
 def test_a_fall_is_fast_once_asked_for():
     world = alone()
     play(world, 4, buttons=controls.X)
-    rows = play(world, 16)
+    rows = play(world, 18)
     assert rows["vy"][-1] < 0
     fast = play(world, 2, stick_y=-1.0)
     np.testing.assert_allclose(fast["vy"], -3.4, atol=1e-6)
@@ -131,11 +130,12 @@ def test_the_last_stock_ends_a_match_and_reset_begins_it_anew():
     world.players["y"][0, 0], world.players["grounded"][0, 0] = -300, 0
     world.step(controllers(2))
     assert world.is_over.tolist() == [True, False]
-    over, going = world.matches.copy()
+    over, going = (one.tobytes() for one in world.matches)
     world.step(controllers(2))
-    assert world.matches[0] == over and world.matches[1] != going, "what is over stands still"
+    assert world.matches[0].tobytes() == over, "what is over stands still"
+    assert world.matches[1].tobytes() != going
     world.reset(np.array([0]))
-    assert world.matches[0] == fresh[0] and not world.is_over.any()
+    assert world.matches[0].tobytes() == fresh[0].tobytes() and not world.is_over.any()
 
 
 def test_time_ends_a_match():
@@ -153,11 +153,11 @@ KNOWN = [int(one) for one in Character if one != Character.NANA]
 MANY = 1024
 
 
-def many(count, threads=1):
+def many(count, threads=1, limit_frames=1500):
     rng = np.random.default_rng(3)
     characters = rng.choice(KNOWN, (MANY, 2))[:count]
     stages = [list(Stage)[at % len(Stage)] for at in range(count)]
-    return World(characters, stages, threads=threads)
+    return World(characters, stages, threads=threads, limit_frames=limit_frames)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ from exphil_tf.sim.rules import controls
 
 AIR_DODGE_SPEED, AIR_DODGE_DECAY, AIR_DODGE_FRAMES = 3.1, 0.9, 29
 KNOCKBACK_DECAY = 0.051
+HALO_FRAMES = 60
+"""Frames in which the halo comes down."""
 CURVE_FRAMES = 60
 """Frames of an air jump that an animation moves, for those who have one."""
 SLOW, KEEP, SET, SCALE, BRAKE = 1, 2, 3, 4, 5
@@ -187,7 +189,7 @@ def air_speed(p, a, tables):
 def _hover(p):
     """The halo comes down at a steady speed; the dead do not move."""
     p.vx = 0.0
-    if p.action != act.REBIRTH:
+    if p.action != act.REBIRTH or p.frames >= HALO_FRAMES:
         p.vy = 0.0
 
 

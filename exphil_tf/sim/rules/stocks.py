@@ -4,9 +4,9 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls
 from exphil_tf.sim.rules.change import enter
+from exphil_tf.sim.rules.motion import HALO_FRAMES
 
 DEAD_FRAMES = 60
-HALO_FRAMES = 60
 SAFE_FRAMES = 120
 SKY = 900.0
 """Height above which nobody is left, whatever carries them there."""
