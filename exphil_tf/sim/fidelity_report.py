@@ -18,7 +18,8 @@ LEDGER: dict[str, str] = {
     "special moves": "flight by one fitted rule each, without effects; double jumps of Peach, "
     "Yoshi, Ness and Mewtwo and jumps of Jigglypuff and Kirby have no curve of their own",
     "walls and ceilings": "none: a stage is its lines to stand on",
-    "catching a ledge": "does not happen by itself; hanging and climbing do",
+    "ledges": "caught from within one fitted box per character, by anybody who falls past facing "
+    "them, whether or not somebody hangs there",
     "DI, SDI, ASDI": "none",
     "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain "
     "of Dreams' platforms are those of the frame before, and do not change by themselves",
