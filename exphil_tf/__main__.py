@@ -54,11 +54,13 @@ def main() -> None:
 def commands() -> dict[str, str]:
     """Every command with the first sentence about it, by name."""
     found: dict[str, str] = {}
-    for path in sorted(_PACKAGE.glob("[!_]*.py")):
+    packages = {path.parent.name: path for path in _PACKAGE.glob("*/__main__.py")}
+    modules = {path.stem: path for path in _PACKAGE.glob("[!_]*.py")}
+    for name, path in sorted((packages | modules).items()):
         text = path.read_text(encoding="utf-8")
         if _MARK in text:
             said = (ast.get_docstring(ast.parse(text)) or "").split("\n\n")[0]
-            found[path.stem] = _sentence(" ".join(said.split()))
+            found[name] = _sentence(" ".join(said.split()))
     return found
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, NOISE_BYTES, ROW_BYTES
@@ -151,20 +152,27 @@ def cli_page() -> str:
 
 
 def command_names() -> list[str]:
-    """Modules of the package that can be run, sorted."""
+    """Modules and subpackages of the package that can be run, sorted."""
     mark = '\nif __name__ == "__main__":\n'
-    paths = sorted(PACKAGE.glob("[!_]*.py"))
-    return [path.stem for path in paths if mark in path.read_text(encoding="utf-8")]
+    paths = [path for path in PACKAGE.glob("[!_]*.py") if mark in path.read_text(encoding="utf-8")]
+    packages = [path.parent.name for path in PACKAGE.glob("*/__main__.py")]
+    return sorted([path.stem for path in paths] + packages)
+
+
+def command_module(name: str) -> ModuleType:
+    """The module that `python -m exphil_tf.<name>` runs."""
+    is_package = (PACKAGE / name).is_dir()
+    return importlib.import_module(f"exphil_tf.{name}" + ".__main__" * is_package)
 
 
 def help_forms(name: str) -> tuple[str, ...]:
     """First words after which a command has a `--help` of its own: its `HELP_FORMS`."""
-    return getattr(importlib.import_module(f"exphil_tf.{name}"), "HELP_FORMS", ())
+    return getattr(command_module(name), "HELP_FORMS", ())
 
 
 def help_of(name: str, *words: str) -> str:
     """What `python -m exphil_tf.<name> [<words>] --help` prints on a terminal of 100 columns."""
-    module = importlib.import_module(f"exphil_tf.{name}")
+    module = command_module(name)
     text = io.StringIO()
     with _plain_terminal(), contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         module.main([*words, "--help"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -130,6 +130,32 @@ def frames_from_arrow(table: Any, info: GameInfo, version: Version = "last") -> 
     result |= item_columns(_items(table, rows, len(table)), len(frame_id), ports)
     result |= stage_columns(info.stage, frame_id, _stage_events(table, info.stage, frame_id))
     return columns.finish(result, info, filled)
+
+
+def read_raw(
+    path: str, ports: Sequence[int], wanted: Mapping[str, Sequence[str]]
+) -> list[dict[str, np.ndarray]]:
+    """Columns of leaders as peppi has them, by port (1 to 4); zeros where the version lacks one.
+
+    Args:
+      path: of a replay that `read_frames` reads; the rows are the same.
+      ports: whose columns.
+      wanted: name → path in a leader's struct.
+
+    Raises:
+      ReplayError: as `read_frames`.
+    """
+    table = _read(path)
+    rows, frame_id, _ = select_rows(_array(table, ("id",)), "last")
+    found: list[dict[str, np.ndarray]] = []
+    for port in ports:
+        leader = _child(table, ("ports", f"P{port}", "leader"))
+        columns_of = {name: _child(leader, way) for name, way in wanted.items()}
+        nothing = np.zeros(len(frame_id), np.uint8)
+        found.append(
+            {n: nothing if node is None else _leaf(node)[rows] for n, node in columns_of.items()}
+        )
+    return found
 
 
 def _child(node: Any, path: Sequence[str]) -> Any:

@@ -21,6 +21,7 @@ import yaml
 from option_values import first_word, other_values, stage
 from tyro.conf import Positional
 
+from exphil_tf import docs
 from exphil_tf.foundation import config, kinds, setting_sources
 from exphil_tf.foundation.config import (
     Saved,
@@ -698,9 +699,7 @@ def test_a_closed_pipe_is_no_failure():
 
 # -- The project's own commands and presets ------------------------------------------------------
 
-ENTRY_MODULES = sorted(
-    path.stem for path in (config.ROOT / "exphil_tf").glob("*.py") if path.stem != "__init__"
-)
+ENTRY_MODULES = docs.command_names()
 PRESETS = config.preset_names()
 LOADERS = {"load", "load_given", "load_partial", "config.load", "config.load_partial", "read_run"}
 
@@ -709,7 +708,7 @@ def command_configs(*commands: str) -> list[type]:
     """The root dataclass of each command: what its source hands to `load`."""
     found: list[type] = []
     for name in commands or ENTRY_MODULES:
-        module = importlib.import_module(f"exphil_tf.{name}")
+        module = docs.command_module(name)
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in LOADERS:
                 found.append(getattr(module, ast.unparse(node.args[0])))

@@ -1,0 +1,171 @@
+"""The simulator's own commands: `python -m exphil_tf.sim fit|validate|speed`.
+
+python -m exphil_tf.sim validate --replays replays/ --html fidelity.html
+python -m exphil_tf.sim fit --replays replays/ --output tables/
+python -m exphil_tf.sim speed
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from rich.console import Console
+from rich.table import Table
+
+from exphil_tf.foundation.atomic import write_file
+from exphil_tf.foundation.config import load
+from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.kinds import Kind
+from exphil_tf.process.console import make_console
+from exphil_tf.sim import fidelity_report
+from exphil_tf.sim.fit_tables import compared, fit_tables, write_tables
+from exphil_tf.sim.recorded import read_recorded
+from exphil_tf.sim.speed import measure
+from exphil_tf.sim.validate import validate
+
+PROG = "python -m exphil_tf.sim"
+HELP_FORMS = ("fit", "validate", "speed")
+"""First words of the forms that have a `--help` of their own."""
+_WIDTH = 120
+"""Columns of tables that go to a file."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Estimates the constants of movement from recorded games, and compares them with libmelee's.
+
+    One player in five is held out, by a hash of who they are, for `validate` to judge by.
+    """
+
+    KIND: ClassVar = Kind.RESULT
+
+    replays: tuple[str, ...]
+    """Folders or .slp files; games of version 3.8 or later count."""
+    output: Path | None = None
+    """Folder for the tables as CSV; those that the simulator reads lie in exphil_tf/sim/data."""
+    max_games: int = 0
+    """Most games that are read; 0 is all."""
+
+
+@dataclass(frozen=True)
+class ValidateConfig:
+    """Compares the simulator's frames with recorded ones."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    replays: tuple[str, ...]
+    """Folders or .slp files; games of version 3.8 or later count."""
+    json: Path | None = None
+    """Also write every figure as JSON."""
+    html: Path | None = None
+    """Also write the tables as a self-contained page."""
+    everybody: bool = False
+    """Judge by all players, not only by those that `fit` holds out."""
+    max_games: int = 0
+    """Most games that are read; 0 is all."""
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Steps matches under random controllers and says how fast that was."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    matches: int = 1024
+    """Matches that are stepped together."""
+    frames: int = 2000
+    """Frames of each."""
+    threads: int = 1
+    """Threads that step them."""
+    seed: int = 0
+    """Of characters and controllers."""
+
+    def __post_init__(self) -> None:
+        """Refuses counts below one."""
+        if min(self.matches, self.frames, self.threads) < 1:
+            raise ValueError(f"want matches, frames, threads ≥ 1. Received: {self}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Does what the first argument names."""
+    form = argv[0] if argv else "nothing"
+    if form in ("--help", "-h"):
+        print(_HELP, end="")  # noqa: T201 - the command's product
+        return 0
+    if form not in HELP_FORMS:
+        known = ", ".join(HELP_FORMS)
+        raise UserError(f"want one of {known} first. Received: {form}", f"See `{PROG} --help`.")
+    console, rest, prog = _console(), argv[1:], f"{PROG} {form}"
+    if form == "fit":
+        _fit(load(FitConfig, rest, prog=prog), console)
+    elif form == "validate":
+        _validate(load(ValidateConfig, rest, prog=prog), console)
+    else:
+        _speed(load(SpeedConfig, rest, prog=prog), console)
+    return 0
+
+
+def _console() -> Console:
+    """One that does not wrap tables where there is no terminal."""
+    console = make_console(soft_wrap=False)
+    return console if console.is_terminal else make_console(width=_WIDTH, soft_wrap=False)
+
+
+def _fit(config: FitConfig, console: Console) -> None:
+    tables = fit_tables(list(read_recorded(config.replays, config.max_games)))
+    console.print(", ".join(f"{len(rows)} rows of {name}" for name, rows in tables.items()))
+    shown = Table("character", "constant", "replays", "frames", "libmelee",
+                  title="Constants that differ from libmelee's", title_justify="left")  # fmt: skip
+    for row in compared(tables["attributes"]):
+        shown.add_row(*row)
+    console.print(shown)
+    if config.output is not None:
+        write_tables(tables, config.output)
+        console.print(f"Written to {config.output}", markup=False)
+
+
+def _validate(config: ValidateConfig, console: Console) -> None:
+    games = read_recorded(config.replays, config.max_games)
+    table = validate(games, everybody=config.everybody)
+    for by in (0, 1):
+        console.print(fidelity_report.terminal(table, by))
+    if config.json is not None:
+        text = json.dumps(fidelity_report.facts(table), indent=1) + "\n"
+        write_file(config.json, [text.encode()])
+        console.print(f"Written to {config.json}", markup=False)
+    if config.html is not None:
+        write_file(config.html, [fidelity_report.page(table).encode()])
+        console.print(f"Written to {config.html}", markup=False)
+
+
+def _speed(config: SpeedConfig, console: Console) -> None:
+    found = measure(config.matches, config.frames, threads=config.threads, seed=config.seed)
+    shown = Table("what", "value")
+    shown.columns[1].justify = "right"
+    shown.add_row("until the first frame, s", f"{found.compile_s:.1f}")
+    shown.add_row("match-frames per second of processor", f"{found.per_cpu_s:,.0f}")
+    shown.add_row("match-frames per second by the clock", f"{found.per_s:,.0f}")
+    shown.add_row("with columns made of every frame", f"{found.observed_per_cpu_s:,.0f}")
+    shown.add_row("bytes of a match", f"{found.match_bytes:,}")
+    console.print(shown)
+
+
+_HELP = f"""usage: {PROG} fit|validate|speed [OPTIONS]
+
+The simulator's own commands:
+
+  fit       constants of movement from recorded games, beside libmelee's
+  validate  the simulator's frames beside recorded ones: how true it is
+  speed     match-frames per second under random controllers
+
+`--help` behind each lists its options.
+"""
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:], is_product=True)

@@ -1,0 +1,68 @@
+"""Compiled comparison of the rules with a recorded game: one frame ahead of each, and freely."""
+
+from __future__ import annotations
+
+import math
+
+from exphil_tf.sim.compiled import kernel
+from exphil_tf.sim.kernel import step_match
+from exphil_tf.sim.replay_state import feel_wind, force, learn_rate, settle_platform
+
+NEAR = 1.0
+
+
+@kernel
+def follow(match, players, truth, pads, tables, ahead, starts):
+    """What the rules make of each recorded frame, started from the one before.
+
+    Args:
+      match: `MATCH` `[1]`, on the right stage.
+      players: its players `[1, 2]`.
+      truth: `SEEN` `[frames, 2]`.
+      pads: `INPUT` `[frames, 2]`.
+      tables: `TABLES` `[1]`.
+      ahead: `PLAYER` `[frames, 2]`, filled: row f is made of row f - 1 of the truth.
+      starts: `MATCH` `[frames]`, filled: the state of each recorded frame.
+    """
+    for seat in range(2):
+        force(players[0, seat], truth[0, seat], tables[0])
+    starts[0] = match[0]
+    for frame in range(1, len(truth)):
+        step_match(match[0], players[0], pads[frame], tables[0])
+        for seat in range(2):
+            ahead[frame, seat] = players[0, seat]
+            feel_wind(match[0], players[0, seat], truth[frame, seat])
+            force(players[0, seat], truth[frame, seat], tables[0])
+            settle_platform(match[0], players[0, seat], tables[0])
+            learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
+        starts[frame] = match[0]
+
+
+@kernel
+def run_freely(starts, match, players, truth, pads, tables, lengths, every, found):
+    """Runs the rules on from every so many frames, without looking at the record.
+
+    Args:
+      starts: `MATCH` `[frames]`, of `follow`.
+      match: `MATCH` `[1]`, room to work in.
+      players: its players `[1, 2]`.
+      truth: `SEEN` `[frames, 2]`.
+      pads: `INPUT` `[frames, 2]`.
+      tables: `TABLES` `[1]`.
+      lengths: int `[free]`, ascending.
+      every: frames from one start to the next.
+      found: int8 `[frames, 2, free, 3]`, filled: started, near, same action.
+    """
+    for start in range(0, len(truth) - lengths[-1], every):
+        match[0] = starts[start]
+        for step in range(1, lengths[-1] + 1):
+            step_match(match[0], players[0], pads[start + step], tables[0])
+            for which in range(len(lengths)):
+                if lengths[which] != step:
+                    continue
+                for seat in range(2):
+                    p = players[0, seat]
+                    r = truth[start + step, seat]
+                    found[start, seat, which, 0] = 1
+                    found[start, seat, which, 1] = math.hypot(p.x - r.x, p.y - r.y) < NEAR
+                    found[start, seat, which, 2] = p.action == r.action

@@ -1,0 +1,207 @@
+"""What actions do, read off recorded games: feet in the air, landings, ledges, special moves.
+
+Tables of the game's own data would say it exactly; without them, a table by character and action is
+filled with what most recorded frames agree on, and its count says how many those are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.attributes import attribute_table
+from exphil_tf.sim.estimates import commonest
+from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y
+from exphil_tf.sim.sequences import Sequences
+from exphil_tf.sim.stage_lines import GAP
+
+Row = dict[str, Any]
+_LOCKED_FRAMES = 10
+MIN_COUNT = 5
+
+
+def _air_frames(seq: Sequences) -> np.ndarray:
+    """Frames since the ground was left, `[rows]`."""
+    grounded = seq.columns["on_ground"] != 0
+    rows = np.arange(len(grounded))
+    starts = grounded | np.append(True, ~seq.follows[:-1])
+    return rows - np.maximum.accumulate(np.where(starts, rows, 0))
+
+
+def feet(character: int, seq: Sequences) -> Iterator[Row]:
+    """Height of the feet above the position, by action in the air.
+
+    A landing shows that the feet crossed the line on that frame: they hung between the line's
+    distance from the position before and after. The height is the one that fits most landings.
+    """
+    lands = seq.free & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
+    lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") != act.LEDGE_CATCH)
+    height = seq.after("y") - GAP
+    low = height - seq.before("y")
+    high = low - seq.after("speed_y_self")
+    for action in np.unique(seq.before("action")[lands]).tolist():
+        here = lands & (seq.before("action") == action) & (high > low) & (low > -4)
+        if action >= act.ACTIONS or here.sum() < MIN_COUNT:
+            continue
+        points = np.sort(np.concatenate([low[here], high[here]]))
+        middles = (points[1:] + points[:-1]) / 2
+        fits = ((low[here] <= middles[:, None]) & (middles[:, None] <= high[here])).sum(1)
+        best = middles[fits == fits.max()]
+        yield {
+            "character": character, "action": action, "height": round(float(np.median(best)), 3),
+            "count": int(here.sum()), "fits": round(float(fits.max() / here.sum()), 3),
+        }  # fmt: skip
+
+
+def aerials(character: int, seq: Sequences) -> Iterator[Row]:
+    """Frames of each aerial before and from which it lands without a lag of its own."""
+    for action in range(act.NAIR, act.DAIR + 1):
+        leaves = seq.follows[:-1] & (seq.before("action") == action)
+        free = leaves & np.isin(seq.after("action"), (act.LANDING, act.WAIT))
+        own = leaves & (seq.after("action") == action + act.NAIR_LANDING - act.NAIR)
+        if own.sum() < MIN_COUNT:
+            continue
+        frames = np.round(seq.before("state_age")).astype(int)
+        middle = np.median(frames[own])
+        late, early = frames[free & (frames > middle)], frames[free & (frames <= middle)]
+        yield {
+            "character": character, "action": action,
+            "before": _split(early, frames[own], above=False),
+            "from": _split(late, frames[own], above=True),
+            "count": int(own.sum() + free.sum()),
+        }  # fmt: skip
+
+
+def _split(free: np.ndarray, own: np.ndarray, *, above: bool) -> int:
+    """The frame that tells the two best apart: free ones above it, or below."""
+    if not len(free):
+        return 999 if above else 0
+    candidates = np.unique(np.concatenate([free, free + 1]))
+    if above:
+        wrong = [(free < at).sum() + (own >= at).sum() for at in candidates]
+    else:
+        wrong = [(free >= at).sum() + (own < at).sum() for at in candidates]
+    return int(candidates[int(np.argmin(wrong))])
+
+
+_DIRECTIONS = ("neutral", "side", "up", "down")
+
+
+def specials(character: int, seq: Sequences) -> Iterator[Row]:
+    """First action of each special move, on the ground and in the air."""
+    x, y = np.abs(seq.after("main_x")), seq.after("main_y")
+    direction = np.select([y >= 0.55, y <= -0.55, x >= 0.6], [2, 3, 1], 0)
+    pressed = ((seq.after("buttons") & 2) != 0) & ((seq.before("buttons") & 2) == 0)
+    begins = seq.free & pressed & (seq.before("action") < act.SPECIAL_FIRST)
+    begins &= (seq.after("action") >= act.SPECIAL_FIRST) & (seq.after("action") < act.ACTIONS)
+    for airborne in (0, 1):
+        for at, _ in enumerate(_DIRECTIONS):
+            here = begins & (direction == at) & ((seq.before("on_ground") == 0) == airborne)
+            found = commonest(seq.after("action")[here])
+            if found.count >= MIN_COUNT and found.share > 0.5:
+                yield {"character": character, "airborne": airborne, "direction": at,
+                       "action": int(found.value), "count": found.count}  # fmt: skip
+
+
+def courses(character: int, seq: Sequences) -> Iterator[Row]:
+    """How special moves run: length, what follows, where they land, how they fly."""
+    present = np.unique(seq.columns["action"])
+    for action in present[(present >= act.SPECIAL_FIRST) & (present < act.ACTIONS)].tolist():
+        frames, following, _ = seq.runs(action)
+        begins = seq.free & (seq.before("action") != action) & (seq.after("action") == action)
+        first = commonest(seq.after("state_age")[begins])
+        leaves = seq.free & (seq.before("action") == action) & (seq.after("action") != action)
+        lands = leaves & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
+        length, after = _course(frames, following)
+        ground = commonest(seq.after("action")[lands])
+        inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
+        yield {
+            "character": character, "action": action,
+            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 1)),
+            "frames": length, "next": after,
+            "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
+            **_flight(character, seq, inside), "count": int(inside.sum()),
+        }  # fmt: skip
+
+
+_CURVE_SHARE = 0.7
+
+
+def curves(character: int, seq: Sequences) -> Iterator[Row]:
+    """Vertical speed of an air jump by frame, where an animation and not gravity makes it."""
+    a = attribute_table()[character]
+    stays = seq.free & np.isin(seq.after("action"), (act.AIR_JUMP_F, act.AIR_JUMP_B))
+    frames = np.round(seq.after("state_age")).astype(int)
+    speed = seq.after("speed_y_self")
+    begins = commonest(speed[stays & (frames == 0)])
+    if not begins.count or abs(begins.value) > 0.5:
+        return  # those that gravity moves start at full speed
+    for frame in range(60):
+        found = commonest(speed[stays & (frames == frame)])
+        if found.count < MIN_COUNT or found.share < _CURVE_SHARE:
+            return
+        if abs(found.value + a["terminal"]) < 1e-3:
+            return
+        yield {"character": character, "frame": frame,
+               "speed": round(found.value, 5) or 1e-5, "count": found.count}  # fmt: skip
+
+
+_NATURAL = (act.WAIT, act.FALL, act.SPECIAL_FALL, act.SQUAT_WAIT)
+
+
+def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
+    """Length and next action of most runs that end by themselves; 0, 0 if hardly any do."""
+    natural = (following >= act.SPECIAL_FIRST) | np.isin(following, _NATURAL)
+    frames, following = frames[natural], following[natural]
+    if len(frames) < MIN_COUNT:
+        return 0, 0
+    pairs, counts = np.unique(np.stack([frames, following], 1), axis=0, return_counts=True)
+    best = int(np.argmax(counts))
+    if counts[best] < max(MIN_COUNT, 0.3 * len(frames)):
+        return 0, 0
+    return int(pairs[best, 0]), int(pairs[best, 1])
+
+
+def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
+    """The rule that foretells most of the action's speeds, along x and along y."""
+    air = inside & (seq.before("on_ground") == 0) & (seq.after("on_ground") == 0)
+    row: Row = {"x_kind": 0, "x_value": 0.0, "y_kind": 0, "y_value": 0.0, "from": 0, "fits": 0.0}
+    if air.sum() < 4 * MIN_COUNT:
+        return row
+    a = attribute_table()[character]
+    row["x_kind"], row["x_value"], fits_x = _best(KINDS_X, seq, air, a=a)
+    row["y_kind"], row["y_value"], fits_y = _best(KINDS_Y, seq, air, a=a)
+    row["from"], fits_y = _start(seq, air, a, row=row, fits=fits_y)
+    row["fits"] = round(min(fits_x, fits_y), 3)
+    return row
+
+
+_STARTS_AFTER = 1
+
+
+def _start(seq: Sequences, air: np.ndarray, a: Any, *, row: Row, fits: float) -> tuple[int, float]:
+    """Frame of the action from which it falls or brakes, if it holds its speed before."""
+    wrong = KINDS_Y[row["y_kind"]](seq, air, a)[1]
+    age = np.round(seq.after("state_age")[air]).astype(int)
+    if row["y_kind"] not in (1, 5) or not (wrong < 2e-3).any():
+        return 0, fits
+    still = np.abs(seq.change("speed_y_self")[air]) < 1e-4
+    moves = age[(wrong < 2e-3) & ~still]
+    first = int(np.quantile(moves, 0.01)) if len(moves) else 0
+    right = np.where(age < first, still, wrong < 2e-3)
+    better = first > _STARTS_AFTER and right.mean() > fits
+    return (first, float(right.mean())) if better else (0, fits)
+
+
+def _best(
+    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, *, a: Any
+) -> tuple[int, float, float]:
+    scores = []
+    for index, kind in enumerate(kinds):
+        value, wrong = kind(seq, air, a)
+        scores.append((-float((wrong < 2e-3).mean()) - (0.02 if index == 0 else 0), index, value))
+    score, index, value = min(scores)
+    return index, round(float(value), 5), -score

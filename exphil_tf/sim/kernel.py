@@ -1,0 +1,73 @@
+"""One frame of a match, and of many matches in one call.
+
+Order of a frame, as in the game: hitlag holds or ends; animations advance and what ends is followed
+by the next action; controllers are read; choices; speeds; steps and landings; stocks.
+"""
+
+from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.rules import bodies, choices, controls, ends, floors, motion, stocks
+
+
+@rule
+def step_match(match, players, pads, tables):
+    """One frame.
+
+    Args:
+      match: `MATCH` record.
+      players: its `PLAYER` records `[2]`.
+      pads: `INPUT` records `[2]`.
+      tables: `TABLES` record.
+    """
+    match.frame += 1
+    for seat in range(2):
+        _age(players[seat], tables)
+    for seat in range(2):
+        controls.read_input(players[seat], pads[seat])
+    for seat in range(2):
+        choices.choose(match, players[seat], tables.attributes[players[seat].character], tables)
+    bodies.push(players[0], players[1], tables)
+    for seat in range(2):
+        _move(match, players[seat], tables)
+
+
+@rule
+def _age(p, tables):
+    """Animations advance on the controller of the frame before: a jump goes where it pointed."""
+    if p.hitlag > 0:
+        p.hitlag = max(0.0, p.hitlag - 1.0)
+    if p.hitlag <= 0:
+        ends.advance(p, tables.attributes[p.character], tables)
+
+
+@rule
+def _move(match, p, tables):
+    if p.hitlag > 0:
+        return
+    a = tables.attributes[p.character]
+    if p.grounded:
+        motion.ground_speed(p, a, tables)
+        motion.lose_knockback(p, a)
+        floors.walk_on(match, p, a, tables)
+    else:
+        motion.air_speed(p, a, tables)
+        motion.lose_knockback(p, a)
+        floors.fly_on(match, p, a, tables)
+
+
+@kernel
+def step_matches(matches, players, pads, tables):
+    """One frame of every match that is not over.
+
+    Args:
+      matches: `MATCH` `[matches]`, changed in place.
+      players: their `players`, `[matches, 2]`.
+      pads: `INPUT` `[matches, 2]`.
+      tables: `TABLES` `[1]`.
+    """
+    for at in range(len(matches)):
+        if matches[at].over:
+            continue
+        step_match(matches[at], players[at], pads[at], tables[0])
+        for seat in range(2):
+            stocks.live_or_die(matches[at], seat, players[at], tables[0])
+        stocks.count_down(matches[at])

@@ -1,0 +1,151 @@
+"""A recorded frame as a match's state, and back into the columns of the schema.
+
+What no replay records (how far the stick has been out, since when a jump is held, feet locked after
+leaving the ground) follows from the frames before: the state walks along with the recording, and
+what is recorded overwrites it on every frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.sequences import FAST_FALL
+from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
+from exphil_tf.sim.state import INPUT, MATCH
+
+SEEN = np.dtype(
+    [
+        ("x", "f4"), ("y", "f4"), ("vx", "f4"), ("vy", "f4"), ("ground_speed", "f4"),
+        ("kx", "f4"), ("ky", "f4"), ("facing", "f4"), ("age", "f4"), ("percent", "f4"),
+        ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
+        ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
+        ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
+    ],
+    align=True,
+)  # fmt: skip
+"""What is recorded of a player on a frame."""
+_COPIED = {
+    "x": "x", "y": "y", "vx": "speed_air_x_self", "vy": "speed_y_self",
+    "ground_speed": "speed_ground_x_self", "kx": "speed_x_attack", "ky": "speed_y_attack",
+    "age": "state_age", "percent": "percent", "shield": "shield", "hitlag": "hitlag",
+    "action": "action", "character": "character", "stock": "stock", "jumps": "jumps_left",
+    "grounded": "on_ground", "safe": "invulnerable",
+}  # fmt: skip
+_STICKS = {"stick_x": "main_x", "stick_y": "main_y", "c_x": "c_x", "c_y": "c_y"}
+DREAMLAND = STAGES.index(Stage.DREAMLAND)
+LEAST_WIND, MOST_WIND = 0.02, 0.25
+_SAME_AGE = 0.02
+_MOST_RATE = 40.0
+
+
+def seen(game: Recorded) -> np.ndarray:
+    """`SEEN` `[frames, players]` of a game."""
+    table = np.zeros(game["x"].shape, SEEN)
+    for name, column in _COPIED.items():
+        table[name] = game[column]
+    table["facing"] = game["facing"].astype(np.float32) * 2 - 1
+    table["fast_falls"] = (game["flags"][..., 1] & FAST_FALL) != 0
+    first, last = HITSTUN_ACTIONS
+    hurt = (table["action"] >= first) & (table["action"] <= last)
+    table["hitstun"] = np.where(hurt, game["misc"], 0)
+    table["line"] = _rows(game)
+    # Who lies counts as airborne while sliding, and yet stands on a line.
+    lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
+    table["slides"] = lies & (table["grounded"] == 0)
+    table["grounded"] |= lies
+    return table
+
+
+def _rows(game: Recorded) -> np.ndarray:
+    """Rows of the lines that are stood on; 0 for one that the tables do not know."""
+    ids = line_table()["id"][STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
+    rows = np.zeros(game["ground"].shape, np.int8)
+    for row in range(MAX_LINES - 1, -1, -1):
+        if ids[row] >= 0:
+            rows[game["ground"] == ids[row]] = row
+    return rows
+
+
+def pads(game: Recorded) -> np.ndarray:
+    """`INPUT` `[frames, players]`: the controllers that led to each frame."""
+    table = np.zeros(game["x"].shape, INPUT)
+    for name, column in _STICKS.items():
+        table[name] = game[column]
+    table["trigger"] = game["shoulder"]
+    table["buttons"] = game["buttons"]
+    return table
+
+
+def match_of(game: Recorded) -> np.ndarray:
+    """`MATCH` `[1]` on the stage of a game; its players stand nowhere yet."""
+    match = np.zeros(1, MATCH)
+    match["stage"] = STAGES.index(game.stage)  # pyright: ignore[reportArgumentType]
+    match["limit"] = np.iinfo(np.int32).max
+    match["players"]["action"] = act.WAIT
+    match["players"]["tilt_x"] = match["players"]["tilt_y"] = 254
+    return match
+
+
+@rule
+def force(p, r, tables):
+    """Overwrites a player with what is recorded; keeps what is not, where it can be right.
+
+    Args:
+      p: `PLAYER` record, the state that rules made of the frame before.
+      r: `SEEN` record.
+      tables: `TABLES` record.
+    """
+    is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
+    if not is_expected:
+        action = min(r.action, act.ACTIONS - 1)
+        p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
+        p.number = 0.0
+        p.flag = 0
+    if not r.grounded and p.grounded:
+        p.air_frames = 0
+    p.x, p.y, p.vx, p.vy = r.x, r.y, r.vx, r.vy
+    p.ground_speed, p.kx, p.ky, p.facing = r.ground_speed, r.kx, r.ky, r.facing
+    p.age, p.percent, p.shield = r.age, r.percent, r.shield
+    p.hitlag, p.hitstun = r.hitlag, r.hitstun
+    p.action, p.character, p.stock, p.jumps = r.action, r.character, r.stock, r.jumps
+    p.grounded, p.fast_falls = r.grounded, r.fast_falls
+    if r.slides:
+        p.flag = 1
+    if r.grounded:
+        p.line = r.line
+
+
+@rule
+def learn_rate(p, before, now):
+    """The speed of an animation, from two recorded frames of it."""
+    gain = now.age - before.age
+    if before.action == now.action and 0 < gain < _MOST_RATE and now.hitlag == 0:
+        p.rate = gain
+
+
+@rule
+def feel_wind(match, p, r):
+    """Dream Land: what blows shows in the last step, as replays before 3.18 do not tell it.
+
+    Args:
+      match: `MATCH` record.
+      p: `PLAYER` record, as the rules made it of the frame before.
+      r: `SEEN` record of the frame.
+    """
+    missed = r.x - p.x + p.wind
+    blows = match.stage == DREAMLAND and p.action == r.action
+    p.wind = missed if blows and LEAST_WIND < abs(missed) < MOST_WIND else 0.0
+
+
+@rule
+def settle_platform(match, p, tables):
+    """Fountain of Dreams: who stands on a platform shows its height, which replays seldom tell."""
+    if p.grounded:
+        moving = tables.lines[match.stage, p.line].moving
+        if moving == 1 or moving == 2:
+            match.heights[moving - 1] = p.y - GAP

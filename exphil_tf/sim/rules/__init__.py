@@ -1,0 +1,1 @@
+"""The rules of a frame, as scalar functions over one player's record."""

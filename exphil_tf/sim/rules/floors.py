@@ -1,0 +1,292 @@
+"""What stands under whom: walking along lines, over edges, and landing on them from above."""
+
+import math
+
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
+from exphil_tf.sim.stage_lines import GAP
+
+OVERHANG = 0.1
+"""How far past a line's end one still stands."""
+FEET_LOCKED_FRAMES = 10
+"""Frames in the air during which feet are where the position is."""
+LANDING_AGES = 30.1
+"""Every landing's animation has these; it runs faster or slower to fit its lag."""
+CANCEL_FRAMES = 7
+SPECIAL_LAG = 10
+TECH_FRAMES = 20
+SOFT = -1.0
+"""Slowest fall that shows as a landing."""
+
+
+@rule
+def line_y(match, tables, line, x):
+    """Height of a line at x."""
+    here = tables.lines[match.stage, line]
+    if here.moving == 0:
+        if here.y0 == here.y1:
+            return here.y0
+        return here.y0 + (here.y1 - here.y0) * (x - here.x0) / (here.x1 - here.x0)
+    if here.moving == 3:  # Randall
+        return tables.randall[match.frame % 1200, 1]
+    return float(match.heights[here.moving - 1])
+
+
+@rule
+def line_ends(match, tables, line):
+    """Its first and last x."""
+    here = tables.lines[match.stage, line]
+    if here.moving != 3:
+        return here.x0, here.x1
+    centre = tables.randall[match.frame % 1200, 0]
+    return centre + here.x0, centre + here.x1
+
+
+@rule
+def walk_on(match, p, a, tables):
+    """A frame's step along the ground, onto the next line or past the edge."""
+    here = tables.lines[match.stage, p.line]
+    slope = (here.y1 - here.y0) / (here.x1 - here.x0)
+    along = 1.0 / math.sqrt(1.0 + slope * slope)
+    is_first_dash = p.action == act.DASH and p.frames == 0
+    if not is_first_dash:
+        p.vx = p.ground_speed * along
+        p.vy = p.ground_speed * along * slope
+    x = p.x + p.vx + p.kx + p.push + p.wind
+    line = p.line
+    left, right = line_ends(match, tables, line)
+    while x > right and tables.lines[match.stage, line].right >= 0:
+        line = tables.lines[match.stage, line].right
+        left, right = line_ends(match, tables, line)
+    while x < left and tables.lines[match.stage, line].left >= 0:
+        line = tables.lines[match.stage, line].left
+        left, right = line_ends(match, tables, line)
+    p.line = line
+    if left - OVERHANG <= x <= right + OVERHANG:
+        p.x = x
+        p.y = line_y(match, tables, line, min(max(x, left), right)) + GAP
+    else:
+        _at_edge(match, p, a, tables, x, min(max(x, left), right))
+
+
+@rule
+def _at_edge(match, p, a, tables, x, edge):
+    action = p.action
+    outwards = (x - edge) * p.facing > 0
+    if _stops_at_edge(action, outwards):
+        p.x = edge
+        p.y = line_y(match, tables, p.line, edge) + GAP
+        if action in (act.WAIT, act.SQUAT_RISE, act.RUN_BRAKE) or act.WALK_SLOW <= action <= 17:
+            enter(p, act.TEETER, tables)
+            p.ground_speed = 0.0
+        return
+    p.x = x
+    p.y = line_y(match, tables, p.line, edge) + GAP
+    speed = min(max(p.ground_speed, -a.drift_max), a.drift_max)
+    leave_ground(p)
+    p.vx = speed
+    p.vy = 0.0
+    enter(p, act.FALL, tables)
+
+
+@rule
+def _stops_at_edge(action, outwards):
+    if action in (act.DASH, act.RUN, act.JUMPSQUAT, act.LANDING, act.LANDING_SPECIAL):
+        return False
+    if act.NAIR_LANDING <= action <= act.DAMAGE_LAST:
+        return False
+    if act.WAIT <= action <= act.WALK_FAST or action in (act.RUN_BRAKE, act.SQUAT_RISE, act.TURN):
+        return outwards
+    return True
+
+
+@rule
+def feet(p, tables):
+    """Height of the feet above the position."""
+    if p.air_frames < FEET_LOCKED_FRAMES:
+        return 0.0
+    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1)])
+
+
+@rule
+def fly_on(match, p, a, tables):
+    """A frame's step in the air, and the landing that ends it."""
+    if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
+        return
+    old_y = p.y
+    below = feet(p, tables)
+    p.x += p.vx + p.kx + p.wind
+    p.y += p.vy + p.ky
+    p.air_frames = min(p.air_frames + 1, 999)
+    if _catches_ledge(match, p, a, tables):
+        return
+    if p.vy + p.ky > 0 or p.action < act.WAIT:
+        return
+    line = _line_under(match, p, tables, old_y + below, p.y + below)
+    if line >= 0:
+        p.y = line_y(match, tables, line, p.x) + GAP
+        _land(p, a, tables, line)
+
+
+@rule
+def _catches_ledge(match, p, a, tables):
+    """Whether a ledge in front is within reach of who comes down and does not point away."""
+    action = p.action
+    falls = act.JUMP_F <= action <= act.SPECIAL_FALL_B or action >= act.SPECIAL_FIRST
+    if not falls or p.vy > 0 or p.ledge_wait > 0 or p.stick_y <= controls.DROP:
+        return False
+    stage = tables.stages[match.stage]
+    side = 1.0 if p.x > 0 else -1.0
+    out = side * p.x - stage.edge
+    up = p.y - stage.ledge_y
+    reach = tables.catch[p.character]
+    if p.facing * side > 0 or not (reach[0] <= out <= reach[1] and reach[2] <= up <= reach[3]):
+        return False
+    enter(p, act.LEDGE_CATCH, tables)
+    place = tables.ledge[p.character, 1]
+    p.x = side * (stage.edge + place[0])
+    p.y = stage.ledge_y + place[1]
+    p.vx = 0.0
+    p.vy = 0.0
+    p.fast_falls = 0
+    p.safe_frames = LEDGE_SAFE_FRAMES
+    p.jumps = int(a.jumps) - 1
+    return True
+
+
+LEDGE_SAFE_FRAMES = 37
+"""Frames of invulnerability from catching a ledge on (published: 30 of hanging, 7 of catching)."""
+
+
+@rule
+def _on_ledge(match, p, a, tables):
+    """Catching, hanging and climbing go along a path from the ledge's corner."""
+    stage = tables.stages[match.stage]
+    side = 1.0 if p.x > 0 else -1.0
+    if p.action <= act.LEDGE_WAIT:
+        at = min(int(p.age), 8) if p.action == act.LEDGE_CATCH else 8
+        place = tables.ledge[p.character, at]
+        p.x = side * (stage.edge + place[0])
+        p.y = stage.ledge_y + place[1]
+        return True
+    row = tables.path[p.character, p.action]
+    at = int(p.age) - 1
+    if row < 0 or at < 0 or at >= tables.length[p.character, p.action]:
+        return p.action not in (act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2)
+    p.x += tables.steps[row + at, 0] * p.facing
+    p.y += tables.steps[row + at, 1]
+    if p.y > stage.ledge_y - 0.05 and abs(p.x) <= stage.edge and p.action < act.LEDGE_JUMP_SLOW:
+        line = _line_under(match, p, tables, p.y + 0.1, stage.ledge_y - 0.1)
+        if line >= 0:
+            p.y = line_y(match, tables, line, p.x) + GAP
+            touch_ground(p, line, a)
+    return True
+
+
+@rule
+def _line_under(match, p, tables, above, below):
+    """The line that the feet cross; -1 if none."""
+    found = -1
+    for line in range(tables.stages[match.stage].lines):
+        left, right = line_ends(match, tables, line)
+        if not left <= p.x <= right:
+            continue
+        height = line_y(match, tables, line, p.x)
+        if below > height or above < height - 0.05:
+            continue
+        if tables.lines[match.stage, line].soft and _drops(p):
+            continue
+        if found < 0 or height > line_y(match, tables, found, p.x):
+            found = line
+    return found
+
+
+@rule
+def _drops(p):
+    """Whether a platform is fallen through."""
+    action = p.action
+    if action == act.PLATFORM_DROP and p.frames < 8:
+        return True
+    if act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST or action == act.AIR_DODGE:
+        return False
+    return p.stick_y <= controls.DROP
+
+
+@rule
+def _land(p, a, tables, line):
+    action, speed = p.action, p.vy
+    frames = p.frames
+    touch_ground(p, line, a)
+    if act.NAIR <= action <= act.DAIR:
+        _land_aerial(p, a, tables, action, frames)
+    elif action == act.AIR_DODGE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
+        enter(p, act.LANDING_SPECIAL, tables)
+        p.rate = LANDING_AGES / SPECIAL_LAG
+    elif act.DAMAGE_FLY_HIGH <= action <= act.DAMAGE_LAST or action == act.TUMBLE:
+        _fall_down(p, tables)
+    elif act.DAMAGE_FIRST <= action < act.DAMAGE_FLY_HIGH and p.hitstun > 0:
+        enter(p, act.LANDING, tables)
+        p.kx = 0.0 if p.ky > 0 else p.kx
+    elif action >= act.SPECIAL_FIRST:
+        _land_special(p, tables, action)
+    elif speed > SOFT and action < act.SPECIAL_FIRST:
+        enter(p, act.WAIT, tables)
+    else:
+        enter(p, act.LANDING, tables)
+
+
+@rule
+def _land_special(p, tables, action):
+    """As recorded games say: the same move on the ground, or a landing."""
+    follows = tables.lands_as[p.character, min(action, act.ACTIONS - 1)]
+    age, frames = p.age, p.frames
+    enter(p, follows if follows > 0 else act.LANDING, tables)
+    if follows >= act.SPECIAL_FIRST:
+        p.age = age
+        p.frames = frames
+    elif follows == act.LANDING_SPECIAL:
+        p.rate = LANDING_AGES / SPECIAL_LAG
+
+
+@rule
+def _land_aerial(p, a, tables, action, frames):
+    free = tables.lands_free[p.character, action - act.NAIR]
+    if frames < free[0] or frames >= free[1]:
+        enter(p, act.LANDING, tables)
+        return
+    lag = _aerial_lag(a, action)
+    if p.cancel_frames < CANCEL_FRAMES:
+        lag = lag // 2
+    enter(p, action + (act.NAIR_LANDING - act.NAIR), tables)
+    p.rate = LANDING_AGES / max(lag, 1)
+
+
+@rule
+def _aerial_lag(a, action):
+    if action == act.NAIR:
+        return int(a.nair_lag)
+    if action == act.FAIR:
+        return int(a.fair_lag)
+    if action == act.BAIR:
+        return int(a.bair_lag)
+    if action == act.UAIR:
+        return int(a.uair_lag)
+    return int(a.dair_lag)
+
+
+@rule
+def _fall_down(p, tables):
+    """Tech or lie; the stick says where to."""
+    p.hitstun = 0.0
+    if p.tech_frames >= TECH_FRAMES:
+        enter(p, act.DOWN_BOUND_UP, tables)
+        return
+    p.kx = 0.0
+    p.ky = 0.0
+    if abs(p.stick_x) < controls.SPECIAL_X:
+        enter(p, act.TECH, tables)
+    else:
+        enter(p, act.TECH_F if p.stick_x * p.facing > 0 else act.TECH_B, tables)
+    p.ground_speed = 0.0

@@ -1,0 +1,88 @@
+"""Blast zones, stocks, coming back, and when a match is over."""
+
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules.change import enter
+from exphil_tf.sim.rules.motion import HALO_FRAMES
+
+DEAD_FRAMES = 60
+SAFE_FRAMES = 120
+SKY = 900.0
+"""Height above which nobody is left, whatever carries them there."""
+STAR_SPEED = 2.4
+"""Knockback upwards from which the upper zone takes a stock; slower ones only pass it."""
+
+
+@rule
+def live_or_die(match, seat, players, tables):
+    """Takes a stock of who has left the stage, and brings back who has lost one."""
+    p = players[seat]
+    if p.action <= act.DEAD_STAR:
+        if p.frames >= DEAD_FRAMES:
+            _come_back(match, seat, p, tables)
+        return
+    if p.action == act.REBIRTH:
+        if p.frames >= HALO_FRAMES:
+            enter(p, act.REBIRTH_WAIT, tables)
+            p.vy = 0.0
+        return
+    p.safe_frames = max(0, p.safe_frames - 1)
+    p.ledge_wait = max(0, p.ledge_wait - 1)
+    zones = tables.stages[match.stage]
+    if p.y < zones.bottom:
+        _die(match, p, act.DEAD_DOWN, tables)
+    elif p.x < zones.left:
+        _die(match, p, act.DEAD_LEFT, tables)
+    elif p.x > zones.right:
+        _die(match, p, act.DEAD_RIGHT, tables)
+    elif (p.y > zones.top and p.ky > STAR_SPEED) or p.y > SKY:
+        _die(match, p, act.DEAD_UP, tables)
+
+
+@rule
+def _die(match, p, action, tables):
+    p.stock -= 1
+    _rest(p)
+    p.percent = 0.0
+    p.shield = 60.0
+    enter(p, action, tables)
+    if p.stock <= 0:
+        match.over = 1
+
+
+@rule
+def _rest(p):
+    p.vx = 0.0
+    p.vy = 0.0
+    p.kx = 0.0
+    p.ky = 0.0
+    p.ground_speed = 0.0
+    p.hitlag = 0.0
+    p.hitstun = 0.0
+    p.grounded = 0
+    p.fast_falls = 0
+    p.safe_frames = 0
+
+
+@rule
+def _come_back(match, seat, p, tables):
+    if p.stock <= 0:
+        return
+    stage = tables.stages[match.stage]
+    _rest(p)
+    p.x = stage.halo_x[seat]
+    p.vy = -stage.halo_speed
+    p.y = stage.halo_y + (HALO_FRAMES - 1) * stage.halo_speed
+    p.facing = -1.0 if p.x >= 0 else 1.0
+    p.jumps = int(tables.attributes[p.character].jumps)
+    p.tilt_x = controls.LONG_AGO
+    p.tilt_y = controls.LONG_AGO
+    enter(p, act.REBIRTH, tables)
+
+
+@rule
+def count_down(match):
+    """Ends a match whose time is up."""
+    if match.frame >= match.limit:
+        match.over = 1

@@ -1,0 +1,138 @@
+"""The six stages as lines to stand on, ledges and blast zones, in arrays that rules index.
+
+Edges and platforms are libmelee's (`melee.stages`, read at run time through the test that holds
+`exphil_tf.melee.stages` to it); slopes, seams and the ids that replays give to lines are read off
+recorded games, where feet stand 0.0001 above a line. Moving parts: Fountain of Dreams' platforms
+and Randall; Pokémon Stadium's other forms are not there.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from exphil_tf.melee import stages
+from exphil_tf.melee.enums import Stage
+
+GAP = 1e-4
+"""Feet above a line."""
+STAGES: tuple[Stage, ...] = tuple(Stage)
+"""Stages by row of the tables."""
+LINE = np.dtype(
+    [
+        ("x0", "f8"), ("y0", "f8"), ("x1", "f8"), ("y1", "f8"),
+        ("left", "i4"), ("right", "i4"),  # rows of the lines it joins, -1 for an edge
+        ("soft", "i4"),  # can be dropped through
+        ("moving", "i4"),  # 1, 2: left and right platform of Fountain of Dreams; 3: Randall
+        ("id", "i4"),  # in replays
+    ]
+)  # fmt: skip
+MAX_LINES = 9
+NO_LINE = -1
+STAGE = np.dtype(
+    [
+        ("edge", "f8"), ("ledge_y", "f8"), ("ledge_x", "f8"),
+        ("left", "f8"), ("right", "f8"), ("top", "f8"), ("bottom", "f8"),
+        ("lines", "i4"),
+        ("start_x", "f8", (2,)), ("start_y", "f8", (2,)),
+        ("halo_x", "f8", (2,)), ("halo_y", "f8"), ("halo_speed", "f8"),
+    ]
+)  # fmt: skip
+
+
+class _Ground(NamedTuple):
+    """A stage's ground from left to right, and its platforms, each with its id in replays."""
+
+    points: tuple[tuple[float, float], ...]
+    ids: tuple[int, ...]
+    platforms: tuple[tuple[int, float, float, float, int], ...] = ()
+    """Id, left, right, height, moving."""
+
+
+_E = {stage: geometry.edge for stage, geometry in stages.GEOMETRY.items()}
+_F, _B, _D, _Y, _P, _O = (
+    Stage.FINAL_DESTINATION, Stage.BATTLEFIELD, Stage.DREAMLAND, Stage.YOSHIS_STORY,
+    Stage.POKEMON_STADIUM, Stage.FOUNTAIN_OF_DREAMS,
+)  # fmt: skip
+_DL, _FOD, _RISE = 0.0088, 0.00278, 0.62378
+_GROUNDS: dict[Stage, _Ground] = {
+    _F: _Ground(((-_E[_F], 0), (-75, 0), (75, 0), (_E[_F], 0)), (0, 1, 2)),
+    _B: _Ground(
+        ((-_E[_B], 0), (-60, 0), (60, 0), (_E[_B], 0)), (0, 1, 5),
+        ((2, -57.6, -20, 27.2, 0), (4, 20, 57.6, 27.2, 0), (3, -18.8, 18.8, 54.4, 0)),
+    ),
+    _D: _Ground(
+        ((-_E[_D], _DL), (-67.613, _DL), (67.613, _DL), (_E[_D], _DL)), (3, 4, 5),
+        ((0, -61.3929, -31.7254, 30.1421, 0), (1, 31.7036, 63.0745, 30.2425, 0),
+         (2, -19.0181, 19.0171, 51.4253, 0)),
+    ),
+    _Y: _Ground(
+        ((-_E[_Y], -3.5), (-39.2, 0), (39.2, 0), (_E[_Y], -3.5)), (2, 3, 6),
+        ((1, -59.5, -28, 23.45, 0), (5, 28, 59.5, 23.45, 0), (4, -15.75, 15.75, 42, 0),
+         (0, -5.95, 5.95, 0, 3)),
+    ),
+    _P: _Ground(
+        ((-_E[_P], 0), (-72.5, 0), (-70, 0), (70, 0), (72.25, 0), (_E[_P], 0)),
+        (51, 52, 34, 53, 54), ((35, -55, -25, 25, 0), (36, 25, 55, 25, 0)),
+    ),
+    _O: _Ground(
+        ((-_E[_O], _RISE), (-53.5845, _RISE), (-51.2615, _FOD), (51.2615, _FOD),
+         (53.5845, _RISE), (_E[_O], _RISE)), (3, 4, 5, 6, 7),
+        ((0, -49.5, -21, 20, 1), (1, 21, 49.5, 28, 2), (2, -14.25, 14.25, 42.75, 0)),
+    ),
+}  # fmt: skip
+_LEDGE_X = {_B: 71.30785, _F: 88.47355, _D: 80.17915, _O: 66.2554, _P: 90.65785, _Y: 58.90785}
+"""|x| of who hangs on a ledge (libmelee `EDGE_POSITION`)."""
+_STARTS = {
+    _F: ((-60, 60), (0, 0)), _B: ((-38.8, 38.8), (27.2, 27.2)),
+    _D: ((-46.6, 47.4), (30.1422, 30.2426)), _Y: ((-42, 42), (23.45, 23.45)),
+    _P: ((-40, 40), (25, 25)), _O: ((-41.25, 41.25), (16.125, 22.125)),
+}  # fmt: skip
+"""Where players stand when they may act first, as recorded."""
+_HALOS = {
+    _F: ((16, -50), 45, 1.15), _B: ((12.8, -40), 80, 0.93333), _D: ((0, 0), 84.2215, 1.76298),
+    _Y: ((0, 0), 52.5, 1.09667), _P: ((0, 0), 60, 1.0), _O: ((0, 0), 63.75, 0.8125),
+}  # fmt: skip
+"""Where the halo waits for each, and how fast it comes down, as recorded."""
+
+
+@functools.cache
+def line_table() -> np.ndarray:
+    """`LINE` `[stages, MAX_LINES]`."""
+    table = np.zeros((len(STAGES), MAX_LINES), LINE)
+    table["left"] = table["right"] = table["id"] = NO_LINE
+    for row, stage in enumerate(STAGES):
+        ground = _GROUNDS[stage]
+        last = len(ground.ids) - 1
+        for at, line_id in enumerate(ground.ids):
+            ends = (*ground.points[at], *ground.points[at + 1])
+            joins = (at - 1, at + 1 if at < last else NO_LINE)
+            table[row, at] = (*ends, *joins, 0, 0, line_id)
+        for at, (line_id, left, right, height, moving) in enumerate(ground.platforms, last + 1):
+            table[row, at] = (left, height, right, height, NO_LINE, NO_LINE, 1, moving, line_id)
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def stage_table() -> np.ndarray:
+    """`STAGE` `[stages]`."""
+    table = np.zeros(len(STAGES), STAGE)
+    for row, stage in enumerate(STAGES):
+        zones, ground = stages.GEOMETRY[stage], _GROUNDS[stage]
+        count = len(ground.ids) + len(ground.platforms)
+        table[row] = (
+            zones.edge, ground.points[0][1], _LEDGE_X[stage],
+            zones.left, zones.right, zones.top, zones.bottom, count,
+            *_STARTS[stage], *_HALOS[stage],
+        )  # fmt: skip
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def randall_table() -> np.ndarray:
+    """float64 `[1200, 2]`: Randall's centre x and height by frame of his loop."""
+    return np.stack(stages.randall(np.arange(stages.RANDALL_PERIOD_FRAMES)), 1).astype(np.float64)

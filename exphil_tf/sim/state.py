@@ -1,0 +1,73 @@
+"""A match as one flat record: what the rules read and write, and nothing else.
+
+Numbers of the game's own (positions, speeds, percent) are float32, as in the game; counters are
+small integers. A batch is an array of `MATCH`; records hold no pointers, so a copy is a snapshot.
+Arrays per field, as the toy has them, were dropped: rules would be masks instead of branches.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+PLAYER = np.dtype(
+    [
+        # -- Where, how fast: game units, units a frame
+        ("x", "f4"), ("y", "f4"),
+        ("vx", "f4"), ("vy", "f4"),
+        ("ground_speed", "f4"),
+        ("kx", "f4"), ("ky", "f4"),
+        ("facing", "f4"),  # 1 right, -1 left
+        # -- What: action id, its animation's age and speed, frames since it began
+        ("action", "i2"), ("frames", "i2"),
+        ("age", "f4"), ("rate", "f4"),
+        ("number", "f4"),  # what an action remembers: see exphil_tf.sim.rules.actions
+        ("flag", "i1"),
+        # -- Body
+        ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
+        ("grounded", "i1"), ("fast_falls", "i1"), ("line", "i1"),
+        ("percent", "f4"), ("shield", "f4"),
+        ("hitlag", "f4"), ("hitstun", "f4"),
+        ("air_frames", "i2"),  # since the ground was left
+        ("safe_frames", "i2"),  # of invulnerability to come
+        ("ledge_wait", "i2"),  # until a ledge may be caught
+        ("tech_frames", "i2"),  # since L or R was pressed in the air, for techs
+        ("cancel_frames", "i2"),  # since L, R or Z was pressed, for L-cancels
+        # -- Controller: as the game read it, and for how many frames
+        ("stick_x", "f4"), ("stick_y", "f4"), ("c_x", "f4"), ("c_y", "f4"), ("trigger", "f4"),
+        ("old_x", "f4"), ("old_y", "f4"), ("older_x", "f4"),
+        ("old_c_x", "f4"), ("old_c_y", "f4"), ("old_trigger", "f4"),
+        ("buttons", "u1"), ("pressed", "u1"),
+        ("tilt_x", "u1"), ("tilt_y", "u1"),  # frames since the stick left the centre that way
+        # -- Pushed, game units on this frame
+        ("push", "f4"),  # of the other's body, this frame
+        ("wind", "f4"),  # Dream Land: of Whispy, on every frame
+    ],
+    align=True,
+)  # fmt: skip
+"""One player."""
+
+MATCH = np.dtype(
+    [
+        ("players", PLAYER, (2,)),
+        ("frame", "i4"),
+        ("stage", "i4"),  # row of the stage tables, not the id
+        ("limit", "i4"),  # last frame by time
+        ("over", "i4"),
+        ("seed", "u8"),
+        ("heights", "f4", (2,)),  # of Fountain of Dreams' platforms, left and right
+    ],
+    align=True,
+)
+"""One match."""
+
+INPUT = np.dtype(
+    [
+        ("stick_x", "f4"), ("stick_y", "f4"), ("c_x", "f4"), ("c_y", "f4"), ("trigger", "f4"),
+        ("buttons", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+"""A controller as the game reads it: on its grids, dead zones applied; buttons as `c.buttons`."""
+
+MAX_BYTES = 2048
+"""Of a match; the acceptance of the simulator's memory."""

@@ -1,0 +1,163 @@
+"""How true the simulator is: its frames beside those of recorded games.
+
+*One frame ahead*: the state of a recorded frame, both recorded controllers of the next one, a step;
+then the record is looked at. *Freely*: the same for 10, 30 and 60 frames without looking. Rows are
+classes of the action that the frame starts from, and characters; a frame on which a hit begins has
+a row of its own, as have frames in hitlag. Players whose games the constants were estimated on are
+left out unless they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from exphil_tf.melee.enums import character_name
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.compare import follow, run_freely
+from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.replay_state import match_of, pads, seen
+from exphil_tf.sim.state import PLAYER
+from exphil_tf.sim.tables import tables
+
+DISTANCES = (1e-3, 1e-2, 1e-1)
+"""Game units within which a position counts as the same."""
+FREE_FRAMES = (10, 30, 60)
+FREE_WITHIN = 1.0
+"""Game units within which a position counts after running freely."""
+IN_HITLAG, HIT_BEGINS = "in hitlag", "hit begins"
+CLASSES = (*act.CLASSES, act.OTHER, IN_HITLAG, HIT_BEGINS)
+_FREE_EVERY = 30
+_PERCENT, _SPEED = 1e-3, 0.01
+
+
+@dataclass
+class Counts:
+    """Frames, and how many of them agree.
+
+    Attributes:
+      frames: that were compared.
+      within: for each of `DISTANCES`.
+      action: with the same action.
+      both: with the same action, and within the second distance.
+      percent: with the same percent.
+      free: for each of `FREE_FRAMES`: runs, those within `FREE_WITHIN`, with the same action.
+    """
+
+    frames: int = 0
+    within: np.ndarray = field(default_factory=lambda: np.zeros(len(DISTANCES), np.int64))
+    action: int = 0
+    both: int = 0
+    percent: int = 0
+    free: np.ndarray = field(default_factory=lambda: np.zeros((len(FREE_FRAMES), 3), np.int64))
+
+    def add(self, other: Counts) -> None:
+        """Adds those of another part of the frames."""
+        self.frames += other.frames
+        self.within = self.within + other.within
+        self.action += other.action
+        self.both += other.both
+        self.percent += other.percent
+        self.free = self.free + other.free
+
+    def to_dict(self) -> dict[str, object]:
+        """Shares of the frames, as plain values."""
+        share = _share(self.frames)
+        found: dict[str, object] = {"frames": self.frames}
+        found |= {
+            f"within_{d:g}": share(n) for d, n in zip(DISTANCES, self.within.tolist(), strict=True)
+        }
+        found |= {"action": share(self.action), "both": share(self.both)}
+        found["percent"] = share(self.percent)
+        for frames, (runs, near, same) in zip(FREE_FRAMES, self.free.tolist(), strict=True):
+            part = _share(runs)
+            found[f"free_{frames}"] = {"runs": runs, "within_1": part(near), "action": part(same)}
+        return found
+
+
+def _share(whole: int) -> Callable[[int], float | None]:
+    return lambda part: round(part / whole, 5) if whole else None
+
+
+Table = dict[tuple[str, str], Counts]
+"""(Class, character) → counts."""
+
+
+def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Table:
+    """The fidelity table of some games.
+
+    Args:
+      games: to compare with.
+      everybody: also players whose games the constants were estimated on.
+    """
+    table: Table = {}
+    for game in games:
+        for key, counts in compare(game, everybody=everybody).items():
+            table.setdefault(key, Counts()).add(counts)
+    return table
+
+
+def compare(game: Recorded, *, everybody: bool) -> Table:
+    """The table of one game."""
+    truth, inputs, match = seen(game), pads(game), match_of(game)
+    match["frame"] = game["frame"][0]
+    match["heights"] = np.stack([game["left"][0], game["right"][0]])
+    ahead = np.zeros(truth.shape, PLAYER)
+    starts = np.zeros(len(truth), match.dtype)
+    follow(match, match["players"], truth, inputs, tables(), ahead, starts)
+    judged = truth["stock"][:-1] > 0
+    if not everybody:
+        judged &= np.array(game.held_out)
+    free = _freely(starts, truth, inputs)
+    return _count(truth, ahead, judged=judged, free=free)
+
+
+def _freely(starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Int8 `[frames, players, free, 3]`: started, near, same action."""
+    found = np.zeros((*truth.shape, len(FREE_FRAMES), 3), np.int8)
+    lengths = np.array(FREE_FRAMES)
+    scratch = np.zeros(1, starts.dtype)
+    run_freely(
+        starts, scratch, scratch["players"], truth, inputs, tables(), lengths, _FREE_EVERY, found
+    )
+    return found
+
+
+def classes_of(truth: np.ndarray) -> np.ndarray:
+    """Int `[frames - 1, players]`: index into `CLASSES` of the frame that each step starts from."""
+    before, after = truth[:-1], truth[1:]
+    found = act.class_table()[before["action"]].astype(int)
+    found = np.where(before["hitlag"] > 0, CLASSES.index(IN_HITLAG), found)
+    hit = (after["hitlag"] > 0) & (before["hitlag"] == 0)
+    hit |= after["percent"] > before["percent"]
+    return np.where(hit, CLASSES.index(HIT_BEGINS), found)
+
+
+def _count(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray, free: np.ndarray) -> Table:
+    after, made = truth[1:], ahead[1:]
+    apart = np.hypot(after["x"] - made["x"], after["y"] - made["y"])
+    same = after["action"] == made["action"]
+    percent = np.abs(after["percent"] - made["percent"]) < _PERCENT
+    kinds, characters = classes_of(truth), truth["character"][:-1]
+    table: Table = {}
+    for kind, character in np.unique(np.stack([kinds[judged], characters[judged]], 1), axis=0):
+        here = judged & (kinds == kind) & (characters == character)
+        table[CLASSES[kind], character_name(int(character))] = Counts(
+            frames=int(here.sum()),
+            within=np.array([(apart[here] < limit).sum() for limit in DISTANCES]),
+            action=int(same[here].sum()),
+            both=int((same & (apart < DISTANCES[1]))[here].sum()),
+            percent=int(percent[here].sum()),
+            free=free[:-1][here].sum(0, dtype=np.int64),
+        )
+    return table
+
+
+def summed(table: Table, by: int) -> dict[str, Counts]:
+    """Counts by class (0) or character (1), those with most frames first."""
+    found: dict[str, Counts] = {}
+    for key, counts in table.items():
+        found.setdefault(key[by], Counts()).add(counts)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1].frames))

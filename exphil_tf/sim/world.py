@@ -1,0 +1,133 @@
+"""Many matches at once: reset one by one, stepped in one call, seen as the schema's columns.
+
+    world = World(characters, stages)
+    world.step(pads)          # INPUT [matches, 2], from `controllers`
+    columns = observe(world.matches)  # the schema's columns [matches, …]
+    world.reset(np.flatnonzero(world.is_over))
+
+A match's course depends on its own seed and controllers alone: neither on the batch that it is in,
+nor on its place there, nor on how many threads step it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import GO_FRAME
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.kernel import step_matches
+from exphil_tf.sim.stage_lines import GAP, STAGES
+from exphil_tf.sim.state import INPUT, MATCH
+from exphil_tf.sim.tables import tables
+
+STOCKS = 4
+TIME_LIMIT_FRAMES = 8 * 60 * 60
+_LONG_AGO = 254
+
+
+class World:
+    """Matches of two players.
+
+    Args:
+      characters: int `[matches, 2]`, internal ids.
+      stages: external stage id of each match.
+      limit_frames: frames after which a match is over by time.
+      threads: that step the matches; the bits are the same.
+
+    Raises: ValueError: if a character or a stage is unknown, or nobody plays.
+    """
+
+    def __init__(
+        self,
+        characters: np.ndarray,
+        stages: Sequence[int],
+        *,
+        limit_frames: int = TIME_LIMIT_FRAMES,
+        threads: int = 1,
+    ) -> None:
+        self._characters = np.asarray(characters)
+        if self._characters.shape != (len(stages), 2) or not len(stages):
+            raise ValueError(
+                f"characters: want [{len(stages)}, 2]. Received: {list(self._characters.shape)}"
+            )
+        unknown = set(self._characters.ravel().tolist()) - set(Character)
+        if unknown or not set(stages) <= set(Stage):
+            raise ValueError(f"want known characters and stages. Received: {unknown}, {stages}")
+        self.matches = np.zeros(len(stages), MATCH)
+        self.players = self.matches["players"]
+        """`PLAYER` `[matches, 2]`, a view."""
+        self._rows = np.array([STAGES.index(Stage(stage)) for stage in stages])
+        self._limit = GO_FRAME + limit_frames
+        self._tables = tables()
+        self._slices = _shares(len(stages), threads)
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.reset(np.arange(len(stages)))
+
+    @property
+    def is_over(self) -> np.ndarray:
+        """Bool `[matches]`."""
+        return self.matches["over"] != 0
+
+    def reset(self, which: np.ndarray) -> None:
+        """Puts matches back to the frame on which players may act.
+
+        Args:
+          which: int `[some]`, indices of matches.
+        """
+        fresh = np.zeros(len(which), MATCH)
+        rows = self._rows[which]
+        fresh["frame"], fresh["limit"], fresh["stage"] = GO_FRAME, self._limit, rows
+        fresh["heights"] = self._tables["stages"][0]["start_y"][rows]
+        players = fresh["players"]
+        players["character"] = self._characters[which]
+        players["x"] = self._tables["stages"][0]["start_x"][rows]
+        players["y"] = self._tables["stages"][0]["start_y"][rows] + GAP
+        players["line"] = _lines_under(self._tables[0], rows, x=players["x"], y=players["y"])
+        players["facing"] = [1, -1]
+        players["action"], players["grounded"], players["rate"] = act.WAIT, 1, 1
+        players["stock"], players["shield"] = STOCKS, 60
+        players["jumps"] = self._tables["attributes"][0]["jumps"][players["character"]]
+        for name in ("tilt_x", "tilt_y", "tech_frames", "cancel_frames"):
+            players[name] = _LONG_AGO
+        self.matches[which] = fresh
+
+    def step(self, pads: np.ndarray) -> None:
+        """One frame of every match that is not over.
+
+        Args:
+          pads: `INPUT` `[matches, 2]`.
+        """
+
+        def work(part: slice) -> None:
+            step_matches(self.matches[part], self.players[part], pads[part], self._tables)
+
+        if self._pool is None:
+            work(slice(None))
+        else:
+            list(self._pool.map(work, self._slices))
+
+
+def controllers(count: int) -> np.ndarray:
+    """`INPUT` `[count, 2]`, nothing pressed."""
+    return np.zeros((count, 2), INPUT)
+
+
+def _shares(count: int, threads: int) -> list[slice]:
+    ends = np.linspace(0, count, threads + 1).astype(int)
+    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
+
+
+def _lines_under(
+    table: np.ndarray, rows: np.ndarray, *, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """Rows of the lines that players stand on, int `[matches, 2]`."""
+    lines = table["lines"][rows][:, None]  # [matches, 1, lines]
+    inside = (lines["x0"] <= x[..., None]) & (x[..., None] <= lines["x1"])
+    inside &= (lines["id"] >= 0) & (lines["moving"] != 3)
+    apart = np.where(inside, np.abs(lines["y0"] - y[..., None]), np.inf)
+    apart = np.where((lines["moving"] > 0) & inside, 0.0, apart)
+    return np.argmin(apart, -1)
