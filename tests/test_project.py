@@ -268,7 +268,7 @@ def declared_names(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(PACKAGES, ("dataflow", "dask", "wandb", "profile")), (("tests",), ("dev",))],
+    [(PACKAGES, ("dataflow", "dask", "wandb", "profile", "umi")), (("tests",), ("dev",))],
 )
 def test_every_import_is_declared(folders, extras):
     names = declared_names(*extras)

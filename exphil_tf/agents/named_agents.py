@@ -20,6 +20,7 @@ def make_agent(
     *,
     batch_size: int = 1,
     seed: int = 0,
+    threads: int = 1,
     player_style: str | None = None,
     desired_return: float | None = None,
 ) -> Agent:
@@ -30,6 +31,7 @@ def make_agent(
       options: how it is played; None plays it at the delay that it was made for.
       batch_size: games at once.
       seed: decides the drawn actions.
+      threads: that a step may use.
       player_style: whose style it plays: connect code, netplay name, tag or pseudonym.
       desired_return: percent to gain in the coming second, see `Conditions.ids`.
 
@@ -39,7 +41,8 @@ def make_agent(
     told = source.conditions.ids(
         frame_delay=options.delay, player_style=player_style, desired_return=desired_return
     )
-    return Agent(source.stepper(batch_size=batch_size, seed=seed, told=told), options)
+    stepper = source.stepper(batch_size=batch_size, seed=seed, threads=threads, told=told)
+    return Agent(stepper, options)
 
 
 class NamedAgents:

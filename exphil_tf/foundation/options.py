@@ -35,6 +35,8 @@ MISSING = dataclasses.MISSING
 
 # Names that users of the original trainer know (its code and its guides differ) -> ours.
 ALIASES: dict[str, str] = {
+    # `async` is a word of Python.
+    "async": "asynchronous",
     "character": "characters",
     "checkpoint_freq": "save_every",
     "gradient_accumulation": "accumulation_steps",
