@@ -27,7 +27,7 @@ def open_keras(folder: Path) -> PolicySource:
         folder,
         "keras",
         conditions_of(info),
-        policy.config.head.codec.sizes,
+        policy.config.head.codec,
         {"precision": "float32", "policy": info.config.to_dict()},
         make,
     )

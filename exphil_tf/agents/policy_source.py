@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from exphil_tf.agents.agent import FrameStepper
-from exphil_tf.features.controller import COMPONENTS
+from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import CONFIG, Bundle, open_bundle
+from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.conditions import Conditions
 from exphil_tf.inference.session import MODEL
 from exphil_tf.inference.stepper import Stepper
-from exphil_tf.melee.enums import BUTTONS
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 
 
@@ -28,12 +28,17 @@ class PolicySource:
     """`onnx` or `keras`."""
     conditions: Conditions
     """What it can be told, and the delays that it was trained for."""
-    sizes: Mapping[str, int]
-    """Logits per component, in sampling order."""
+    codec: ControllerCodec
+    """What its buckets mean."""
     facts: Mapping[str, Any]
     """What `config.json` says of it: precision, network, origin; plain values."""
     make: Callable[..., FrameStepper] = field(repr=False)
     """Makes a stepper of `batch_size`, `seed`, `threads` and `told`."""
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Logits per component, in sampling order."""
+        return self.codec.sizes
 
     def stepper(
         self,
@@ -91,14 +96,24 @@ def of_bundle(bundle: Bundle) -> PolicySource:
         bundle.folder,
         "onnx",
         config.told(),
-        sizes_of(config.codec),
+        codec_of(config),
         facts | {"provenance": dict(config.provenance)},
         make,
     )
 
 
-def sizes_of(codec: Mapping[str, list[float]]) -> dict[str, int]:
-    """Logits per component, of what a bundle says of its buckets."""
-    axis, shoulder = len(codec["axis_centres"]), len(codec["shoulder_centres"])
-    middle = dict.fromkeys(COMPONENTS[1:-1], axis)
-    return {"buttons": len(BUTTONS), **middle, "shoulder": shoulder}
+def codec_of(config: BundleConfig) -> ControllerCodec:
+    """The codec that a bundle's policy was trained with, as far as its buckets tell.
+
+    Raises: ValueError: if they are no codec's.
+    """
+    values = config.codec
+    within_reach = bool(dict(config.policy.get("head", {})).get("prev_action_buckets", False))
+    codec = ControllerCodec(
+        axis_buckets=len(values["axis_centres"]),
+        shoulder_buckets=len(values["shoulder_centres"]),
+        within_reach=within_reach,
+    )
+    if codec.bucket_values()["axis_centres"] == values["axis_centres"]:
+        return codec
+    return replace(codec, axis_centres=tuple(values["axis_centres"]))

@@ -79,6 +79,8 @@ class UmiFrames:
     def _put_bodies(self, columns: dict[str, np.ndarray], bodies: Any, group: str) -> None:
         exists = bodies["exists"] != 0
         if group == "n":
+            if not exists.any():
+                return
             columns["n.exists"][...] = exists
         for name, source in ({n: n for n in _SAME} | _OTHERWISE).items():
             values = bodies[source]
@@ -90,12 +92,16 @@ class UmiFrames:
                 action = np.minimum(bodies["action"], self._zero_index.shape[1] - 1)
                 values = values + self._zero_index[bodies["character"], action]
             column = _within(_BOUNDS[f"{group}.{name}"], values)
-            columns[f"{group}.{name}"][...] = np.where(exists | (group == "p"), column, 0)
+            columns[f"{group}.{name}"][...] = column if group == "p" else column * exists
 
 
 def _within(field: Field, values: np.ndarray) -> np.ndarray:
     """Values within a field's bounds; what is no number counts as 0."""
-    return np.clip(np.nan_to_num(values, nan=0.0), field.low, field.high)
+    if values.dtype.kind == "u":
+        return np.minimum(values, values.dtype.type(min(field.high, np.iinfo(values.dtype).max)))
+    bounded = np.fmin(np.fmax(values, field.low), field.high)
+    is_none = values != values  # noqa: PLR0124 - a NaN
+    return np.where(is_none, 0, bounded) if is_none.any() else bounded
 
 
 def _put_controllers(columns: dict[str, np.ndarray], pads: Any) -> None:
