@@ -17,6 +17,7 @@ PAGES = (
     "docs/distillation.md",
     "docs/export.md",
     "docs/latency.md",
+    "docs/play.md",
     "CHANGELOG.md",
 )
 OTHERS_FLAGS = {"logdir", "require_hashes", "update_golden"} | {

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import melee
+from melee.console import get_exe_path
 from melee.slippstream import EnetDisconnected, SlippstreamClient
 
 from exphil_tf.agents.watchdog import Watchdog
@@ -123,8 +124,8 @@ class Dolphin:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self) -> None:
-        stream = self.console._slippstream
-        if not getattr(stream, "_worker", None) or stream._worker.pid is None:
+        stream: Any = self.console._slippstream
+        if stream._worker is not None and stream._worker.pid is None:
             stream._worker = None  # never started: there is nothing to be joined
         self.console.stop()
 
@@ -192,7 +193,7 @@ def executable(path: Path) -> Path:
     Raises: UserError: if there is none (66).
     """
     try:
-        return Path(melee.console.get_exe_path(str(path))).resolve()
+        return Path(get_exe_path(str(path))).resolve()
     except (OSError, ValueError) as error:
         raise UserError(
             f"--dolphin: {path}: want Slippi Dolphin's executable, or its folder (its name holds "

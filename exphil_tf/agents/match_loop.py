@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import melee
+from melee.gamestate import port_detector
 
 from exphil_tf.agents.agent import Agent
 from exphil_tf.agents.drivers import Driver
@@ -161,9 +162,7 @@ class MatchLoop:
         if self._rules.connect_code:  # a netplay game deals the ports
             codes = {int(p): s.connectCode for p, s in state.players.items()}
             port = next((p for p, code in codes.items() if code == self._rules.own_code), 0)
-            port = port or melee.gamestate.port_detector(
-                state, melee.Character(int(seat.character)), 0
-            )
+            port = port or port_detector(state, melee.Character(int(seat.character)), 0)
         if port not in ports:
             raise UserError(
                 f"--port: want one of the players' ports {list(ports)}. Received: {port}",
@@ -216,7 +215,7 @@ class MatchLoop:
         new = sorted(set(_replays(self._rules.replay_dir)) - self._known)
         return next((path for path in new if _is_whole(path)), None)
 
-    def _describe(self, replay: Path | None) -> dict[str, str]:
+    def _describe(self, replay: Path | None) -> dict[str, Any]:
         if replay is None:
             return {}
         self._known.add(replay)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import umi
+from umi.state import State
 
 from exphil_tf.agents.umi_frames import UmiFrames
 from exphil_tf.features.conditions import CONDITIONS
@@ -63,7 +64,10 @@ class BundleBot(umi.Bot):
             )
         threads = int(os.environ.get("UMI_CORES") or os.environ.get("OMP_NUM_THREADS") or 1)
         self._session = bundle.session(session_options(threads=max(1, threads)))
-        self._shapes = {p.name: (p.shape[1:], p.dtype) for p in bundle.config.inputs}
+        self._shapes = {
+            p.name: (tuple(int(size) for size in p.shape[1:]), p.dtype)
+            for p in bundle.config.inputs
+        }
         self._outputs = [port.name for port in bundle.config.outputs]
         self._told = self._conditions(bundle, session.delay)
         self._columns = bundle.config.columns
@@ -71,7 +75,7 @@ class BundleBot(umi.Bot):
         self._scratch = session.num_slots - 1
         self._frames = UmiFrames(session.num_slots, _zero_index(self.bundle.parent / ZERO_INDEX))
 
-    def initial_state(self, n: int) -> umi.State:
+    def initial_state(self, n: int) -> State:
         """Zeros: no memory, the untouched controller."""
         return {
             name: np.zeros((n, *shape), dtype)
@@ -79,7 +83,7 @@ class BundleBot(umi.Bot):
             if name.startswith(_STATE) or name == "prev_action"
         }
 
-    def act(self, batch: umi.Batch, state: umi.State = None) -> tuple[umi.Actions, umi.State]:
+    def act(self, batch: umi.Batch, state: State = None) -> tuple[umi.Actions, State]:
         """Answers a batch."""
         frames = batch.frames
         columns = self._frames.read(frames, batch.slots, begins=batch.first)
@@ -90,7 +94,8 @@ class BundleBot(umi.Bot):
             "uniforms": uniforms(frames, self._shapes["uniforms"][0][0], self._seed),
             "temperature": np.full(rows, self.temperature, np.float32),
         }
-        found = dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+        answers: list[Any] = list(self._session.run(self._outputs, feeds))
+        found = dict(zip(self._outputs, answers, strict=True))
         after = {
             name: found["controller" if name == "prev_action" else _new(name)] for name in state
         }

@@ -22,7 +22,7 @@ them, Bowser's fire, Peach's Toad and Mario's cape (second lifts).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -136,13 +136,21 @@ class CharacterTrackers:
         """
         now = _rows(columns)
         first = _first_state(now)
+
+        def room(values: np.ndarray) -> np.ndarray:
+            return np.zeros((self._rows, *values.shape[1:]), values.dtype)
+
+        def taken(new: np.ndarray, kept: np.ndarray) -> np.ndarray:
+            return np.where(begins.reshape(-1, *[1] * (new.ndim - 1)), new, kept[rows])
+
+        def put(kept: np.ndarray, new: np.ndarray) -> np.ndarray:
+            kept[rows] = new
+            return kept
+
         if self._kept is None:
-            self._kept = _each(lambda a: np.zeros((self._rows, *a.shape[1:]), a.dtype), first)
-        last = _each(
-            lambda new, kept: np.where(_like(begins, new), new, kept[rows]), first, self._kept
-        )
-        new, found = _advance(last, now)
-        _each(lambda kept, values: kept.__setitem__(rows, values), self._kept, new)
+            self._kept = _each(room, first)
+        after, found = _advance(_each(taken, first, self._kept), now)
+        self._kept = _each(put, self._kept, after)
         return found
 
 
@@ -157,7 +165,7 @@ class _State(NamedTuple):
     judged: tuple[np.ndarray, np.ndarray]
 
 
-def _each(rule: Callable[..., Any], *states: _State) -> _State:
+def _each(rule: Callable[..., np.ndarray], *states: _State) -> _State:
     """A state of what a rule makes of each array of some states."""
     rows = _Rows(*map(rule, *(state.rows for state in states)))
     ticks, levels, spent = (
@@ -165,10 +173,6 @@ def _each(rule: Callable[..., Any], *states: _State) -> _State:
     )
     one, two = map(rule, *(state.judged for state in states))
     return _State(rows, ticks, levels, spent, (one, two))
-
-
-def _like(flags: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return flags.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _advance(last: _State, now: _Rows) -> tuple[_State, dict[str, np.ndarray]]:

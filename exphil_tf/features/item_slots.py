@@ -224,6 +224,7 @@ class ItemTrackers:
         slot = np.full(len(items.row), -1, np.int64)
         for index in np.flatnonzero((present > 0) | ~self._is_empty[rows]).tolist():
             where = np.flatnonzero(items.row == index)
-            slot[where] = self._slots[rows[index]].step(items.spawn_id[where].tolist())
+            tracker = self._slots[int(rows[index])]
+            slot[where] = tracker.step(items.spawn_id[where].tolist())
         self._is_empty[rows] = present == 0
         return _fill(items, slot, len(rows), ports=(0, 1))

@@ -108,17 +108,17 @@ def test_a_policy_is_surprised_by_what_it_finds_unlikely(exported, real_replay):
     frames = len(game.frames)
     assert judged.nats.shape == (frames, 2) and (judged.nats[:-1] > 0).all()
     assert not judged.nats[-1].any(), "nothing follows the last frame"
-    start, taken = 8, judged.probabilities[:, :, :8]
-    held = judged.targets[..., :8]
+    chances, targets = judged.probabilities[:-1].astype(np.float64), judged.targets[:-1]
+    start, taken, held = 8, chances[..., :8], targets[..., :8]
     want = -np.log(np.where(held, taken, 1 - taken)).sum(-1)
     for place, size in enumerate(list(judged.sizes.values())[1:], start=8):
-        part = judged.probabilities[..., start : start + size]
-        np.testing.assert_allclose(part[:-1].sum(-1), 1, atol=1e-5)
-        want -= np.log(np.take_along_axis(part, judged.targets[..., place, None], -1)[..., 0])
+        part = chances[..., start : start + size]
+        np.testing.assert_allclose(part.sum(-1), 1, atol=1e-5)
+        want -= np.log(np.take_along_axis(part, targets[..., place, None], -1)[..., 0])
         start += size
-    np.testing.assert_allclose(judged.nats[:-1], want[:-1], rtol=1e-3)
+    np.testing.assert_allclose(judged.nats[:-1], want, rtol=1e-3)
     buttons = game.frames["c.buttons"]
-    np.testing.assert_array_equal(held[:-1, 1, 0], buttons[1:, 1] & 1)
+    np.testing.assert_array_equal(held[:, 1, 0], buttons[1:, 1] & 1)
 
 
 def test_worst_moments_keep_apart():
