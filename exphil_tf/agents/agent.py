@@ -139,10 +139,14 @@ class Agent:
     Args:
       stepper: what answers frames.
       options: see `AgentOptions`.
+      seed: of what the agent itself draws, which `mixed` does.
     """
 
-    def __init__(self, stepper: FrameStepper, options: AgentOptions | None = None):
+    def __init__(
+        self, stepper: FrameStepper, options: AgentOptions | None = None, *, seed: int = 0
+    ):
         self.options = options or AgentOptions()
+        self._rng = np.random.default_rng(seed)
         self.latency = LatencyHistogram()
         self._next: FrameStepper | None = None
         self._take(stepper)
@@ -158,7 +162,6 @@ class Agent:
         self._queue = DelayQueue(self.options.held_back, (rows,))
         self._held = np.zeros((rows, _SHOULDER + 1), np.float32)
         self._age = np.zeros(rows, np.int64)
-        self._rng = np.random.default_rng(0)
 
     def swap(self, stepper: FrameStepper) -> None:
         """Plays another policy from the next game on: from the next reset of all rows.

@@ -42,7 +42,7 @@ def make_agent(
         frame_delay=options.delay, player_style=player_style, desired_return=desired_return
     )
     stepper = source.stepper(batch_size=batch_size, seed=seed, threads=threads, told=told)
-    return Agent(stepper, options)
+    return Agent(stepper, options, seed=seed)
 
 
 class NamedAgents:

@@ -41,6 +41,7 @@ def fake(
         *, is_blocking: bool = True, hang_timeout_s: float = 20.0, **plan
     ) -> DolphinOptions:
         plan = {"replay": real_replay("items"), "human_ports": [2], **plan}
+        plan = {name: value for name, value in plan.items() if value is not None}
         return DolphinOptions(
             make_executable(tmp_path / "dolphin", **plan),
             iso,

@@ -108,6 +108,21 @@ CODEC_SHOULDER = int(
 
 
 @pytest.mark.slow
+def test_a_closed_loop_in_the_toy_world(fake):
+    """Pads move who is seen; the file re-reads to what was seen; hits are counted."""
+    options, driver = fake(replay=None, frames=900), Random()
+    seats = [seat(driver, character=Character.FOX)]
+    record = play(options, seats, rules(options, games=1))[0][0]
+    seen = driver.games[0][0]
+    written = unpack(pack(parse(options.replay_dir / record.replay).frames))
+    for name in written:
+        live = np.stack([columns[name] for columns in seen])
+        np.testing.assert_array_equal(live, written[name], err_msg=name)
+    assert record.frames == len(seen) and record.damage_taken > 0
+    assert np.ptp([columns["p.x"][0] for columns in seen]) > 20
+
+
+@pytest.mark.slow
 def test_a_second_policy_exchanges_ports_after_each_game(fake):
     options, one, two = fake(frames=5, human_ports=[]), Random(), Random()
     seats = [seat(one), seat(two, 2, Character.MARTH)]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -198,6 +201,36 @@ def test_games_are_played_without_tensorflow(tmp_path, iso, exported, real_repla
     assert all(len(record["replay_sha256"]) == 64 for record in records)
     summary = json.loads((tmp_path / "report/summary.json").read_text())
     assert summary["games"] == 2 and "2 games" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
+def test_dolphin_ends_with_whoever_started_it(tmp_path, iso, exported, real_replay, number, code):
+    program = make_executable(
+        tmp_path / "fake", replay=real_replay("items"), frames=40, human_ports=[2]
+    )
+    words = ["--policy", exported, "--dolphin", program, "--iso", iso, "--speed", "0"]
+    words += ["--report", tmp_path / "report", "--replay-dir", tmp_path / "replays"]
+    process = subprocess.Popen([sys.executable, "-m", "exphil_tf.play", *map(str, words)])
+    deadline = time.monotonic() + 100
+    while not (tmp_path / "report/summary.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert fakes(tmp_path)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    while fakes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not fakes(tmp_path)
+
+
+def fakes(folder: Path) -> list[str]:
+    """Processes of a fake Dolphin in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if "fake_dolphin" in (line := path.read_text()) and str(folder) in line:
+                found.append(line)
+    return found
 
 
 def test_missing_things_have_their_exit_codes(tmp_path, iso, exported):

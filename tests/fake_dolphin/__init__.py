@@ -2,13 +2,13 @@
 
 `make_executable` writes a program that answers `--version` as mainline Slippi does, reads the
 configuration that libmelee writes, serves the spectator protocol over ENet, reads the controller
-pipes, walks through the menus under the pads' control, and plays: a replay goes by, in which the
-controllers of the piped ports are what came through the pipes. It writes a `.slp` after each game.
+pipes, walks through the menus under the pads' control, and plays: either a replay goes by, in
+which the controllers of the piped ports are what came through the pipes, or the pads play in the
+toy world of `exphil_tf.sim`. It writes a `.slp` after each game.
 
 What is modelled is the protocol and its timing: one packet a frame, `BlockingPipes` (a frame waits
 for a FLUSH of every pipe), the pads' way from pipe values to what the game reads. What is invented:
-cursor speeds, the length of loading screens, that all pipes are waited for. Nothing here hits,
-falls or is hit; that is a simulator's.
+cursor speeds, the length of loading screens, that all pipes are waited for.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def make_executable(folder: Path, **plan: Any) -> Path:
 
     Args:
       folder: to be filled.
-      plan: `replay` (path; what goes by), `frames` (of each game; all of the replay), `keeps`
-        (characters and stage are the replay's, whatever the menus say), `human_ports` (ports at
-        which somebody sits who has already chosen), `fault` (`kind` freeze, exit or close_pipes,
-        `game`, `frame`), `lifetime_s` (after which it ends by itself).
+      plan: `replay` (path; what goes by; none plays in the toy world), `frames` (of each game),
+        `keeps` (characters and stage are the replay's, whatever the menus say), `human_ports`
+        (ports at which somebody sits who has already chosen), `fault` (`kind` freeze, exit or
+        close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text(json.dumps({k: _plain(v) for k, v in plan.items()}))

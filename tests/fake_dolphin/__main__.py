@@ -15,12 +15,13 @@ from typing import Any
 
 import enet
 
-from fake_dolphin.matches import ReplayMatch
-from fake_dolphin.menus import Menus
+from fake_dolphin.matches import ReplayMatch, ToyMatch
+from fake_dolphin.menus import Match, Menus
 from fake_dolphin.pads import Pipes
 
 _VERSION = "Slippi Dolphin mainline 4.0.0 (fake)"
 _NO_INPUT = 66
+_MOST_FRAMES = 8 * 60 * 60
 
 
 class Server:
@@ -112,11 +113,8 @@ class Dolphin:
         self._server.serve()
         self._pipes.drain()
 
-    def _play(self, match: Any) -> None:
-        given = None if self._plan.get("keeps") else match
-        game = ReplayMatch(
-            Path(self._plan["replay"]), given, sorted(match.characters), self._plan.get("frames")
-        )
+    def _play(self, match: Match) -> None:
+        game = self._game(match)
         self._server.mark("start_game")
         self._pipes.arm()
         self._server.game_event(game.opening)
@@ -127,10 +125,19 @@ class Dolphin:
             self._pipes.arm()
             self._server.game_event(frame)
             self._end_frame()
+            if game.is_over:
+                break
         self._server.game_event(game.end())
         self._save(game.file())
         self._server.mark("end_game")
         self._games += 1
+
+    def _game(self, match: Match) -> ReplayMatch | ToyMatch:
+        ports, frames = sorted(match.characters), self._plan.get("frames")
+        if "replay" not in self._plan:
+            return ToyMatch(match, ports, frames or _MOST_FRAMES)
+        kept = None if self._plan.get("keeps") else match
+        return ReplayMatch(Path(self._plan["replay"]), kept, ports, frames)
 
     def _fault(self, index: int) -> None:
         fault = self._plan.get("fault") or {}

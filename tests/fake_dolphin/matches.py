@@ -8,8 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_tf.melee.enums import INTERNAL_TO_EXTERNAL
+from exphil_tf.features.character_state import CharacterTracker
+from exphil_tf.features.frame_builder import FrameBuilder
+from exphil_tf.features.schema import Group
+from exphil_tf.features.stage_columns import stage_columns
+from exphil_tf.melee.enums import BUTTONS, INTERNAL_TO_EXTERNAL
+from exphil_tf.melee.types import FIRST_FRAME, Frames, GameInfo, PlayerInfo
 from exphil_tf.replays import events, slp, ubjson
+from exphil_tf.replays.writer import frame_events, game_end, opening
+from exphil_tf.sim import sample_games
+from exphil_tf.sim.moves import STATS
+from exphil_tf.sim.scripted import ScriptedPlayers
+from exphil_tf.sim.toy import Inputs, ToyWorld
 from fake_dolphin.menus import Match
 from fake_dolphin.pads import Pad
 
@@ -40,6 +50,9 @@ class ReplayMatch:
         start = bytearray(data[found.start : found.start + found.sizes[events.GAME_START]])
         self._patch_start(start)
         self.raw = [table, bytes(start)]
+
+    is_over = False
+    """A replay ends with its last frame."""
 
     @property
     def opening(self) -> bytes:
@@ -113,6 +126,94 @@ class ReplayMatch:
         is_cpu = self._match is not None and new + 1 in self._match.levels
         if block[0] == events.PRE and pad is not None and not is_cpu and not block[_FOLLOWER]:
             _put_pad(block, pad)
+
+
+class ToyMatch:
+    """A closed loop on the toy world: pads play against a scripted player, and hit and are hit.
+
+    Args:
+      match: what the menus say; characters that the toy does not know are played as ones it does.
+      ports: the players', ascending.
+      frames: at most so many; it ends before, once somebody has no stock left.
+    """
+
+    def __init__(self, match: Match, ports: list[int], frames: int):
+        known = list(STATS)
+        wanted = [match.characters[port] for port in ports]
+        chosen = [c if c in STATS else known[int(c) % len(known)] for c in wanted]
+        self.info = GameInfo(
+            stage=int(match.stage),
+            players=tuple(
+                PlayerInfo(port=port, character=int(c), is_cpu=port in match.levels,
+                           cpu_level=match.levels.get(port, 0))
+                for port, c in zip(ports, chosen, strict=True)
+            ),
+            end_method=2,
+        )  # fmt: skip
+        self._ports, self._free = ports, set(ports) - set(match.levels)
+        self._world = ToyWorld(np.array([chosen]), [match.stage])
+        self._script = ScriptedPlayers(np.array([[0, 1]]), np.random.default_rng(0))
+        self._tracker, self._frames = CharacterTracker(), frames
+        self._inputs = Inputs(
+            *(np.zeros((1, 2), np.float32) for _ in range(5)), buttons=np.zeros((1, 2), np.uint8)
+        )
+        self._last: Frames | None = None
+        self.raw = [opening(self.info)]
+
+    @property
+    def opening(self) -> bytes:
+        """The payload table and the Game Start event."""
+        return self.raw[0]
+
+    def __len__(self) -> int:
+        return self._frames
+
+    @property
+    def is_over(self) -> bool:
+        """Whether somebody has lost."""
+        return bool((self._world.stock == 0).any())
+
+    def frame(self, index: int, pads: Mapping[int, Pad]) -> bytes:
+        """A frame's events, under what pads and script hold."""
+        if index:
+            self._inputs = self._script.act(self._world)
+            for place, port in enumerate(self._ports):
+                if port in pads and port in self._free:
+                    self._take(place, pads[port])
+            self._world.step(self._inputs)
+        columns = self._columns(index)
+        self._last = Frames(columns)
+        joined = frame_events(self.info, self._last)
+        self.raw.append(joined)
+        return joined
+
+    def end(self) -> bytes:
+        """The Game End event."""
+        assert self._last is not None
+        self.raw.append(game_end(self.info, self._last))
+        return self.raw[-1]
+
+    def file(self) -> bytes:
+        """The `.slp` of what was played."""
+        metadata = {"startAt": "2000-01-01T00:00:00Z", "playedOn": "dolphin"}
+        return events.container(b"".join(self.raw), ubjson.write_object(metadata))
+
+    def _take(self, place: int, pad: Pad) -> None:
+        (main_x, main_y), (c_x, c_y) = pad.stick("MAIN"), pad.stick("C")
+        bits = sum(1 << bit for bit, name in enumerate(BUTTONS) if name in pad.held)
+        values = {"main_x": main_x, "main_y": main_y, "c_x": c_x, "c_y": c_y}
+        for name, value in (values | {"shoulder": pad.trigger(), "buttons": bits}).items():
+            getattr(self._inputs, name)[0, place] = value
+
+    def _columns(self, index: int) -> dict[str, np.ndarray]:
+        frame = np.array([FIRST_FRAME + index])
+        builder = FrameBuilder((1,))
+        builder.put(Group.FRAME, {"frame": frame})
+        builder.put(Group.PLAYER, sample_games._observe(self._world))
+        builder.put(Group.CONTROLLER, vars(self._inputs))
+        builder.put_columns(stage_columns(self.info.stage, frame))
+        builder.put_columns(self._tracker.step(builder.peek()))
+        return builder.columns()
 
 
 def _put_pad(block: bytearray, pad: Pad) -> None:
