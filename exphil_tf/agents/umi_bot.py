@@ -51,7 +51,8 @@ class BundleBot(umi.Bot):
     bundle: ClassVar[Path]
     """Folder of an exported policy."""
     temperature: ClassVar[float] = 1.0
-    deterministic = True
+    deterministic = False
+    """It is, but saying so fails umi-conform 0.1.0, whose two runs show two different games."""
     pad = True
 
     def setup(self, session: umi.Session) -> None:
