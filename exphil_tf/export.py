@@ -2,6 +2,7 @@
 
     python -m exphil_tf.export RUN --output BUNDLE [--precision int8-qat]
     python -m exphil_tf.export info BUNDLE
+    python -m exphil_tf.export umi BUNDLE --output bot.zip
 
 The graph takes raw game values, the previous controller, memory and random numbers, and gives the
 next controller and memory. Integer precisions are proven on ONNX Runtime's own optimised graph
@@ -25,6 +26,7 @@ from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.melee.enums import character_from_name
 from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_INTERNAL
 from exphil_tf.records.manifest import MANIFEST, load_manifest
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from models.policy import Policy
 
 PROG = "python -m exphil_tf.export"
-HELP_FORMS = ("info",)
+HELP_FORMS = ("info", "umi")
 """First words of the forms that have a `--help` of their own."""
 
 
@@ -95,9 +97,41 @@ class InfoConfig:
     """Folder of an exported policy."""
 
 
+@dataclass(frozen=True)
+class UmiConfig:
+    """Packs an exported policy as a bot for the live championship (UMI)."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    bundle: Annotated[Path, tyro.conf.Positional]
+    """Folder of an exported policy, of any number of rows."""
+    output: Path
+    """Zip to write: entry point, requirements, policy, and the modules that it needs."""
+    name: str = "exphil-tf"
+    """Of the bot."""
+    characters: tuple[str, ...] = ()
+    """That it plays, or ALL; none means that they are chosen at upload."""
+    frame_delay: int | None = None
+    """Input delay that it plays at; none means that it is chosen at upload."""
+    temperature: float = 1.0
+    """Of sampling; 0 takes the likeliest."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        if not self.name.isprintable() or not 1 <= len(self.name) <= 64:
+            raise ValueError(f"name: want 1 to 64 characters. Received: {self.name!r:.80}")
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature: want at least 0. Received: {self.temperature:g}")
+        for name in self.characters:
+            if name != "ALL":
+                character_from_name(name)
+
+
 def main(argv: Sequence[str]) -> int:
-    """Exports, or describes an export."""
+    """Exports, describes an export, or packs one as a bot."""
     console = make_console()
+    if argv and argv[0] == "umi":
+        return _umi(load(UmiConfig, argv[1:], prog=f"{PROG} umi"), console)
     if argv and argv[0] == "info":
         return _info(load(InfoConfig, argv[1:], prog=f"{PROG} info"), console)
     config = load(ExportConfig, argv, prog=PROG)
@@ -121,6 +155,21 @@ def _info(config: InfoConfig, console: Console) -> int:
 
     describe.show(console, open_bundle(config.bundle))
     return 0
+
+
+def _umi(config: UmiConfig, console: Console) -> int:
+    from exphil_tf.agents.umi_zip import BotFacts, write_bot
+
+    names = config.characters
+    characters = names and ("ALL" if "ALL" in names else tuple(map(_arena_name, names)))
+    facts = BotFacts(config.name, characters or None, config.frame_delay, config.temperature)
+    files = write_bot(config.bundle, config.output, facts)
+    console.print(f"wrote {config.output} ({len(files)} files)", markup=False)
+    return 0
+
+
+def _arena_name(text: str) -> str:
+    return character_from_name(text).name
 
 
 def _with_defaults(config: ExportConfig, info: PolicyInfo) -> tuple[PolicyInfo, dict[str, int]]:

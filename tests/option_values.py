@@ -8,19 +8,22 @@ from exphil_tf.foundation.options import Option, options
 # Values for options whose checks refuse what the type alone suggests.
 SPECIAL = {
     "button_pos_weight": "2",
+    "character": "fox",
     "characters": "fox",
     "devices": "2",
     "backbones": "lstm",
     "hidden": "48",
     "num_heads": "8",
     "only": "input",
+    "opponent_character": "marth",
+    "stage": "battlefield",
     "stages": "battlefield",
     "train_character": "fox",
 }
 
 
 # What others need beside them.
-WITH = {"attention_every": ["--num-layers", "6"]}
+WITH = {"attention_every": ["--num-layers", "6"], "mirror_ports": ["--opponent", "other"]}
 
 
 def first_word(annotation: object) -> str:

@@ -18,12 +18,14 @@ PAGES = (
     "docs/distillation.md",
     "docs/export.md",
     "docs/latency.md",
+    "docs/play.md",
     "CHANGELOG.md",
 )
 OTHERS_FLAGS = {"logdir", "require_hashes", "update_golden"} | {
+    "appimage_extract", "cmd", "realtime", "delay",
     "runner", "dask_client_address", "project", "region", "temp_location",
 }  # fmt: skip
-"""Flags of TensorBoard, pip, Beam and our tests that the pages show."""
+"""Flags of TensorBoard, pip, our tests, AppImages, umi-conform and Beam that the pages show."""
 
 
 @pytest.fixture(params=PAGES)

@@ -9,13 +9,9 @@ import tensorflow as tf
 from exphil_tf.evaluation.episodes import GameBatch
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.inference.bundle import Bundle
+from exphil_tf.inference.forcing import FORCING_TEMPERATURE, force
 from exphil_tf.inference.stepper import Stepper
 from models.policy import Policy
-
-FORCING_TEMPERATURE = 1e6
-"""Noise of this scale outweighs any logit."""
-FORCED = np.nextafter(np.float32(1), np.float32(0))
-"""The greatest uniform: its noise is the greatest there is."""
 
 
 class Segment(NamedTuple):
@@ -114,7 +110,7 @@ class OnnxRunner:
             for first in range(0, games.num_rows, size)
         ]
         targets = games.joined_targets()
-        uniforms = force(targets, self._codec)
+        uniforms = force(targets, self._codec.sizes)
         for start in range(0, games.num_steps, steps):
             logits = [
                 group.play(range(start, start + steps), uniforms=uniforms, targets=targets)
@@ -158,23 +154,6 @@ def _rows(num_rows: int, first: int, size: int) -> slice | np.ndarray:
     if first + size <= num_rows:
         return slice(first, first + size)
     return np.minimum(np.arange(first, first + size), num_rows - 1)
-
-
-def force(targets: np.ndarray, codec: ControllerCodec) -> np.ndarray:
-    """Uniforms that make a graph choose given buckets at `FORCING_TEMPERATURE`.
-
-    Args:
-      targets: int32 `[…, 13]`, buckets side by side in sampling order.
-      codec: what they are buckets of.
-
-    Returns: float32 `[…, logits]`.
-    """
-    sizes = list(codec.sizes.values())
-    buttons = targets[..., : sizes[0]].astype(np.float32)
-    parts = [buttons]
-    for place, size in enumerate(sizes[1:], start=sizes[0]):
-        parts.append(np.eye(size, dtype=np.float32)[targets[..., place]])
-    return np.concatenate(parts, axis=-1) * FORCED
 
 
 def _check_forced(chosen: np.ndarray, wanted: np.ndarray) -> None:

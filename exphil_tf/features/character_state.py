@@ -21,7 +21,7 @@ them, Bowser's fire, Peach's Toad and Mario's cape (second lifts).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -109,15 +109,49 @@ class CharacterTracker:
           columns: `SOURCES` of that frame within their bounds, `[…, *field.shape]`.
         """
         now = _Rows(*(column.copy() for column in _rows(columns)))
-        last = self._last or _first_state(now)
-        charging, lift = _charging(now, last.rows), _lift(now)
-        ticks, levels = _next_levels(last.ticks, last.levels, charging=charging, now=now)
-        spent = (last.spent | lift.uses) & ~lift.restores
-        judged = _next_judged(last.judged, _judge(now))
-        self._last = _State(now, ticks, levels, spent, judged)
-        values = [_percent(levels, charging, now), spent]
-        values += [*(_of_judges(number, now) for number in judged), now.special]
-        return {n: v.astype(np.uint8) for n, v in zip(COLUMNS, values, strict=True)}
+        self._last, found = _advance(self._last or _first_state(now), now)
+        return found
+
+
+class CharacterTrackers:
+    """Character state of live games that come and go, each in a row of its own.
+
+    Args:
+      rows: games that are kept.
+    """
+
+    def __init__(self, rows: int):
+        self._rows = rows
+        self._kept: _State | None = None
+
+    def step(
+        self, columns: Columns, rows: np.ndarray, *, begins: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """`COLUMNS`, `[batch, players]`, of the next frame of some games.
+
+        Args:
+          columns: `SOURCES` of that frame within their bounds, `[batch, *field.shape]`.
+          rows: int `[batch]`: where each game is kept.
+          begins: bool `[batch]`: it is the game's first frame.
+        """
+        now = _rows(columns)
+        first = _first_state(now)
+
+        def room(values: np.ndarray) -> np.ndarray:
+            return np.zeros((self._rows, *values.shape[1:]), values.dtype)
+
+        def taken(new: np.ndarray, kept: np.ndarray) -> np.ndarray:
+            return np.where(begins.reshape(-1, *[1] * (new.ndim - 1)), new, kept[rows])
+
+        def put(kept: np.ndarray, new: np.ndarray) -> np.ndarray:
+            kept[rows] = new
+            return kept
+
+        if self._kept is None:
+            self._kept = _each(room, first)
+        after, found = _advance(_each(taken, first, self._kept), now)
+        self._kept = _each(put, self._kept, after)
+        return found
 
 
 class _State(NamedTuple):
@@ -129,6 +163,28 @@ class _State(NamedTuple):
     levels: np.ndarray
     spent: np.ndarray
     judged: tuple[np.ndarray, np.ndarray]
+
+
+def _each(rule: Callable[..., np.ndarray], *states: _State) -> _State:
+    """A state of what a rule makes of each array of some states."""
+    rows = _Rows(*map(rule, *(state.rows for state in states)))
+    ticks, levels, spent = (
+        rule(*(getattr(state, name) for state in states)) for name in ("ticks", "levels", "spent")
+    )
+    one, two = map(rule, *(state.judged for state in states))
+    return _State(rows, ticks, levels, spent, (one, two))
+
+
+def _advance(last: _State, now: _Rows) -> tuple[_State, dict[str, np.ndarray]]:
+    """The state after a frame, and the columns of that frame."""
+    charging, lift = _charging(now, last.rows), _lift(now)
+    ticks, levels = _next_levels(last.ticks, last.levels, charging=charging, now=now)
+    spent = (last.spent | lift.uses) & ~lift.restores
+    judged = _next_judged(last.judged, _judge(now))
+    values = [_percent(levels, charging, now), spent]
+    values += [*(_of_judges(number, now) for number in judged), now.special]
+    columns = {n: v.astype(np.uint8) for n, v in zip(COLUMNS, values, strict=True)}
+    return _State(now, ticks, levels, spent, judged), columns
 
 
 def _first_state(now: _Rows) -> _State:

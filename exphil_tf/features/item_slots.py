@@ -197,3 +197,34 @@ class ItemTracker:
         slot = np.array(self._slots.step(items.spawn_id.tolist()), np.int64)
         columns = _fill(items, slot, 1, ports=self._ports)
         return {name: column[0] for name, column in columns.items()}
+
+
+class ItemTrackers:
+    """The items of live games that come and go, each in a row of its own.
+
+    Args:
+      rows: games that are kept.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._slots = [SlotTracker() for _ in range(rows)]
+        self._is_empty = np.ones(rows, bool)
+
+    def step(self, items: Items, rows: np.ndarray, *, begins: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns `[batch, …]` of the next frame of some games, as those of `item_columns`.
+
+        Args:
+          items: those present; `row` is the game's index in the batch, `owner` its player, 0 or 1.
+          rows: int `[batch]`: where each game is kept.
+          begins: bool `[batch]`: it is the game's first frame.
+        """
+        for row in rows[begins].tolist():
+            self._slots[row] = SlotTracker()
+        present = np.bincount(items.row, minlength=len(rows))
+        slot = np.full(len(items.row), -1, np.int64)
+        for index in np.flatnonzero((present > 0) | ~self._is_empty[rows]).tolist():
+            where = np.flatnonzero(items.row == index)
+            tracker = self._slots[int(rows[index])]
+            slot[where] = tracker.step(items.spawn_id[where].tolist())
+        self._is_empty[rows] = present == 0
+        return _fill(items, slot, len(rows), ports=(0, 1))

@@ -42,6 +42,7 @@ _MEASURED = "--auto-batch-size measures what fits, with a margin"
 
 FORMER: dict[str, Former] = {
     # Other names.
+    "async": Former(("asynchronous",)),  # which is a word of Python
     "character": Former(("characters",)),
     "checkpoint_freq": Former(("save_every",)),
     "gradient_accumulation": Former(("accumulation_steps",)),

@@ -99,6 +99,11 @@ class Stepper:
         self.reset()
 
     @property
+    def num_uniforms(self) -> int:
+        """Random numbers in [0, 1) that a row of a step consumes."""
+        return self.uniforms.shape[1]
+
+    @property
     def state(self) -> dict[str, np.ndarray]:
         """The memory that the next frame starts from, by name: views, do not write."""
         return {
@@ -127,6 +132,19 @@ class Stepper:
             buffer[where] = 0
         for name, number in (self._told | self._checked_ids(told)).items():
             self._conditions[name][where] = number
+
+    def commit(self, controller: np.ndarray) -> None:
+        """Tells what is done in place of the last answer: the next frame's previous action.
+
+        Without a word that is the answer itself. A policy that reads no previous action is told
+        nothing.
+
+        Args:
+          controller: float32 `[batch, 13]`, as `StepOutput.controller`.
+        """
+        previous = self._sides[self._turn].fed.get("prev_action")
+        if previous is not None:
+            previous[...] = controller
 
     def step(
         self,

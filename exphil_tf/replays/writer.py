@@ -58,20 +58,34 @@ def write_slp(game: Game, path: Path | str | None = None) -> bytes:
     """
     _require_writable(game)
     info, frames = game.info, game.frames
-    stage_blocks = _stage_blocks(info, frames)
-    version, sizes = (
-        ((3, 18, 0), events.SIZES_3_18) if _tells_stage(info) else ((3, 16, 0), events.SIZES_3_16)
-    )
-    blocks = [*_mark_blocks(info, frames), *stage_blocks, *_item_blocks(info, frames)]
-    for player in range(PLAYERS):
-        blocks += _player_blocks(info, frames, player=player, pre_size=sizes[events.PRE] + 1)
-    stream = events.assemble(blocks).tobytes()
-    start = game_start(info, version)
-    raw = b"".join([events.payload_table(sizes), start, stream, _game_end(info, frames)])
+    raw = b"".join([opening(info), frame_events(info, frames), game_end(info, frames)])
     data = events.container(raw, ubjson.write_object(_metadata(info, frames)))
     if path is not None:
         Path(path).write_bytes(data)
     return data
+
+
+def opening(info: GameInfo) -> bytes:
+    """What a game's events begin with: the payload table and Game Start."""
+    version = (3, 18, 0) if _tells_stage(info) else (3, 16, 0)
+    return events.payload_table(_sizes(info)) + game_start(info, version)
+
+
+def frame_events(info: GameInfo, frames: Frames) -> bytes:
+    """The events of frames that follow one another, in the layout that `opening` declares."""
+    blocks = [
+        *_mark_blocks(info, frames),
+        *_stage_blocks(info, frames),
+        *_item_blocks(info, frames),
+    ]
+    pre_size = _sizes(info)[events.PRE] + 1
+    for player in range(PLAYERS):
+        blocks += _player_blocks(info, frames, player=player, pre_size=pre_size)
+    return events.assemble(blocks).tobytes()
+
+
+def _sizes(info: GameInfo) -> dict[int, int]:
+    return events.SIZES_3_18 if _tells_stage(info) else events.SIZES_3_16
 
 
 def _require_writable(game: Game) -> None:
@@ -316,7 +330,8 @@ def _changes(
     return _records(dtype, code, frames["frame"][row]), row
 
 
-def _game_end(info: GameInfo, frames: Frames) -> bytes:
+def game_end(info: GameInfo, frames: Frames) -> bytes:
+    """The Game End event after some frames; nothing if the game has no way of ending."""
     if info.end_method is None:
         return b""
     score = frames["p.stock"][-1] * 1000.0 - frames["p.percent"][-1]

@@ -14,9 +14,10 @@ from exphil_tf.checkpoints.policy_bundle import requantized
 from exphil_tf.evaluation import parity_report, policy_runners
 from exphil_tf.evaluation.episodes import GameBatch, batch_games, long_game, perspectives_of
 from exphil_tf.evaluation.parity import STEPS, Form, run_parity
-from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner, Segment, force
+from exphil_tf.evaluation.policy_runners import KerasRunner, OnnxRunner, Segment
 from exphil_tf.exporting.games import calibrated
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
+from exphil_tf.inference.forcing import force
 from exphil_tf.sim.sample_games import SampleConfig, make_games
 from models.policy_config import QuantizationConfig
 from tests.exported_policies import export, make_policy
@@ -259,7 +260,7 @@ def test_a_graph_that_cannot_be_forced_is_found_out(batch, monkeypatch):
 
 def test_forcing_uniforms_are_one_where_wanted():
     targets = np.array([[1, 0, 0, 0, 0, 0, 0, 1, 16, 0, 8, 8, 4]], np.int32)
-    uniforms = force(targets, CODEC)
+    uniforms = force(targets, CODEC.sizes)
     assert uniforms.shape == (1, LOGITS) and uniforms.dtype == np.float32
     wanted = [0, 7, 8 + 16, 8 + 17, 8 + 34 + 8, 8 + 51 + 8, 8 + 68 + 4]
     assert np.flatnonzero(uniforms[0]).tolist() == wanted

@@ -1,0 +1,1 @@
+"""Playing a game, live or simulated, with a trained policy."""

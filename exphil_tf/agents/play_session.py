@@ -1,0 +1,173 @@
+"""A session of play: policies, Dolphin, games, and Dolphin again if it died."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from exphil_tf.agents.agent import Agent
+from exphil_tf.agents.dolphin import Dolphin, DolphinGone, DolphinOptions
+from exphil_tf.agents.drivers import Beside, InStep
+from exphil_tf.agents.game_record import Report
+from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat
+from exphil_tf.agents.named_agents import make_agent
+from exphil_tf.agents.play_config import PlayConfig
+from exphil_tf.agents.policy_source import open_policy
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.process.exit_codes import EXIT_NO_INPUT, EXIT_USAGE
+
+_PAUSE_S = 2.0
+
+
+def play(config: PlayConfig, say: Callable[[str], None]) -> Report:
+    """Plays the games that are asked for.
+
+    Args:
+      config: what is asked for.
+      say: tells the user a line.
+
+    Raises: UserError: if something is missing (66), damaged (65) or of another schema (78), or
+      Dolphin died or hung more often than it may be started again (74).
+    """
+    _require(config)
+    report = Report(config.report)
+    seats = _seats(config, say)
+    restarts, played = config.restarts, 0
+    try:
+        while True:
+            loop = None
+            try:
+                with Dolphin(_dolphin_options(config), [seat.port for seat in seats]) as dolphin:
+                    rules = _rules(config, played)
+                    loop = MatchLoop(dolphin, seats, rules, report=report, say=say)
+                    loop.run()
+                return report
+            except DolphinGone as error:
+                played += loop.played if loop is not None else 0
+                if not restarts:
+                    raise
+                restarts -= 1
+                say(f"{error.message}; starting it again ({restarts} times left)")
+                time.sleep(_PAUSE_S)
+    finally:
+        for seat in seats:
+            if seat.driver is not None:
+                seat.driver.close()
+
+
+def _require(config: PlayConfig) -> None:
+    for name in ("policy", "dolphin", "iso"):
+        path = getattr(config, name)
+        if path is None:
+            raise UserError(f"--{name}: want a path. Received: nothing", "See docs/play.md.")
+        if not path.exists():
+            raise UserError(
+                f"--{name}: {path}: want something that is there. Received: nothing",
+                "Check the path; play --doctor looks at all of them.",
+                exit_code=EXIT_NO_INPUT,
+            )
+
+
+def _seats(config: PlayConfig, say: Callable[[str], None]) -> list[Seat]:
+    assert config.policy is not None
+    seats = [_seat(config, config.policy, say)]
+    if config.cpu_level:
+        character = character_from_name(config.opponent_character)
+        seats.append(
+            Seat(config.opponent_port, character, config.opponent, cpu_level=config.cpu_level)
+        )
+    elif config.has_second_policy:
+        other = replace(
+            config,
+            port=config.opponent_port,
+            opponent_port=config.port,
+            character=config.opponent_character,
+            player_style=None,
+            seed=config.seed + 1,
+        )
+        seats.append(_seat(other, Path(config.opponent), say))
+    return seats
+
+
+def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
+    """A policy's seat, its agent warmed up."""
+    agent = _agent(config, policy)
+    agent.warm_up()
+    delay = agent.options.delay
+    say(f"{policy}: {delay} frames of delay, of which it keeps {agent.options.held_back} itself")
+    return Seat(
+        config.port,
+        character_from_name(config.character),
+        str(policy),
+        agent,
+        Beside(agent) if config.asynchronous else InStep(agent),
+    )
+
+
+def _agent(config: PlayConfig, policy: Path) -> Agent:
+    source = open_policy(policy)
+    delay = source.conditions.delay.frames if config.frame_delay is None else config.frame_delay
+    try:
+        options = config.agent_options(delay)
+    except ValueError as error:
+        raise UserError(
+            str(error), "Train with --online-robust, or --frame-delay.", exit_code=EXIT_USAGE
+        ) from error
+    return make_agent(
+        source,
+        options,
+        seed=config.seed,
+        threads=config.threads,
+        player_style=config.player_style,
+        desired_return=config.desired_return,
+    )
+
+
+def _dolphin_options(config: PlayConfig) -> DolphinOptions:
+    assert config.dolphin is not None
+    is_netplay = config.connect_code is not None
+    return DolphinOptions(
+        config.dolphin,
+        config.iso,
+        config.replay_dir,
+        is_blocking=not config.asynchronous and not is_netplay,
+        speed=config.speed,
+        is_headless=config.headless,
+        is_fast_forward=config.fast_forward,
+        online_delay=config.online_delay if is_netplay else 0,
+        user_json=config.user_json,
+        hang_timeout_s=config.hang_timeout,
+    )
+
+
+def _rules(config: PlayConfig, played: int) -> MatchRules:
+    games = 1 if config.on_game_end == "stop" else config.games
+    return MatchRules(
+        stage_from_name(config.stage),
+        games=max(1, games - played) if games else 0,
+        opponent=config.opponent,
+        opponent_port=config.opponent_port,
+        connect_code=config.connect_code or "",
+        own_code=_own_code(config),
+        replay_dir=config.replay_dir,
+        mirrors_ports=config.mirror_ports,
+    )
+
+
+def _own_code(config: PlayConfig) -> str:
+    if config.connect_code is None:
+        return ""
+    if config.user_json is None or not config.user_json.is_file():
+        raise UserError(
+            f"--user-json: want the account's user.json. Received: {config.user_json}",
+            "Slippi Launcher keeps it in Slippi/ of Dolphin's user folder.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    try:
+        return str(json.loads(config.user_json.read_text())["connectCode"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--user-json: {config.user_json}: no connectCode in it") from error
