@@ -156,9 +156,9 @@ def test_memory_is_what_was_asked_for():
 
     assert backbone("--temporal") == "lstm"
     assert backbone("--temporal --backbone mlp") == "mlp"
-    assert backbone("--temporal --preset quick") == "lstm"  # which is an mlp by itself
+    assert backbone("--temporal --preset quick") == "lstm"  # which names none
     assert backbone("--temporal --preset gpu_lstm_quick") == "lstm"
-    assert backbone("--preset gpu_quick --temporal") == "lstm"  # which names none
+    assert backbone("--preset gpu_quick --temporal") == "mamba"
     assert backbone("--backbone attention --temporal") == "sliding_window"
 
 

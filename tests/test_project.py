@@ -251,7 +251,8 @@ def imported(*folders: str) -> dict[str, str]:
             for name in names:
                 found[name.split(".")[0]] = str(path.relative_to(ROOT))
     tests = python_files("tests")
-    own = {*PACKAGES, "tests", *(n for p in tests for n in (p.stem, p.parent.name))}
+    parcels = {p.parent.name for p in tests if (p.parent / "__init__.py").is_file()}
+    own = {*PACKAGES, "tests", *parcels, *(p.stem for p in tests)}
     return {n: path for n, path in found.items() if n not in sys.stdlib_module_names | own}
 
 

@@ -119,7 +119,7 @@ def test_dropout_runs_while_training_only():
 
 
 def test_averages_are_validated_and_exported(tmp_path):
-    averaging, plain = make(ema=True, ema_decay=0.9), make()
+    averaging, plain = make(ema=True, ema_decay=0.9), make(ema=False)
     for learner in (averaging, plain):
         for seed in range(6):
             train(learner, make_batch(seed))
