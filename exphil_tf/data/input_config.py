@@ -22,7 +22,7 @@ class InputConfig:
 
     window_size: int = 80
     """Unroll length in frames: the context that one training step sees."""
-    carry_state: bool | None = None
+    carry_state: bool | None = option(None, former=False)
     """Walk through whole games, memory carried from unroll to unroll, as in play; otherwise each
     unroll starts with empty memory, wherever it was cut out of a game. None: wherever it can be."""
     cursors_per_row: int = option(8, only_with={"carry_state": (None, True)})

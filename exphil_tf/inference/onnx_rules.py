@@ -339,9 +339,10 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
 
 
 _ELEMENTWISE = (
-    "Abs CumSum DequantizeLinear Erf Exp Log QuantizeLinear Relu Round Sigmoid Softmax Sqrt Tanh"
+    "Abs CumSum DequantizeLinear Erf Exp Log Neg Not QuantizeLinear Relu Round Sigmoid Softmax Sqrt "
+    "Tanh"
 )
-_PAIRED = "Add And Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
+_PAIRED = "Add Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _same),
     **dict.fromkeys(_PAIRED.split(), _broadcast),

@@ -405,7 +405,7 @@ def test_variants_are_mixed_by_their_probabilities(games):
     ("options", "words"),
     [
         ({"window_size": 0}, "window_size: want at least 1"),
-        ({"burn_in": 60}, "burn_in: want 0 to 59"),
+        ({"burn_in": 80}, "burn_in: want 0 to 79"),
         ({"frame_delay": 61}, "frame_delay: want 0 to 60"),
         ({"frame_delay_min": 19}, "frame_delay_min: want 0 to 18"),
         ({"mirror_prob": 1.5}, "mirror_prob: want 0 to 1"),

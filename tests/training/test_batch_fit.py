@@ -62,7 +62,7 @@ def test_a_smaller_batch_is_tried_where_a_process_was_killed(dataset, monkeypatc
     assert config.run.batch_size == 88  # 0.9 (150 - 50), in eights
     assert not config.run.auto_batch_size  # what is saved repeats the run without measuring
     assert "batch_size 88, as an unroll takes 1.00 MiB and the run may take 150 MiB" in notes[0]
-    assert "the learning rate stays 0.0001" in notes[1]
+    assert "the learning rate stays 0.002" in notes[1]
     kept, (note,) = with_batch_size(asked, data, is_resuming=True)
     assert kept == asked and "keeps its batch_size" in note
     plain = dataclasses.replace(asked, run=dataclasses.replace(asked.run, auto_batch_size=False))

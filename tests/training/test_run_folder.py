@@ -157,12 +157,14 @@ def test_a_run_of_before_an_option_goes_on_without_it(tmp_path):
     run = make_run(tmp_path / "runs/a")
     values = yaml.safe_load((run / "config.yaml").read_text())
     younger = {"condition-on-delay", "condition-dropout", "min-player-games", "return-edges"}
+    younger |= {"carry-state"}
     old = {name: value for name, value in values.items() if name not in younger}
     old |= {"online-robust": True, "learn-player-styles": True}
     (run / "config.yaml").write_text(yaml.safe_dump(old))
     saved, _ = run_options.saved_options(run, known=options(TrainConfig))
     got = load(TrainConfig, ["--data", "d"], env={}, saved=saved)
-    assert not got.tells_delay and got.conditions.condition_dropout == 0.0
+    assert not got.tells_delay and got.input.carry_state is False
+    assert got.conditions.condition_dropout == 0.0
     assert load(TrainConfig, ["--online-robust"]).tells_delay
     assert load(TrainConfig, ["--learn-player-styles"]).conditions.condition_dropout == 0.1
     before = {name.replace("-", "_"): value for name, value in old.items()}

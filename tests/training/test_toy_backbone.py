@@ -62,7 +62,7 @@ def test_its_options_are_those_of_the_command_line():
         check=True,
     )
     accepted, mistyped, lstm, layers, is_loaded, *page = ended.stdout.splitlines()
-    assert accepted.startswith("ToyConfig(backbone='toy', hidden=(512, 512), dropout=0.1, ")
+    assert accepted.startswith("ToyConfig(backbone='toy', hidden=(128, 128), dropout=0.0, ")
     assert accepted.endswith(", decay=0.75)")
     assert mistyped == "--decay: want a number. Received: 'x'"
     assert lstm == "--decay: no option of --backbone lstm, but of toy. Leave it out."

@@ -173,6 +173,7 @@ def test_values_shape_the_policy_only_by_their_weight():
     assert plain.keys() == shaped.keys()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
     given = batches(5)
     whole, first, second = beside(ema=True), beside(ema=True), beside(ema=True)
