@@ -49,8 +49,8 @@ class QuickstartConfig:
     """Folder for everything that is made."""
     games: int = 16
     """Sample games."""
-    max_steps: int = 1200
-    """Updates of training; the default takes about two minutes on two cores."""
+    max_steps: int = 600
+    """Updates of training; the default takes about a minute on two cores."""
     seed: int = 0
     """The same seed makes the same games and the same policy."""
 
