@@ -339,8 +339,8 @@ def _transpose(node: GraphNode, inputs: Inputs) -> list[Value]:
 
 
 _ELEMENTWISE = (
-    "Abs CumSum DequantizeLinear Erf Exp Log Neg Not QuantizeLinear Relu Round Sigmoid Softmax Sqrt "
-    "Tanh"
+    "Abs CumSum DequantizeLinear Erf Exp Log Neg Not QuantizeLinear Relu Round Sigmoid Softmax "
+    "Sqrt Tanh"
 )
 _PAIRED = "Add Div Equal Greater Less LessOrEqual Min Mod Mul Sub Where"
 RULES: Mapping[str, Rule] = {
