@@ -17,14 +17,14 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar
 
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.process.checkup import Check, show
 from exphil_tf.process.console import make_console
-from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_OK
 from exphil_tf.process.memory import device_memory
 from exphil_tf.replays import formats
 
@@ -54,27 +54,10 @@ class DoctorConfig:
     """Also load TensorFlow, list its devices and compile something; takes some seconds."""
 
 
-class Check(NamedTuple):
-    """What was found about one thing."""
-
-    status: Literal["ok", "note", "fail"]
-    name: str
-    found: str
-    fix: str = ""
-    """What to do; empty if nothing has to be done."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Prints a line for each check; returns the exit code."""
     config = load(DoctorConfig, argv, prog=PROG)
-    console = make_console()
-    checks: list[Check] = []
-    for check in examine(config, os.environ):
-        checks.append(check)
-        console.print(f"{check.status:4}  {check.name}: {check.found}")
-        if check.fix:
-            console.print(f"      {check.fix}")
-    return EXIT_DATA if any(check.status == "fail" for check in checks) else EXIT_OK
+    return show(examine(config, os.environ), make_console())
 
 
 def examine(config: DoctorConfig, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -94,8 +77,8 @@ def examine(config: DoctorConfig, environ: Mapping[str, str]) -> Iterator[Check]
 def _python() -> Check:
     version = platform.python_version()
     if sys.version_info[:2] in ((3, 11), (3, 12), (3, 13)):
-        return Check("ok", "Python", version)
-    return Check("fail", "Python", version, "Use 3.11, 3.12 or 3.13.")
+        return Check("Python", "ok", version)
+    return Check("Python", "fail", version, "Use 3.11, 3.12 or 3.13.")
 
 
 def _packages() -> Check:
@@ -107,8 +90,8 @@ def _packages() -> Check:
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Check("fail", "packages", f"{', '.join(missing)} missing", "Run make again.")
-    return Check("ok", "packages", ", ".join(found))
+        return Check("packages", "fail", f"{', '.join(missing)} missing", "Run make again.")
+    return Check("packages", "ok", ", ".join(found))
 
 
 def _processor() -> Check:
@@ -117,20 +100,20 @@ def _processor() -> Check:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         with_memory = f", {size / _GIB:.0f} GiB of memory"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Check("ok", "processor", f"{cores} cores{with_memory}")
+    return Check("processor", "ok", f"{cores} cores{with_memory}")
 
 
 def _gpu() -> Check:
     found = device_memory()
     if not found:
         return Check(
-            "note",
             "GPU",
+            "note",
             "none that nvidia-smi tells of",
             "Training works without; a GPU needs NVIDIA's driver, in Docker --gpus all.",
         )
     sizes = (f"{total / _GIB:.0f} GiB ({used / _GIB:.1f} used)" for used, total in found)
-    return Check("ok", "GPU", ", ".join(sizes))
+    return Check("GPU", "ok", ", ".join(sizes))
 
 
 def disk(folder: Path, usage: Callable[[Path], tuple[int, int, int]]) -> Check:
@@ -143,20 +126,20 @@ def disk(folder: Path, usage: Callable[[Path], tuple[int, int, int]]) -> Check:
     try:
         free = usage(folder)[2]
     except OSError as error:
-        return Check("fail", "disk", f"{folder}: {error.strerror}", "Choose another --work-dir.")
+        return Check("disk", "fail", f"{folder}: {error.strerror}", "Choose another --work-dir.")
     found = f"{free / _GIB:.0f} GiB free in {folder.resolve()}"
     if free >= LEAST_DISK:
-        return Check("ok", "disk", found)
+        return Check("disk", "ok", found)
     least = LEAST_DISK // _GIB
-    return Check("note", "disk", found, f"A large collection wants {least} GiB: free some.")
+    return Check("disk", "note", found, f"A large collection wants {least} GiB: free some.")
 
 
 def replays(folder: Path) -> Check:
     """Replays or archives of them in a folder."""
     if not folder.is_dir():
         return Check(
-            "note",
             "replays",
+            "note",
             f"no folder {folder}",
             "Give --replays DIR to commands; python -m exphil_tf.samples makes some to try with.",
         )
@@ -164,8 +147,8 @@ def replays(folder: Path) -> Check:
     files = (kind for kind in kinds if kind not in (None, formats.Kind.OTHER))
     count = sum(1 for _ in itertools.islice(files, _MOST_COUNTED))
     if not count:
-        return Check("fail", "replays", f"none in {folder}", "Put .slp files or archives there.")
-    return Check("ok", "replays", f"{count:,} files in {folder}")
+        return Check("replays", "fail", f"none in {folder}", "Put .slp files or archives there.")
+    return Check("replays", "ok", f"{count:,} files in {folder}")
 
 
 def _tensorflow() -> Iterator[Check]:
@@ -175,7 +158,7 @@ def _tensorflow() -> Iterator[Check]:
             import tensorflow as tf
         names = [device.name for device in tf.config.list_physical_devices()]
         devices = [name.removeprefix("/physical_device:") for name in names]
-        yield Check("ok", "TensorFlow", f"{tf.__version__} on {', '.join(devices)}")
+        yield Check("TensorFlow", "ok", f"{tf.__version__} on {', '.join(devices)}")
 
         @tf.function(jit_compile=True, autograph=False)
         def product(x: tf.Tensor) -> tf.Tensor:
@@ -184,24 +167,24 @@ def _tensorflow() -> Iterator[Check]:
         found = float(tf.reduce_sum(product(tf.fill((64, 64), 0.5))))
     except Exception as error:  # whatever is wrong with a driver, it is told
         text = (str(error).splitlines() or [type(error).__name__])[0]
-        yield Check("fail", "XLA", text[:200], "Compare the driver's CUDA version with the lock's.")
+        yield Check("XLA", "fail", text[:200], "Compare the driver's CUDA version with the lock's.")
         return
     if found != 64 * 64 * 16.0:
-        yield Check("fail", "XLA", f"computed {found}, want 65536", "Try --no-jit; report this.")
+        yield Check("XLA", "fail", f"computed {found}, want 65536", "Try --no-jit; report this.")
         return
-    yield Check("ok", "XLA", "compiles and computes")
+    yield Check("XLA", "ok", "compiles and computes")
 
 
 def _wandb(environ: Mapping[str, str]) -> Check:
     if importlib.util.find_spec("wandb") is None:
-        return Check("note", "W&B", "not installed", "Only --wandb needs it: the extra `wandb`.")
+        return Check("W&B", "note", "not installed", "Only --wandb needs it: the extra `wandb`.")
     where = "online, as WANDB_API_KEY is set" if environ.get("WANDB_API_KEY") else "offline"
-    return Check("ok", "W&B", f"there, {where}")
+    return Check("W&B", "ok", f"there, {where}")
 
 
 def _tool(name: str, use: str) -> Check:
     found = shutil.which(name)
-    return Check("ok", name, found) if found else Check("note", name, "not there", f"It {use}.")
+    return Check(name, "ok", found) if found else Check(name, "note", "not there", f"It {use}.")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from exphil_tf.agents.game_record import totals
 from exphil_tf.agents.play_config import PlayConfig
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
+from exphil_tf.process.checkup import show
 from exphil_tf.process.console import make_console
-from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_OK
+from exphil_tf.process.exit_codes import EXIT_OK
 
 PROG = "python -m exphil_tf.play"
 
@@ -47,12 +48,7 @@ def main(argv: Sequence[str]) -> int:
 def _examine(config: PlayConfig, console: Console) -> int:
     from exphil_tf.agents.doctor import examine
 
-    checks = examine(config, os.environ)
-    for check in checks:
-        console.print(f"{check.status:4}  {check.name}: {check.found}", markup=False)
-        if check.fix:
-            console.print(f"      {check.fix}", markup=False)
-    return EXIT_DATA if any(check.status == "fail" for check in checks) else EXIT_OK
+    return show(examine(config, os.environ), console)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from rich.table import Table
 
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.forms import take_form
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.process.console import wide_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
@@ -96,10 +97,10 @@ class WatchConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Does what the first word says."""
-    form, rest = (argv[0] if argv else "nothing"), argv[1:]
-    if form in ("-h", "--help"):
-        sys.stdout.write((__doc__ or "") + "\n")
+    taken = take_form(argv, HELP_FORMS, prog=PROG, text=(__doc__ or "") + "\n")
+    if taken is None:
         return 0
+    form, rest = taken
     console, prog = wide_console(), f"{PROG} {form}"
     if form == "list":
         _list(load(ListConfig, rest, prog=prog), console)
@@ -107,12 +108,8 @@ def main(argv: Sequence[str]) -> int:
         _info(load(InfoConfig, rest, prog=prog), console)
     elif form == "compare":
         _compare(load(CompareConfig, rest, prog=prog), console)
-    elif form == "watch":
-        _watch(load(WatchConfig, rest, prog=prog), console)
     else:
-        raise UserError(
-            f"want one of {', '.join(HELP_FORMS)} first. Received: {form}", f"See `{PROG} --help`."
-        )
+        _watch(load(WatchConfig, rest, prog=prog), console)
     return 0
 
 

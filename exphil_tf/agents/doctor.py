@@ -9,12 +9,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import md5
 from pathlib import Path
 
 from exphil_tf.agents.play_config import PlayConfig
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.checkup import Check
 
 _GAME_ID, _REVISION = b"GALE01", 2
 _REVISION_PLACE = 7
@@ -22,17 +22,6 @@ _MD5 = "0e63d4223b01d9aba596259dc155a174"
 """Of the disc image of Melee 1.02 that Slippi asks for."""
 _CHUNK = 1 << 20
 _VERSION_S = 30.0
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    status: str
-    """`ok`, `note` or `fail`."""
-    found: str
-    fix: str = ""
 
 
 def examine(config: PlayConfig, env: Mapping[str, str]) -> list[Check]:

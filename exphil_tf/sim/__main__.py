@@ -19,9 +19,10 @@ from rich.table import Table
 
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.config import load
-from exphil_tf.foundation.errors import UserError, run
+from exphil_tf.foundation.errors import run
+from exphil_tf.foundation.forms import take_form
 from exphil_tf.foundation.kinds import Kind
-from exphil_tf.process.console import make_console
+from exphil_tf.process.console import wide_console
 from exphil_tf.sim import fidelity_report
 from exphil_tf.sim.fit_tables import compared, fit_tables, write_tables
 from exphil_tf.sim.recorded import read_recorded
@@ -31,8 +32,6 @@ from exphil_tf.sim.validate import validate
 PROG = "python -m exphil_tf.sim"
 HELP_FORMS = ("fit", "validate", "speed")
 """First words of the forms that have a `--help` of their own."""
-_WIDTH = 120
-"""Columns of tables that go to a file."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,11 @@ class SpeedConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Does what the first argument names."""
-    form = argv[0] if argv else "nothing"
-    if form in ("--help", "-h"):
-        print(_HELP, end="")  # noqa: T201 - the command's product
+    taken = take_form(argv, HELP_FORMS, prog=PROG, text=_HELP)
+    if taken is None:
         return 0
-    if form not in HELP_FORMS:
-        known = ", ".join(HELP_FORMS)
-        raise UserError(f"want one of {known} first. Received: {form}", f"See `{PROG} --help`.")
-    console, rest, prog = _console(), argv[1:], f"{PROG} {form}"
+    form, rest = taken
+    console, prog = wide_console(), f"{PROG} {form}"
     if form == "fit":
         _fit(load(FitConfig, rest, prog=prog), console)
     elif form == "validate":
@@ -108,12 +104,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         _speed(load(SpeedConfig, rest, prog=prog), console)
     return 0
-
-
-def _console() -> Console:
-    """One that does not wrap tables where there is no terminal."""
-    console = make_console(soft_wrap=False)
-    return console if console.is_terminal else make_console(width=_WIDTH, soft_wrap=False)
 
 
 def _fit(config: FitConfig, console: Console) -> None:
