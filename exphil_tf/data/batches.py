@@ -156,7 +156,6 @@ class BatchFinisher:
             "name": index.name,
             "character": index.character,
             "delay": index.delay,
-            "won": index.won,
         }
 
     def _resets(self, is_first: tf.Tensor, rows: tf.Tensor) -> Any:

@@ -19,7 +19,6 @@ from exphil_tf.data.sampling import RECORD_FEATURES, Source, seed_pair
 from exphil_tf.data.unrolls import Unrolls, find_unrolls
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.records import headers
-from exphil_tf.records.example import NO_WINNER
 from exphil_tf.records.headers import Bounds
 
 _SPEC = {"x": tf.io.FixedLenFeature([], tf.string), **RECORD_FEATURES}
@@ -47,8 +46,6 @@ class Index(NamedTuple):
     """Player id that the policy is told."""
     character: tf.Tensor
     """Internal id of the character played most by the player, in the whole game."""
-    won: tf.Tensor
-    """1 if the player won the game, 0 if the other did, -1 if it is not known."""
 
 
 class Block(NamedTuple):
@@ -168,12 +165,6 @@ class Tables:
         return tf.reshape(state, [-1, ROW_BYTES]), tf.reshape(tf.bitcast(words, tf.int64), [-1])
 
 
-def won_by(winner: tf.Tensor, player: tf.Tensor) -> tf.Tensor:
-    """int64, see `Index.won`."""
-    won = tf.cast(winner == player, tf.int64)
-    return tf.where(winner == NO_WINNER, tf.constant(-1, tf.int64), won)
-
-
 class BlockDecoder:
     """Decodes blocks and draws order, delay, mirror and noise of their unrolls.
 
@@ -238,7 +229,6 @@ class BlockDecoder:
             high=high,
             name=name * tf.cast(tf.gather(told, number), tf.int64),
             character=tf.gather(tf.reshape(example["characters"], [-1]), pair),
-            won=won_by(tf.gather(example["winner"], unrolls.record), unrolls.player),
         )
         return tf.stack([tf.cast(column, tf.int32) for column in index], 1)
 

@@ -30,7 +30,6 @@ class CarriedIndex(NamedTuple):
     high: tf.Tensor
     name: tf.Tensor
     character: tf.Tensor
-    won: tf.Tensor
     begins: tf.Tensor
     """1 where the unroll begins with its game."""
     step: tf.Tensor
@@ -108,7 +107,6 @@ class PieceDecoder:
             high=high,
             name=of.name,
             character=of.character,
-            won=of.won,
             begins=tf.cast(of.start + first == 0, tf.int64),
             step=of.step + number,
             row=of.row,

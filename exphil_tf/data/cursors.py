@@ -45,7 +45,6 @@ class Piece(NamedTuple):
     delay: tf.Tensor
     name: tf.Tensor
     character: tf.Tensor
-    won: tf.Tensor
 
 
 class Pieces(NamedTuple):
@@ -157,7 +156,6 @@ class Cursors:
             delay=of.delay,
             name=of.name,
             character=of.character,
-            won=of.won,
         )
         place = tf.gather(tf.stack([of.record + number, of.variant], 1), kept)
         return Pieces(tf.gather_nd(window.records, place), tf.gather(tf.stack(columns, 1), kept))

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from exphil_tf.data import sampling
-from exphil_tf.data.blocks import LiveAugmentation, within, won_by
+from exphil_tf.data.blocks import LiveAugmentation, within
 from exphil_tf.data.conditions import ConditionReader
 from exphil_tf.data.grid import Grid, game_unrolls
 from exphil_tf.data.input_config import InputConfig
@@ -45,7 +45,6 @@ class Views(NamedTuple):
     delay: tf.Tensor
     name: tf.Tensor
     character: tf.Tensor
-    won: tf.Tensor
 
 
 class Window(NamedTuple):
@@ -165,7 +164,6 @@ class GameReader:
             delay=draws.delays(self.grid),
             name=name * told[0],
             character=tf.gather_nd(example["characters"], own),
-            won=won_by(tf.gather(example["winner"], record), player),
         )
 
 

@@ -136,8 +136,6 @@ def build(
       `delay` int32 `[batch]`: frames;
       `return` int32 `[batch, time]`, if returns are told: level of the return of the second in
         which the frame's answer takes effect, 0 where it is hidden or not known.
-      `won` int32 `[batch]`: 1 if the own player won the game, 0 if the opponent did, -1 if that is
-        not known.
 
     Raises: UserError: if the dataset lacks the split or the variants, or its chunks are too short
       for the config.
