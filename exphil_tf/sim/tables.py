@@ -22,6 +22,7 @@ from exphil_tf.sim.attributes import (
     melee_file,
     read_rows,
 )
+from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
 from exphil_tf.sim.stage_lines import (
     LINE,
     MAX_LINES,
@@ -67,6 +68,7 @@ TABLES = np.dtype(
         ("y_kind", "i1", _BY_ACTION),
         ("y_value", "f4", _BY_ACTION),
         ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
+        *HIT_FIELDS,
     ],
     align=True,
 )
@@ -97,6 +99,8 @@ def tables() -> np.ndarray:
         found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
         found["flies_from"][key] = int(row["from"])
         found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
+    for name in hit_tables().dtype.names:
+        found[name] = hit_tables()[name]
     found.setflags(write=False)
     return found
 
