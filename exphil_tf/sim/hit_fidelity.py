@@ -104,7 +104,7 @@ def hit_table(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray) -> Hi
         attacker = 1 - victim
         b, t, m = before[:, victim], after[:, victim], made[:, victim]
         counted = judged[:, attacker] & (b["stock"] > 0)
-        real = (t["percent"] > b["percent"] + _RISE) & counted
+        real = (t["percent"] > b["percent"] + _RISE) & counted & _felt(b, t)
         ours = (m["percent"] > b["percent"] + _RISE) & counted
         for at, name in enumerate(KINDS):
             here = kinds[:, attacker] == at
@@ -115,6 +115,12 @@ def hit_table(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray) -> Hi
         both = (lost & mine).sum(), (lost & ours & mine).sum(), (ours & ~lost & mine).sum()
         table.stocks = table.stocks + np.array(both)
     return table
+
+
+def _felt(b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Whether a rise of percent is a hit, as `exphil_tf.sim.hit_events.begins` says it."""
+    felt = t["hitlag"] > 0
+    return felt | (np.abs(t["kx"] - b["kx"]) > 0.06) | (np.abs(t["ky"] - b["ky"]) > 0.06)
 
 
 def _counted(t: np.ndarray, m: np.ndarray, real: np.ndarray, ours: np.ndarray) -> HitCounts:

@@ -85,6 +85,8 @@ def hit_tables() -> np.ndarray:
     found = np.zeros((), HIT_TABLES)
     _boxes(found)
     found["box_shift"] = zero_index_table()[:CHARACTERS, : act.ACTIONS]
+    # Who is grabbed is held from the frame after the touch on.
+    found["box_shift"][:, [act.GRAB, act.DASH_GRAB]] = 0
     _kinds(found)
     found["bodies"], found["pose"], found["weight"] = _bodies(), _poses(), 100
     found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles(found["bodies"])
