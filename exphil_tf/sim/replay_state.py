@@ -165,7 +165,8 @@ def learn_hit(attacker, old, now, before, lands, tables):
 def was_hit(now, before):
     """Whether a recorded player is hit on a frame, as `exphil_tf.sim.hit_events.begins` says it."""
     launched = abs(now.kx - before.kx) > 0.06 or abs(now.ky - before.ky) > 0.06
-    return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched)
+    held = act.HELD_FIRST <= now.action <= act.THROWN_LOW
+    return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched or held)
 
 
 @rule
