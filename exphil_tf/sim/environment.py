@@ -25,8 +25,9 @@ from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import kernel, rule
 from exphil_tf.sim.observe import Layout, Observer
-from exphil_tf.sim.opponents import EXTERNAL, play_scripts, script_ids
+from exphil_tf.sim.opponents import EXTERNAL, script_ids
 from exphil_tf.sim.pads import CONTROLLER_VALUES, neutral, read_controllers
+from exphil_tf.sim.rules.scripts import play_scripts
 from exphil_tf.sim.tables import tables
 from exphil_tf.sim.world import TIME_LIMIT_FRAMES, World
 
@@ -175,13 +176,11 @@ class Environment:
         return self._observer.columns()
 
     def _play(self, part: slice) -> None:
-        world, players = self.world, self.world.players[part]
-        play_scripts(
-            world.matches[part], players, self._scripts[part], self.pads[part], tables()
-        )
-        world.step_part(part, self.pads)
-        note_events(world.matches[part], players, self.events[part])
-        self._observer.write(world.matches, part)
+        matches = self.world.matches[part]
+        play_scripts(matches, self._scripts[part], self.pads[part], tables())
+        self.world.step_part(part, self.pads)
+        note_events(matches, self.events[part])
+        self._observer.write(self.world.matches, part)
 
 
 @rule
@@ -195,18 +194,17 @@ def _leader(first, second):
 
 
 @kernel
-def note_events(matches, players, events):
+def note_events(matches, events):
     """What happened since the frame before.
 
     Args:
       matches: `MATCH` `[matches]`.
-      players: their `players`, `[matches, 2]`.
       events: `EVENTS` `[matches]`, of the frame before; written.
     """
     for at in range(len(matches)):
         event = events[at]
         for seat in range(PLAYERS):
-            p = players[at, seat]
+            p = matches[at].players[seat]
             lost = max(0, event.stocks[seat] - p.stock)
             taken = 0.0 if lost else max(0.0, p.percent - event.percents[seat])
             if taken > 0:
@@ -220,4 +218,4 @@ def note_events(matches, players, events):
             event.stocks[seat] = p.stock
         event.done = matches[at].over != 0
         if event.done:
-            event.winner = _leader(players[at, 0], players[at, 1])
+            event.winner = _leader(matches[at].players[0], matches[at].players[1])

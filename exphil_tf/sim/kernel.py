@@ -6,7 +6,17 @@ by the next action; controllers are read; choices; speeds; steps and landings; s
 
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim.compiled import kernel, rule
-from exphil_tf.sim.rules import bodies, choices, controls, ends, entry, floors, keeps, motion, stocks
+from exphil_tf.sim.rules import (
+    bodies,
+    choices,
+    controls,
+    ends,
+    entry,
+    floors,
+    keeps,
+    motion,
+    stocks,
+)
 
 
 @rule
@@ -64,20 +74,21 @@ def _move(match, p, tables):
 
 
 @kernel
-def step_matches(matches, players, pads, tables):
+def step_matches(matches, pads, tables):
     """One frame of every match that is not over.
 
     Args:
       matches: `MATCH` `[matches]`, changed in place.
-      players: their `players`, `[matches, 2]`.
       pads: `INPUT` `[matches, 2]`.
       tables: `TABLES` `[1]`.
     """
     for at in range(len(matches)):
         if matches[at].over:
             continue
-        step_match(matches[at], players[at], pads[at], tables[0])
+        # An array of players of its own would be compiled for anew where there is but one match.
+        players = matches[at].players
+        step_match(matches[at], players, pads[at], tables[0])
         for seat in range(2):
-            stocks.live_or_die(matches[at], seat, players[at], tables[0])
-            keeps.remember(players[at, seat], tables[0])
+            stocks.live_or_die(matches[at], seat, players, tables[0])
+            keeps.remember(players[seat], tables[0])
         stocks.count_down(matches[at])

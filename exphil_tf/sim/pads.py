@@ -1,7 +1,7 @@
 """From what somebody holds to what the game reads: the analog chain of a controller.
 
 Sticks lie on a grid of 1/80 inside the unit circle and read 0 near the centre; the shoulder on one
-of 1/140, with a clicked L or R as 1 and Z as at least 0.35. A compiled `melee.controls.clamp_stick`:
+of 1/140, with a clicked L or R as 1 and Z as at least 0.35: `melee.controls.clamp_stick`, compiled;
 a test ties the two together.
 """
 

@@ -38,7 +38,7 @@ class World:
       characters: int `[matches, 2]`, internal ids.
       stages: external stage id of each match.
       limit_frames: frames after which a match is over by time.
-      first_frame: on which matches begin: `GO_FRAME`, or `FIRST_FRAME` with the countdown before it.
+      first_frame: of a match: `GO_FRAME`, or `FIRST_FRAME` with the countdown before.
       threads: that step the matches; the bits are the same.
 
     Raises: ValueError: if a character or a stage is unknown, or nobody plays.
@@ -121,7 +121,7 @@ class World:
 
     def step_part(self, part: slice, pads: np.ndarray) -> None:
         """As `step`, of some matches."""
-        step_matches(self.matches[part], self.players[part], pads[part], self._tables)
+        step_matches(self.matches[part], pads[part], self._tables)
 
     def in_parallel(self, work: Callable[[slice], None]) -> None:
         """Does some work on all matches, each thread on its share."""
@@ -135,9 +135,7 @@ def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
     """A copy of characters `[matches, 2]`, if those and the stages are known."""
     characters = np.array(characters)
     if characters.shape != (len(stages), 2) or not len(stages):
-        raise ValueError(
-            f"characters: want [{len(stages)}, 2]. Received: {list(characters.shape)}"
-        )
+        raise ValueError(f"characters: want [{len(stages)}, 2]. Received: {list(characters.shape)}")
     unknown = set(characters.ravel().tolist()) - set(Character)
     if unknown or not set(stages) <= set(Stage):
         raise ValueError(f"want known characters and stages. Received: {unknown}, {stages}")

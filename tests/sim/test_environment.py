@@ -237,7 +237,10 @@ def test_events_tell_damage_stocks_and_the_winner():
     environment.step(held)
     assert not events["stocks_lost"].any() and events["done"].tolist() == [False, True]
     environment.reset(np.array([1]))
-    assert not events["done"].any() and environment.columns()["p.stock"].tolist() == [[4, 3], [4, 4]]
+    assert not events["done"].any() and environment.columns()["p.stock"].tolist() == [
+        [4, 3],
+        [4, 4],
+    ]
 
 
 def test_time_goes_to_who_has_less_percent():
@@ -249,7 +252,9 @@ def test_time_goes_to_who_has_less_percent():
 
 
 def test_a_countdown_ends_with_both_on_the_ground():
-    environment = Environment(np.array([[FOX, MARTH]]), [Stage.BATTLEFIELD], first_frame=FIRST_FRAME)
+    environment = Environment(
+        np.array([[FOX, MARTH]]), [Stage.BATTLEFIELD], first_frame=FIRST_FRAME
+    )
     environment.pads["buttons"][:] = controls.A
     held, start = np.zeros((1, 2, 13), np.float32), environment.columns()["p.x"]
     held[:, :, 0], held[:, :, 8] = 1, 1.0

@@ -50,9 +50,8 @@ def _charge(p, charge, code, frame):
         p.ticks = 0
     p.ticks += ticks
     levels = int(p.levels)
-    if ticks and p.ticks % charge.period == 0:
-        levels += 1
-    elif role == _CATCH and (was != _CATCH or frame < p.was_frame):
+    catches = role == _CATCH and (was != _CATCH or frame < p.was_frame)
+    if catches or (ticks and p.ticks % charge.period == 0):
         levels += 1
     levels = min(levels, charge.levels)
     if _empties(p, charge, role, was):
@@ -69,9 +68,9 @@ def _charge(p, charge, code, frame):
 
 @rule
 def _empties(p, charge, role, was):
-    if was != _NONE and was != _FULL and role == _NONE:
-        if p.percent > p.was_percent and charge.lost_by_hit:
-            return True
+    is_interrupted = was not in (_NONE, _FULL) and role == _NONE
+    if is_interrupted and p.percent > p.was_percent and charge.lost_by_hit:
+        return True
     if was == _RELEASE and role != _RELEASE:
         return True
     if p.action <= _LAST_DEAD and charge.lost_by_death:
