@@ -4,6 +4,7 @@ Order of a frame, as in the game: hitlag holds or ends; animations advance and w
 by the next action; controllers are read; choices; speeds; steps and landings; stocks.
 """
 
+from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim.compiled import kernel, rule
 from exphil_tf.sim.rules import (
     bodies,
@@ -11,9 +12,11 @@ from exphil_tf.sim.rules import (
     controls,
     downs,
     ends,
+    entry,
     floors,
     grabs,
     hits,
+    keeps,
     knockback,
     motion,
     shields,
@@ -32,6 +35,14 @@ def step_match(match, players, pads, tables):
       tables: `TABLES` record.
     """
     match.frame += 1
+    if match.frame < GO_FRAME:
+        entry.enter_stage(match, players, pads, tables)
+    else:
+        _play(match, players, pads, tables)
+
+
+@rule
+def _play(match, players, pads, tables):
     for seat in range(2):
         _age(players[seat], tables)
     for seat in range(2):
@@ -82,19 +93,21 @@ def _move(match, p, tables):
 
 
 @kernel
-def step_matches(matches, players, pads, tables):
+def step_matches(matches, pads, tables):
     """One frame of every match that is not over.
 
     Args:
       matches: `MATCH` `[matches]`, changed in place.
-      players: their `players`, `[matches, 2]`.
       pads: `INPUT` `[matches, 2]`.
       tables: `TABLES` `[1]`.
     """
     for at in range(len(matches)):
         if matches[at].over:
             continue
-        step_match(matches[at], players[at], pads[at], tables[0])
+        # An array of players of its own would be compiled for anew where there is but one match.
+        players = matches[at].players
+        step_match(matches[at], players, pads[at], tables[0])
         for seat in range(2):
-            stocks.live_or_die(matches[at], seat, players[at], tables[0])
+            stocks.live_or_die(matches[at], seat, players, tables[0])
+            keeps.remember(players[seat], tables[0])
         stocks.count_down(matches[at])

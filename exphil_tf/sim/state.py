@@ -47,6 +47,11 @@ PLAYER = np.dtype(
         # -- Pushed, game units on this frame
         ("push", "f4"),  # of the other's body, this frame
         ("wind", "f4"),  # Dream Land: of Whispy, on every frame
+        # -- Kept between actions: see exphil_tf.sim.rules.keeps
+        ("charge", "u1"), ("levels", "i1"), ("ticks", "i2"),  # percent of a full charge; its parts
+        ("lift_spent", "u1"), ("judge_last", "u1"), ("judge_before", "u1"),
+        ("was_code", "u2"), ("was_frame", "i2"), ("was_hitlag", "u1"), ("was_character", "i1"),
+        ("was_percent", "f4"),
     ],
     align=True,
 )  # fmt: skip
