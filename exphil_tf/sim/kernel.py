@@ -13,8 +13,12 @@ from exphil_tf.sim.rules import (
     ends,
     entry,
     floors,
+    grabs,
+    hits,
     keeps,
+    knockback,
     motion,
+    shields,
     stocks,
 )
 
@@ -47,6 +51,10 @@ def _play(match, players, pads, tables):
     bodies.push(players[0], players[1], tables)
     for seat in range(2):
         _move(match, players[seat], tables)
+    grabs.carry(match, players, tables)
+    for seat in range(2):
+        shields.hold(players[seat], tables)
+    hits.strike(match, players, tables)
 
 
 @rule
@@ -54,13 +62,22 @@ def _age(p, tables):
     """Animations advance on the controller of the frame before: a jump goes where it pointed."""
     if p.hitlag > 0:
         p.hitlag = max(0.0, p.hitlag - 1.0)
-    if p.hitlag <= 0:
+        if p.hitlag <= 0:
+            knockback.end_hitlag(p)
+    if p.hitlag > 0:
+        return
+    if grabs.is_tied(p.action):
+        grabs.grow(p, tables)
+    else:
         ends.advance(p, tables.attributes[p.character], tables)
 
 
 @rule
 def _move(match, p, tables):
     if p.hitlag > 0:
+        knockback.smash_shift(p)
+        return
+    if grabs.is_held(p.action):
         return
     a = tables.attributes[p.character]
     if p.grounded:

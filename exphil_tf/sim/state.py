@@ -32,6 +32,12 @@ PLAYER = np.dtype(
         ("ledge_wait", "i2"),  # until a ledge may be caught
         ("tech_frames", "i2"),  # since L or R was pressed in the air, for techs
         ("cancel_frames", "i2"),  # since L, R or Z was pressed, for L-cancels
+        # -- Hits
+        ("struck", "i1"),  # window of hitboxes of the action under way that has touched somebody
+        ("used", "u1"),  # move of the action under way that is in the queue already
+        ("influence", "i1"),  # whether the stick may bend the launch when hitlag ends
+        ("stale", "u1", (9,)),  # the last moves that hit, the latest first
+        ("grab_left", "f4"),  # frames until a hold is over
         # -- Controller: as the game read it, and for how many frames
         ("stick_x", "f4"), ("stick_y", "f4"), ("c_x", "f4"), ("c_y", "f4"), ("trigger", "f4"),
         ("old_x", "f4"), ("old_y", "f4"), ("older_x", "f4"),

@@ -24,6 +24,7 @@ from exphil_tf.sim.attributes import (
     melee_file,
     read_rows,
 )
+from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
 from exphil_tf.sim.stage_lines import (
     LINE,
     MAX_LINES,
@@ -77,6 +78,7 @@ TABLES = np.dtype(
         ("charges", CHARGE, (CHARACTERS,)),
         ("keeps_lift", "i1", (CHARACTERS,)),  # landing does not give it back
         ("stage_id", "i4", (len(STAGES),)),  # in replays
+        *HIT_FIELDS,
     ],
     align=True,
 )
@@ -111,6 +113,8 @@ def tables() -> np.ndarray:
     found["counts_from_zero"] = zero_index_table()[:CHARACTERS]
     found["charges"] = [tuple(row) for row in specials.charge_table()]
     found["keeps_lift"], found["stage_id"] = specials.keeps_until_cyclone(), STAGES
+    for name in hit_tables().dtype.names:
+        found[name] = hit_tables()[name]
     found.setflags(write=False)
     return found
 
