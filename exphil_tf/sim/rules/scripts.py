@@ -1,9 +1,9 @@
 """Scripted players, as rules over a match's state.
 
 A script sees the match as it stands and says what is held on the next frame. It remembers nothing:
-what a hand has to remember (a button must be let go before it is pressed again) it reads off the
-controller of the frame before, and chance is a hash of the match's seed, the time and the seat. So
-a script's play is a function of the match alone. Who reacts does so `REACTION` frames late, as the
+buttons go down and up by the age of its action, sticks by the controller of the frame before, and
+chance is a hash of the match's seed, the time and the seat. So a script's play is a function of the
+match alone. Who reacts does so `REACTION` frames late, as the
 age of what the opponent does tells.
 
 Every script is a rule `(match, p, foe, pad, tables)` over its player, the opponent and the
@@ -14,13 +14,14 @@ import numpy as np
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import kernel, rule
-from exphil_tf.sim.rules.controls import A, B, L, X, Z
+from exphil_tf.sim.rules.controls import D_UP, A, B, L, R, X, Y, Z
 
 STANDER, WALKER, JUMPER, TURTLE, CAMPER, SPACER, AGGRESSOR, PUNISHER = range(8)
 REACTION = 12
 REACH, TALL = 15.0, 12.0
 """How far ahead and above a hand's attack is taken to reach, in game units."""
-KILL_PERCENT = 90.0
+PRESS_FRAMES = 3
+KILL_PERCENT = 60.0
 _HALO_PATIENCE = 40
 
 
@@ -40,6 +41,7 @@ def play_scripts(matches, scripts, pads, tables):
             if scripts[at, seat] >= 0 and not matches[at].over:
                 _let_go(pads[at, seat])
                 _play(scripts[at, seat], matches[at], seat, players, pads[at, seat], tables[0])
+                _take_other_buttons(matches[at], seat, pads[at, seat])
 
 
 @rule
@@ -67,6 +69,17 @@ def _play(script, match, seat, players, pad, tables):
     elif script == PUNISHER:
         _punish(match, seat, p, foe, pad, tables)
     _stay_on(match, p, pad, tables)
+
+
+@rule
+def _take_other_buttons(match, seat, pad):
+    """Half of the hands jump with Y and shield with R."""
+    if chance(match, seat, 1 << 30, 15) < 0.5:
+        return
+    if pad.buttons & X:
+        pad.buttons ^= X | Y
+    if pad.buttons & L:
+        pad.buttons ^= L | R
 
 
 # -- The scripts -------------------------------------------------------------------------------
@@ -167,11 +180,24 @@ def _space(match, seat, p, foe, pad, tables):
         pad.stick_x = side
         if apart < REACH + 8:
             _press(p, pad, Z if chance(match, seat, 24, 11) < 0.4 else A)
+    elif apart < 60 and chance(match, seat, 60, 19) < 0.35:
+        _step_in(match, seat, p, foe, pad)
     elif apart < 28 and chance(match, seat, 40, 4) < 0.35:
         pad.stick_x = -side
         _jump(p, pad, False)
     else:
         _dance(match, seat, p, foe, pad, tables)
+
+
+@rule
+def _step_in(match, seat, p, foe, pad):
+    """Dashes at the opponent and attacks on the way, or jumps at them."""
+    apart, side = abs(foe.x - p.x), _side(p, foe)
+    pad.stick_x = side
+    if foe.y > p.y + TALL or (apart < 40 and chance(match, seat, 30, 20) < 0.4):
+        _jump(p, pad, foe.y > p.y + 2 * TALL)
+    elif apart < REACH + 8 and act.DASH <= p.action <= act.RUN:
+        _press(p, pad, Z if chance(match, seat, 24, 21) < 0.4 else A)
 
 
 @rule
@@ -196,6 +222,9 @@ def _dance(match, seat, p, foe, pad, tables):
 def _rush(match, seat, p, foe, pad):
     """Runs at the opponent and always does something: aerials, jabs, grabs, smashes."""
     apart, side = abs(foe.x - p.x), _side(p, foe)
+    if foe.action <= act.DEAD_STAR and p.grounded:
+        _press(p, pad, D_UP)
+        return
     if not p.grounded:
         _fight_in_air(p, foe, pad)
     elif p.action == act.JUMPSQUAT:
@@ -237,6 +266,8 @@ def _punish(match, seat, p, foe, pad, tables):
         _strike(match, seat, p, foe, pad)
     elif foe.y > p.y + TALL and apart < REACH:
         _tilt(p, pad, 0.0, 0.5)
+    elif apart < 60 and chance(match, seat, 60, 22) < 0.3:
+        _step_in(match, seat, p, foe, pad)
     else:
         _dance(match, seat, p, foe, pad, tables)
 
@@ -255,7 +286,7 @@ def _finish(match, seat, p, foe, pad):
     """The strongest there is for somebody who cannot answer."""
     if foe.percent >= KILL_PERCENT:
         pad.stick_x = 0.0
-        pad.c_x = _side(p, foe) if p.c_x == 0 else 0.0
+        _smash(p, foe, pad, chance(match, seat, 24, 16))
     elif chance(match, seat, 24, 10) < 0.3:
         _press(p, pad, Z)
     else:
@@ -274,8 +305,7 @@ def _survive(match, seat, p, pad, tables):
         if p.action == act.LEDGE_WAIT and p.frames > 5:
             _leave_ledge(p, pad, home, chance(match, seat, 90, 8))
         return True
-    if act.DOWN_BOUND_UP <= p.action <= act.DOWN_WAIT_DOWN:
-        _press(p, pad, A)
+    if _is_down_or_tied(match, seat, p, pad):
         return True
     if act.DAMAGE_FIRST <= p.action <= act.DAMAGE_LAST or p.action == act.TUMBLE:
         pad.stick_x = home
@@ -288,6 +318,40 @@ def _survive(match, seat, p, pad, tables):
         return False
     _come_home(p, pad, home, abs(p.x) - edge)
     return True
+
+
+@rule
+def _is_down_or_tied(match, seat, p, pad):
+    """Gets up, struggles out of a hold, throws. True if that is what there is to do."""
+    action = p.action
+    if act.DOWN_BOUND_UP <= action <= act.DOWN_WAIT_DOWN:
+        if chance(match, seat, 60, 12) < 0.5:
+            _press(p, pad, A)
+        else:
+            pad.stick_x = 1.0 if chance(match, seat, 60, 13) < 0.5 else -1.0
+        return True
+    if act.HELD_FIRST <= action <= act.HELD_LAST:
+        _press(p, pad, A)
+        pad.stick_x = 1.0 if p.frames % 8 < 4 else -1.0
+        return True
+    if action == act.GRAB_WAIT or action == act.PUMMEL:
+        if action == act.GRAB_WAIT and p.frames < 4:
+            if chance(match, seat, 40, 18) < 0.4:
+                _press(p, pad, A)
+        elif action == act.GRAB_WAIT and p.stick_x == 0 and p.stick_y == 0:
+            _throw(pad, chance(match, seat, 60, 14))
+        return True
+    return False
+
+
+@rule
+def _throw(pad, chosen):
+    if chosen < 0.25:
+        pad.stick_x = 1.0
+    elif chosen < 0.5:
+        pad.stick_x = -1.0
+    else:
+        pad.stick_y = 1.0 if chosen < 0.75 else -1.0
 
 
 @rule
@@ -332,11 +396,14 @@ def _strike(match, seat, p, foe, pad):
     if _is_shielding(foe) or chosen < 0.2:
         _press(p, pad, Z)
     elif foe.percent >= KILL_PERCENT and chosen < 0.7:
-        pad.c_x = side if p.c_x == 0 else 0.0
+        _smash(p, foe, pad, chance(match, seat, 24, 17))
     elif chosen < 0.5:
         _tilt(p, pad, side, 0.0)
     elif chosen < 0.75:
         _tilt(p, pad, 0.0, -0.5)
+    elif chosen > 0.92:
+        pad.stick_y = -1.0
+        _press(p, pad, B)
     else:
         _press(p, pad, A)
 
@@ -362,6 +429,17 @@ def _fight_in_air(p, foe, pad):
         _press(p, pad, A)
     elif p.vy < 0 and p.jumps > 0 and above > 2 * TALL:
         _press(p, pad, X)
+
+
+@rule
+def _smash(p, foe, pad, chosen):
+    """A flick of the C-stick: ahead, up or down."""
+    if p.c_x != 0 or p.c_y != 0:
+        return
+    if chosen < 0.5:
+        pad.c_x = _side(p, foe)
+    else:
+        pad.c_y = 1.0 if chosen < 0.75 else -1.0
 
 
 @rule
@@ -404,8 +482,8 @@ def _shield(pad):
 
 @rule
 def _press(p, pad, button):
-    """Down now if it was up, and up again after that."""
-    if p.buttons & button == 0:
+    """Down for some frames of an action and up for as many, in turns."""
+    if p.frames % (2 * PRESS_FRAMES) < PRESS_FRAMES:
         pad.buttons |= button
         if button == L:
             pad.trigger = 1.0
