@@ -1,0 +1,82 @@
+"""Matches of the simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exphil_tf.features.controller_state import ControllerState
+from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.rl.matches import Controllers, Script
+from exphil_tf.sim.observe import observe
+from exphil_tf.sim.world import World, controllers
+
+IDLE = "idle"
+_FIELDS = {
+    "stick_x": "c.main_x", "stick_y": "c.main_y", "c_x": "c.c_x", "c_y": "c.c_y",
+    "trigger": "c.shoulder", "buttons": "c.buttons",
+}  # fmt: skip
+
+
+class SimMatches:
+    """`Matches` of `exphil_tf.sim.world.World`.
+
+    Args:
+      characters: of both players of each match.
+      stages: of each match.
+      limit_frames: frames after which a match is over.
+    """
+
+    def __init__(
+        self,
+        characters: Sequence[tuple[Character, Character]],
+        stages: Sequence[Stage],
+        *,
+        limit_frames: int,
+    ):
+        ids = np.array([[int(one) for one in pair] for pair in characters])
+        self._world = World(ids, [int(stage) for stage in stages], limit_frames=limit_frames)
+        self._pads = controllers(len(stages))
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return len(self._pads)
+
+    @property
+    def is_over(self) -> np.ndarray:
+        """Bool `[matches]`."""
+        return self._world.is_over
+
+    def reset(self, which: np.ndarray) -> None:
+        """Begins new games."""
+        self._world.reset(which)
+
+    def observe(self) -> Mapping[str, np.ndarray]:
+        """The schema's columns of this frame."""
+        return observe(self._world.matches)
+
+    def step(self, controllers: Controllers) -> None:
+        """One frame of every match that is not over."""
+        columns = ControllerState.from_bytes(controllers).columns()
+        for name, column in _FIELDS.items():
+            self._pads[name] = columns[column]
+        self._world.step(self._pads)
+
+    def script(self, name: str) -> Script:
+        """A scripted player; `idle` alone so far."""
+        if name != IDLE:
+            raise ValueError(f"script: want one of {[IDLE]}. Received: {name}")
+        still = np.zeros((self.count, 2, 6), np.uint8)
+        return lambda: still
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that decides what happens next, by name."""
+        whole = self._world.matches
+        return {"matches": np.frombuffer(whole.tobytes(), np.uint8)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `state`."""
+        whole = self._world.matches
+        whole[...] = np.frombuffer(state["matches"].tobytes(), whole.dtype)
