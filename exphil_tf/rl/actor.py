@@ -14,12 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.agents.agent import controller_bytes
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.evaluation.policy_conditions import conditions_of
-from exphil_tf.features.conditions import CONDITIONS
-from exphil_tf.features.delay_queue import DelayQueue
-from exphil_tf.rl.seats import InputView, Seats
+from exphil_tf.rl.seats import Seats
 from models.heads import distribution
 from models.policy import PREVIOUS_CONTROLLER, Policy
 
@@ -54,30 +51,28 @@ class Actor:
         self, policy: Policy, info: PolicyInfo, seats: Seats, *, delay: int, jit: bool = True
     ):
         self.policy, self.seats, self.delay = policy, seats, delay
-        self.view = InputView(policy.embedding.inputs)
+        self.layout = policy.embedding.inputs
         rows = len(seats)
         self.previous = np.zeros((rows, PREVIOUS_CONTROLLER), np.float32)
         self.starts = np.ones(rows, bool)
         self.memory: tuple[Any, ...] = self.initial_memory()
         self._initial = policy.initial_state(rows)
-        self._queue = DelayQueue(delay, (rows,))
+        self._waiting = np.zeros((delay + 1, rows, PREVIOUS_CONTROLLER), np.float32)
         conditions = conditions_of(info)
         ids = {**conditions.defaults(), **conditions.ids(frame_delay=delay)}
-        self._told = {name: ids.get(name, 0) for name in CONDITIONS}
+        self._told = [(self.layout.ids[n], i) for n, i in ids.items() if n in self.layout.ids]
         self._step = tf.function(self._answer, jit_compile=jit, autograph=False)
 
     def initial_memory(self) -> tuple[Any, ...]:
         """Memory at a game's start, flat."""
         return tuple(keras.tree.flatten(self.policy.initial_state(len(self.seats))))
 
-    def told(self, columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Columns `[matches, …]` with what the policy is told besides."""
-        matches = len(columns["frame"])
-        return {**columns, **{n: np.full(matches, i, np.int32) for n, i in self._told.items()}}
-
-    def look(self, joined: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What it reads of a frame, of what `view.join` made of all matches."""
-        return self.view.of(joined, self.seats)
+    def look(self, inputs: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What it reads of a frame and is told besides, `[rows, …]`, of what all matches show."""
+        numbers, ids = (part[self.seats.match, self.seats.player] for part in inputs)
+        for place, told in self._told:
+            ids[:, place] = told
+        return numbers, ids
 
     def act(self, seen: tuple[np.ndarray, np.ndarray], uniforms: np.ndarray) -> Answer:
         """Answers a frame.
@@ -94,8 +89,13 @@ class Actor:
         return Answer(*seen, previous, starts, buckets.numpy(), log_prob.numpy())
 
     def due(self) -> np.ndarray:
-        """Takes the newest answer; uint8 `[rows, ACTION_BYTES]`, what is to be pressed now."""
-        return self._queue.push(controller_bytes(self.previous))
+        """Takes the newest answer; float32 `[rows, 13]`, what is to be pressed now.
+
+        As `features.delay_queue`, of values and not of bytes: matches read those.
+        """
+        self._waiting[:-1] = self._waiting[1:]
+        self._waiting[-1] = self.previous
+        return self._waiting[0]
 
     def begin(self, matches: np.ndarray) -> None:
         """Games begin anew.
@@ -105,7 +105,7 @@ class Actor:
         """
         rows = matches[self.seats.match]
         self.starts[rows] = True
-        self._queue.reset(rows)
+        self._waiting[:, rows] = 0
 
     def state(self) -> dict[str, np.ndarray]:
         """What it remembers, by name."""
@@ -113,16 +113,14 @@ class Actor:
         return memory | {
             "previous": self.previous,
             "starts": self.starts,
-            "pending": self._queue.pending,
+            "waiting": self._waiting,
         }
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """The inverse of `state`."""
         self.memory = tuple(tf.constant(state[f"memory.{i}"]) for i in range(len(self.memory)))
         self.previous, self.starts = state["previous"].copy(), state["starts"].copy()
-        self._queue.reset()
-        for waiting in state["pending"]:
-            self._queue.push(waiting)
+        self._waiting[:] = state["waiting"]
 
     def _answer(  # noqa: PLR0917 - the inputs of a graph
         self, numbers: Any, ids: Any, previous: Any, starts: Any, uniforms: Any, memory: Any

@@ -17,13 +17,16 @@ from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.rl import generator_state
-from exphil_tf.rl.matches import Controllers, Script
+from exphil_tf.rl.matches import Controllers
+from exphil_tf.rl.seats import BothSides, Seats
 from exphil_tf.sim.moves import STATS, Action
 from exphil_tf.sim.sample_games import observe_players
 from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
 from exphil_tf.sim.toy import Inputs, ToyWorld
+from models.layers.embedding_layout import InputLayout
 
 IDLE = "idle"
+_AXES = ("main_x", "main_y", "c_x", "c_y", "shoulder")
 _UNKNOWN = ("p.charge", "p.lift_spent", "p.judge_last", "p.judge_before", "p.special_state")
 """Left at 0."""
 
@@ -54,7 +57,9 @@ class MockMatches:
         self._age = np.zeros(self.count, np.int64)
         self._held = np.zeros((self.count, 2, 6), np.uint8)
         self._rng = np.random.Generator(np.random.PCG64(seed))
-        self._players: dict[str, ScriptedPlayers] = {}
+        self._players: dict[str, tuple[ScriptedPlayers, Seats]] = {}
+        self._sides: dict[str, BothSides] = {}
+        self._seen: dict[str, np.ndarray] | None = None
 
     def _new_world(self) -> ToyWorld:
         characters, stages = self._setup
@@ -79,11 +84,21 @@ class MockMatches:
             array = getattr(self._world, name).copy()
             array[which] = value[which]
             setattr(self._world, name, array)
+        self._seen = None
         self._age[which] = 0
         self._held[which] = 0
 
-    def observe(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns of this frame."""
+        if self._seen is None:
+            self._seen = self._observe()
+        return self._seen
+
+    def inputs(self, layout: InputLayout) -> tuple[np.ndarray, np.ndarray]:
+        """See `Matches.inputs`."""
+        return self._sides.setdefault(str(layout), BothSides(layout)).of(self.columns())
+
+    def _observe(self) -> dict[str, np.ndarray]:
         frame = GO_FRAME + self._age
         builder = FrameBuilder((self.count,))
         builder.put(Group.FRAME, {"frame": frame})
@@ -97,30 +112,38 @@ class MockMatches:
         """One frame of every match that is not over."""
         goes_on = ~self.is_over
         before = _arrays(self._world)
-        self._world.step(_inputs(controllers))
+        held = to_bytes(
+            {
+                **dict(zip(_AXES, np.moveaxis(controllers[..., 8:], -1, 0), strict=True)),
+                "buttons": controllers[..., :8],
+            }
+        )
+        for players, seats in self._players.values():
+            where = seats.match, seats.player
+            held[where] = _bytes(players.act(self._world))[where]
+        self._world.step(_inputs(held))
+        self._seen = None
         if not goes_on.all():
             for name, value in before.items():
                 mask = goes_on.reshape(-1, *[1] * (value.ndim - 1))
                 setattr(self._world, name, np.where(mask, getattr(self._world, name), value))
         self._age += goes_on
-        self._held[goes_on] = controllers[goes_on]
+        self._held[goes_on] = held[goes_on]
 
-    def script(self, name: str) -> Script:
+    def seat_script(self, name: str, seats: Seats) -> None:
         """A scripted player: a style of the sample games, or `idle`."""
-        if name == IDLE:
-            return lambda: np.zeros_like(self._held)
         names = [style.name for style in STYLES]
-        if name not in names:
+        if name not in (IDLE, *names):
             raise ValueError(f"script: want one of {[IDLE, *names]}. Received: {name}")
-        styles = np.full((self.count, 2), names.index(name))
-        players = self._players[name] = ScriptedPlayers(styles, self._rng)
-        return lambda: _bytes(players.act(self._world))
+        if name != IDLE:
+            styles = np.full((self.count, 2), names.index(name))
+            self._players[name] = ScriptedPlayers(styles, self._rng), seats
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that decides what happens next, by name."""
         found = {f"world.{name}": value for name, value in _arrays(self._world).items()}
         found |= {"age": self._age, "held": self._held, "rng": generator_state.to_array(self._rng)}
-        for script, players in self._players.items():
+        for script, (players, _) in self._players.items():
             found |= {f"{script}.{name}": value for name, value in _arrays(players).items()}
         return found
 
@@ -129,8 +152,9 @@ class MockMatches:
         for name in _arrays(self._world):
             setattr(self._world, name, state[f"world.{name}"].copy())
         self._age[:], self._held[:] = state["age"], state["held"]
+        self._seen = None
         generator_state.restore(self._rng, state["rng"])
-        for script, players in self._players.items():
+        for script, (players, _) in self._players.items():
             for name in _arrays(players):
                 setattr(players, name, state[f"{script}.{name}"].copy())
 
@@ -140,14 +164,14 @@ def _arrays(thing: object) -> dict[str, np.ndarray]:
     return {name: v for name, v in vars(thing).items() if isinstance(v, np.ndarray)}
 
 
-def _inputs(controllers: Controllers) -> Inputs:
-    state = ControllerState.from_bytes(controllers)
+def _inputs(held: np.ndarray) -> Inputs:
+    state = ControllerState.from_bytes(held)
     columns = state.columns()
     sticks = (columns[f"c.{axis}"] for axis in ("main_x", "main_y", "c_x", "c_y", "shoulder"))
     return Inputs(*sticks, buttons=columns["c.buttons"])
 
 
-def _bytes(inputs: Inputs) -> Controllers:
+def _bytes(inputs: Inputs) -> np.ndarray:
     values = {name: value for name, value in vars(inputs).items() if name != "buttons"}
     bits = np.unpackbits(inputs.buttons[..., None], axis=-1, bitorder="little")
     return to_bytes({**values, "buttons": bits})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ class PlayingRun:
     prog: str
     argv: Sequence[str]
 
-    def train(self, console: Console, *, environ: Mapping[str, str]) -> int:
+    def train(self, console: Console, *, environ: MutableMapping[str, str]) -> int:
         """Learns; returns the exit code.
 
         Raises: UserError: if options do not fit one another, or a policy is missing.

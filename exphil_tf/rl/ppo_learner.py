@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -22,8 +23,7 @@ import tensorflow as tf
 from exphil_tf.rl import losses, returns
 from exphil_tf.rl.actor import split_buckets
 from exphil_tf.rl.returns import Estimates
-from exphil_tf.rl.rollout import Rollout
-from exphil_tf.rl.stopwatch import Stopwatch
+from exphil_tf.rl.rollout import Rollout, Rollouts
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.ppo_config import PolicyGradientConfig
@@ -48,31 +48,28 @@ _ROLLOUT_SUMS = (
 )  # fmt: skip
 
 
-def metrics_of(terms: Iterable[str]) -> tuple[Metric, ...]:
-    """What is measured, with reward terms of these names."""
-    del terms
-    return (
-        # Per minute of play, of what is learnt from.
-        Metric("reward", "reward a minute", ".3f", lower_is_better=False, is_selecting=True),
-        Metric("win_rate", "won", ".3f", lower_is_better=False),
-        Metric("games"),
-        Metric("stock_lead", lower_is_better=False),
-        Metric("reward_terms"),
-        Metric("policy_loss"),
-        Metric("value_loss"),
-        Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
-        Metric("entropy", "entropy", ".3f"),
-        Metric("kl_teacher", "from teacher", ".4f"),
-        Metric("kl_teacher_reverse"),
-        Metric("actor_kl", "moved", ".5f"),
-        Metric("behaviour_gap"),
-        Metric("clip_fraction"),
-        Metric("reverted"),
-        Metric("step_scale"),
-        Metric("grad_norm"),
-        Metric("lr"),
-        Metric("cpu_s"),
-    )
+METRICS = (
+    # Per minute of play, of what is learnt from.
+    Metric("reward", "reward a minute", ".3f", lower_is_better=False, is_selecting=True),
+    Metric("win_rate", "won", ".3f", lower_is_better=False),
+    Metric("games"),
+    Metric("stock_lead", lower_is_better=False),
+    Metric("reward_terms"),
+    Metric("policy_loss"),
+    Metric("value_loss"),
+    Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
+    Metric("entropy", "entropy", ".3f"),
+    Metric("kl_teacher", "from teacher", ".4f"),
+    Metric("kl_teacher_reverse"),
+    Metric("actor_kl", "moved", ".5f"),
+    Metric("behaviour_gap"),
+    Metric("clip_fraction"),
+    Metric("reverted"),
+    Metric("step_scale"),
+    Metric("grad_norm"),
+    Metric("lr"),
+    Metric("cpu_s"),
+)
 
 
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -96,47 +93,51 @@ class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"schedule": self.schedule}
 
 
+@dataclass(frozen=True)
+class PpoParts:
+    """What learns, and by which steps."""
+
+    policy: Policy
+    value: ValueHead
+    """Reads what the policy's head reads."""
+    teacher: Policy | None
+    """The policy is held near it."""
+    updater: Updater
+    """Of the policy's trainable variables."""
+    value_updater: Updater
+    """Of the value head's."""
+    schedule: ScaledSchedule
+    """Of both, to turn steps down by."""
+
+
 class PpoLearner:
     """A `Learner` of a policy and a value head, from rollouts.
 
     Args:
-      policy: learns.
-      value: learns; reads what the policy's head reads.
-      teacher: the policy is held near it; None for no teacher.
-      updaters: of the policy's and of the value head's trainable variables.
-      schedule: of both, to turn steps down by.
+      parts: what learns, and by which steps.
       config: see `PolicyGradientConfig`.
-      rows: of a rollout; a multiple of the minibatches.
-      delay: frames between an action and its first reward, beyond one.
-      reward_terms: that are rewarded.
+      rollouts: whose batches it is given: their rows (a multiple of the minibatches), delay,
+        reward terms and stopwatch.
       seed: of the order of rows.
       jit: compile with XLA.
-      stopwatch: counts processor time by part; the rollouts' own, to have all in one place.
     """
 
     def __init__(
         self,
-        policy: Policy,
-        value: ValueHead,
+        parts: PpoParts,
         *,
-        teacher: Policy | None,
-        updaters: tuple[Updater, Updater],
-        schedule: ScaledSchedule,
         config: PolicyGradientConfig,
-        rows: int,
-        delay: int,
-        reward_terms: Iterable[str],
+        rollouts: Rollouts,
         seed: int,
         jit: bool = True,
-        stopwatch: Stopwatch | None = None,
     ):
-        self.policy, self.value, self.teacher = policy, value, teacher
-        self.config, self.rows, self.delay = config, rows, delay
-        self._terms, self._seed = tuple(reward_terms), seed
-        self.metrics = metrics_of(self._terms)
-        self.stopwatch = stopwatch or Stopwatch()
-        self._updater, self._value_updater = updaters
-        self._schedule = schedule
+        policy, teacher = parts.policy, parts.teacher
+        self.policy, self.value, self.teacher = policy, parts.value, teacher
+        self._updater, self._value_updater = parts.updater, parts.value_updater
+        self._schedule = parts.schedule
+        rows = self.rows = len(rollouts.learner.seats)
+        self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
+        self._terms, self.stopwatch = tuple(rollouts.options.weights), rollouts.stopwatch
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)
         self._initial = policy.initial_state(rows)
         self._sums = RunningSums(dict.fromkeys(_STEP_SUMS, ()))
@@ -156,6 +157,8 @@ class PpoLearner:
     @staticmethod
     def _compiled(function: Any, jit: bool) -> Any:
         return tf.function(function, jit_compile=jit, autograph=False)
+
+    metrics: tuple[Metric, ...] = METRICS
 
     # -- The protocol ------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Joins a game, a trained policy and an optimizer into a learner by playing that is ready to run."""
+"""Joins a game, a trained policy and an optimizer into a learner by playing."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.playing_run import pretrained
-from exphil_tf.rl.ppo_learner import PpoLearner, ScaledSchedule
-from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts, ScriptedSeats
+from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
+from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.training import run_folder
@@ -69,8 +69,13 @@ def _build(config: PlayingConfig) -> PlayingSetup:
         per_update=per_update,
         per_epoch=per_update * config.run.save_interval,
     )
-    learner = _learner(
-        config, policy, rollouts=rollouts, folder=folder, updates=horizon.total_steps
+    learner = make_learner(
+        config,
+        policy,
+        _value_head(config, policy, folder),
+        teacher=_teacher(config, folder),
+        rollouts=rollouts,
+        updates=horizon.total_steps,
     )
     return PlayingSetup(
         learner=learner,
@@ -126,10 +131,10 @@ def _rollouts(
     jit, game = config.run.jit, config.game
     delay = info.delay.frames if game.frame_delay is None else game.frame_delay
     actor = Actor(policy, info, seating.learner, delay=delay, jit=jit)
-    others, scripts = [], []
+    others: list[Actor] = []
     for name, seats in seating.others.items():
         if name.startswith(SCRIPT):
-            scripts.append(ScriptedSeats(_script(matches, name), seats))
+            _seat_script(matches, name, seats)
             continue
         opponent, its = bundles.load_policy(run_folder.find_bundle(Path(name)))
         others.append(Actor(opponent, its, seats, delay=its.delay.frames, jit=jit))
@@ -139,12 +144,12 @@ def _rollouts(
         weights=config.reward.weights(),
         seed=config.seed,
     )
-    return Rollouts(matches, actor, others=others, scripts=scripts, options=options)
+    return Rollouts(matches, actor, others=others, options=options)
 
 
-def _script(matches: Matches, name: str) -> Any:
+def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
     try:
-        return matches.script(name.removeprefix(SCRIPT))
+        matches.seat_script(name.removeprefix(SCRIPT), seats)
     except ValueError as error:
         raise UserError(f"--opponent {name}: {error}", "Choose another --opponent.") from error
 
@@ -155,10 +160,8 @@ def make_matches(config: PlayingConfig, seating: Seating) -> Matches:
     own = character_from_name(game.character)
     other = character_from_name(game.opponent_character or game.character)
     sides = dict.fromkeys(range(game.num_games), 0)
-    for match, player in zip(
-        seating.learner.match[::-1], seating.learner.player[::-1], strict=True
-    ):
-        sides[int(match)] = int(player)
+    own_seats = zip(seating.learner.match[::-1], seating.learner.player[::-1], strict=True)
+    sides |= {int(match): int(player) for match, player in own_seats}
     characters = [(own, other) if not sides[m] else (other, own) for m in range(game.num_games)]
     stages = [stage_from_name(game.stage)] * game.num_games
     if game.mock:
@@ -168,32 +171,44 @@ def make_matches(config: PlayingConfig, seating: Seating) -> Matches:
     return SimMatches(characters, stages, limit_frames=game.max_episode_frames)
 
 
-def _learner(
-    config: PlayingConfig, policy: Policy, *, rollouts: Rollouts, folder: Path, updates: int
+def make_learner(
+    config: PlayingConfig,
+    policy: Policy,
+    value: ValueHead,
+    *,
+    teacher: Policy | None,
+    rollouts: Rollouts,
+    updates: int,
 ) -> PpoLearner:
+    """The learner of a policy and a value head, and their optimizers.
+
+    Args:
+      config: resolved, with a seed.
+      policy: learns.
+      value: learns.
+      teacher: the policy is held near it.
+      rollouts: what the policy plays.
+      updates: of the run.
+    """
     gradient = config.gradient
     steps = updates * gradient.ppo_epochs * gradient.minibatches
     schedule = ScaledSchedule(Schedule(config.schedule, total_steps=steps))
-    value = _value_head(config, policy, folder)
     own, of_value = (
         Updater(variables, build_optimizer(config.optimizer, schedule, variables), config.optimizer)
         for variables in (policy.trainable_variables, value.trainable_variables)
     )
-    has_teacher = gradient.teacher_kl or gradient.teacher_reverse_kl
     return PpoLearner(
-        policy,
-        value,
-        teacher=bundles.load_policy(folder)[0] if has_teacher else None,
-        updaters=(own, of_value),
-        schedule=schedule,
+        PpoParts(policy, value, teacher, own, of_value, schedule),
         config=gradient,
-        rows=len(rollouts.learner.seats),
-        delay=rollouts.learner.delay,
-        reward_terms=rollouts.options.weights,
+        rollouts=rollouts,
         seed=config.seed,
         jit=config.run.jit,
-        stopwatch=rollouts.stopwatch,
     )
+
+
+def _teacher(config: PlayingConfig, folder: Path) -> Policy | None:
+    is_asked = config.gradient.teacher_kl or config.gradient.teacher_reverse_kl
+    return bundles.load_policy(folder)[0] if is_asked else None
 
 
 def _value_head(config: PlayingConfig, policy: Policy, folder: Path) -> ValueHead:

@@ -27,11 +27,12 @@ from exphil_tf.rewards import terms
 from exphil_tf.rewards.playing import COLUMNS, rewards
 from exphil_tf.rl import generator_state
 from exphil_tf.rl.actor import Actor, Answer
-from exphil_tf.rl.matches import Matches, Script
+from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.results import outcome
 from exphil_tf.rl.returns import Transitions
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.stopwatch import Stopwatch
+from models.policy import PREVIOUS_CONTROLLER
 
 
 class Rollout(NamedTuple):
@@ -60,14 +61,6 @@ class Rollout(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ScriptedSeats:
-    """Seats that a script plays."""
-
-    script: Script
-    seats: Seats
-
-
-@dataclass(frozen=True)
 class RolloutOptions:
     """How rollouts are cut and paid."""
 
@@ -86,7 +79,6 @@ class Rollouts(tf.train.experimental.PythonState):
       matches: what is played.
       learner: the policy that learns, in all its seats.
       others: policies that do not.
-      scripts: the rest.
       options: see `RolloutOptions`.
     """
 
@@ -96,17 +88,16 @@ class Rollouts(tf.train.experimental.PythonState):
         learner: Actor,
         *,
         others: Sequence[Actor] = (),
-        scripts: Sequence[ScriptedSeats] = (),
         options: RolloutOptions,
     ):
         super().__init__()
         self.matches, self.learner, self.options = matches, learner, options
         self.stopwatch = Stopwatch()
-        self._actors, self._scripts = (learner, *others), tuple(scripts)
+        self._actors = (learner, *others)
         self._rng = np.random.Generator(np.random.PCG64(options.seed))
         self._frames = _Storage(options.length + learner.delay + 1)
         self._memory = learner.memory
-        self._controllers = np.zeros((matches.count, 2, 6), np.uint8)
+        self._controllers = np.zeros((matches.count, 2, PREVIOUS_CONTROLLER), np.float32)
         self._is_begun = False
 
     def batches(self) -> Rollouts:
@@ -147,31 +138,25 @@ class Rollouts(tf.train.experimental.PythonState):
 
     def _observe(self, at: int) -> None:
         with self.stopwatch.on("observations"):
-            columns = self.matches.observe()
-        self._columns = columns
+            columns = self.matches.columns()
         row: dict[str, np.ndarray] = {f"c.{name}": columns[name] for name in COLUMNS}
         row["over"] = self.matches.is_over
         with self.stopwatch.on("inputs"):
-            self._seen = self._look(columns)
+            self._seen = self._look()
         numbers, ids = self._seen[0]
         row |= {"numbers": numbers, "ids": ids}
         row |= {"previous": self.learner.previous, "starts": self.learner.starts}
         self._frames.put(at, row)
 
-    def _look(self, columns: Mapping[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _look(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """What each actor reads."""
-        return [actor.look(actor.view.join(actor.told(columns))) for actor in self._actors]
+        return [actor.look(self.matches.inputs(actor.layout)) for actor in self._actors]
 
     def _play(self, at: int) -> None:
         with self.stopwatch.on("policy"):
             answers = [self._answer(*one) for one in zip(self._actors, self._seen, strict=True)]
         own = answers[0]
         self._frames.put(at, {"buckets": own.buckets, "log_prob": own.log_prob})
-        with self.stopwatch.on("scripts"):
-            for scripted in self._scripts:
-                seats = scripted.seats
-                where = seats.match, seats.player
-                self._controllers[where] = scripted.script()[where]
         over = self.matches.is_over
         with self.stopwatch.on("simulator"):
             self.matches.step(self._controllers)
@@ -248,7 +233,7 @@ class Rollouts(tf.train.experimental.PythonState):
         found["rng"] = generator_state.to_array(self._rng)
         found["controllers"] = self._controllers
         file = io.BytesIO()
-        np.savez(file, **found)
+        np.savez(file, allow_pickle=False, **found)
         return file.getvalue()
 
     def deserialize(self, string: bytes) -> None:
@@ -264,8 +249,7 @@ class Rollouts(tf.train.experimental.PythonState):
         self._is_begun = bool(kept)
         if kept:
             self._frames.restore(kept, self.options.length)
-            self._columns = self.matches.observe()
-            self._seen = self._look(self._columns)
+            self._seen = self._look()
         generator_state.restore(self._rng, state["rng"])
         self._controllers[:] = state["controllers"]
 

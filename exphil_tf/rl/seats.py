@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.features.schema import SCHEMA
 from models.layers.embedding_layout import InputLayout
@@ -37,11 +38,11 @@ class Seats:
         return np.where((self.player == 0)[:, None], both, both[..., ::-1])
 
 
-class InputView:
-    """What a network reads of a frame, from any seat.
+class BothSides:
+    """What a network reads of a frame, from both sides of each match.
 
-    Columns are laid side by side once for all matches; the other perspective is a permutation of
-    what lies there, as players lie beside each other.
+    Columns are laid side by side once; the other perspective is a permutation of what lies there,
+    as players lie beside each other.
 
     Args:
       layout: the network's (`FrameEmbedding.inputs`).
@@ -51,24 +52,22 @@ class InputView:
         self._layout = layout
         self._numbers = _orders(layout.numbers, layout.num_numbers)
         self._ids = _orders(layout.ids, layout.num_ids)
+        self._untold = [name for name in CONDITIONS if name in layout.ids]
 
-    def join(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers float32 `[matches, …]` and ids int32 `[matches, …]`, lower port first."""
-        return self._layout.join(dict(columns), np)
+    def of(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers float32 and ids int32 `[matches, players, …]`; of conditions nothing is told.
 
-    def of(
-        self, joined: tuple[np.ndarray, np.ndarray], seats: Seats
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same as the seats see it, `[rows, …]`."""
-        numbers, ids = joined
-        return (
-            np.take_along_axis(numbers[seats.match], self._numbers[seats.player], 1),
-            np.take_along_axis(ids[seats.match], self._ids[seats.player], 1),
-        )
+        Args:
+          columns: `[matches, …]`, players in port order.
+        """
+        nothing = np.zeros_like(columns["frame"])
+        told = {**columns, **dict.fromkeys(self._untold, nothing)}
+        numbers, ids = self._layout.join(told, np)
+        return numbers[:, self._numbers], ids[:, self._ids]
 
 
 def _orders(places: Mapping[str, slice], width: int) -> np.ndarray:
-    """Int `[2, width]`: from where each place takes its value, for either player."""
+    """Int `[players, width]`: from where each place takes its value."""
     own = np.arange(width)
     other = own.copy()
     for name, place in places.items():

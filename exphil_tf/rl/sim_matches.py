@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from exphil_tf.features.controller_state import ControllerState
 from exphil_tf.melee.enums import Character, Stage
-from exphil_tf.rl.matches import Controllers, Script
+from exphil_tf.rl.matches import Controllers
+from exphil_tf.rl.seats import BothSides, Seats
 from exphil_tf.sim.observe import observe
 from exphil_tf.sim.world import World, controllers
+from models.layers.embedding_layout import InputLayout
 
 IDLE = "idle"
-_FIELDS = {
-    "stick_x": "c.main_x", "stick_y": "c.main_y", "c_x": "c.c_x", "c_y": "c.c_y",
-    "trigger": "c.shoulder", "buttons": "c.buttons",
-}  # fmt: skip
+_AXES = ("stick_x", "stick_y", "c_x", "c_y", "trigger")
 
 
 class SimMatches:
@@ -38,6 +36,7 @@ class SimMatches:
         ids = np.array([[int(one) for one in pair] for pair in characters])
         self._world = World(ids, [int(stage) for stage in stages], limit_frames=limit_frames)
         self._pads = controllers(len(stages))
+        self._sides: dict[str, BothSides] = {}
 
     @property
     def count(self) -> int:
@@ -53,23 +52,26 @@ class SimMatches:
         """Begins new games."""
         self._world.reset(which)
 
-    def observe(self) -> Mapping[str, np.ndarray]:
+    def columns(self) -> Mapping[str, np.ndarray]:
         """The schema's columns of this frame."""
         return observe(self._world.matches)
 
+    def inputs(self, layout: InputLayout) -> tuple[np.ndarray, np.ndarray]:
+        """See `Matches.inputs`."""
+        return self._sides.setdefault(str(layout), BothSides(layout)).of(self.columns())
+
     def step(self, controllers: Controllers) -> None:
         """One frame of every match that is not over."""
-        columns = ControllerState.from_bytes(controllers).columns()
-        for name, column in _FIELDS.items():
-            self._pads[name] = columns[column]
+        for place, name in enumerate(_AXES, start=8):
+            self._pads[name] = controllers[..., place]
+        self._pads["buttons"] = np.packbits(controllers[..., :8] > 0, -1, "little")[..., 0]
         self._world.step(self._pads)
 
-    def script(self, name: str) -> Script:
+    def seat_script(self, name: str, seats: Seats) -> None:
         """A scripted player; `idle` alone so far."""
+        del seats
         if name != IDLE:
             raise ValueError(f"script: want one of {[IDLE]}. Received: {name}")
-        still = np.zeros((self.count, 2, 6), np.uint8)
-        return lambda: still
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that decides what happens next, by name."""
