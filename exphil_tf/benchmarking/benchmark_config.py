@@ -111,11 +111,9 @@ class ArchitecturesConfig:
     parameters: int | None = 650_000
     """Trainable numbers of each policy, by choice of the width; none takes the widths of
     --train-options."""
-    train_options: str = (
-        "--batch-size 32 --window-size 80 --burn-in 10 --lr 2e-3 --lr-schedule cosine "
-        "--warmup-steps 100 --optimizer adamw --ema --ema-decay 0.99"
-    )
-    """Options of `python -m exphil_tf.train` that all share."""
+    train_options: str = ""
+    """Options of `python -m exphil_tf.train` that all share, where they are not to be its
+    defaults."""
     seed: int = 0
     """Of initial weights, dropout and order."""
     points: int = 10

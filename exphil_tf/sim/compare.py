@@ -6,9 +6,17 @@ import math
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
-from exphil_tf.sim.replay_state import feel_wind, force, learn_rate, settle_platform
+from exphil_tf.sim.replay_state import (
+    feel_wind,
+    force,
+    learn_hit,
+    learn_rate,
+    settle_platform,
+)
 
 NEAR = 1.0
+LEAST = 1e-4
+"""Percent from which a rise is one."""
 
 
 @kernel
@@ -35,6 +43,12 @@ def follow(match, players, truth, pads, tables, ahead, starts):
             force(players[0, seat], truth[frame, seat], tables[0])
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
+        for seat in range(2):
+            lands = truth[frame, 1 - seat].percent > truth[frame - 1, 1 - seat].percent + LEAST
+            learn_hit(
+                players[0, seat], starts[frame - 1].players[seat], truth[frame, seat],
+                truth[frame - 1, seat], lands, tables[0],
+            )  # fmt: skip
         starts[frame] = match[0]
 
 

@@ -2,7 +2,7 @@
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules import controls, staling
 from exphil_tf.sim.rules.change import enter
 from exphil_tf.sim.rules.motion import HALO_FRAMES
 
@@ -46,6 +46,7 @@ def _die(match, p, action, tables):
     _rest(p)
     p.percent = 0.0
     p.shield = 60.0
+    staling.forget(p)
     enter(p, action, tables)
     if p.stock <= 0:
         match.over = 1
@@ -60,6 +61,7 @@ def _rest(p):
     p.ground_speed = 0.0
     p.hitlag = 0.0
     p.hitstun = 0.0
+    p.influence = 0
     p.grounded = 0
     p.fast_falls = 0
     p.safe_frames = 0

@@ -1,0 +1,223 @@
+"""What attacks and bodies are: hitboxes by frame, what each does, bodies that they meet.
+
+Places, sizes and frames of hitboxes come from the `melee` package's `framedata.csv`, read at run
+time; damage, angle and knockback from `data/hits.csv`, and bodies from `data/bodies.csv`, which
+`python -m exphil_tf.sim fit` estimates from recorded games.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+
+from exphil_tf.melee.enums import zero_index_table
+from exphil_tf.melee.specials import CHARACTERS
+from exphil_tf.sim import actions as act
+from exphil_tf.sim.attributes import data_file, melee_file, read_rows
+
+SLOTS = 4
+MAX_ROWS = 24_000
+"""Frames of all attacks from the first to the last that hits, with room."""
+MAX_KINDS = 2_000
+POSES = 4
+GROUND, CROUCH, AIR, DOWN = range(POSES)
+HITBOX = np.dtype(
+    [
+        ("x", "f4", (SLOTS,)), ("y", "f4", (SLOTS,)), ("size", "f4", (SLOTS,)),
+        ("kind", "i2", (SLOTS,)),  # row of `HIT`; -1 if the slot is empty
+        ("window", "i1"),  # 1, 2, … : each may hit once; 0 if nothing is out
+    ],
+    align=True,
+)  # fmt: skip
+"""One frame of an attack; x forwards and y up from the attacker's position."""
+HIT = np.dtype(
+    [
+        ("damage", "f4"), ("angle", "f4"),  # degrees; 361: by the victim's knockback
+        ("growth", "f4"), ("base", "f4"),
+        ("set", "f4"),  # damage that a knockback is worked out of, whatever the percent; 0: none
+        ("electric", "i1"), ("move", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+"""What a hitbox does."""
+BODY = np.dtype([("low", "f4"), ("high", "f4"), ("radius", "f4")])
+"""An upright capsule about the position."""
+BUBBLE = np.dtype([("y", "f4"), ("radius", "f4")])
+"""A full shield: its centre above the position."""
+THROW = np.dtype(
+    [
+        ("damage", "f4"), ("angle", "f4"), ("growth", "f4"), ("base", "f4"), ("set", "f4"),
+        ("age", "f4"), ("blow_age", "f4"), ("blow_damage", "f4"),
+        ("by_weight", "i1"), ("move", "u1"),
+    ],
+    align=True,
+)  # fmt: skip
+"""A throw: the release, and a blow before it, by the animation's age."""
+HOLDS, HELD_AGES = 10, 64
+"""Actions of holding, from pulling to the last throw; ages of each."""
+_BY_ACTION = (CHARACTERS, act.ACTIONS)
+HIT_FIELDS = [
+    ("box_row", "i4", _BY_ACTION),  # of `boxes`, of the first frame that hits; -1 if none does
+    ("box_first", "i2", _BY_ACTION), ("box_last", "i2", _BY_ACTION),  # frames that hit
+    ("box_shift", "i1", _BY_ACTION),  # of an action's age to framedata's frame
+    ("boxes", HITBOX, (MAX_ROWS,)),
+    ("kinds", HIT, (MAX_KINDS,)),
+    ("bodies", BODY, (CHARACTERS, POSES)),
+    ("pose", "i1", (act.ACTIONS,)),  # of an action on the ground; in the air it is AIR
+    ("bubbles", BUBBLE, (CHARACTERS,)),
+    ("weight", "f4", (CHARACTERS,)),
+    ("safe_from", "i2", _BY_ACTION), ("safe_to", "i2", _BY_ACTION),  # frames; 0 if none
+    ("throws", THROW, (CHARACTERS, 4)),
+    ("held", "f4", (CHARACTERS, HOLDS, HELD_AGES, 2)),  # place by the holder's action and age
+]  # fmt: skip
+HIT_TABLES = np.dtype(HIT_FIELDS, align=True)
+"""Part of the record of all tables."""
+
+
+@functools.cache
+def hit_tables() -> np.ndarray:
+    """`HIT_TABLES` `[]`, read once."""
+    found = np.zeros((), HIT_TABLES)
+    _boxes(found)
+    found["box_shift"] = zero_index_table()[:CHARACTERS, : act.ACTIONS]
+    _kinds(found)
+    found["bodies"], found["pose"], found["weight"] = _bodies(), _poses(), 100
+    found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles(found["bodies"])
+    for row in read_rows(data_file("weights.csv")):
+        found["weight"][int(row["character"])] = float(row["weight"])
+    for row in read_rows(data_file("safe.csv")):
+        key = int(row["character"]), int(row["action"])
+        found["safe_from"][key], found["safe_to"][key] = int(row["first"]), int(row["last"])
+    found.setflags(write=False)
+    return found
+
+
+_Frame = tuple[int, list[tuple[int, float, float, float]]]
+
+
+def _attack_frames() -> Iterator[tuple[tuple[int, int], list[_Frame]]]:
+    """Each action that hits: its frames that do, each with the slots' size, x and y."""
+    found: dict[tuple[int, int], list[_Frame]] = {}
+    with melee_file("framedata.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            slots = [
+                (slot, *(float(row[f"hitbox_{slot + 1}_{part}"]) for part in ("size", "x", "y")))
+                for slot in range(SLOTS)
+                if row[f"hitbox_{slot + 1}_status"] == "True"
+            ]
+            key = int(row["character"]), int(row["action"])
+            if slots and key[1] < act.ACTIONS:
+                found.setdefault(key, []).append((int(row["frame"]), slots))
+    yield from sorted(found.items())
+
+
+def _boxes(found: np.ndarray) -> None:
+    found["box_row"], found["boxes"]["kind"] = -1, -1
+    at = 0
+    for key, frames in _attack_frames():
+        frames = sorted(frames)
+        first, last = frames[0][0], frames[-1][0]
+        found["box_row"][key], found["box_first"][key], found["box_last"][key] = at, first, last
+        window, before = 0, -9
+        for frame, slots in frames:
+            window += frame > before + 1
+            before = frame
+            box = found["boxes"][at + frame - first]
+            box["window"] = window
+            for slot, size, x, y in slots:
+                box["size"][slot], box["x"][slot], box["y"][slot] = size, x, y
+                box["kind"][slot] = 0
+        at += last - first + 1
+
+
+def _kinds(found: np.ndarray) -> None:
+    """Kinds of hits into the slots: row 0 is nobody's own, the others are in the file's order."""
+    kinds = found["kinds"]
+    kinds[0] = (6.0, 361.0, 60.0, 20.0, 0.0, 0, 1)
+    keys: dict[tuple[str, ...], int] = {}
+    columns = ("damage", "angle", "growth", "base", "set", "electric", "move")
+    for row in read_rows(data_file("hits.csv")):
+        values = tuple(row[name] for name in columns)
+        kind = keys.setdefault(values, len(keys) + 1)
+        kinds[kind] = tuple(float(one) for one in values)
+        character, action, slot = (int(row[name]) for name in ("character", "action", "slot"))
+        start = int(found["box_row"][character, action])
+        base = int(found["box_first"][character, action])
+        if start < 0:
+            continue
+        for frame in range(int(row["first"]), int(row["last"]) + 1):
+            box = found["boxes"][start + frame - base]
+            if box["kind"][slot] >= 0:
+                box["kind"][slot] = kind
+
+
+def _bodies() -> np.ndarray:
+    table = np.zeros((CHARACTERS, POSES), BODY)
+    for row in read_rows(melee_file("characterdata.csv")):
+        size = float(row["size"])
+        who = int(row["CharacterIndex"])
+        table[who, GROUND] = (2.0, size - 2.0, 2.5)
+        table[who, CROUCH] = (2.0, 0.6 * size - 2.0, 2.5)
+        table[who, AIR] = (4.0, size, 2.5)
+        table[who, DOWN] = (1.0, 2.0, 2.5)
+    for row in read_rows(data_file("bodies.csv")):
+        table[int(row["character"]), int(row["pose"])] = (
+            float(row["low"]), float(row["high"]), float(row["radius"]),
+        )  # fmt: skip
+    return table
+
+
+_THROW_DEFAULTS = {
+    219: (5.0, 45.0, 80.0, 50.0, 0.0, 12.0, 0.0, 0.0, 0, 53),
+    220: (5.0, 125.0, 80.0, 50.0, 0.0, 15.0, 0.0, 0.0, 0, 54),
+    221: (5.0, 90.0, 80.0, 60.0, 0.0, 12.0, 0.0, 0.0, 0, 55),
+    222: (5.0, 80.0, 50.0, 60.0, 0.0, 20.0, 0.0, 0.0, 0, 56),
+}
+"""Of a throw that no game shows: about the middle of those that are known."""
+
+
+def _throws() -> np.ndarray:
+    table = np.zeros((CHARACTERS, 4), THROW)
+    for action, values in _THROW_DEFAULTS.items():
+        table[:, action - act.THROW_F] = values
+    for row in read_rows(data_file("throws.csv")):
+        throw = table[int(row["character"]), int(row["action"]) - act.THROW_F]
+        for name in THROW.names or ():
+            throw[name] = float(row[name])
+    return table
+
+
+def _held() -> np.ndarray:
+    """Places of who is held; ages that no game shows are the last before them."""
+    table = np.full((CHARACTERS, HOLDS, HELD_AGES, 2), np.nan, np.float32)
+    for row in read_rows(data_file("held.csv")):
+        key = int(row["character"]), int(row["action"]) - act.GRAB_PULL, int(row["age"])
+        table[key] = float(row["x"]), float(row["y"])
+    for hold in table.reshape(-1, HELD_AGES, 2):
+        last = (9.0, 0.0)
+        for at in range(HELD_AGES):
+            if np.isnan(hold[at, 0]):
+                hold[at] = last
+            last = tuple(hold[at])
+    return table
+
+
+def _bubbles(bodies: np.ndarray) -> np.ndarray:
+    table = np.zeros(CHARACTERS, BUBBLE)
+    table["y"] = (bodies["low"] + bodies["high"])[:, GROUND] / 2
+    table["radius"] = 11.0
+    for row in read_rows(data_file("bubbles.csv")):
+        table[int(row["character"])] = float(row["y"]), float(row["radius"])
+    return table
+
+
+def _poses() -> np.ndarray:
+    table = np.full(act.ACTIONS, GROUND, np.int8)
+    for action in (act.SQUAT, act.SQUAT_WAIT, act.SQUAT_RISE, act.DTILT):
+        table[action] = CROUCH
+    table[act.DOWN_BOUND_UP : act.DOWN_WAIT_UP + 2] = DOWN
+    table[act.DOWN_BOUND_DOWN : act.DOWN_WAIT_DOWN + 2] = DOWN
+    return table
