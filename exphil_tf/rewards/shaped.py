@@ -91,7 +91,7 @@ def off_stage(columns: Columns) -> np.ndarray:
 
 def edge_of(columns: Columns) -> np.ndarray:
     """float32 `[…]`: |x| of the ground's edge, in game units."""
-    return _edges()[columns["s.stage"]]
+    return _edges()[np.asarray(columns["s.stage"], np.int64)]
 
 
 @functools.cache

@@ -31,6 +31,7 @@ from exphil_tf.training.ppo_config import SCRIPT, SELF, PlayingConfig
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.updater import Updater
 from models.heads.value import ValueHead
+from models.layers.embedding_layout import InputLayout
 from models.policy import Policy
 
 
@@ -127,7 +128,7 @@ def _check_minibatches(config: PlayingConfig, rows: int) -> None:
 def _rollouts(
     config: PlayingConfig, policy: Policy, info: PolicyInfo, *, seating: Seating
 ) -> Rollouts:
-    matches = make_matches(config, seating)
+    matches = make_matches(config, seating, policy.embedding.inputs)
     jit, game = config.run.jit, config.game
     delay = info.delay.frames if game.frame_delay is None else game.frame_delay
     actor = Actor(policy, info, seating.learner, delay=delay, jit=jit)
@@ -154,8 +155,8 @@ def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
         raise UserError(f"--opponent {name}: {error}", "Choose another --opponent.") from error
 
 
-def make_matches(config: PlayingConfig, seating: Seating) -> Matches:
-    """The matches that are played."""
+def make_matches(config: PlayingConfig, seating: Seating, layout: InputLayout) -> Matches:
+    """The matches that are played, for a policy that reads them so."""
     game = config.game
     own = character_from_name(game.character)
     other = character_from_name(game.opponent_character or game.character)
@@ -164,11 +165,10 @@ def make_matches(config: PlayingConfig, seating: Seating) -> Matches:
     sides |= {int(match): int(player) for match, player in own_seats}
     characters = [(own, other) if not sides[m] else (other, own) for m in range(game.num_games)]
     stages = [stage_from_name(game.stage)] * game.num_games
+    limits = {"limit_frames": game.max_episode_frames, "seed": config.seed}
     if game.mock:
-        return MockMatches(
-            characters, stages, limit_frames=game.max_episode_frames, seed=config.seed
-        )
-    return SimMatches(characters, stages, limit_frames=game.max_episode_frames)
+        return MockMatches(characters, stages, **limits)
+    return SimMatches(characters, stages, layout=layout, **limits)
 
 
 def make_learner(

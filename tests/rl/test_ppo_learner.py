@@ -11,6 +11,7 @@ from exphil_tf.rl import losses
 from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.seats import Seats
+from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.training.state import TrainState
 from tests.rl.small_games import Bandit, learn, make, options, tiny_policy
 
@@ -154,3 +155,26 @@ def test_losses_are_those_of_the_paper():
     np.testing.assert_allclose(found, [0.045, 2.0, 0.0], atol=1e-6)
     found = losses.clipped_value_loss(value, before, target, clip=0.0)
     np.testing.assert_allclose(found, [0.0, 2.0, 0.0], atol=1e-6)
+
+
+def test_the_simulator_plays_alike_after_its_state_was_restored():
+    """Rollouts of it, with a game's end in between; matches and inputs to the bit."""
+    policy = tiny_policy(backbone="lstm", units=8)
+
+    def begin():
+        matches = SimMatches(
+            [FOX] * 2, [Stage.YOSHIS_STORY] * 2, layout=policy.embedding.inputs,
+            limit_frames=30, seed=5,
+        )  # fmt: skip
+        config = options(jit=False, rollout=20, minibatches=2)
+        return make(matches, policy, config, delay=1, seats=Seats.of([(0, 0), (1, 1)]))[0]
+
+    one, other = begin(), begin()
+    batches = [next(one) for _ in range(2)]
+    state = one.serialize()
+    wanted = next(one)
+    assert batches[1].ended["won"].shape == (2,)
+    other.deserialize(state)
+    found = next(other)
+    for name in ("numbers", "ids", "buckets", "log_prob", "is_resetting"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
