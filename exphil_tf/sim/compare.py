@@ -6,6 +6,7 @@ import math
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
+from exphil_tf.sim.rules import stocks
 from exphil_tf.sim.replay_state import (
     feel_wind,
     force,
@@ -37,6 +38,8 @@ def follow(match, players, truth, pads, tables, ahead, starts):
     starts[0] = match[0]
     for frame in range(1, len(truth)):
         step_match(match[0], players[0], pads[frame], tables[0])
+        for seat in range(2):
+            stocks.live_or_die(match[0], seat, players[0], tables[0])
         for seat in range(2):
             ahead[frame, seat] = players[0, seat]
             feel_wind(match[0], players[0, seat], truth[frame, seat])

@@ -11,17 +11,18 @@ import numpy as np
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.hit_events import begins
-from exphil_tf.sim.hit_tables import AIR, SLOTS, hit_tables
+from exphil_tf.sim.hit_tables import SLOTS, hit_tables
 from exphil_tf.sim.recorded import Recorded
 
 CONTACT = np.dtype(
     [
         ("attacker", "i1"), ("victim", "i1"), ("action", "i2"), ("frame", "i2"), ("pose", "i1"),
-        ("dx", "f4"), ("dy", "f4"), ("mx", "f4"), ("my", "f4"), ("hit", "i1"), ("damage", "f4"), ("held_out", "i1"),
+        ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"), ("held_out", "i1"),
         ("at", "i4"), ("row", "i4"),
     ]
 )  # fmt: skip
-"""A frame: who attacks whom, framedata's frame, the victim from the attacker (forwards, up)."""
+"""A frame: who attacks whom, framedata's frame, the victim from the attacker (forwards, up),
+and whether it faces the same way."""
 
 
 def contacts(games: Iterable[Recorded]) -> np.ndarray:
@@ -55,13 +56,12 @@ def _of_attacker(game: Recorded, a: int) -> np.ndarray:
     found["attacker"], found["victim"] = who[at], game["character"][at, v]
     found["action"], found["frame"], found["row"], found["at"] = action[at], frame[at], rows[at], at
     before = game["action"][at - 1, v].astype(int)
-    pose = tables["pose"][np.minimum(np.where(hit[at], before, game["action"][at, v]), 399)]
+    pose = np.minimum(np.where(hit[at], before, game["action"][at, v]), act.ACTIONS - 1)
     grounded = np.where(hit[at], game["on_ground"][at - 1, v], game["on_ground"][at, v])
-    found["pose"] = np.where(grounded, pose, AIR)
+    found["pose"] = tables["pose"][grounded.astype(int), pose]
     found["dx"] = (game["x"][at, v] - game["x"][at, a]) * side
     found["dy"] = game["y"][at, v] - game["y"][at, a]
-    found["mx"] = (game["x"][at, a] - game["x"][at - 1, a]) * side
-    found["my"] = game["y"][at, a] - game["y"][at - 1, a]
+    found["face"] = np.where(game["facing"][at - 1, v], 1, -1) * side
     found["hit"], found["held_out"] = hit[at], game.held_out[a]
     found["damage"] = (game["percent"][at, v] - game["percent"][at - 1, v]) * hit[at]
     return found
@@ -87,24 +87,15 @@ def gaps(rows: np.ndarray, body: np.ndarray) -> np.ndarray:
       rows: `CONTACT`.
       body: `BODY` record or rows.
     """
-    boxes = hit_tables()["boxes"]
-    here, before = boxes[rows["row"]], boxes[rows["row"] - 1]
-    old = (before["kind"] >= 0) & (before["window"] == here["window"])[:, None]
-    low, high = (np.broadcast_to(body[name], len(rows))[:, None] for name in ("low", "high"))
-    radius = np.broadcast_to(body["radius"], len(rows))[:, None]
-    nearest = np.full(old.shape, np.inf)
-    for share in SWEEP:  # along the way since the frame before
-        back = np.where(old, share, 0.0)
-        moved_x, moved_y = (
-            here[axis] + back * (before[axis] - here[axis] - rows[f"m{axis}"][:, None])
-            for axis in ("x", "y")
-        )
-        x, y = moved_x - rows["dx"][:, None], moved_y - rows["dy"][:, None]
-        up = y - np.clip(y, low, np.maximum(low, high))
-        nearest = np.minimum(nearest, np.hypot(x, up) - here["size"] - radius)
-    return np.where(here["kind"] >= 0, nearest, np.inf)
+    boxes = hit_tables()["boxes"][rows["row"]]
+    low, high, forwards, radius = (
+        np.broadcast_to(body[name], len(rows))[:, None] for name in ("low", "high", "x", "radius")
+    )
+    x = boxes["x"] - rows["dx"][:, None] - forwards * rows["face"][:, None]
+    y = boxes["y"] - rows["dy"][:, None]
+    up = y - np.clip(y, low, np.maximum(low, high))
+    apart = np.hypot(x, up) - boxes["size"] - radius
+    return np.where(boxes["kind"] >= 0, apart, np.inf)
 
 
-SWEEP = (0.0, 0.5, 1.0)
-"""Shares of a hitbox's way from the frame before at which it is looked at."""
 __all__ = ["CONTACT", "SLOTS", "contacts", "gaps"]

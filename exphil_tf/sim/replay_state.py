@@ -141,6 +141,13 @@ def learn_hit(attacker, old, now, before, lands, tables):
     goes_on = now.action == before.action and now.age >= before.age
     attacker.used = old.used if goes_on else 0
     attacker.struck = old.struck if goes_on else 0
+    if grabs.is_tied(now.action):  # their ages are not counted from a beginning
+        attacker.frames = 0
+        if now.action == before.action:
+            attacker.frames = old.frames + (1 if now.hitlag <= 0 else 0)
+    attacker.grab_left = old.grab_left
+    if grabs.is_held(now.action) and not grabs.is_held(before.action):
+        attacker.grab_left = grabs.hold_frames(now.percent)
     if now.stock < before.stock:
         staling.forget(attacker)
     if lands and now.last_attack > 0:
