@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from exphil_tf.melee.stages import GEOMETRY
-from exphil_tf.rewards.terms import OPPONENT, OWN, Columns, decided, stocks
+from exphil_tf.rewards.terms import OPPONENT, OWN, Columns, decided
 
 OFF_STAGE_Y = -20.0
 """Below this a player is off stage wherever it is, in game units."""
@@ -65,14 +65,6 @@ def recovery_risk(before: Columns, after: Columns) -> np.ndarray:
     beyond = np.clip((x - edge_of(after)) / RISK_X, 0, 1)
     below = np.clip(-y / RISK_Y, 0, 1)
     return np.where(off_stage(after)[..., OWN], beyond + below, 0).astype(np.float32)
-
-
-def self_destruct(before: Columns, after: Columns) -> np.ndarray:
-    """1 where the own player loses a stock without being in hitstun or knocked back."""
-    falls = stocks(before, after) < 0
-    pushed = np.abs(before["p.speed_x_attack"]) + np.abs(before["p.speed_y_attack"])
-    is_hurt = (before["p.hitstun"] > 0) | (pushed > 0)
-    return (falls & ~is_hurt[..., OWN]).astype(np.float32)
 
 
 # -- What terms of characters ask, too -----------------------------------------------------------

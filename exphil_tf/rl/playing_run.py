@@ -15,10 +15,11 @@ from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
-from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, PlayingConfig
+from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, MixConfig, PlayingConfig
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.training_run import TrainingRun
@@ -60,7 +61,27 @@ class PlayingRun:
         run = TrainingRun(self.location, config.run, latest, dump_yaml(config), facts)
         with kept_compilations(environ, is_wanted=config.run.keeps_compilations):
             outcome = run.train(self.make_setup, console)
-        return run.report(outcome, console, prog=self.prog)
+        code = run.report(outcome, console, prog=self.prog)
+        if not code and config.run.contest_games:
+            self._contest(console)
+        return code
+
+    def _contest(self, console: Console) -> None:
+        """Counts games, tells and writes them."""
+        from exphil_tf.rl.ppo_setup import contests
+
+        found = contests(self.config, self.location.run_dir / run_folder.POLICY)
+        told = {name: tally.to_dict() for name, tally in found.items()}
+        for name, values in told.items():
+            low, high = values["win_rate_95"]
+            console.print(
+                f"against {name}: {values['wins']:g} of {values['games']} won "
+                f"(95 % interval {low:.0%} to {high:.0%}), "
+                f"{values['self_destructs_per_game']:.2f} self-destructs a game",
+                markup=False,
+                soft_wrap=True,
+            )
+        atomic.write_json(self.location.run_dir / run_folder.CONTEST, {"against": told})
 
     @contextlib.contextmanager
     def make_setup(self) -> Iterator[PlayingSetup]:
@@ -68,7 +89,7 @@ class PlayingRun:
         with quiet_import():
             from exphil_tf.rl.ppo_setup import playing_setup
 
-        with playing_setup(self.config) as setup:
+        with playing_setup(self.config, self.location.run_dir) as setup:
             yield setup
 
     def _sources(self) -> dict[str, Any]:
@@ -89,12 +110,13 @@ def pretrained(config: PlayingConfig) -> Path:
             "--pretrained: want the folder of a run. Received: nothing",
             "Train a policy first: python -m exphil_tf.train.",
         )
-    return config.start.pretrained
+    return Path(without_suffix(str(config.start.pretrained)))
 
 
 def is_run(opponent: str) -> bool:
     """Whether an opponent is a policy's folder."""
-    return opponent != SELF and not opponent.startswith(SCRIPT) and not CPU.fullmatch(opponent)
+    is_named = opponent.startswith((SCRIPT, SNAPSHOT)) or CPU.fullmatch(opponent)
+    return opponent != SELF and not is_named
 
 
 def check(config: PlayingConfig) -> None:
@@ -102,11 +124,14 @@ def check(config: PlayingConfig) -> None:
 
     Raises: UserError: naming it.
     """
-    if config.game.dolphin is not None:
+    if config.game.is_dolphin:
         raise UserError(
             "--dolphin: learning in Dolphin is not there yet; games are played in the simulator",
             "Leave --dolphin out, and play the result: python -m exphil_tf.play.",
         )
+    mix = getattr(config, "mix", None)
+    if isinstance(mix, MixConfig):
+        _check_mix(mix)
     computers = [name for name in config.opponents if CPU.fullmatch(name)]
     if computers:
         raise UserError(
@@ -114,6 +139,19 @@ def check(config: PlayingConfig) -> None:
             "Give self, script:NAME, or the folder of a run.",
         )
     pretrained(config)
+
+
+def _check_mix(mix: MixConfig) -> None:
+    if mix.mode == "league":
+        raise UserError(
+            "--mode league: there is no league yet, only a policy and its past",
+            "Give --mode simple_mix.",
+        )
+    if mix.track_elo:
+        raise UserError(
+            "--track-elo: nothing rates snapshots yet; they are kept as policies in snapshots/",
+            "Leave it out.",
+        )
 
 
 def _weights_of(folder: Path) -> str:

@@ -138,6 +138,7 @@ class PpoLearner:
         rows = self.rows = len(rollouts.learner.seats)
         self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
         self._terms, self.stopwatch = tuple(rollouts.options.weights), rollouts.stopwatch
+        self._snapshots = rollouts.snapshots
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)
         self._initial = policy.initial_state(rows)
         self._sums = RunningSums(dict.fromkeys(_STEP_SUMS, ()))
@@ -186,6 +187,8 @@ class PpoLearner:
         rollout = next(batches)
         with self.stopwatch.on("learner"):
             self._learn(rollout, step)
+        if self._snapshots is not None:
+            self._snapshots.after(step + 1)
 
     def validate(self, batches: Iterable[Rollout]) -> Values:
         """There is nothing to validate on."""

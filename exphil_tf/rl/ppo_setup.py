@@ -14,7 +14,9 @@ from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.checkpoints.value_weights import load_value_head
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
+from exphil_tf.rl.contest import Tally
 from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.playing_run import pretrained
@@ -22,12 +24,13 @@ from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
 from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
+from exphil_tf.rl.snapshots import Snapshots
 from exphil_tf.training import run_folder
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.ppo_config import SCRIPT, SELF, PlayingConfig
+from exphil_tf.training.ppo_config import SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.updater import Updater
 from models.heads.value import ValueHead
@@ -44,26 +47,31 @@ class PlayingSetup(LearnerSetup[Rollout]):
 
 
 @contextlib.contextmanager
-def playing_setup(config: PlayingConfig) -> Iterator[PlayingSetup]:
+def playing_setup(config: PlayingConfig, run_dir: Path) -> Iterator[PlayingSetup]:
     """Builds everything that a run of learning by playing needs, to be used inside the block.
 
     Args:
       config: resolved, with a seed.
+      run_dir: where snapshots go.
 
     Raises: UserError: if a policy is missing or unsound, or options do not fit one another.
     """
     run = config.run
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config)
+        yield _build(config, run_dir)
 
 
-def _build(config: PlayingConfig) -> PlayingSetup:
+def _build(config: PlayingConfig, run_dir: Path) -> PlayingSetup:
     folder = run_folder.find_bundle(pretrained(config))
     policy, info = bundles.load_policy(folder)
     seating = seat(config)
-    rollouts = _rollouts(config, policy, info, seating=seating)
+    others = _others(config, seating)
+    snapshots = _snapshots(
+        config, policy, info, others=others, folder=run_dir / run_folder.SNAPSHOTS
+    )
+    rollouts = _rollouts(config, policy, info, seating=seating, others=others)
+    rollouts.snapshots = snapshots
     rows = len(seating.learner)
-    _check_minibatches(config, rows)
     per_update = rows * config.gradient.rollout
     horizon = Horizon.of_frames(
         config.run.timesteps,
@@ -83,7 +91,7 @@ def _build(config: PlayingConfig) -> PlayingSetup:
         data=rollouts,
         validation=None,
         horizon=horizon,
-        start=lambda: {},
+        start=lambda: _start(snapshots),
         export=_exporter(config, info, learner),
         notes=(_summary(config, rows, horizon),),
         ppo=learner,
@@ -116,36 +124,68 @@ def seat(config: PlayingConfig) -> Seating:
     return Seating(Seats.of(learner), {name: Seats.of(pairs) for name, pairs in others.items()})
 
 
-def _check_minibatches(config: PlayingConfig, rows: int) -> None:
-    if rows % config.gradient.minibatches:
-        raise UserError(
-            f"--minibatches: want a divisor of the {rows} players that learn. "
-            f"Received: {config.gradient.minibatches}",
-            "Choose another --num-games or --minibatches.",
-        )
+def _others(config: PlayingConfig, seating: Seating) -> dict[str, Actor]:
+    """The policies that do not learn, by opponent."""
+    found: dict[str, Actor] = {}
+    for name, seats in seating.others.items():
+        if name.startswith(SCRIPT):
+            continue
+        folder = pretrained(config) if name.startswith(SNAPSHOT) else Path(name)
+        policy, info = bundles.load_policy(run_folder.find_bundle(folder))
+        delay = _delay(info, config.game.frame_delay)
+        found[name] = Actor(policy, info, seats, delay=delay, jit=config.run.jit)
+    return found
+
+
+def _snapshots(
+    config: PlayingConfig,
+    policy: Policy,
+    info: PolicyInfo,
+    *,
+    others: Mapping[str, Actor],
+    folder: Path,
+) -> Snapshots | None:
+    if not isinstance(config, SelfPlayConfig):
+        return None
+    return Snapshots(
+        folder,
+        policy,
+        info,
+        players=[actor.policy for name, actor in others.items() if name.startswith(SNAPSHOT)],
+        interval=config.mix.snapshot_interval,
+        history=config.mix.snapshot_history,
+        seed=config.seed,
+    )
+
+
+def _start(snapshots: Snapshots | None) -> dict[str, Any]:
+    """Keeps the policy that a new run starts from as its first snapshot."""
+    if snapshots is not None:
+        snapshots.after(0)
+    return {}
 
 
 def _rollouts(
-    config: PlayingConfig, policy: Policy, info: PolicyInfo, *, seating: Seating
+    config: PlayingConfig,
+    policy: Policy,
+    info: PolicyInfo,
+    *,
+    seating: Seating,
+    others: Mapping[str, Actor],
 ) -> Rollouts:
-    matches = make_matches(config, seating, policy.embedding.inputs)
-    jit, game = config.run.jit, config.game
-    delay = info.delay.frames if game.frame_delay is None else game.frame_delay
-    actor = Actor(policy, info, seating.learner, delay=delay, jit=jit)
-    others: list[Actor] = []
+    matches = make_matches(config, seating.learner, policy.embedding.inputs)
     for name, seats in seating.others.items():
         if name.startswith(SCRIPT):
             _seat_script(matches, name, seats)
-            continue
-        opponent, its = bundles.load_policy(run_folder.find_bundle(Path(name)))
-        others.append(Actor(opponent, its, seats, delay=its.delay.frames, jit=jit))
+    delay = _delay(info, config.game.frame_delay)
+    actor = Actor(policy, info, seating.learner, delay=delay, jit=config.run.jit)
     options = RolloutOptions(
         length=config.gradient.rollout,
         discount=config.reward.gamma,
         weights=config.reward.weights(),
         seed=config.seed,
     )
-    return Rollouts(matches, actor, others=others, options=options)
+    return Rollouts(matches, actor, others=tuple(others.values()), options=options)
 
 
 def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
@@ -155,18 +195,22 @@ def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
         raise UserError(f"--opponent {name}: {error}", "Choose another --opponent.") from error
 
 
-def make_matches(config: PlayingConfig, seating: Seating, layout: InputLayout) -> Matches:
-    """The matches that are played, for a policy that reads them so."""
+def make_matches(config: PlayingConfig, own: Seats, layout: InputLayout) -> Matches:
+    """The matches that are played, for a policy that reads them so.
+
+    Args:
+      config: which game, who, where.
+      own: seats of the character that learns; the first of a match counts.
+      layout: of the policy that learns.
+    """
     game = config.game
-    own = character_from_name(game.character)
-    other = character_from_name(game.opponent_character or game.character)
-    sides = dict.fromkeys(range(game.num_games), 0)
-    own_seats = zip(seating.learner.match[::-1], seating.learner.player[::-1], strict=True)
-    sides |= {int(match): int(player) for match, player in own_seats}
-    characters = [(own, other) if not sides[m] else (other, own) for m in range(game.num_games)]
-    stages = [stage_from_name(game.stage)] * game.num_games
+    pair = [character_from_name(game.character)]
+    pair.append(character_from_name(game.opponent_character or game.character))
+    sides = dict(zip(own.match[::-1].tolist(), own.player[::-1].tolist(), strict=True))
+    characters = [(pair[sides[m]], pair[1 - sides[m]]) for m in sorted(sides)]
+    stages = [stage_from_name(game.stage)] * len(sides)
     limits = {"limit_frames": game.max_episode_frames, "seed": config.seed}
-    if game.mock:
+    if game.game_type == "mock":
         return MockMatches(characters, stages, **limits)
     return SimMatches(characters, stages, layout=layout, **limits)
 
@@ -191,7 +235,10 @@ def make_learner(
       updates: of the run.
     """
     gradient = config.gradient
-    steps = updates * gradient.ppo_epochs * gradient.minibatches
+    rows = len(rollouts.learner.seats)
+    parts = max(n for n in range(1, gradient.minibatches + 1) if rows % n == 0)
+    gradient = dataclasses.replace(gradient, minibatches=parts)
+    steps = updates * gradient.ppo_epochs * parts
     schedule = ScaledSchedule(Schedule(config.schedule, total_steps=steps))
     own, of_value = (
         Updater(variables, build_optimizer(config.optimizer, schedule, variables), config.optimizer)
@@ -245,3 +292,41 @@ def _summary(config: PlayingConfig, rows: int, horizon: Horizon) -> str:
         f"{config.game.num_games} games against {', '.join(config.opponents)}; {rows} players "
         f"learn, {frames:,} frames an update, {horizon.total_steps:,} updates"
     )
+
+
+MOST_MATCHES = 64
+"""That a contest steps together."""
+
+
+def contests(config: PlayingConfig, folder: Path) -> dict[str, Tally]:
+    """Games of a run's policy against the one it started from, and against each opponent.
+
+    Args:
+      config: resolved, with a seed.
+      folder: of the policy.
+    """
+    named = [n for n in config.opponents if n != SELF and not n.startswith(SNAPSHOT)]
+    opponents = dict.fromkeys([str(pretrained(config)), *named])
+    return {name: _contest(config, folder, name) for name in opponents}
+
+
+def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
+    wanted = config.run.contest_games
+    count = min(wanted, MOST_MATCHES)
+    own, other = (
+        Seats.of([(match, (match + side) % 2) for match in range(count)]) for side in (0, 1)
+    )
+    policy, info = bundles.load_policy(folder)
+    asked, jit = config.game.frame_delay, config.run.jit
+    matches = make_matches(config, own, policy.embedding.inputs)
+    actors = [Actor(policy, info, own, delay=_delay(info, asked), jit=jit)]
+    if opponent.startswith(SCRIPT):
+        _seat_script(matches, opponent, other)
+    else:
+        their, its = bundles.load_policy(run_folder.find_bundle(Path(opponent)))
+        actors.append(Actor(their, its, other, delay=_delay(its, asked), jit=jit))
+    return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
+
+
+def _delay(info: PolicyInfo, asked: int | None) -> int:
+    return info.delay.frames if asked is None else asked

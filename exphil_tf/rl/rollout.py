@@ -31,6 +31,7 @@ from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.results import outcome
 from exphil_tf.rl.returns import Transitions
 from exphil_tf.rl.seats import Seats
+from exphil_tf.rl.snapshots import Snapshots
 from exphil_tf.rl.stopwatch import Stopwatch
 from models.policy import PREVIOUS_CONTROLLER
 
@@ -99,6 +100,8 @@ class Rollouts(tf.train.experimental.PythonState):
         self._memory = learner.memory
         self._controllers = np.zeros((matches.count, 2, PREVIOUS_CONTROLLER), np.float32)
         self._is_begun = False
+        self.snapshots: Snapshots | None = None
+        """Who plays in the seats of the policy's past, if it has any."""
 
     def batches(self) -> Rollouts:
         """Itself."""
@@ -230,6 +233,8 @@ class Rollouts(tf.train.experimental.PythonState):
         found |= {f"memory/{i}": part.numpy() for i, part in enumerate(self._memory)}
         kept = self._frames.kept(self.options.length) if self._is_begun else {}
         found |= {f"frames/{name}": v for name, v in kept.items()}
+        if self.snapshots is not None:
+            found |= {f"snapshots/{name}": v for name, v in self.snapshots.state().items()}
         found["rng"] = generator_state.to_array(self._rng)
         found["controllers"] = self._controllers
         file = io.BytesIO()
@@ -243,6 +248,8 @@ class Rollouts(tf.train.experimental.PythonState):
         self.matches.restore(_part(state, "matches/"))
         for index, actor in enumerate(self._actors):
             actor.restore(_part(state, f"actor{index}/"))
+        if self.snapshots is not None:
+            self.snapshots.restore(_part(state, "snapshots/"))
         memory = _part(state, "memory/")
         self._memory = tuple(tf.constant(memory[str(i)]) for i in range(len(memory)))
         kept = _part(state, "frames/")

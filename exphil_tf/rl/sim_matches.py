@@ -53,7 +53,7 @@ class SimMatches:
 
     @property
     def is_over(self) -> np.ndarray:
-        """bool `[matches]`."""
+        """Bool `[matches]`."""
         return self._environment.events["done"].copy()
 
     def reset(self, which: np.ndarray) -> None:

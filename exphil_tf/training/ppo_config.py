@@ -15,9 +15,12 @@ from exphil_tf.rewards.playing import weights_of
 from exphil_tf.training.run_config import OptimizerConfig, RunConfig, ScheduleConfig
 
 Algorithm = Literal["ppo", "vtrace"]
+GameType = Literal["sim", "mock", "dolphin", "libmelee"]
 CPU = re.compile(r"cpu([1-9])")
 SCRIPT = "script:"
 SELF = "self"
+SNAPSHOT = "snapshot:"
+"""Before the number of a seat that the run's own past plays."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,13 @@ class GameConfig:
 
     KIND: ClassVar = Kind.TRAINING
 
-    mock: bool = False
-    """Play the toy world, which needs no compilation: to try commands and learning out."""
-    sim: bool = False
-    """Play the simulator; so without any of the three."""
+    game_type: GameType = "sim"
+    """The simulator (--sim); mock (--mock) is the toy world, which needs no compilation, to try
+    commands and learning out; dolphin and libmelee are Slippi Dolphin."""
     dolphin: Path | None = option(None, kind=Kind.SOURCE)
-    """Play Slippi Dolphin: its executable, or the folder that holds it."""
+    """Slippi Dolphin's executable, or the folder that holds it; play there."""
     iso: Path | None = option(None, kind=Kind.SOURCE)
-    """Melee 1.02 (NTSC), for --dolphin."""
+    """Melee 1.02 (NTSC), for Dolphin."""
     character: str = "mewtwo"
     """Of the policy that learns."""
     opponent_character: str | None = None
@@ -58,9 +60,11 @@ class GameConfig:
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
         if self.frame_delay is not None and not 0 <= self.frame_delay <= MAX_DELAY:
             raise ValueError(f"frame_delay: want 0 to {MAX_DELAY}. Received: {self.frame_delay}")
-        chosen = [n for n in ("mock", "sim", "dolphin") if getattr(self, n) not in (False, None)]
-        if len(chosen) > 1:
-            raise ValueError(f"mock, sim, dolphin: want one of them. Received: {chosen}")
+
+    @property
+    def is_dolphin(self) -> bool:
+        """Whether Dolphin is to be played."""
+        return self.dolphin is not None or self.game_type in ("dolphin", "libmelee")
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class PolicyGradientConfig:
     ppo_epochs: int = 4
     """Times that an update goes over its frames."""
     minibatches: int = 4
-    """Parts that each time goes over; each is some games' frames as a whole."""
+    """Parts of a time at most: the greatest number that shares the games out evenly. Each part is
+    some games' frames as a whole."""
     gae_lambda: float = 0.95
     """λ of advantages: 0 trusts the value function, 1 what happened."""
     clip_epsilon: float = option(0.2, only_with={"algorithm": "ppo"})
@@ -183,6 +188,9 @@ class PlayedRunConfig(RunConfig):
     """Frames to learn from, of all players that learn together."""
     save_interval: int = 10
     """Updates between exports and checkpoints."""
+    contest_games: int = 0
+    """Games to count behind the last update, against the policy it started from and against each
+    opponent, on changing ports; contest.json and the last lines tell."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
@@ -190,6 +198,8 @@ class PlayedRunConfig(RunConfig):
         for name in ("timesteps", "save_interval"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
+        if self.contest_games < 0:
+            raise ValueError(f"contest_games: want at least 0. Received: {self.contest_games}")
 
 
 def _optimizer() -> PlayedOptimizerConfig:
@@ -266,5 +276,46 @@ class PpoConfig(PlayingConfig):
     @property
     def opponents(self) -> tuple[str, ...]:
         """See the base class."""
-        default = "cpu3" if self.game.dolphin is not None else SELF
+        default = "cpu3" if self.game.is_dolphin else SELF
         return self.against.opponent or (default,)
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """Whom a policy meets that plays against itself."""
+
+    KIND: ClassVar = Kind.TRAINING
+
+    mode: Literal["simple_mix", "league"] = "simple_mix"
+    """simple_mix: half of the matches against itself, half against its own past."""
+    snapshot_interval: int = 5
+    """Updates after which the policy as it is joins its past, and opponents are drawn anew."""
+    snapshot_history: int = 20
+    """Newest snapshots that opponents are drawn from."""
+    snapshot_players: int = 2
+    """Snapshots that play at the same time."""
+    opponent: tuple[str, ...] = ()
+    """Who gets matches besides, as many as each snapshot: script:NAME, the folder of a run."""
+    track_elo: bool = option(False, kind=Kind.WORK)
+    """Rate the snapshots as they come."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        for name in ("snapshot_interval", "snapshot_history", "snapshot_players"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class SelfPlayConfig(PlayingConfig):
+    """Improves a policy against itself and its own past."""
+
+    game: GameConfig = field(default_factory=lambda: GameConfig(num_games=4))
+    mix: MixConfig = field(default_factory=MixConfig)
+
+    @property
+    def opponents(self) -> tuple[str, ...]:
+        """See the base class."""
+        snapshots = [f"{SNAPSHOT}{place}" for place in range(self.mix.snapshot_players)]
+        turns = [name for snapshot in snapshots for name in (SELF, snapshot)]
+        return (*turns, *self.mix.opponent)
