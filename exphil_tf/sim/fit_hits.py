@@ -107,7 +107,7 @@ def _angles(group: Events) -> Iterator[tuple[float, np.ndarray]]:
     else:
         free = np.ones(len(angle), bool)
     rounded = np.round(angle).astype(int) % 360
-    exact = free & (np.abs(angle - np.round(angle)) < 0.2) & ((group["stays"] == 0))
+    exact = free & (np.abs(angle - np.round(angle)) < 0.2) & (group["stays"] == 0)
     values, counts = np.unique(rounded[exact], return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if count >= max(_MIN_HITS, 0.1 * len(angle)):

@@ -97,11 +97,11 @@ def _play(
     inputs = Inputs(
         *(np.zeros(world.x.shape, np.float32) for _ in range(5)), buttons=_no_buttons(world)
     )
-    seen, held = [_observe(world)], [vars(inputs)]
+    seen, held = [observe_players(world)], [vars(inputs)]
     for _ in range(num_frames - 1):
         inputs = players.act(world)
         world.step(inputs)
-        seen.append(_observe(world))
+        seen.append(observe_players(world))
         held.append(vars(inputs))
     frame = np.arange(num_frames)[:, None] + np.full(len(stages), FIRST_FRAME)
     builder = FrameBuilder(frame.shape)
@@ -121,7 +121,7 @@ def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _observe(world: ToyWorld) -> dict[str, np.ndarray]:
+def observe_players(world: ToyWorld) -> dict[str, np.ndarray]:
     """One frame of players' columns by short name, `[games, 2]` each."""
     is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
     loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)

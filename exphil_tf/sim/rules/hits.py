@@ -145,13 +145,9 @@ def hurt(victim, hit, dealt, lag, side, height, tables):
       height: of the contact, as a share of the body.
       tables: `TABLES` record.
     """
-    strength = knockback.strength(
-        victim.percent, hit, dealt, tables.weight[victim.character]
-    )
+    strength = knockback.strength(victim.percent, hit, dealt, tables.weight[victim.character])
     victim.percent = min(knockback.MOST_PERCENT, victim.percent + dealt)
-    crouches = victim.grounded and (
-        victim.action == act.SQUAT or victim.action == act.SQUAT_WAIT
-    )
+    crouches = victim.grounded and (victim.action == act.SQUAT or victim.action == act.SQUAT_WAIT)
     if hit.electric:
         lag = float(math.floor(1.5 * lag))
     if crouches:
