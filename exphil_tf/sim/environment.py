@@ -105,7 +105,7 @@ class Environment:
         fresh["stocks"] = self.world.players["stock"][which]
         self.events[which] = fresh
         self.pads[which] = 0
-        self.world.in_parallel(lambda part: self._observer.write(self.world.matches, part))
+        self.observe_anew()
 
     def set_scripts(self, which: np.ndarray, scripts: Sequence[tuple[str, str]]) -> None:
         """Other players for some matches, from the next frame on; see the class."""
@@ -151,6 +151,10 @@ class Environment:
 
         self.world.in_parallel(work)
         return self.events
+
+    def observe_anew(self) -> None:
+        """Writes what there is to see, after matches were changed from outside."""
+        self.world.in_parallel(lambda part: self._observer.write(self.world.matches, part))
 
     def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns `[matches, *field.shape]`, players in port order; copies."""

@@ -22,8 +22,10 @@ SLOTS = 4
 MAX_ROWS = 24_000
 """Frames of all attacks from the first to the last that hits, with room."""
 MAX_KINDS = 2_000
-POSES = 4
-GROUND, CROUCH, AIR, DOWN = range(POSES)
+POSES = 12
+(
+    GROUND, CROUCH, AIR, DOWN, DASHES, LANDS, AERIAL, ATTACK, FLIES, FLINCHES, SPECIAL, SPECIAL_AIR,
+) = range(POSES)  # fmt: skip
 HITBOX = np.dtype(
     [
         ("x", "f4", (SLOTS,)), ("y", "f4", (SLOTS,)), ("size", "f4", (SLOTS,)),
@@ -43,19 +45,20 @@ HIT = np.dtype(
     align=True,
 )  # fmt: skip
 """What a hitbox does."""
-BODY = np.dtype([("low", "f4"), ("high", "f4"), ("radius", "f4")])
-"""An upright capsule about the position."""
-BUBBLE = np.dtype([("y", "f4"), ("radius", "f4")])
-"""A full shield: its centre above the position."""
+BODY = np.dtype([("x", "f4"), ("low", "f4"), ("high", "f4"), ("radius", "f4")])
+"""An upright capsule, so far in front of the position."""
+BUBBLE = np.dtype([("x", "f4"), ("y", "f4"), ("radius", "f4")])
+"""A full shield: its centre in front of the position and above it."""
 THROW = np.dtype(
     [
         ("damage", "f4"), ("angle", "f4"), ("growth", "f4"), ("base", "f4"), ("set", "f4"),
-        ("age", "f4"), ("blow_age", "f4"), ("blow_damage", "f4"),
+        ("age", "f4"), ("length", "f4"), ("blow_age", "f4"), ("blow_damage", "f4"),
         ("by_weight", "i1"), ("move", "u1"),
+        ("after", "i2"),  # the victim's action after it
     ],
     align=True,
 )  # fmt: skip
-"""A throw: the release, and a blow before it, by the animation's age."""
+"""A throw: the release, and a blow before it, by the animation's age. The fifth is the pummel."""
 HOLDS, HELD_AGES = 10, 64
 """Actions of holding, from pulling to the last throw; ages of each."""
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
@@ -66,11 +69,12 @@ HIT_FIELDS = [
     ("boxes", HITBOX, (MAX_ROWS,)),
     ("kinds", HIT, (MAX_KINDS,)),
     ("bodies", BODY, (CHARACTERS, POSES)),
-    ("pose", "i1", (act.ACTIONS,)),  # of an action on the ground; in the air it is AIR
+    ("pose", "i1", (2, act.ACTIONS)),  # by whether it is on the ground
     ("bubbles", BUBBLE, (CHARACTERS,)),
     ("weight", "f4", (CHARACTERS,)),
     ("safe_from", "i2", _BY_ACTION), ("safe_to", "i2", _BY_ACTION),  # frames; 0 if none
-    ("throws", THROW, (CHARACTERS, 4)),
+    ("own_only", "i1", _BY_ACTION),  # estimated on held-out players alone: no judge of the rules
+    ("throws", THROW, (CHARACTERS, 5)),
     ("held", "f4", (CHARACTERS, HOLDS, HELD_AGES, 2)),  # place by the holder's action and age
 ]  # fmt: skip
 HIT_TABLES = np.dtype(HIT_FIELDS, align=True)
@@ -83,9 +87,14 @@ def hit_tables() -> np.ndarray:
     found = np.zeros((), HIT_TABLES)
     _boxes(found)
     found["box_shift"] = zero_index_table()[:CHARACTERS, : act.ACTIONS]
+    # Who is grabbed is held from the frame after the touch on.
+    found["box_shift"][:, [act.GRAB, act.DASH_GRAB]] = 0
     _kinds(found)
     found["bodies"], found["pose"], found["weight"] = _bodies(), _poses(), 100
-    found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles(found["bodies"])
+    found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles()
+    for name in ("hits.csv", "throws.csv"):
+        for row in read_rows(data_file(name)):
+            found["own_only"][int(row["character"]), int(row["action"])] = int(row["own"])
     for row in read_rows(data_file("weights.csv")):
         found["weight"][int(row["character"])] = float(row["weight"])
     for row in read_rows(data_file("safe.csv")):
@@ -139,9 +148,11 @@ def _kinds(found: np.ndarray) -> None:
     kinds[0] = (6.0, 361.0, 60.0, 20.0, 0.0, 0, 1)
     keys: dict[tuple[str, ...], int] = {}
     columns = ("damage", "angle", "growth", "base", "set", "electric", "move")
-    for row in read_rows(data_file("hits.csv")):
+    rows = read_rows(data_file("hits.csv"))
+    _middle_kinds(found, rows)
+    for row in rows:
         values = tuple(row[name] for name in columns)
-        kind = keys.setdefault(values, len(keys) + 1)
+        kind = keys.setdefault(values, len(keys) + 1 + act.GRAB)
         kinds[kind] = tuple(float(one) for one in values)
         character, action, slot = (int(row[name]) for name in ("character", "action", "slot"))
         start = int(found["box_row"][character, action])
@@ -154,37 +165,91 @@ def _kinds(found: np.ndarray) -> None:
                 box["kind"][slot] = kind
 
 
+def _middle_kinds(found: np.ndarray, rows: list[dict[str, str]]) -> None:
+    """Attacks that no game shows do what is about the middle of the other characters' same one."""
+    for action in range(act.JAB_1, act.DAIR + 1):
+        same = [row for row in rows if int(row["action"]) == action]
+        if not same:
+            continue
+        kind = found["kinds"][action]
+        for name in ("damage", "growth", "base"):
+            kind[name] = np.median([float(row[name]) for row in same])
+        angles, counts = np.unique([float(row["angle"]) for row in same], return_counts=True)
+        kind["angle"], kind["move"] = angles[counts.argmax()], int(same[0]["move"])
+        for character in range(CHARACTERS):
+            first = int(found["box_row"][character, action])
+            if first >= 0:
+                last = first + int(found["box_last"][character, action]) + 1
+                last -= int(found["box_first"][character, action])
+                filled = found["boxes"]["kind"][first:last]
+                filled[filled == 0] = action
+
+
 def _bodies() -> np.ndarray:
-    table = np.zeros((CHARACTERS, POSES), BODY)
+    """Of a pose that no game shows: the middle of the other characters', by their sizes."""
+    sizes = np.full(CHARACTERS, 11.0)
     for row in read_rows(melee_file("characterdata.csv")):
-        size = float(row["size"])
-        who = int(row["CharacterIndex"])
-        table[who, GROUND] = (2.0, size - 2.0, 2.5)
-        table[who, CROUCH] = (2.0, 0.6 * size - 2.0, 2.5)
-        table[who, AIR] = (4.0, size, 2.5)
-        table[who, DOWN] = (1.0, 2.0, 2.5)
+        sizes[int(row["CharacterIndex"])] = float(row["size"])
+    fitted = np.full((CHARACTERS, POSES, 4), np.nan)
     for row in read_rows(data_file("bodies.csv")):
-        table[int(row["character"]), int(row["pose"])] = (
-            float(row["low"]), float(row["high"]), float(row["radius"]),
-        )  # fmt: skip
+        key = int(row["character"]), int(row["pose"])
+        fitted[key] = [float(row[name]) for name in BODY.names or ()]
+    table = np.zeros((CHARACTERS, POSES), BODY)
+    for pose in range(POSES):
+        known = ~np.isnan(fitted[:, pose, 0])
+        middle = _BODY_DEFAULTS[min(pose, DOWN)]
+        if known.sum() >= 3:
+            middle = tuple(np.median(fitted[known, pose] / sizes[known, None] * 11, 0))
+        for who in range(CHARACTERS):
+            own = fitted[who, pose] if known[who] else np.array(middle) * sizes[who] / 11
+            table[who, pose] = tuple(own)
+    return table
+
+
+_BODY_DEFAULTS = (
+    (1.0, 2.5, 9.0, 2.5), (1.0, 2.5, 6.0, 2.5), (1.0, 5.0, 11.0, 3.0), (0.0, 1.0, 4.0, 2.5),
+)  # fmt: skip
+"""Of somebody as large as Fox: standing, crouching, in the air, lying."""
+
+
+def _poses() -> np.ndarray:
+    table = np.full((2, act.ACTIONS), GROUND, np.int8)
+    air, ground = table
+    air[:], air[act.SPECIAL_FIRST :] = AIR, SPECIAL_AIR
+    air[act.NAIR : act.DAIR + 1] = AERIAL
+    air[act.DAMAGE_FIRST : act.DAMAGE_LAST + 1] = air[act.TUMBLE] = FLIES
+    ground[act.TURN : act.RUN_BRAKE + 1] = DASHES
+    ground[act.SQUAT : act.SQUAT_RISE + 1] = ground[act.DTILT] = CROUCH
+    for first, last in ((24, 24), (42, 43), (70, 74)):
+        ground[first : last + 1] = LANDS
+    ground[act.JAB_1 : act.DTILT] = ground[act.FSMASH_HIGH : act.DSMASH + 1] = ATTACK
+    ground[act.DAMAGE_FIRST : act.DAMAGE_LAST + 1] = FLINCHES
+    ground[act.SPECIAL_FIRST :] = SPECIAL
+    for first in (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN):
+        ground[first : first + 3] = DOWN
     return table
 
 
 _THROW_DEFAULTS = {
-    219: (5.0, 45.0, 80.0, 50.0, 0.0, 12.0, 0.0, 0.0, 0, 53),
-    220: (5.0, 125.0, 80.0, 50.0, 0.0, 15.0, 0.0, 0.0, 0, 54),
-    221: (5.0, 90.0, 80.0, 60.0, 0.0, 12.0, 0.0, 0.0, 0, 55),
-    222: (5.0, 80.0, 50.0, 60.0, 0.0, 20.0, 0.0, 0.0, 0, 56),
+    219: (5.0, 45.0, 80.0, 50.0, 0.0, 12.0, 36.0, 0.0, 0.0, 0, 53, 88),
+    220: (5.0, 125.0, 80.0, 50.0, 0.0, 15.0, 44.0, 0.0, 0.0, 0, 54, 88),
+    221: (5.0, 90.0, 80.0, 60.0, 0.0, 12.0, 44.0, 0.0, 0.0, 0, 55, 90),
+    222: (5.0, 80.0, 50.0, 60.0, 0.0, 20.0, 44.0, 0.0, 0.0, 0, 56, 90),
+    217: (3.0, 0.0, 0.0, 0.0, 0.0, 9.0, 24.0, 0.0, 0.0, 0, 52, 0),
 }
 """Of a throw that no game shows: about the middle of those that are known."""
 
 
+def _throw_at(action: int) -> int:
+    return 4 if action == act.PUMMEL else action - act.THROW_F
+
+
 def _throws() -> np.ndarray:
-    table = np.zeros((CHARACTERS, 4), THROW)
+    table = np.zeros((CHARACTERS, 5), THROW)
     for action, values in _THROW_DEFAULTS.items():
-        table[:, action - act.THROW_F] = values
+        table[:, _throw_at(action)] = values
     for row in read_rows(data_file("throws.csv")):
-        throw = table[int(row["character"]), int(row["action"]) - act.THROW_F]
+        throw = table[int(row["character"]), _throw_at(int(row["action"]))]
         for name in THROW.names or ():
             throw[name] = float(row[name])
     return table
@@ -205,19 +270,10 @@ def _held() -> np.ndarray:
     return table
 
 
-def _bubbles(bodies: np.ndarray) -> np.ndarray:
+def _bubbles() -> np.ndarray:
     table = np.zeros(CHARACTERS, BUBBLE)
-    table["y"] = (bodies["low"] + bodies["high"])[:, GROUND] / 2
-    table["radius"] = 11.0
+    table["x"], table["y"], table["radius"] = 1.0, 9.0, 9.0
     for row in read_rows(data_file("bubbles.csv")):
-        table[int(row["character"])] = float(row["y"]), float(row["radius"])
-    return table
-
-
-def _poses() -> np.ndarray:
-    table = np.full(act.ACTIONS, GROUND, np.int8)
-    for action in (act.SQUAT, act.SQUAT_WAIT, act.SQUAT_RISE, act.DTILT):
-        table[action] = CROUCH
-    table[act.DOWN_BOUND_UP : act.DOWN_WAIT_UP + 2] = DOWN
-    table[act.DOWN_BOUND_DOWN : act.DOWN_WAIT_DOWN + 2] = DOWN
+        values = (float(row[name]) for name in BUBBLE.names or ())
+        table[int(row["character"])] = tuple(values)
     return table

@@ -11,7 +11,6 @@ from exphil_tf.sim.rules.motion import start_air_dodge
 STEEP = math.tan(math.radians(50))
 NEUTRAL, SIDE, UP, DOWN = 0, 1, 2, 3
 RUN_STICK = 0.62
-RISE_STICK = 0.7
 LEDGE_WAIT_FRAMES = 30
 SLOW_PERCENT = 100.0
 
@@ -64,25 +63,10 @@ def _choose_on_ground(match, p, a, tables):
         _jumpsquat_options(p, tables)
     elif act.GUARD_ON <= action <= act.GUARD_REFLECT:
         _guard_options(match, p, tables)
-    elif action == act.DOWN_WAIT_UP or action == act.DOWN_WAIT_DOWN:
-        _get_up(p, tables)
     elif act.JAB_1 <= action <= act.DSMASH:
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
             _stand_options(p, a, tables)
-
-
-@rule
-def _get_up(p, tables):
-    """From lying: attacks, rolls to a side, or stands up."""
-    waits = p.action
-    if p.pressed & (controls.A | controls.B):
-        enter(p, waits + act.LIES_TO_ATTACK, tables)
-    elif abs(p.stick_x) >= RISE_STICK:
-        ahead = p.stick_x * p.facing > 0
-        enter(p, waits + (act.LIES_TO_ROLL_F if ahead else act.LIES_TO_ROLL_B), tables)
-    elif p.stick_y >= RISE_STICK or p.pressed & (controls.L | controls.R):
-        enter(p, waits + act.LIES_TO_STAND, tables)
 
 
 @rule

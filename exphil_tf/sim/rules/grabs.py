@@ -16,12 +16,11 @@ HOLD_BASE, HOLD_SHARE = 90.0, 1.7
 """Frames of a hold: the first, and the second for each percent."""
 STRUGGLE = 6.0
 """Frames that each button or push of the stick takes off."""
-THROW_STICK = 0.7
-PUMMEL_AGE, PUMMEL_FRAMES, PUMMEL_DAMAGE = 4, 26, 3.0
+THROW_STICK = 0.25
+PUMMELS = 4
 FREE_FRAMES = 30
 THROWN_WEIGHT = 100.0
 HELD_AGES = 64
-PUMMEL_MOVE = 52
 
 
 @rule
@@ -68,8 +67,14 @@ def catch(holder, held, tables):
     enter(held, act.HELD_PULL_LOW if low else act.HELD_PULL_HIGH, tables)
     held.age = 1.0
     held.facing = -holder.facing
-    held.grab_left = HOLD_BASE + HOLD_SHARE * held.percent
+    held.grab_left = hold_frames(held.percent)
     _stop(held)
+
+
+@rule
+def hold_frames(percent):
+    """Frames after which somebody is free who does not struggle."""
+    return HOLD_BASE + HOLD_SHARE * percent
 
 
 @rule
@@ -117,10 +122,10 @@ def _hold(holder, held, tables):
         if holder.frames >= PULL_FRAMES:
             enter(holder, act.GRAB_WAIT, tables)
             _wait(held, tables)
-    if holder.action == act.GRAB_WAIT:
-        _choose(holder, held, tables)
     elif action == act.PUMMEL:
         _pummel(holder, held, tables)
+    if holder.action == act.GRAB_WAIT:
+        _choose(holder, held, tables)
     elif action >= act.THROW_F:
         _throw(holder, held, tables)
     if is_held(held.action):
@@ -143,14 +148,15 @@ def _choose(holder, held, tables):
         _break_free(holder, held, tables)
         return
     x, y = holder.stick_x, holder.stick_y
-    if abs(holder.c_x) >= THROW_STICK or abs(holder.c_y) >= THROW_STICK:
-        x, y = holder.c_x, holder.c_y
-    if max(abs(x), abs(y)) >= THROW_STICK:
+    flicks = (abs(x) >= THROW_STICK and holder.tilt_x == 0) or (
+        abs(y) >= THROW_STICK and holder.tilt_y == 0
+    )
+    if controls.c_flick_x(holder) != 0 or controls.c_flick_y(holder) != 0:
+        x, y, flicks = holder.c_x, holder.c_y, True
+    if flicks:
         _start_throw(holder, held, x * holder.facing, y, tables)
-    elif holder.pressed & (controls.A | controls.B | controls.Z) and holder.frames > 0:
+    elif holder.pressed & (controls.A | controls.B | controls.Z):
         enter(holder, act.PUMMEL, tables)
-        low = held.action >= act.HELD_PULL_LOW
-        enter(held, act.HELD_HURT_LOW if low else act.HELD_HURT_HIGH, tables)
 
 
 @rule
@@ -191,12 +197,15 @@ def _start_throw(holder, held, forwards, up, tables):
 
 @rule
 def _pummel(holder, held, tables):
-    if holder.frames == PUMMEL_AGE and not holder.struck:
+    pummel = tables.throws[holder.character, PUMMELS]
+    if holder.age >= pummel.age and not holder.struck:
         holder.struck = 1
-        dealt = PUMMEL_DAMAGE * staling.share(holder, PUMMEL_MOVE)
+        low = held.action >= act.HELD_PULL_LOW
+        enter(held, act.HELD_HURT_LOW if low else act.HELD_HURT_HIGH, tables)
+        dealt = pummel.damage * staling.share(holder, pummel.move)
         _deal(holder, held, dealt)
-        staling.remember(holder, PUMMEL_MOVE)
-    elif holder.frames >= PUMMEL_FRAMES:
+        staling.remember(holder, pummel.move)
+    elif holder.age >= pummel.length:
         enter(holder, act.GRAB_WAIT, tables)
         _wait(held, tables)
 
@@ -214,13 +223,14 @@ def _throw(holder, held, tables):
     age = holder.age + 0.01
     if throw.blow_damage > 0 and age >= throw.blow_age and not holder.struck:
         holder.struck = 1
-        held.number = staling.share(holder, throw.move)
-        _deal(holder, held, throw.blow_damage * held.number)
+        _deal(holder, held, throw.blow_damage * staling.share(holder, throw.move))
         staling.remember(holder, throw.move)
     if age < throw.age:
         return
-    share = held.number if holder.struck else staling.share(holder, throw.move)
-    dealt = throw.damage * share
+    if holder.struck:
+        dealt = throw.damage * staling.share_before(holder, throw.move)
+    else:
+        dealt = throw.damage * staling.share(holder, throw.move)
     staling.remember(holder, throw.move)
     strength = knockback.strength(held.percent, throw, dealt, THROWN_WEIGHT)
     held.percent = min(knockback.MOST_PERCENT, held.percent + dealt)
@@ -231,6 +241,8 @@ def _throw(holder, held, tables):
     held.grounded = 0
     held.air_frames = 0
     knockback.launch(held, strength, angle, 0.5, tables)
+    if strength >= knockback.TUMBLES:
+        held.action = throw.after
     knockback.bend(held)
 
 
@@ -255,5 +267,5 @@ def grow(p, tables):
     p.age += p.rate
     p.frames = min(p.frames + 1, 30000)
     if act.THROW_F <= p.action <= act.THROW_LOW:
-        if p.age >= tables.length[p.character, p.action]:
+        if p.age >= tables.throws[p.character, p.action - act.THROW_F].length:
             enter(p, act.WAIT if p.grounded else act.FALL, tables)

@@ -4,7 +4,7 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.hit_tables import AIR, SLOTS
+from exphil_tf.sim.hit_tables import SLOTS
 from exphil_tf.sim.rules import grabs, knockback, shields, staling
 
 NOTHING = -1
@@ -80,16 +80,17 @@ def touch(attacker, victim, tables):
     is_grab = attacker.action == act.GRAB or attacker.action == act.DASH_GRAB
     if window == attacker.struck or (grabs.is_grabbing(attacker.action) and not is_grab):
         return NOTHING
-    pose = tables.pose[min(victim.action, act.ACTIONS - 1)] if victim.grounded else AIR
+    pose = tables.pose[int(victim.grounded), min(victim.action, act.ACTIONS - 1)]
     body = tables.bodies[victim.character, pose]
+    centre = victim.x + body.x * victim.facing
     guarded = shields.is_up(victim) and not is_grab
     for slot in range(SLOTS):
         if tables.boxes[row].kind[slot] < 0:
             continue
-        x = attacker.x + tables.boxes[row].x[slot] * attacker.facing - victim.x
+        x = attacker.x + tables.boxes[row].x[slot] * attacker.facing - centre
         y = attacker.y + tables.boxes[row].y[slot] - victim.y
         size = tables.boxes[row].size[slot]
-        if guarded and shields.covers(victim, x, y, size, tables):
+        if guarded and shields.covers(victim, x + body.x * victim.facing, y, size, tables):
             return row * 8 + slot * 2 + 1
         up = y - min(max(y, body.low), body.high)
         reach = size + body.radius
@@ -144,13 +145,9 @@ def hurt(victim, hit, dealt, lag, side, height, tables):
       height: of the contact, as a share of the body.
       tables: `TABLES` record.
     """
-    strength = knockback.strength(
-        victim.percent, hit, dealt, tables.weight[victim.character]
-    )
+    strength = knockback.strength(victim.percent, hit, dealt, tables.weight[victim.character])
     victim.percent = min(knockback.MOST_PERCENT, victim.percent + dealt)
-    crouches = victim.grounded and (
-        victim.action == act.SQUAT or victim.action == act.SQUAT_WAIT
-    )
+    crouches = victim.grounded and (victim.action == act.SQUAT or victim.action == act.SQUAT_WAIT)
     if hit.electric:
         lag = float(math.floor(1.5 * lag))
     if crouches:
