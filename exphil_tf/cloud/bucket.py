@@ -61,8 +61,8 @@ class BucketStore:
     """
 
     def __init__(self, access: BucketAccess, prefix: str = "", *, patience: Patience = Patience()):
-        import obstore  # an optional extra
-        from obstore import store
+        import obstore  # an optional extra  # type: ignore[import-not-found]
+        from obstore import store  # type: ignore[import-not-found]
 
         self._obstore: Any = obstore
         self._secrets = access.secrets()

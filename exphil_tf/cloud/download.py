@@ -186,7 +186,7 @@ class _Download:
             into = _Wanted(wanted.key, temporary, wanted.known, wanted.there)
             size = _fetch(self.store, under(self.prefix, wanted.key), into, on_file=self.on_file)
             if wanted.there is not None:
-                os.utime(temporary, (wanted.there.modified_s,) * 2)
+                os.utime(temporary, (wanted.there.modified_s, wanted.there.modified_s))
             temporary.replace(wanted.target)
             self.summary.saw(1, size)
         except StoreError as error:

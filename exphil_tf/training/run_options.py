@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,13 @@ from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
 from exphil_tf.training.train_config import Config
 
+Fetch = Callable[[str, RunLocation, bool], RunLocation]
+"""Fetches a run from an address into its folder, if it is newer there; told whether the run was
+named, returns where it goes on."""
+
 
 def read_run(
-    cls: type[Config], argv: Sequence[str], *, prog: str
+    cls: type[Config], argv: Sequence[str], *, prog: str, fetch: Fetch | None = None
 ) -> tuple[Loaded[Config], RunLocation]:
     """The options of a command that trains, and the run's folder.
 
@@ -37,11 +41,15 @@ def read_run(
       cls: the command's root dataclass.
       argv: the arguments after the program's name.
       prog: how help names the command.
+      fetch: what brings a run that is to be resumed from where it is copied to; None leaves that.
 
     Raises: UserError: if any option is wrong, or there is no such run.
     """
     sources = Sources(cls, argv, prog=prog, presets=PRESETS)
     target = _target(sources)
+    address, resume, *names = sources.values("sync", "resume", "name", "run_dir")
+    if fetch is not None and address and resume == "auto":
+        target = fetch(address, target, any(names))
     if target.saved_yaml is not None:
         saved, foreign = saved_options(target.run_dir, known=options(cls))
         if foreign:
