@@ -36,10 +36,11 @@ print(max(1, round(float(sys.argv[2]) * frames / int(sys.argv[3]))))
 PYTHON
 )
 echo "$epochs epochs of at most $files games: $updates updates of each"
+# (With a space before it, as a value that begins with -- counts as another option.)
 recipe="--batch-size $batch --window-size $window --burn-in 10 --lr 2e-3 --lr-schedule cosine"
 recipe+=" --warmup-share 0.03 --optimizer adamw --ema --ema-decay 0.99"
 "$PYTHON" -m exphil_tf.benchmark architectures --data "$data" --updates "$updates" \
-  --train-options="$recipe" --output "$out/benchmark" "${rest[@]}"
+  --train-options " $recipe" --output "$out/benchmark" "${rest[@]}"
 cp "$out/benchmark/architectures.json" "$out/benchmark_results.json"
 cp "$out/benchmark/architectures.html" "$out/benchmark_report.html"
 echo "$out/benchmark_results.json and $out/benchmark_report.html"
