@@ -197,7 +197,9 @@ def _storage(environ: Mapping[str, str]) -> Check:
             "Only sync and --sync with a bucket need it: the extra `cloud`.",
         )  # fmt: skip
     keys = {"B2": "B2_KEY_ID", "R2": "R2_ACCESS_KEY", "S3": "AWS_ACCESS_KEY_ID"}
-    found = [kind for kind, name in keys.items() if environ.get(name) or environ.get(f"{name}_FILE")]
+    found = [
+        kind for kind, name in keys.items() if environ.get(name) or environ.get(f"{name}_FILE")
+    ]
     if not found:
         return Check("storage", "note", "no keys in the environment", "docs/storage.md says which.")
     return Check("storage", "ok", f"keys of {', '.join(found)} in the environment")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
+from time import sleep as _sleep
 from typing import Any, NamedTuple, TypeVar
 
 from exphil_tf.cloud.bucket import PART_BYTES
@@ -173,7 +173,7 @@ def tried(work: Callable[[], T], *, pause_s: float = 0.2) -> T:
         except MissingError:
             raise
         except StoreError:
-            time.sleep(pause_s * 2**attempt)
+            _sleep(pause_s * 2**attempt)
     return work()
 
 

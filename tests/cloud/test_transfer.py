@@ -16,7 +16,7 @@ from tests.faulty_stores import FaultyStore, Killed, make_run, tree
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch):
-    monkeypatch.setattr(sums.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sums, "_sleep", lambda seconds: None)
 
 
 def fetched(store, folder, prefix=""):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import random
 import shutil
@@ -22,6 +23,11 @@ from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_sync import RunSync, StoredRun, fetch_run, snapshot
 from tests.faulty_stores import FaultyStore, make_run, tree
 from tests.tiny_learner import LineLearner, run_in, setup_of
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch):
+    monkeypatch.setattr("exphil_tf.cloud.sums._sleep", lambda seconds: None)
 
 
 def a_run(folder, *steps, created="monday", **options):
@@ -101,7 +107,6 @@ def test_two_runs_of_one_name_are_not_mixed(tmp_path):
 
 def test_a_store_that_fails_costs_nothing_but_the_copy(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(run_sync, "_PAUSES_S", (0.01,))
-    monkeypatch.setattr("exphil_tf.cloud.sums.time.sleep", lambda seconds: None)
     run = a_run(tmp_path / "mine", 5)
     sync = RunSync(run, FaultyStore(tmp_path / "store", refuse=range(9)), "mine")
     sync.start()
@@ -208,7 +213,6 @@ def test_a_budget_ends_a_run_that_goes_on_with_more(tmp_path):
 
 def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("exphil_tf.training.run_end.FINISHED_S", 0.2)
-    monkeypatch.setattr("exphil_tf.cloud.sums.time.sleep", lambda seconds: None)
     (tmp_path / "file").write_text("no folder")
     outcome, _ = ended_in(tmp_path / "run", sync=str(tmp_path / "file"))
     assert outcome.reason == "finished"
@@ -229,6 +233,27 @@ def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys)
 def test_wrong_options_are_named_before_anything_is_trained(tmp_path, options, words):
     with pytest.raises((ValueError, UserError), match=words):
         ended_in(tmp_path / "run", **options)
+
+
+def test_no_key_is_in_what_a_run_says_or_writes(tmp_path, monkeypatch, capfd, caplog):
+    """Files of the run and of its copy, the console, the log; the webhook does not answer."""
+    secret = {
+        name: f"canary-{name}"
+        for name in ("B2_KEY_ID", "B2_APP_KEY", "R2_SECRET_KEY", "WANDB_API_KEY", "RUNPOD_API_KEY")
+    } | {"EXPHIL_WEBHOOK_URL": "http://127.0.0.1:9/canary"}
+    for name, value in secret.items():
+        monkeypatch.setenv(name, value)
+    cloud = CloudConfig(sync=str(tmp_path / "store"), on_exit=f"{sys.executable} -c pass")
+    training_run = run_in(
+        tmp_path / "run", run=RunConfig(seed=0, verbosity=2), cloud=cloud, environ=secret
+    )
+    with caplog.at_level(logging.DEBUG):
+        training_run.train(lambda: setup_of(LineLearner()), Console(width=200))
+    captured = capfd.readouterr()
+    assert "canary" not in captured.out + captured.err + caplog.text + repr(training_run)
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(found) > 20
+    assert not [path for path in found if b"canary" in path.read_bytes()]
 
 
 def test_a_key_in_a_command_is_refused(tmp_path):
