@@ -11,6 +11,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlparse
 
 import pytest
@@ -24,61 +25,62 @@ FLAGS = (
 )  # fmt: skip
 
 
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    outer: ClassVar["Google"]
+
+    def log_message(self, *args):
+        pass
+
+    def answer(self, values, status=200, **headers):
+        data = json.dumps(values).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            parts = []
+            while size := int(self.rfile.readline(), 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(parts)
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def do_GET(self):
+        place = urlparse(self.path).path
+        if place == "/storage/v1/b/bucket":
+            self.answer({"kind": "storage#bucket", "name": "bucket", "id": "bucket"})
+        else:
+            self.answer({"error": {"code": 404, "message": "no such object"}}, 404)
+
+    def do_POST(self):
+        place, data = urlparse(self.path), self.body()
+        if place.path.endswith("/jobs"):
+            self.outer.jobs.append((place.path, json.loads(data)))
+            self.answer({"id": "job-1", "name": "preprocess"}, self.outer.status)
+            return
+        name = json.loads(data or b"{}").get("name") or parse_qs(place.query)["name"][0]
+        self.answer({}, location=f"http://{self.headers['Host']}/put/{name}")
+
+    def do_PUT(self):
+        name = unquote(self.path.removeprefix("/put/"))
+        self.outer.files[name] = self.outer.files.get(name, b"") + self.body()
+        self.answer({"name": name, "bucket": "bucket", "size": len(self.outer.files[name])})
+
+
 class Google:
     """Takes files and jobs."""
 
     def __init__(self):
         self.files, self.jobs, self.status = {}, [], 200
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def answer(self, values, status=200, **headers):
-                data = json.dumps(values).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def body(self):
-                if self.headers.get("Transfer-Encoding") == "chunked":
-                    parts = []
-                    while size := int(self.rfile.readline(), 16):
-                        parts.append(self.rfile.read(size))
-                        self.rfile.readline()
-                    self.rfile.readline()
-                    return b"".join(parts)
-                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
-            def do_GET(self):
-                place = urlparse(self.path).path
-                if place == "/storage/v1/b/bucket":
-                    self.answer({"kind": "storage#bucket", "name": "bucket", "id": "bucket"})
-                else:
-                    self.answer({"error": {"code": 404, "message": "no such object"}}, 404)
-
-            def do_POST(self):
-                place, data = urlparse(self.path), self.body()
-                if place.path.endswith("/jobs"):
-                    outer.jobs.append((place.path, json.loads(data)))
-                    self.answer({"id": "job-1", "name": "preprocess"}, outer.status)
-                    return
-                name = json.loads(data or b"{}").get("name") or parse_qs(place.query)["name"][0]
-                self.answer({}, location=f"http://{self.headers['Host']}/put/{name}")
-
-            def do_PUT(self):
-                name = unquote(self.path.removeprefix("/put/"))
-                outer.files[name] = outer.files.get(name, b"") + self.body()
-                self.answer({"name": name, "bucket": "bucket", "size": len(outer.files[name])})
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        own = type("Own", (Handler,), {"outer": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), own)
         self.url = f"http://localhost:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
