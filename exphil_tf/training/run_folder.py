@@ -112,6 +112,8 @@ class RunLocation:
         longer = "--epochs, --min-steps or --max-steps"
         if results.get("stopped_early"):
             longer = "more --patience or --no-early-stopping"
+        elif results.get("reason") == "out of budget":
+            longer = "--max-hours or --max-cost"
         return [
             f"--resume: {self.run_dir} had {results.get('reason', 'finished')} at step "
             f"{results.get('steps', '?')}; it goes on from there if {longer} ask for more"
