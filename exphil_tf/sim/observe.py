@@ -90,12 +90,17 @@ class Observer:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns of what was written, `[matches, *field.shape]`; copies."""
-        return {
-            field.name: self.values[:, STARTS[field.name] : STARTS[field.name] + _width(field.name)]
-            .reshape(-1, *field.shape)
-            .astype(field.dtype)
-            for field in SCHEMA.fields
-        }
+        return columns_of(self.values)
+
+
+def columns_of(values: np.ndarray) -> dict[str, np.ndarray]:
+    """The schema's columns `[…, *field.shape]` of float32 `[…, FRAME_VALUES]`; copies."""
+    found: dict[str, np.ndarray] = {}
+    for field in SCHEMA.fields:
+        start = STARTS[field.name]
+        part = values[..., start : start + _width(field.name)]
+        found[field.name] = part.reshape(*values.shape[:-1], *field.shape).astype(field.dtype)
+    return found
 
 
 def observe(matches: np.ndarray) -> dict[str, np.ndarray]:

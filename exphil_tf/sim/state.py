@@ -2,7 +2,7 @@
 
 Numbers of the game's own (positions, speeds, percent) are float32, as in the game; counters are
 small integers. A batch is an array of `MATCH`; records hold no pointers, so a copy is a snapshot.
-Arrays per field, as the toy has them, were dropped: rules would be masks instead of branches.
+Arrays per field were dropped: rules would be masks instead of branches.
 """
 
 from __future__ import annotations

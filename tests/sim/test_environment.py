@@ -17,11 +17,12 @@ from exphil_tf.features.viewpoint import take_perspective
 from exphil_tf.melee import specials
 from exphil_tf.melee.controls import clamp_stick
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Character, Stage, zero_index_table
-from exphil_tf.melee.types import FIRST_FRAME, GO_FRAME
+from exphil_tf.melee.types import FIRST_FRAME, GO_FRAME, Frames
 from exphil_tf.sim import actions as act
 from exphil_tf.sim import pads
 from exphil_tf.sim.environment import NOBODY, Environment
-from exphil_tf.sim.observe import Layout
+from exphil_tf.sim.observe import STARTS, Layout
+from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.sim.random_pads import RandomPads
 from exphil_tf.sim.rules import controls
 from exphil_tf.sim.stage_lines import STAGES
@@ -150,6 +151,65 @@ def test_a_layout_of_other_columns_is_refused():
         for kind, columns in places.items()
     }
     assert Layout.of_bundle(bundle) == Layout({"p.x": slice(0, 2)}, {"s.stage": slice(0, 1)})
+
+
+# -- What a batch may not change, and what nothing may do ------------------------------------------
+
+MANY = 1024
+
+
+def of_many(count, frames, **options):
+    """Some first matches of many, half against scripts, played by the same controllers."""
+    rng = np.random.default_rng(7)
+    characters = rng.choice(KNOWN, (MANY, 2))[:count]
+    names = rng.choice(list(SCRIPTS), MANY)[:count]
+    pairs = [("", name) if at % 2 else ("", "") for at, name in enumerate(names)]
+    stages = [list(Stage)[at % len(Stage)] for at in range(count)]
+    environment = Environment(
+        characters, stages, layout=whole_layout(), scripts=pairs, limit_frames=150, **options
+    )
+    environment.reset(seeds=np.arange(count))
+    return environment, frames
+
+
+@pytest.fixture(scope="module")
+def many_pads():
+    source = RandomPads(MANY, seed=3)
+    return [source.next() for _ in range(170)]
+
+
+def run(environment, frames, held):
+    events = environment.events
+    for frame in range(frames):
+        environment.step_pads(held[frame][: len(environment)])
+        environment.reset(np.flatnonzero(events["done"]))
+    found = (environment.numbers, environment.ids, environment.values, events)
+    return [array.copy() for array in found]
+
+
+def test_bits_of_observations_and_events_are_those_of_any_batch(many_pads):
+    whole = run(*of_many(MANY, 170, threads=2), many_pads)
+    for count, threads in ((1, 1), (7, 1), (7, 2), (MANY, 1)):
+        part = run(*of_many(count, 170, threads=threads), many_pads)
+        for one, other in zip(part, whole, strict=True):
+            assert one.tobytes() == other[:count].tobytes(), (count, threads)
+
+
+@pytest.mark.slow
+def test_ten_million_frames_end_and_stay_inside_the_schema():
+    """Of all characters, stages and scripts, and of controllers that press anything."""
+    environment, frames = of_many(MANY, 10_000)
+    source, ended, longest = RandomPads(MANY, seed=8), 0, 0
+    for frame in range(frames):
+        events = environment.step_pads(source.next())
+        done = np.flatnonzero(events["done"])
+        ended += len(done)
+        longest = max(longest, int(environment.values[:, STARTS["frame"]].max()))
+        assert np.isfinite(environment.values.sum())
+        if frame % 25 == 0:
+            assert SCHEMA.check(Frames(environment.columns())) == []
+        environment.reset(done)
+    assert ended > 50 * MANY and longest == GO_FRAME + 150
 
 
 # -- Controllers -----------------------------------------------------------------------------------
