@@ -34,7 +34,7 @@ HELP_FORMS = ("fit", "validate")
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Estimates the constants of movement from recorded games, and compares them with libmelee's.
+    """Estimates constants of movement and what hits do from recorded games, beside libmelee's.
 
     One player in five is held out, by a hash of who they are, for `validate` to judge by.
     """
@@ -113,7 +113,7 @@ _HELP = f"""usage: {PROG} fit|validate [OPTIONS]
 
 The simulator's own commands:
 
-  fit       constants of movement from recorded games, beside libmelee's
+  fit       constants of movement and hits from recorded games, beside libmelee's
   validate  the simulator's frames beside recorded ones: how true it is
 
 `--help` behind each lists its options.

@@ -24,7 +24,7 @@ LEDGER: dict[str, str] = {
     "that recorded hits were nearest to; attacks clash on the ground alone; moves that no game "
     "shows do what is about the middle of other characters' same move",
     "smash attacks": "no charging",
-    "shields": "a circle that shrinks; no light shields, no tilting, no powershield",
+    "shields": "a circle that shrinks; no light shields, no tilting, nothing is reflected",
     "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
     "fly; throws of Donkey Kong's cargo and Kirby's leaps stay where they are",
     "projectiles and items": "none",

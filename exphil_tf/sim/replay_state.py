@@ -144,7 +144,8 @@ def learn_hit(attacker, old, now, before, lands, tables):
     goes_on = now.action == before.action and now.age >= before.age
     attacker.used = old.used if goes_on else 0
     attacker.struck = old.struck if goes_on else 0
-    if grabs.is_tied(now.action):  # their ages are not counted from a beginning
+    begins = now.action == act.GUARD_ON or now.action == act.GUARD_REFLECT
+    if begins or grabs.is_tied(now.action):  # their ages are not counted from a beginning
         attacker.frames = 0
         if now.action == before.action:
             attacker.frames = old.frames + (1 if now.hitlag <= 0 else 0)

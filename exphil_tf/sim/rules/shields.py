@@ -4,6 +4,7 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.rules import controls
 from exphil_tf.sim.rules.change import enter
 
 FULL = 60.0
@@ -14,6 +15,8 @@ DAMAGE = 0.7
 STUN_BASE, STUN_SHARE, STUN_AGES = 4.45, 2.235, 20.0
 """Frames of shieldstun: damage and the first, over the second; its animation has the third."""
 PUSH_BASE, PUSH_SHARE, MOST_PUSH = 0.24, 0.054, 2.0
+PERFECT_FRAMES, PERFECT_PUSH = 4, 0.6
+"""Frames of a perfect shield, which costs nothing and is pushed the further."""
 SMALLEST = 0.3
 """Share of its radius that an empty shield has."""
 BROKEN = 30.0
@@ -48,13 +51,24 @@ def block(p, dealt, side, tables):
       tables: `TABLES` record.
     """
     damage = math.floor(dealt + 1e-4)
-    p.shield -= DAMAGE * damage
+    push = min(MOST_PUSH, PUSH_BASE + PUSH_SHARE * damage)
+    if is_perfect(p):
+        push /= PERFECT_PUSH
+    else:
+        p.shield -= DAMAGE * damage
     if p.shield < 0:
         _break(p, tables)
         return
     enter(p, act.GUARD_STUN, tables)
     p.rate = STUN_AGES * STUN_SHARE / (damage + STUN_BASE)
-    p.ground_speed = side * min(MOST_PUSH, PUSH_BASE + PUSH_SHARE * damage)
+    p.ground_speed = side * push
+
+
+@rule
+def is_perfect(p):
+    """Whether a hit finds a shield that a click of the trigger has just put up."""
+    begins = p.action == act.GUARD_ON or p.action == act.GUARD_REFLECT
+    return begins and p.frames < PERFECT_FRAMES and p.buttons & (controls.L | controls.R) != 0
 
 
 @rule
