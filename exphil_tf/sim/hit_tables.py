@@ -253,6 +253,8 @@ def _throws() -> np.ndarray:
         throw = table[int(row["character"]), _throw_at(int(row["action"]))]
         for name in THROW.names or ():
             throw[name] = float(row[name])
+    # Where nobody was seen to end one, it ends soon after the release.
+    table["length"] = np.maximum(table["length"], table["age"] + 10)
     return table
 
 
