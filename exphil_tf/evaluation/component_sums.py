@@ -4,6 +4,8 @@ Sums are float64 over all frames so far. Equal logits count as drawn by lot, so 
 prediction is right by chance only.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from exphil_tf.evaluation.results import ButtonMetrics, Calibration, ComponentMetrics
@@ -75,6 +77,15 @@ class _Sums:
         return self.values[name]
 
 
+class PerFrame(NamedTuple):
+    """What was found of one component, frame by frame."""
+
+    nll: np.ndarray
+    """float64 `[frames]`."""
+    accuracy: np.ndarray
+    """float64 `[frames]`: share of it that is right; of buttons the mean over the eight."""
+
+
 class AxisSums:
     """Sums of a stick axis or the shoulder."""
 
@@ -86,8 +97,8 @@ class AxisSums:
 
     def add(
         self, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, changed: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; float64 `[frames]` NLL."""
+    ) -> PerFrame:
+        """Adds a batch."""
         log_probs = log_softmax(logits)
         probs = np.exp(log_probs)
         nll = -np.take_along_axis(log_probs, targets[:, None], -1)[:, 0]
@@ -104,7 +115,7 @@ class AxisSums:
         )
         self.calibration.add(probs.max(-1), accuracy, weights)
         self.confusion += (np.eye(self.num_buckets)[targets] * weights[:, None]).T @ probs
-        return nll
+        return PerFrame(nll, accuracy)
 
     def result(self, weight: float) -> ComponentMetrics:
         """Means over the total weight `weight`."""
@@ -139,8 +150,8 @@ class ButtonsSums:
 
     def add(
         self, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, changed: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; float64 `[frames]` NLL of all eight. `changed` is bool `[frames, 8]`."""
+    ) -> PerFrame:
+        """Adds a batch; the NLL is that of all eight. `changed` is bool `[frames, 8]`."""
         logits = np.asarray(logits, np.float64)
         log_on, log_off = log_sigmoid(logits), log_sigmoid(-logits)
         probs, pressed, guessed = np.exp(log_on), targets.astype(bool), logits > 0
@@ -162,7 +173,7 @@ class ButtonsSums:
         )
         for index, calibration in enumerate(self.calibrations):
             calibration.add(probs[:, index], pressed[:, index], weights)
-        return nll.sum(-1)
+        return PerFrame(nll.sum(-1), correct.mean(-1))
 
     def buttons(self, weight: float) -> dict[str, ButtonMetrics]:
         """The figures of each button, by name."""
