@@ -44,6 +44,8 @@ class ComparedPolicy:
     make_runner: Callable[[], Runner] = field(repr=False)
     curves: Mapping[str, Curve] = field(default_factory=dict[str, Curve], repr=False)
     """Of its training, if there is a log beside it."""
+    weights: Callable[[], Mapping[str, tuple[int, ...]]] = field(default=dict, repr=False)
+    """Shape of each of its arrays, by name."""
     delay: int = 0
     """Frames between a state and the input that answers it, beyond 1."""
     ids: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -135,13 +137,27 @@ def _exported(folder: Path) -> ComparedPolicy:
     except ValueError as error:
         raise UserError(f"{folder}: {error}", exit_code=EXIT_DATA) from error
     facts = _facts(network, f"onnx {config.precision}", str(origin))
-    return ComparedPolicy(folder.resolve().name, facts, codec, config.told(), make_runner)
+    return ComparedPolicy(
+        folder.resolve().name,
+        facts,
+        codec,
+        config.told(),
+        make_runner,
+        weights=lambda: _initializers(bundle.model),
+    )
+
+
+def _initializers(model: bytes) -> dict[str, tuple[int, ...]]:
+    import onnx
+
+    arrays = onnx.load_model_from_string(model).graph.initializer
+    return {array.name: tuple(array.dims) for array in arrays}
 
 
 def _keras(folder: Path, *, jit: bool) -> ComparedPolicy:
     bundle = find_bundle(folder)
     with quiet_import():
-        from exphil_tf.checkpoints.policy_bundle import load_policy
+        from exphil_tf.checkpoints.policy_bundle import load_policy, named_weights
         from exphil_tf.evaluation.policy_conditions import conditions_of
         from exphil_tf.evaluation.policy_runners import KerasRunner
 
@@ -155,6 +171,7 @@ def _keras(folder: Path, *, jit: bool) -> ComparedPolicy:
         conditions_of(info),
         lambda: KerasRunner(policy, jit=jit),
         read_curves(home / LOG_NAME),
+        lambda: {name: tuple(v.shape) for name, v in named_weights(policy).items()},
     )
 
 

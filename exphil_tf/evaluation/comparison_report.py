@@ -82,6 +82,7 @@ def page(
     """
     drawn = {
         "bars": figures.side_by_side_bars(found.everything),
+        "axes": figures.axis_use(found.policies),
         "training": figures.curves_side_by_side(curves),
     }
     rows = comparison.matchups(found.policies)

@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exphil_tf.evaluation.results import ButtonMetrics, Calibration, ComponentMetrics
+from exphil_tf.evaluation.results import (
+    AxisUse,
+    ButtonMetrics,
+    Calibration,
+    ComponentMetrics,
+)
 from exphil_tf.melee.enums import BUTTONS
 
 NUM_BINS = 10
@@ -132,6 +137,11 @@ class AxisSums:
             changed_accuracy=_ratio(sums["changed_accuracy"], sums["changed"]),
             calibration=calibration,
         )
+
+    def use(self, weight: float) -> AxisUse:
+        """How often the human holds each bucket, and the policy would, over the total `weight`."""
+        human, model = (self.confusion.sum(axis) / weight for axis in (1, 0))
+        return AxisUse(human.tolist(), model.tolist())
 
     def confusion_rows(self) -> list[list[float]]:
         """Mean probability of each bucket, per bucket of the human's: `[human][bucket]`."""

@@ -300,6 +300,29 @@ def side_by_side_bars(policies: Mapping[str, Measured]) -> str:
         return svg_text(figure, "bars", "Nats per frame of each policy, by component")
 
 
+def axis_use(policies: Mapping[str, Measured]) -> str:
+    """How often each bucket of the stick axes is held: the human's filled, policies as lines."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 2.6), layout="constrained")
+        panels = figure.subplots(1, len(AXES), sharey=True)
+        for axes, axis in zip(panels, AXES, strict=True):
+            for place, (name, found) in enumerate(policies.items()):
+                use = found.metrics.axis_use[axis]
+                x = np.linspace(-1, 1, len(use.human))
+                if not place:
+                    axes.bar(x, use.human, width=1.8 / len(x), color=HUMAN, alpha=0.55)
+                axes.plot(x, use.model, color=POLICY, linewidth=1.2, label=_shortened(name, 24),
+                          linestyle=_DASHES[place % len(_DASHES)])  # fmt: skip
+            axes.set_yscale("log")
+            axes.set_ylim(1e-5, 1)
+            axes.set(title=COMPONENT_TITLES[axis], xticks=[-1, 0, 1])
+            axes.tick_params(length=0, which="both")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        if len(policies) > 1:
+            panels[0].legend(loc="upper left", fontsize=6)
+        return svg_text(figure, "axes", "How often human and policies hold each stick position")
+
+
 _DASHES = ((0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 
 

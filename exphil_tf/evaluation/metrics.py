@@ -218,6 +218,7 @@ class Accumulator:
                 for name, histograms in self._sticks.items()
             },
             confusion={axis: self._axes[axis].confusion_rows() for axis in AXES},
+            axis_use={axis: self._axes[axis].use(self._weight) for axis in AXES},
             matchups=self._matchups.result(),
         )
 

@@ -119,6 +119,15 @@ class CharacterMetrics:
 
 
 @dataclass(frozen=True)
+class AxisUse:
+    """How often each bucket of a stick axis is held; each sums to 1."""
+
+    human: list[float]
+    model: list[float]
+    """Mean probability: the rates of sampled play on these frames."""
+
+
+@dataclass(frozen=True)
 class MatchupMetrics:
     """Figures on the frames of one own character, one opponent's and one stage."""
 
@@ -168,6 +177,8 @@ class PolicyMetrics:
     """`main` and `c`; empty for baselines."""
     confusion: dict[str, list[list[float]]]
     """Per axis `[human bucket][bucket]`: mean probability; rows sum to 1, or 0 if never held."""
+    axis_use: dict[str, AxisUse] = field(default_factory=dict[str, AxisUse])
+    """By stick axis."""
     matchups: list[MatchupMetrics] = field(default_factory=list[MatchupMetrics])
     """Most frames first; empty where nobody told who played whom where."""
 

@@ -1,5 +1,7 @@
 """One evaluation of a made-up player and a made-up policy, for the report's tests."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,25 @@ def dataset(tmp_path_factory):
     replays, output = str(folder / "replays"), str(folder / "dataset")
     preprocess.main(["--replays", replays, "--output", output, *options])
     return folder / "dataset"
+
+
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory):
+    """Two runs, one of them at a delay, and the export of the first."""
+    from exported_policies import export, make_policy  # imports TensorFlow
+
+    from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, save_policy
+    from exphil_tf.exporting import publishing
+
+    folder = tmp_path_factory.mktemp("policies")
+    one, late = make_policy("lstm", seed=4), make_policy("mlp", seed=5)
+    save_policy(folder / "one" / "policy", one, PolicyInfo(one.config))
+    log = {"event": "validation", "step": 10, "nll_total": 9.2, "nll": {"buttons": 3.0}}
+    (folder / "one" / "log.jsonl").write_text(json.dumps(log) + "\n")
+    delay = Delay(frames=3, trained_min=3, trained_max=3)
+    save_policy(folder / "late" / "policy", late, PolicyInfo(late.config, delay=delay))
+    publishing.publish(export(one, folder=folder / "exported"), {"forms": {}})
+    return folder
 
 
 SIZES = ControllerCodec().sizes

@@ -5,30 +5,12 @@ import json
 import re
 
 import pytest
-from exported_policies import export, make_policy
 
 from exphil_tf import evaluate
-from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, save_policy
 from exphil_tf.evaluation.evaluation_config import of_one_policy
-from exphil_tf.exporting import publishing
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.records.manifest import load_manifest
-
-
-@pytest.fixture(scope="module")
-def policies(tmp_path_factory):
-    """Two runs, one of them at a delay, and the export of the first."""
-    folder = tmp_path_factory.mktemp("policies")
-    one, late = make_policy("lstm", seed=4), make_policy("mlp", seed=5)
-    save_policy(folder / "one" / "policy", one, PolicyInfo(one.config))
-    log = {"event": "validation", "step": 10, "nll_total": 9.2, "nll": {"buttons": 3.0}}
-    (folder / "one" / "log.jsonl").write_text(json.dumps(log) + "\n")
-    delay = Delay(frames=3, trained_min=3, trained_max=3)
-    save_policy(folder / "late" / "policy", late, PolicyInfo(late.config, delay=delay))
-    publishing.publish(export(one, folder=folder / "exported"), {"forms": {}})
-    return folder
-
 
 OPTIONS = ("--split", "train", "--batch-size", "3", "--unroll-frames", "100", "--no-jit")
 
