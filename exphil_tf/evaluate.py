@@ -110,8 +110,6 @@ def main(argv: Sequence[str]) -> int:
 
 def _refuse_in_vain(loaded: Loaded[EvaluateConfig], *, is_one: bool) -> None:
     """Raises UserError for an option of one policy beside several, and the other way round."""
-    if not loaded.config.run:
-        raise UserError("RUN: want a path or more. Received: none", "See --help.")
     vain = _OF_SEVERAL if is_one else of_one_policy() | {"watch", "poll_seconds"}
     what = "several policies" if is_one else "one policy that was not exported"
     for name, source in loaded.given.items():

@@ -12,7 +12,7 @@ import numpy as np
 from exphil_tf.agents.game_judgement import Judgement, judgement_of
 from exphil_tf.agents.game_page import game_page
 from exphil_tf.evaluation.compared_policy import ComparedPolicy
-from exphil_tf.evaluation.episodes import perspectives_of
+from exphil_tf.evaluation.episodes import game_key, perspectives_of
 from exphil_tf.evaluation.side_by_side import Reading, answers
 from exphil_tf.features.packing import unpack
 from exphil_tf.foundation import atomic
@@ -43,7 +43,7 @@ def write_game_pages(
     Players have no names there: a dataset holds none.
 
     Args:
-      keys: of the games, hexadecimal.
+      keys: of the games (`game_key`).
       policies: whose opinions.
       manifest: of the dataset.
       folder: of the dataset.
@@ -73,7 +73,7 @@ def _games(
     left = set(wanted)
     for chunks in split_games(manifest, folder, split) if left else ():
         meta = chunks[0].meta
-        key = meta.key.hex()
+        key = game_key(meta.key)
         if key in left:
             left.discard(key)
             players = tuple(PlayerInfo(1 + p, c) for p, c in enumerate(meta.characters))

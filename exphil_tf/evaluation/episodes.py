@@ -68,6 +68,12 @@ def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Pe
         )
 
 
+def game_key(key: bytes) -> str:
+    """A game's key as `games.jsonl` has it, and fit for a file's name."""
+    text = key.decode("ascii", "replace")
+    return text if text.isalnum() else key.hex()
+
+
 def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
     """Both players' perspectives of games in memory, such as `exphil_tf.samples` makes."""
     for game in games:

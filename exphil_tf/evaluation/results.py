@@ -38,7 +38,7 @@ def overall_score(accuracy: Mapping[str, float]) -> float:
     """One number from 0 to 1, weighted as users of the original trainer know it.
 
     It is a mean of accuracies, and so rewards holding still: whoever repeats the previous action
-    scores 0.9. It stands beside the likelihood for that reason, and never alone.
+    scores 0.95 on people's games, a good policy 0.97. So it never stands without the likelihood.
 
     Args:
       accuracy: by component.

@@ -17,7 +17,13 @@ import numpy as np
 
 from exphil_tf.evaluation.baselines import BaselineFit
 from exphil_tf.evaluation.compared_policy import ComparedPolicy
-from exphil_tf.evaluation.episodes import GameBatch, Perspective, batch_games, sample_of
+from exphil_tf.evaluation.episodes import (
+    GameBatch,
+    Perspective,
+    batch_games,
+    game_key,
+    sample_of,
+)
 from exphil_tf.evaluation.metrics import Accumulator
 from exphil_tf.evaluation.results import Measured
 from exphil_tf.features.controller import ControllerCodec
@@ -39,7 +45,7 @@ class GameNats:
     """What a game cost each policy, both of its perspectives together."""
 
     key: str
-    """The game's, in its dataset."""
+    """The game's, as the dataset's `games.jsonl` has it."""
     characters: tuple[str, str]
     stage: str
     frames: int
@@ -218,7 +224,7 @@ class _GameList:
             if frames:
                 nats = {name: float(total[1] / total[0]) for name, total in sums.items()}
                 characters, stage = self._facts[key]
-                found.append(GameNats(key.hex(), characters, stage, frames, nats))
+                found.append(GameNats(game_key(key), characters, stage, frames, nats))
         return sorted(found, key=lambda game: (-game.difference, game.key))
 
 

@@ -80,7 +80,6 @@ FORMER: dict[str, Former] = {
     "precompute": _idle(_EMBEDDED),
     "prefetch": _idle("input is always prefetched"),
     "prefetch_buffer": _idle("tf.data chooses the buffer", 1),
-    "show_quality_stats": _idle("python -m exphil_tf.scan shows how good the games are"),
     "skip_errors": _idle("damaged files are always left out, counted and listed"),
     "stream_chunk_size": _idle("records are always streamed from disk in bounded memory", 1),
     "temperature": _idle(
