@@ -28,10 +28,9 @@ from exphil_tf.evaluation.evaluation_config import EvaluationConfig, of_one_poli
 from exphil_tf.evaluation.policy_evaluation import evaluate
 from exphil_tf.evaluation.results import Measured
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import Loaded, load_given
+from exphil_tf.foundation.config import Loaded, load_given, refuse_given
 from exphil_tf.foundation.errors import UserError, run
-from exphil_tf.foundation.kinds import Kind, option
-from exphil_tf.foundation.values import Rank
+from exphil_tf.foundation.kinds import Kind, fields_of, option
 from exphil_tf.process.console import make_console, wide_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.replays.filters import FilterConfig
@@ -112,9 +111,11 @@ def _refuse_in_vain(loaded: Loaded[EvaluateConfig], *, is_one: bool) -> None:
     """Raises UserError for an option of one policy beside several, and the other way round."""
     vain = _OF_SEVERAL if is_one else of_one_policy() | {"watch", "poll_seconds"}
     what = "several policies" if is_one else "one policy that was not exported"
-    for name, source in loaded.given.items():
-        if name in vain and source.rank in (Rank.FLAG, Rank.FILE):
-            raise UserError(f"{source.origin}: of {what}, has no effect here", "Leave it out.")
+    refuse_given(loaded.given, vain, why=f"of {what}, has no effect here")
+    if not loaded.config.replays:
+        of_replays = {*fields_of(FilterConfig), "max_files", "datasets_dir"}
+        why = "has no effect without --replays, as a dataset is what it is"
+        refuse_given(loaded.given, of_replays, why=why)
 
 
 def _evaluate_one(config: EvaluateConfig, data: Path, console: Console) -> None:

@@ -27,7 +27,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee import enums
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
@@ -91,7 +91,7 @@ class FilterConfig:
     Zelda and Sheik are two: whoever is mostly Sheik is none of zelda's."""
     player_port: int | None = None
     """Learn from the player at this controller port only, 1 to 4."""
-    dual_port: bool = True
+    dual_port: bool = option(True, only_without=("train_character", "player_port"))
     """Learn from both players; otherwise from the lower port."""
     include_cpus: bool = False
     """Admit games against computer players. Only the humans in them are learned from: a computer's
