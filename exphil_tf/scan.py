@@ -47,6 +47,10 @@ class ScanConfig:
     """Also write it as a self-contained page."""
     worker: WorkerConfig = field(default_factory=WorkerConfig)
 
+    def __post_init__(self) -> None:
+        """Refuses stages that there are none of."""
+        FilterConfig(stages=self.stages)
+
 
 def main(argv: Sequence[str]) -> int:
     """Prints the report."""

@@ -45,6 +45,7 @@ FORMER: dict[str, Former] = {
     "async": Former(("asynchronous",)),  # which is a word of Python
     "character": Former(("characters",)),
     "checkpoint_freq": Former(("save_every",)),
+    "export_csv": Former(("csv",)),
     "gradient_accumulation": Former(("accumulation_steps",)),
     "gradient_clip": Former(("max_grad_norm",)),
     "hidden_sizes": Former(("hidden",)),
@@ -59,6 +60,7 @@ FORMER: dict[str, Former] = {
     # Files that are folders here. What --checkpoint says is more than a name: see `checkpoint`.
     "output": Former(("run_dir",), only_with="run_dir", is_file=True),
     "policy": Former(("run",), only_with="run", is_file=True),
+    "compare": Former(("run",), only_with="view_games", is_file=True),
     # Flags that stand for an option with a value.
     "backup": Former(("backup_count",), "3"),
     "cache_augmented": Former(("augment_from",), "variants"),
