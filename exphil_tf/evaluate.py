@@ -9,6 +9,7 @@ the games on which they differ most. With `--watch` it scores a run's checkpoint
 from another process, until the run ends.
 """
 
+import errno
 import functools
 import math
 import os
@@ -42,6 +43,7 @@ from exphil_tf.training.train_config import DataConfig
 
 PROG = "python -m exphil_tf.evaluate"
 _OF_SEVERAL = frozenset({"view_games"})
+_COMPARISON = Path("comparison")
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
     is_one = len(config.run) == 1 and not _is_exported(config.run[0])
     _refuse_in_vain(loaded, is_one=is_one)
     console = make_console()
+    _make_places(config, is_one=is_one)
     data = _data(config, console)
     if config.watch:
         _watch(config, data, console)
@@ -116,6 +119,19 @@ def _refuse_in_vain(loaded: Loaded[EvaluateConfig], *, is_one: bool) -> None:
         of_replays = {*fields_of(FilterConfig), "max_files", "datasets_dir"}
         why = "has no effect without --replays, as a dataset is what it is"
         refuse_given(loaded.given, of_replays, why=why)
+
+
+def _make_places(config: EvaluateConfig, *, is_one: bool) -> None:
+    """Makes the folders that results go to, so that a wrong path is told before minutes of work.
+
+    Raises: OSError: if one cannot be made, or `--csv` is a folder.
+    """
+    output = config.output or (None if is_one else _COMPARISON)
+    for folder in (output, config.csv and config.csv.parent):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    if config.csv is not None and config.csv.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "Is a directory", str(config.csv))
 
 
 def _evaluate_one(config: EvaluateConfig, data: Path, console: Console) -> None:
@@ -145,7 +161,7 @@ def _compare(config: EvaluateConfig, data: Path, console: Console) -> None:
     from exphil_tf.evaluation import comparison, comparison_report
     from exphil_tf.evaluation.policy_comparison import compare
 
-    of, output = config.evaluation, config.output or Path("comparison")
+    of, output = config.evaluation, config.output or _COMPARISON
     done = compare(config.run, data, of, console=console, key=key_of(os.environ))
     found = done.found
     shown = found.games[: config.view_games] if len(done.policies) > 1 else []

@@ -57,9 +57,11 @@ def write_game_pages(
     pages: dict[str, dict[str, str]] = {}
     for key, game in _games(manifest, folder, split, wanted=set(keys)):
         (output / FOLDER).mkdir(parents=True, exist_ok=True)
-        for policy in policies:
+        for place, policy in enumerate(policies):
             judged = _judged(policy, game, runner=runners[policy.name], reading=reading)
-            name = f"{key[:12]}-{re.sub(r'[^A-Za-z0-9._-]+', '-', policy.name)[-60:]}.html"
+            # The place keeps names apart that differ in letters which do not suit a file.
+            plain = re.sub(r"[^A-Za-z0-9._-]+", "-", policy.name)[-60:]
+            name = f"{key[:12]}-{place + 1}-{plain}.html"
             page = game_page(game, judged, title=f"{_title(game)} · {policy.name}")
             atomic.write_bytes(output / FOLDER / name, page.encode())
             pages.setdefault(key, {})[policy.name] = f"{FOLDER}/{name}"

@@ -129,6 +129,16 @@ def test_what_is_refused(policies, dataset, runs, flags, said):
     assert said in str(caught.value)
 
 
+def test_a_wrong_place_is_told_before_anything_is_measured(policies, dataset, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    runs = [str(policies / "one"), str(policies / "late"), "--data", str(dataset)]
+    with pytest.raises(OSError, match="Not a directory|File exists"):
+        evaluate.main([*runs, "--output", str(tmp_path / "file/out")])
+    with pytest.raises(IsADirectoryError):
+        evaluate.main([*runs, "--output", str(tmp_path / "out"), "--csv", str(tmp_path)])
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_options_of_one_policy_are_known_by_construction():
     assert {"by_return", "carry_state", "own_action_frames"} <= of_one_policy()
     assert not of_one_policy() & {"split", "frame_delay", "jit"}
