@@ -30,7 +30,7 @@ from exphil_tf.foundation.kinds import (
 )
 
 ENV_PREFIX = "EXPHIL_"
-RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret")
+RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret", "webhook_url")
 """Names of no option; those of variables that are read elsewhere."""
 MISSING = dataclasses.MISSING
 """Default of an option that has to be given."""

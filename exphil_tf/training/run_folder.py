@@ -7,6 +7,8 @@ runs/NAME/
   tb/            TensorBoard
   checkpoints/   to resume from
   policy/        the policy to play with: the best, or the latest
+  snapshots/     of a run by playing: earlier policies, which it met
+  contest.json   of a run by playing: games counted at its end
   lock           held while a process trains
 """
 
@@ -40,8 +42,10 @@ from exphil_tf.training.run_files import (
     CONFIG_JSON,
     CONFIG_YAML,
     CONTENTS,
+    CONTEST,
     LOG,
     POLICY,
+    SNAPSHOTS,
     TENSORBOARD,
     read_json,
 )
@@ -51,9 +55,11 @@ __all__ = [
     "CHECKPOINTS",
     "CONFIG_JSON",
     "CONFIG_YAML",
+    "CONTEST",
     "LOG",
     "POLICY",
     "RUN_JSON",
+    "SNAPSHOTS",
     "TENSORBOARD",
     "RunLocation",
     "check_same",
@@ -106,6 +112,8 @@ class RunLocation:
         longer = "--epochs, --min-steps or --max-steps"
         if results.get("stopped_early"):
             longer = "more --patience or --no-early-stopping"
+        elif results.get("reason") == "out of budget":
+            longer = "--max-hours or --max-cost"
         return [
             f"--resume: {self.run_dir} had {results.get('reason', 'finished')} at step "
             f"{results.get('steps', '?')}; it goes on from there if {longer} ask for more"

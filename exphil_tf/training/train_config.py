@@ -24,6 +24,7 @@ from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.cloud_config import SAVE_MINUTES, CloudConfig
 from exphil_tf.training.condition_config import ConditionConfig
 from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.imitation_config import ImitationConfig
@@ -105,6 +106,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
 
     def policy(self, unrecorded: int = 0) -> PolicyConfig:
         """The network: its parts, with the unroll's length as attention window, and the centres.
@@ -230,6 +232,22 @@ def _with_saves(config: Config) -> Config:
     updates = max(1, run.save_every_batches // config.optimizer.accumulation_steps)
     every = min(run.save_every_steps or updates, updates)
     return dataclasses.replace(config, run=dataclasses.replace(run, save_every_steps=every))
+
+
+def with_frequent_saves(config: Config, *, given: Mapping[str, Source]) -> tuple[Config, list[str]]:
+    """The configuration with a checkpoint a minute if the run is copied, and a sentence about it.
+
+    Args:
+      config: of a run.
+      given: options that were asked for.
+    """
+    if config.cloud.sync is None or "save_every_minutes" in given:
+        return config, []
+    run = dataclasses.replace(config.run, save_every_minutes=SAVE_MINUTES)
+    return dataclasses.replace(config, run=run), [
+        f"sync: a checkpoint every {SAVE_MINUTES:g} min is what at most is lost with the machine "
+        "(--save-every-minutes)"
+    ]
 
 
 _NOT_VALIDATED = (
