@@ -702,6 +702,7 @@ def test_a_closed_pipe_is_no_failure():
 ENTRY_MODULES = docs.command_names()
 PRESETS = config.preset_names()
 LOADERS = {"load", "load_given", "load_partial", "config.load", "config.load_partial", "read_run"}
+LOADERS |= {"read_playing_run"}
 
 
 def command_configs(*commands: str) -> list[type]:
