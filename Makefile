@@ -95,9 +95,9 @@ docs: $(INSTALLED)  ## Write the generated pages of docs/ anew
 COMPILE = .uv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-emit-index-url --no-emit-find-links $(ARGS)
 lock: .uv/bin/uv  ## Renew requirements/*.lock after a change of pyproject.toml (ARGS=--upgrade)
-	@$(COMPILE) pyproject.toml --extra dev --extra dask --extra umi --output-file requirements/dev.lock
-	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --output-file requirements/runtime.lock
-	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra gpu --output-file requirements/gpu.lock
+	@$(COMPILE) pyproject.toml --extra dev --extra dask --extra umi --extra cloud --extra gym --output-file requirements/dev.lock
+	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra cloud --output-file requirements/runtime.lock
+	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra gpu --extra wandb --extra cloud --output-file requirements/gpu.lock
 	@$(COMPILE) requirements/bootstrap.in --no-annotate --output-file requirements/bootstrap.lock
 	@$(COMPILE) requirements/build.in --no-annotate --constraint requirements/dev.lock --output-file requirements/build.lock
 	@echo "lock: requirements/{dev,runtime,gpu,bootstrap,build}.lock are up to date; review the difference"

@@ -181,7 +181,12 @@ def declared(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("dev", ("dev", "dask")), ("runtime", ()), ("gpu", ("gpu",))]
+    ("lock", "extras"),
+    [
+        ("dev", ("dev", "dask", "umi", "cloud", "gym")),
+        ("runtime", ("cloud",)),
+        ("gpu", ("gpu", "wandb", "cloud")),
+    ],
 )
 def test_lock_has_every_dependency_within_its_bounds(lock, extras):
     pins = locked(lock)

@@ -121,15 +121,16 @@ def _fit(config: FitConfig, console: Console) -> None:
 
 def _validate(config: ValidateConfig, console: Console) -> None:
     games = read_recorded(config.replays, config.max_games)
-    table = validate(games, everybody=config.everybody)
+    found = validate(games, everybody=config.everybody)
     for by in (0, 1):
-        console.print(fidelity_report.terminal(table, by))
+        console.print(fidelity_report.terminal(found.frames, by))
+    console.print(fidelity_report.hit_terminal(found.hits))
     if config.json is not None:
-        text = json.dumps(fidelity_report.facts(table), indent=1) + "\n"
+        text = json.dumps(fidelity_report.facts(found), indent=1) + "\n"
         write_file(config.json, [text.encode()])
         console.print(f"Written to {config.json}", markup=False)
     if config.html is not None:
-        write_file(config.html, [fidelity_report.page(table).encode()])
+        write_file(config.html, [fidelity_report.page(found).encode()])
         console.print(f"Written to {config.html}", markup=False)
 
 

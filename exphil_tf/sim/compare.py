@@ -13,11 +13,10 @@ from exphil_tf.sim.replay_state import (
     learn_hit,
     learn_rate,
     settle_platform,
+    was_hit,
 )
 
 NEAR = 1.0
-LEAST = 1e-4
-"""Percent from which a rise is one."""
 
 
 @kernel
@@ -47,7 +46,7 @@ def follow(match, players, truth, pads, tables, ahead, starts):
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
         for seat in range(2):
-            lands = truth[frame, 1 - seat].percent > truth[frame - 1, 1 - seat].percent + LEAST
+            lands = was_hit(truth[frame, 1 - seat], truth[frame - 1, 1 - seat])
             learn_hit(
                 players[0, seat], starts[frame - 1].players[seat], truth[frame, seat],
                 truth[frame - 1, seat], lands, tables[0],

@@ -11,13 +11,13 @@ import numpy as np
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.hit_events import begins
-from exphil_tf.sim.hit_tables import SLOTS, hit_tables
+from exphil_tf.sim.hit_tables import hit_tables
 from exphil_tf.sim.recorded import Recorded
 
 CONTACT = np.dtype(
     [
         ("attacker", "i1"), ("victim", "i1"), ("action", "i2"), ("frame", "i2"), ("pose", "i1"),
-        ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"), ("held_out", "i1"),
+        ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"), ("shield", "f4"), ("held_out", "i1"),
         ("at", "i4"), ("row", "i4"),
     ]
 )  # fmt: skip
@@ -25,45 +25,74 @@ CONTACT = np.dtype(
 and whether it faces the same way."""
 
 
-def contacts(games: Iterable[Recorded]) -> np.ndarray:
-    """`CONTACT` rows: frames with a hitbox out that has not hit yet, nobody invulnerable."""
-    parts = [_of_attacker(game, attacker) for game in games for attacker in (0, 1)]
+def contacts(games: Iterable[Recorded], *, guarded: bool = False) -> np.ndarray:
+    """`CONTACT` rows: frames with a hitbox out that has not hit yet, nobody invulnerable.
+
+    Args:
+      games: recorded ones.
+      guarded: frames on which the victim shields, and only those; `hit` is a touch of the shield.
+    """
+    parts = [_of_attacker(game, a, guarded=guarded) for game in games for a in (0, 1)]
     return np.concatenate(parts) if parts else np.zeros(0, CONTACT)
 
 
-def _of_attacker(game: Recorded, a: int) -> np.ndarray:
-    tables, v = hit_tables(), 1 - a
-    action = game["action"][:, a].astype(int)
-    who = game["character"][:, a].astype(int)
-    known = np.minimum(action, act.ACTIONS - 1)
-    frame = np.round(game["state_age"][:, a]).astype(int) + tables["box_shift"][who, known]
-    first, last = tables["box_first"][who, known], tables["box_last"][who, known]
-    active = (action < act.ACTIONS) & (tables["box_row"][who, known] >= 0)
-    active &= (frame >= first) & (frame <= last)
-    rows = np.where(active, tables["box_row"][who, known] + frame - first, 0)
-    window = np.where(active, tables["boxes"]["window"][rows], 0)
-    hit = np.zeros(len(action), bool)
-    hit[begins(game, v)] = True
-    fresh = _fresh(action, window, game["state_age"][:, a], touched=game["hitlag"][:, a] > 0)
-    dodges = np.append(False, game["invulnerable"][1:, v] != 0)
-    guards = (game["action"][:, v] >= act.GUARD_ON) & (game["action"][:, v] <= act.GUARD_REFLECT)
-    may = (window > 0) & fresh & ~dodges & ~guards & ((game["hitlag"][:, a] == 0) | hit)
-    may &= (game["action"][:, v] > act.REBIRTH_WAIT) & np.append(False, ~hit[:-1])
+def _of_attacker(game: Recorded, a: int, *, guarded: bool) -> np.ndarray:
+    v = 1 - a
+    row, window = box_rows(game, a)
+    action, lag = game["action"].astype(int), game["hitlag"]
+    fresh = _fresh(action[:, a], window, game["state_age"][:, a], touched=lag[:, a] > 0)
+    if guarded:
+        hit = np.append(False, ((lag[1:] > 0) & (lag[:-1] == 0)).all(1))
+        shields = _shields(action[:, v])
+        may = np.append(False, shields[:-1]) & (shields | hit)
+        may &= (action[:, a] < act.GRAB) | (action[:, a] > act.THROW_LOW)
+    else:
+        hit = np.zeros(len(action), bool)
+        hit[begins(game, v)] = True
+        may = (game["invulnerable"][:, v] == 0) & ~_shields(action[:, v])
+    may &= (window > 0) & fresh & ((lag[:, a] == 0) | hit) & (action[:, v] > act.REBIRTH_WAIT)
+    may &= np.append(False, ~hit[:-1])
     may[0] = False
-    at = np.flatnonzero(may)
+    return _rows(game, a, np.flatnonzero(may), hit, row)
+
+
+def _shields(action: np.ndarray) -> np.ndarray:
+    up = (action >= act.GUARD_ON) & (action <= act.GUARD_REFLECT)
+    return up & (action != act.GUARD_OFF)
+
+
+def box_rows(game: Recorded, a: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of a player's hitboxes, and their windows (0 where none are out), `[frames]`."""
+    tables = hit_tables()
+    action = game["action"][:, a].astype(int)
+    key = game["character"][:, a].astype(int), np.minimum(action, act.ACTIONS - 1)
+    frame = np.round(game["state_age"][:, a]).astype(int) + tables["box_shift"][key]
+    first, start = tables["box_first"][key], tables["box_row"][key]
+    active = (action < act.ACTIONS) & (start >= 0)
+    active &= (frame >= first) & (frame <= tables["box_last"][key])
+    row = np.where(active, start + frame - first, 0)
+    return row, np.where(active, tables["boxes"]["window"][row], 0)
+
+
+def _rows(
+    game: Recorded, a: int, at: np.ndarray, hit: np.ndarray, row: np.ndarray
+) -> np.ndarray:
+    tables, v = hit_tables(), 1 - a
     found = np.zeros(len(at), CONTACT)
     side = np.where(game["facing"][at, a], 1, -1)
-    found["attacker"], found["victim"] = who[at], game["character"][at, v]
-    found["action"], found["frame"], found["row"], found["at"] = action[at], frame[at], rows[at], at
-    before = game["action"][at - 1, v].astype(int)
-    pose = np.minimum(np.where(hit[at], before, game["action"][at, v]), act.ACTIONS - 1)
-    grounded = np.where(hit[at], game["on_ground"][at - 1, v], game["on_ground"][at, v])
-    found["pose"] = tables["pose"][grounded.astype(int), pose]
+    found["attacker"], found["victim"] = game["character"][at, a], game["character"][at, v]
+    found["action"], found["row"], found["at"] = game["action"][at, a], row[at], at
+    key = found["attacker"].astype(int), np.minimum(found["action"], act.ACTIONS - 1)
+    found["frame"] = row[at] - tables["box_row"][key] + tables["box_first"][key]
+    earlier = np.where(hit[at], at - 1, at)  # a hit changes how the victim stands
+    pose = np.minimum(game["action"][earlier, v].astype(int), act.ACTIONS - 1)
+    found["pose"] = tables["pose"][game["on_ground"][earlier, v].astype(int), pose]
     found["dx"] = (game["x"][at, v] - game["x"][at, a]) * side
     found["dy"] = game["y"][at, v] - game["y"][at, a]
     found["face"] = np.where(game["facing"][at - 1, v], 1, -1) * side
     found["hit"], found["held_out"] = hit[at], game.held_out[a]
     found["damage"] = (game["percent"][at, v] - game["percent"][at - 1, v]) * hit[at]
+    found["shield"] = game["shield"][at - 1, v]
     return found
 
 
@@ -96,6 +125,3 @@ def gaps(rows: np.ndarray, body: np.ndarray) -> np.ndarray:
     up = y - np.clip(y, low, np.maximum(low, high))
     apart = np.hypot(x, up) - boxes["size"] - radius
     return np.where(boxes["kind"] >= 0, apart, np.inf)
-
-
-__all__ = ["CONTACT", "SLOTS", "contacts", "gaps"]

@@ -7,7 +7,7 @@ the pair that most hits of one damage agree on is the game's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from exphil_tf.sim.contacts import contacts, gaps
 from exphil_tf.sim.hit_events import Events, hit_events
 from exphil_tf.sim.hit_tables import BODY, HELD_AGES, POSES, SLOTS, hit_tables
 from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.rules.shields import SMALLEST
 
 Row = dict[str, Any]
 SAKURAI = 361.0
@@ -43,18 +44,35 @@ def pull(percent: np.ndarray, damage: np.ndarray, dealt: np.ndarray, weight: np.
 
 
 def fit_hits(games: Sequence[Recorded]) -> dict[str, list[Row]]:
-    """Tables `hits`, `throws`, `bodies` and `safe`, by players that are not held out."""
+    """Tables of hits, throws and bodies, by players that are not held out.
+
+    What only games of held-out players show is estimated on those, marked `own` 1, and no judge of
+    the rules.
+    """
     events = hit_events(games)
-    events = events.where(events["held_out"] == 0)
-    kinds = list(_kinds(events))
-    bodies = list(_bodies(games))
+    bodies = _filled(lambda own: _bodies(games, own=own), "character", "pose")
     return {
-        "hits": list(_slots(kinds, games)),
-        "throws": list(_throws(events, games)),
+        "hits": _filled(lambda own: _hits(events, games, own=own), "character", "action"),
+        "throws": _filled(lambda own: _throws(events, games, own=own), "character", "action"),
         "held": list(held_places(games)),
         "bodies": bodies,
-        "safe": list(_safe(games)),
+        "bubbles": _filled(lambda own: _bubbles(games, own=own), "character"),
+        "safe": _filled(lambda own: _safe(games, own=own), "character", "action"),
     }
+
+
+def _filled(estimate: Callable[[int], Iterable[Row]], *key: str) -> list[Row]:
+    """Rows of an estimate; those of held-out players where the others have none."""
+    rows = [row | {"own": 0} for row in estimate(0)]
+    known = {tuple(row[name] for name in key) for row in rows}
+    more = (row | {"own": 1} for row in estimate(1))
+    rows += [row for row in more if tuple(row[name] for name in key) not in known]
+    return sorted(rows, key=lambda row: tuple(row[name] for name in key))
+
+
+def _hits(events: Events, games: Sequence[Recorded], *, own: int) -> Iterator[Row]:
+    mine = events.where(events["held_out"] == own)
+    yield from _slots(list(_kinds(mine)), games, own=own)
 
 
 # -- What a hit does -------------------------------------------------------------------------------
@@ -144,10 +162,10 @@ def _mode(rest: np.ndarray) -> np.ndarray:
 # -- Which hitbox does it --------------------------------------------------------------------------
 
 
-def _slots(kinds: list[Row], games: Sequence[Recorded]) -> Iterator[Row]:
+def _slots(kinds: list[Row], games: Sequence[Recorded], *, own: int) -> Iterator[Row]:
     """Kinds laid on hitboxes: by the recorded hits that a hitbox was nearest to."""
     rows = contacts(games)
-    rows = rows[(rows["hit"] == 1) & (rows["held_out"] == 0)]
+    rows = rows[(rows["hit"] == 1) & (rows["held_out"] == own)]
     bodies = hit_tables()["bodies"][rows["victim"], rows["pose"]]
     apart = gaps(rows, bodies)
     first_touch = np.where((apart < 0).any(1), (apart < 0).argmax(1), apart.argmin(1))
@@ -207,8 +225,9 @@ def _runs(key: tuple[int, int], slot: int, first: int, kinds: list[Row]) -> Iter
 # -- Throws ----------------------------------------------------------------------------------------
 
 
-def _throws(events: Events, games: Sequence[Recorded]) -> Iterator[Row]:
+def _throws(events: Events, games: Sequence[Recorded], *, own: int) -> Iterator[Row]:
     """Of each throw: a blow on the way, if there is one, and what the release does."""
+    events = events.where(events["held_out"] == own)
     whole = np.abs(events["damage"] - np.round(events["damage"])) < 2e-3
     by_weight, lengths = _by_weight(games), _lengths(games)
     for character in np.unique(events["attacker"]).tolist():
@@ -244,8 +263,8 @@ def _throw(character: int, action: int, release: Events, blows: Events) -> Row:
         "age": round(float(np.percentile(release["age"], 10)), 2),
         "blow_age": round(float(np.percentile(blows["age"], 10)), 2) if has_blow else 0.0,
         "blow_damage": _commonest(np.round(blows["damage"])) if has_blow else 0.0,
-        "move": int(_commonest(release["move"])), "count": len(release),
-        "agree": round(agree, 3),
+        "move": int(_commonest(release["move"])), "after": int(_commonest(release["after"])),
+        "count": len(release), "agree": round(agree, 3),
     }  # fmt: skip
 
 
@@ -256,7 +275,7 @@ def _pummel(character: int, hits: Events) -> Row:
         **{name: nothing[name] for name in ("angle", "growth", "base", "set")},
         "age": _commonest(np.round(hits["age"])),
         "blow_age": 0.0, "blow_damage": 0.0, "move": int(_commonest(hits["move"])),
-        "count": len(hits), "agree": 1.0,
+        "after": 0, "count": len(hits), "agree": 1.0,
     }  # fmt: skip
 
 
@@ -336,10 +355,10 @@ def _commonest(values: np.ndarray) -> float:
 # -- Bodies ----------------------------------------------------------------------------------------
 
 
-def _bodies(games: Iterable[Recorded]) -> Iterator[Row]:
+def _bodies(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
     """Capsules that tell hits from misses best, by character and pose."""
     rows = contacts(games)
-    rows = rows[rows["held_out"] == 0]
+    rows = rows[rows["held_out"] == own]
     start = hit_tables()["bodies"]
     rows = rows[gaps(rows, start[rows["victim"], rows["pose"]]).min(1) < _NEAR]
     for victim in np.unique(rows["victim"]).tolist():
@@ -357,10 +376,34 @@ def _bodies(games: Iterable[Recorded]) -> Iterator[Row]:
             }  # fmt: skip
 
 
-def _descend(rows: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+def _bubbles(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
+    """Circles that tell touches of full shields from misses best, by character."""
+    rows = contacts(games, guarded=True)
+    rows = rows[rows["held_out"] == own]
+    for victim in np.unique(rows["victim"]).tolist():
+        here = rows[rows["victim"] == victim]
+        start = np.zeros((), BODY)
+        start["low"], start["high"], start["radius"] = 9.0, 9.0, 9.0
+        here = here[gaps(here, start).min(1) < _NEAR]
+        if (here["hit"] == 1).sum() >= 20:
+            body, wrong = _descend(here, start, names=("x", "low", "radius"))
+            yield {
+                "character": victim, "x": float(body["x"]), "y": float(body["low"]),
+                "radius": float(body["radius"]), "hits": int((here["hit"] == 1).sum()),
+                "missed": wrong[0], "imagined": wrong[1], "of": len(here),
+            }  # fmt: skip
+
+
+def _descend(
+    rows: np.ndarray, start: np.ndarray, names: tuple[str, ...] = ("x", "low", "high", "radius")
+) -> tuple[np.ndarray, tuple[int, int]]:
     hit = rows["hit"] == 1
+    is_round = "high" not in names
+    share = SMALLEST + (1 - SMALLEST) * rows["shield"] / 60 if is_round else 1.0
 
     def cost(body: np.ndarray) -> tuple[float, int, int]:
+        body = np.broadcast_to(body, len(rows)).copy()
+        body["radius"] *= share
         touch = gaps(rows, body).min(1) < 0
         missed, imagined = int((hit & ~touch).sum()), int((~hit & touch).sum())
         return missed + _IMAGINED * imagined, missed, imagined
@@ -372,10 +415,12 @@ def _descend(rows: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, tuple[int
         moved = True
         while moved:
             moved = False
-            for name in ("x", "low", "high", "radius"):
+            for name in names:
                 for change in (-step, step):
                     other = best.copy()
                     other[name] += change
+                    if is_round:
+                        other["high"] = other["low"]
                     if other["radius"] < 0.5 or other["high"] < other["low"]:
                         continue
                     found = cost(other)
@@ -384,14 +429,14 @@ def _descend(rows: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, tuple[int
     return best, least[1:]
 
 
-def _safe(games: Iterable[Recorded]) -> Iterator[Row]:
+def _safe(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
     """Frames of actions on which nobody can be hit: first and last age that most records show."""
     counts: dict[tuple[int, int], np.ndarray] = {}
     for game in games:
         action = game["action"].astype(int)
         age = np.round(game["state_age"]).astype(int)
         for player in (0, 1):
-            if game.held_out[player]:
+            if game.held_out[player] != own:
                 continue
             inside = (action[:, player] < act.ACTIONS) & (age[:, player] >= 0)
             inside &= (age[:, player] < 128) & (action[:, player] > act.REBIRTH_WAIT)

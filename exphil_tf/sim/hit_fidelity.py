@@ -15,8 +15,11 @@ import numpy as np
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.hit_tables import hit_tables
 
-KINDS = ("aerial", "ground attack", "special", "throw, pummel", "other")
-"""Classes of the attacker's action; what is under way without a hitbox of its own is other."""
+KINDS = ("aerial", "ground attack", "special", "throw, pummel", "other", "not judged")
+"""Classes of the attacker's action; what is under way without a hitbox of its own is other, and not
+judged is what only games of players that are held out show."""
+COVERED = KINDS[:4]
+"""Those that the rules know how to make."""
 _RISE = 1e-4
 _PERCENT, _SPEED, _STUN = 1e-3, 0.01, 1
 
@@ -29,7 +32,7 @@ class HitCounts:
       recorded: hits in the record.
       made: of those, which the rules make on the same frame.
       imagined: that the rules make on a frame without one in the record.
-      late: recorded ones that the rules imagined on one of the three frames before.
+      early: of those imagined, with one in the record up to three frames later.
       percent: of those made: with the same percent.
       launched: of those made, that launch.
       speed: of those, within 1 % of the recorded launch speed.
@@ -41,6 +44,7 @@ class HitCounts:
     recorded: int = 0
     made: int = 0
     imagined: int = 0
+    early: int = 0
     percent: int = 0
     launched: int = 0
     speed: int = 0
@@ -61,7 +65,7 @@ class HitCounts:
 
         found: dict[str, float | int | None] = {
             "recorded": self.recorded, "made": self.made, "imagined": self.imagined,
-            "missed": self.recorded - self.made, "made_share": share(self.made, self.recorded),
+            "early": self.early, "missed": self.recorded - self.made, "made_share": share(self.made, self.recorded),
         }  # fmt: skip
         found |= {
             name: share(getattr(self, name), self.made)
@@ -99,22 +103,40 @@ def hit_table(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray) -> Hi
     """
     table = HitTable()
     before, after, made = truth[:-1], truth[1:], ahead[1:]
-    kinds = _kind_of(before, after, made)
+    kinds = _kind_of(before, after)
     for victim in (0, 1):
         attacker = 1 - victim
         b, t, m = before[:, victim], after[:, victim], made[:, victim]
         counted = judged[:, attacker] & (b["stock"] > 0)
-        real = (t["percent"] > b["percent"] + _RISE) & counted
+        real = (t["percent"] > b["percent"] + _RISE) & counted & _felt(b, t)
         ours = (m["percent"] > b["percent"] + _RISE) & counted
         for at, name in enumerate(KINDS):
             here = kinds[:, attacker] == at
             counts = _counted(t, m, real & here, ours & here)
+            counts.early = _early(real & here, ours & here & ~real)
             table.kinds.setdefault(name, HitCounts()).add(counts)
         lost, ours = t["stock"] < b["stock"], m["stock"] < b["stock"]
         mine = judged[:, victim]
         both = (lost & mine).sum(), (lost & ours & mine).sum(), (ours & ~lost & mine).sum()
         table.stocks = table.stocks + np.array(both)
     return table
+
+
+_EARLY_FRAMES = 3
+
+
+def _early(real: np.ndarray, imagined: np.ndarray) -> int:
+    """How many imagined hits come shortly before a recorded one."""
+    soon = np.zeros(len(real), bool)
+    for frames in range(1, _EARLY_FRAMES + 1):
+        soon[:-frames] |= real[frames:]
+    return int((imagined & soon).sum())
+
+
+def _felt(b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Whether a rise of percent is a hit, as `exphil_tf.sim.hit_events.begins` says it."""
+    felt = (t["hitlag"] > 0) | (t["action"] >= act.HELD_FIRST) & (t["action"] <= act.THROWN_LOW)
+    return felt | (np.abs(t["kx"] - b["kx"]) > 0.06) | (np.abs(t["ky"] - b["ky"]) > 0.06)
 
 
 def _counted(t: np.ndarray, m: np.ndarray, real: np.ndarray, ours: np.ndarray) -> HitCounts:
@@ -133,7 +155,7 @@ def _counted(t: np.ndarray, m: np.ndarray, real: np.ndarray, ours: np.ndarray) -
     )  # fmt: skip
 
 
-def _kind_of(before: np.ndarray, after: np.ndarray, made: np.ndarray) -> np.ndarray:
+def _kind_of(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Int `[frames - 1, 2]`: index of `KINDS` of each player's attack.
 
     Of an attacker who is hit on the same frame, it is the action before.
@@ -148,6 +170,10 @@ def _kind_of(before: np.ndarray, after: np.ndarray, made: np.ndarray) -> np.ndar
     found[boxes & (action >= act.SPECIAL_FIRST)] = KINDS.index("special")
     found[boxes & aerial] = KINDS.index("aerial")
     holds = (action >= act.GRAB) & (action <= act.THROW_LOW)
-    found[holds] = KINDS.index("throw, pummel")
-    del made
+    other = before["action"][:, ::-1]
+    held = (other >= act.HELD_FIRST) & (other <= act.THROWN_LOW)
+    found[holds & held] = KINDS.index("throw, pummel")
+    found[holds & ~held] = KINDS.index("other")
+    own = (hit_tables()["own_only"][after["character"], known] != 0) & (action < act.ACTIONS)
+    found[own & (found != KINDS.index("other"))] = KINDS.index("not judged")
     return found

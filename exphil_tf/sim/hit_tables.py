@@ -47,13 +47,14 @@ HIT = np.dtype(
 """What a hitbox does."""
 BODY = np.dtype([("x", "f4"), ("low", "f4"), ("high", "f4"), ("radius", "f4")])
 """An upright capsule, so far in front of the position."""
-BUBBLE = np.dtype([("y", "f4"), ("radius", "f4")])
-"""A full shield: its centre above the position."""
+BUBBLE = np.dtype([("x", "f4"), ("y", "f4"), ("radius", "f4")])
+"""A full shield: its centre in front of the position and above it."""
 THROW = np.dtype(
     [
         ("damage", "f4"), ("angle", "f4"), ("growth", "f4"), ("base", "f4"), ("set", "f4"),
         ("age", "f4"), ("length", "f4"), ("blow_age", "f4"), ("blow_damage", "f4"),
         ("by_weight", "i1"), ("move", "u1"),
+        ("after", "i2"),  # the victim's action after it
     ],
     align=True,
 )  # fmt: skip
@@ -72,6 +73,7 @@ HIT_FIELDS = [
     ("bubbles", BUBBLE, (CHARACTERS,)),
     ("weight", "f4", (CHARACTERS,)),
     ("safe_from", "i2", _BY_ACTION), ("safe_to", "i2", _BY_ACTION),  # frames; 0 if none
+    ("own_only", "i1", _BY_ACTION),  # estimated on held-out players alone: no judge of the rules
     ("throws", THROW, (CHARACTERS, 5)),
     ("held", "f4", (CHARACTERS, HOLDS, HELD_AGES, 2)),  # place by the holder's action and age
 ]  # fmt: skip
@@ -85,9 +87,14 @@ def hit_tables() -> np.ndarray:
     found = np.zeros((), HIT_TABLES)
     _boxes(found)
     found["box_shift"] = zero_index_table()[:CHARACTERS, : act.ACTIONS]
+    # Who is grabbed is held from the frame after the touch on.
+    found["box_shift"][:, [act.GRAB, act.DASH_GRAB]] = 0
     _kinds(found)
     found["bodies"], found["pose"], found["weight"] = _bodies(), _poses(), 100
-    found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles(found["bodies"])
+    found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles()
+    for name in ("hits.csv", "throws.csv"):
+        for row in read_rows(data_file(name)):
+            found["own_only"][int(row["character"]), int(row["action"])] = int(row["own"])
     for row in read_rows(data_file("weights.csv")):
         found["weight"][int(row["character"])] = float(row["weight"])
     for row in read_rows(data_file("safe.csv")):
@@ -224,11 +231,11 @@ def _poses() -> np.ndarray:
 
 
 _THROW_DEFAULTS = {
-    219: (5.0, 45.0, 80.0, 50.0, 0.0, 12.0, 36.0, 0.0, 0.0, 0, 53),
-    220: (5.0, 125.0, 80.0, 50.0, 0.0, 15.0, 44.0, 0.0, 0.0, 0, 54),
-    221: (5.0, 90.0, 80.0, 60.0, 0.0, 12.0, 44.0, 0.0, 0.0, 0, 55),
-    222: (5.0, 80.0, 50.0, 60.0, 0.0, 20.0, 44.0, 0.0, 0.0, 0, 56),
-    217: (3.0, 0.0, 0.0, 0.0, 0.0, 9.0, 24.0, 0.0, 0.0, 0, 52),
+    219: (5.0, 45.0, 80.0, 50.0, 0.0, 12.0, 36.0, 0.0, 0.0, 0, 53, 88),
+    220: (5.0, 125.0, 80.0, 50.0, 0.0, 15.0, 44.0, 0.0, 0.0, 0, 54, 88),
+    221: (5.0, 90.0, 80.0, 60.0, 0.0, 12.0, 44.0, 0.0, 0.0, 0, 55, 90),
+    222: (5.0, 80.0, 50.0, 60.0, 0.0, 20.0, 44.0, 0.0, 0.0, 0, 56, 90),
+    217: (3.0, 0.0, 0.0, 0.0, 0.0, 9.0, 24.0, 0.0, 0.0, 0, 52, 0),
 }
 """Of a throw that no game shows: about the middle of those that are known."""
 
@@ -263,10 +270,10 @@ def _held() -> np.ndarray:
     return table
 
 
-def _bubbles(bodies: np.ndarray) -> np.ndarray:
+def _bubbles() -> np.ndarray:
     table = np.zeros(CHARACTERS, BUBBLE)
-    table["y"] = (bodies["low"] + bodies["high"])[:, GROUND] / 2
-    table["radius"] = 11.0
+    table["x"], table["y"], table["radius"] = 1.0, 9.0, 9.0
     for row in read_rows(data_file("bubbles.csv")):
-        table[int(row["character"])] = float(row["y"]), float(row["radius"])
+        values = (float(row[name]) for name in BUBBLE.names or ())
+        table[int(row["character"])] = tuple(values)
     return table

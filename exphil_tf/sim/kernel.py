@@ -10,6 +10,7 @@ from exphil_tf.sim.rules import (
     bodies,
     choices,
     controls,
+    downs,
     ends,
     entry,
     floors,
@@ -48,6 +49,7 @@ def _play(match, players, pads, tables):
         controls.read_input(players[seat], pads[seat])
     for seat in range(2):
         choices.choose(match, players[seat], tables.attributes[players[seat].character], tables)
+        downs.choose(players[seat], tables)
     bodies.push(players[0], players[1], tables)
     for seat in range(2):
         _move(match, players[seat], tables)

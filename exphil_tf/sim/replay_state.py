@@ -104,7 +104,8 @@ def force(p, r, tables):
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
-        p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        loops = p.action == r.action and r.action == act.DEAD_STAR
+        p.frames = p.frames if loops else max(0, int(round(r.age - tables.begins_at[r.character, action])))
         p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
         p.number = 0.0
         p.flag = 0
@@ -158,6 +159,14 @@ def learn_hit(attacker, old, now, before, lands, tables):
             attacker.struck = tables.boxes[row].window
         elif grabs.is_holding(now.action):
             attacker.struck = 1
+
+
+@rule
+def was_hit(now, before):
+    """Whether a recorded player is hit on a frame, as `exphil_tf.sim.hit_events.begins` says it."""
+    launched = abs(now.kx - before.kx) > 0.06 or abs(now.ky - before.ky) > 0.06
+    held = act.HELD_FIRST <= now.action <= act.THROWN_LOW
+    return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched or held)
 
 
 @rule

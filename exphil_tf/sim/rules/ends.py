@@ -144,6 +144,12 @@ def _end_by_length(p, tables, action):
         _ledge_jump(p, tables, action)
     elif action == act.DOWN_BOUND_UP or action == act.DOWN_BOUND_DOWN:
         enter(p, action + 1, tables)
+    elif action == act.SHIELD_BREAK_DOWN:
+        enter(p, act.SHIELD_BREAK_STAND, tables)
+    elif action == act.SHIELD_BREAK_STAND:
+        enter(p, act.DIZZY, tables)
+    elif action == act.DOWN_HURT_UP or action == act.DOWN_HURT_DOWN:
+        enter(p, action + 1, tables)
     elif action == act.DTILT:
         enter(p, act.SQUAT_WAIT if p.stick_y <= controls.CROUCH else act.SQUAT_RISE, tables)
     elif action == act.TEETER:

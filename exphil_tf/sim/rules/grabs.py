@@ -122,10 +122,10 @@ def _hold(holder, held, tables):
         if holder.frames >= PULL_FRAMES:
             enter(holder, act.GRAB_WAIT, tables)
             _wait(held, tables)
-    if holder.action == act.GRAB_WAIT:
-        _choose(holder, held, tables)
     elif action == act.PUMMEL:
         _pummel(holder, held, tables)
+    if holder.action == act.GRAB_WAIT:
+        _choose(holder, held, tables)
     elif action >= act.THROW_F:
         _throw(holder, held, tables)
     if is_held(held.action):
@@ -155,10 +155,8 @@ def _choose(holder, held, tables):
         x, y, flicks = holder.c_x, holder.c_y, True
     if flicks:
         _start_throw(holder, held, x * holder.facing, y, tables)
-    elif holder.pressed & (controls.A | controls.B | controls.Z) and holder.frames > 0:
+    elif holder.pressed & (controls.A | controls.B | controls.Z):
         enter(holder, act.PUMMEL, tables)
-        low = held.action >= act.HELD_PULL_LOW
-        enter(held, act.HELD_HURT_LOW if low else act.HELD_HURT_HIGH, tables)
 
 
 @rule
@@ -202,6 +200,8 @@ def _pummel(holder, held, tables):
     pummel = tables.throws[holder.character, PUMMELS]
     if holder.age >= pummel.age and not holder.struck:
         holder.struck = 1
+        low = held.action >= act.HELD_PULL_LOW
+        enter(held, act.HELD_HURT_LOW if low else act.HELD_HURT_HIGH, tables)
         dealt = pummel.damage * staling.share(holder, pummel.move)
         _deal(holder, held, dealt)
         staling.remember(holder, pummel.move)
@@ -223,13 +223,14 @@ def _throw(holder, held, tables):
     age = holder.age + 0.01
     if throw.blow_damage > 0 and age >= throw.blow_age and not holder.struck:
         holder.struck = 1
-        held.number = staling.share(holder, throw.move)
-        _deal(holder, held, throw.blow_damage * held.number)
+        _deal(holder, held, throw.blow_damage * staling.share(holder, throw.move))
         staling.remember(holder, throw.move)
     if age < throw.age:
         return
-    share = held.number if holder.struck else staling.share(holder, throw.move)
-    dealt = throw.damage * share
+    if holder.struck:
+        dealt = throw.damage * staling.share_before(holder, throw.move)
+    else:
+        dealt = throw.damage * staling.share(holder, throw.move)
     staling.remember(holder, throw.move)
     strength = knockback.strength(held.percent, throw, dealt, THROWN_WEIGHT)
     held.percent = min(knockback.MOST_PERCENT, held.percent + dealt)
@@ -240,6 +241,8 @@ def _throw(holder, held, tables):
     held.grounded = 0
     held.air_frames = 0
     knockback.launch(held, strength, angle, 0.5, tables)
+    if strength >= knockback.TUMBLES:
+        held.action = throw.after
     knockback.bend(held)
 
 

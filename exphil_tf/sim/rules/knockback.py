@@ -28,8 +28,8 @@ MOST_INFLUENCE = math.radians(18.0)
 SHIFT, SMASH_SHIFT = 3.0, 6.0
 """Units that the stick moves who is in hitlag: on its last frame, and at each new push."""
 SMASH_STICK, SMASH_FRAMES = 0.7, 4
-HIGH, LOW = 0.66, 0.33
-"""Shares of a body's height between which a hit is a middle one."""
+HIGH, LOW = 1.5, -0.2
+"""Shares of a body's height between which a hit is a middle one (most often right)."""
 UPWARDS = 70.0, 110.0
 """Launch angles between which one flies with the feet up."""
 
@@ -115,8 +115,8 @@ def _is_up(angle):
 
 @rule
 def _lies(action):
-    return act.DOWN_BOUND_UP <= action <= act.DOWN_STAND_UP - 1 or (
-        act.DOWN_BOUND_DOWN <= action <= act.DOWN_WAIT_DOWN + 1
+    return act.DOWN_BOUND_UP <= action <= act.DOWN_HURT_UP or (
+        act.DOWN_BOUND_DOWN <= action <= act.DOWN_HURT_DOWN
     )
 
 
@@ -135,7 +135,7 @@ def _stagger(before, stun, height, was_grounded):
     if stun >= TUMBLES * STUN:
         return act.DAMAGE_FLY_HIGH + part
     if _lies(before) and was_grounded:
-        return act.DOWN_WAIT_UP + 1 if before < act.DOWN_STAND_UP else act.DOWN_WAIT_DOWN + 1
+        return act.DOWN_HURT_UP if before == act.DOWN_WAIT_UP else act.DOWN_HURT_DOWN
     level = 0 if stun < MIDDLE_STUN else (1 if stun < HARD_STUN else 2)
     if was_grounded:
         return act.DAMAGE_FIRST + 3 * part + level

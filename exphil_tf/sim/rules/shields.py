@@ -14,7 +14,7 @@ DAMAGE = 0.7
 STUN_BASE, STUN_SHARE, STUN_AGES = 4.45, 2.235, 20.0
 """Frames of shieldstun: damage and the first, over the second; its animation has the third."""
 PUSH_BASE, PUSH_SHARE, MOST_PUSH = 0.24, 0.054, 2.0
-SMALLEST = 0.15
+SMALLEST = 0.3
 """Share of its radius that an empty shield has."""
 BROKEN = 30.0
 BREAK_SPEED = 2.5
@@ -32,6 +32,7 @@ def covers(p, x, y, size, tables):
     bubble = tables.bubbles[p.character]
     radius = bubble.radius * (SMALLEST + (1.0 - SMALLEST) * p.shield / FULL)
     reach = radius + size
+    x -= bubble.x * p.facing
     up = y - bubble.y
     return x * x + up * up < reach * reach
 

@@ -16,6 +16,18 @@ def share(p, move):
 
 
 @rule
+def share_before(p, move):
+    """The same, of a move that is in the queue for its own sake: without that."""
+    if p.stale[0] != move:
+        return share(p, move)
+    left = 1.0
+    for at in range(1, MOVES):
+        if p.stale[at] == move:
+            left -= 0.01 * (MOVES + 1 - at)
+    return left
+
+
+@rule
 def remember(p, move):
     """Puts a move into the queue, once for each use."""
     if p.used == move:
