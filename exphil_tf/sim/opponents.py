@@ -11,8 +11,33 @@ import numpy as np
 
 EXTERNAL = -1
 """In place of a script: played from outside."""
-SCRIPTS = ("stander",)
-"""Names, from the weakest on."""
+SCRIPTS: dict[str, str] = {
+    "stander": "does nothing, and does not come back either",
+    "walker": "walks about",
+    "jumper": "jumps at the opponent, high, and attacks in the air",
+    "turtle": "waits in the shield, grabs who comes near",
+    "camper": "hangs on a ledge, attacks who stands above it",
+    "spacer": "dances just out of reach, steps in when something misses",
+    "aggressor": "runs in and always does something",
+    "punisher": "shields what comes, hits what cannot answer, guards the edge",
+}
+"""Name → what it does; their order is that of `rules.scripts`, from the weakest on."""
+PREFIXES = ("script:", "cpu-like:")
+"""In front of a script's name where an opponent may be something else too."""
+
+
+def script_name(opponent: str) -> str | None:
+    """The script that an opponent's name means; None if it means no script.
+
+    Raises: ValueError: if there is no such script.
+    """
+    prefix = next((prefix for prefix in PREFIXES if opponent.startswith(prefix)), None)
+    if prefix is None:
+        return None
+    name = opponent.removeprefix(prefix)
+    if name not in SCRIPTS:
+        raise ValueError(f"{prefix}NAME: want one of {list(SCRIPTS)}. Received: {name!r:.40}")
+    return name
 
 
 def script_ids(names: Sequence[tuple[str, str]]) -> np.ndarray:
