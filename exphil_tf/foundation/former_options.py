@@ -100,6 +100,7 @@ FORMER: dict[str, Former] = {
         "of its own",
         words=1,
         is_refused=True,
+        only_with="window_size",
     ),
     "pseudonym_secret": Former(
         why="set it in the environment, as EXPHIL_PSEUDONYM_SECRET: command lines and files are "

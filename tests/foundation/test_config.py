@@ -708,6 +708,7 @@ LOADERS = {
     "config.load",
     "config.load_partial",
     "read_run",
+    "read_playing_run",
     "Sources",
 }
 
