@@ -202,6 +202,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
     _check_devices(config)
+    _check_price(config)
     config = _with_saves(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
@@ -319,6 +320,15 @@ def _check_carried(config: TrainConfig) -> None:
         raise UserError(
             f"--carry-state: {config.backbone.backbone} has no memory",
             "Leave the option out, or choose another --backbone.",
+        )
+
+
+def _check_price(config: TrainConfig) -> None:
+    """Refuses a bound that could not be kept."""
+    if config.cloud.max_cost is not None and config.cloud.price is None:
+        raise UserError(
+            "--max-cost: want the price of an hour too. Received: none",
+            "Give --price, in the same currency.",
         )
 
 
