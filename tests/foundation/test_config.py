@@ -833,7 +833,10 @@ def test_character_preset_is_production_on_that_character(name):
 # Commands that want one of several options, besides those that have no default.
 CHOOSES = {"temporal": ("backbone",)}
 """Options that settle another."""
-EITHER_OR = {"kmeans": [["--replays", "some-path"], ["--data", "some-path"]]}
+EITHER_OR = {
+    "kmeans": [["--replays", "some-path"], ["--data", "some-path"]],
+    "play": [[], ["--opponent", "some-path", "--games", "2"]],
+}
 
 
 def required(cls: type) -> list[str]:
