@@ -6,7 +6,6 @@ import math
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
-from exphil_tf.sim.rules import stocks
 from exphil_tf.sim.replay_state import (
     feel_wind,
     force,
@@ -15,6 +14,7 @@ from exphil_tf.sim.replay_state import (
     settle_platform,
     was_hit,
 )
+from exphil_tf.sim.rules import stocks
 
 NEAR = 1.0
 

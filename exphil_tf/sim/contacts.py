@@ -17,8 +17,8 @@ from exphil_tf.sim.recorded import Recorded
 CONTACT = np.dtype(
     [
         ("attacker", "i1"), ("victim", "i1"), ("action", "i2"), ("frame", "i2"), ("pose", "i1"),
-        ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"), ("shield", "f4"), ("held_out", "i1"),
-        ("at", "i4"), ("row", "i4"),
+        ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"),
+        ("shield", "f4"), ("held_out", "i1"), ("at", "i4"), ("row", "i4"),
     ]
 )  # fmt: skip
 """A frame: who attacks whom, framedata's frame, the victim from the attacker (forwards, up),
@@ -53,7 +53,7 @@ def _of_attacker(game: Recorded, a: int, *, guarded: bool) -> np.ndarray:
     may &= (window > 0) & fresh & ((lag[:, a] == 0) | hit) & (action[:, v] > act.REBIRTH_WAIT)
     may &= np.append(False, ~hit[:-1])
     may[0] = False
-    return _rows(game, a, np.flatnonzero(may), hit, row)
+    return _rows(game, a, np.flatnonzero(may), hit=hit, row=row)
 
 
 def _shields(action: np.ndarray) -> np.ndarray:
@@ -75,7 +75,7 @@ def box_rows(game: Recorded, a: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows(
-    game: Recorded, a: int, at: np.ndarray, hit: np.ndarray, row: np.ndarray
+    game: Recorded, a: int, at: np.ndarray, *, hit: np.ndarray, row: np.ndarray
 ) -> np.ndarray:
     tables, v = hit_tables(), 1 - a
     found = np.zeros(len(at), CONTACT)

@@ -21,8 +21,8 @@ from exphil_tf.sim.validate import (
 LEDGER: dict[str, str] = {
     "hits": "hitboxes from the `melee` package against one upright capsule per character and pose, "
     "so that a hit may come a frame or two early or late; which of four hitboxes it was is the one "
-    "that recorded hits were nearest to; hitboxes do not clash; moves that no game shows do what "
-    "is about the middle of other characters' same move",
+    "that recorded hits were nearest to; attacks clash on the ground alone; moves that no game "
+    "shows do what is about the middle of other characters' same move",
     "smash attacks": "no charging",
     "shields": "a circle that shrinks; no light shields, no tilting, no powershield",
     "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
@@ -33,8 +33,8 @@ LEDGER: dict[str, str] = {
     "walls and ceilings": "none: a stage is its lines to stand on",
     "ledges": "caught from within one fitted box per character, by anybody who falls past facing "
     "them, whether or not somebody hangs there",
-    "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top everybody "
-    "falls away as a star",
+    "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
+    "everybody falls away as a star",
     "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain "
     "of Dreams' platforms are those of the frame before, and do not change by themselves",
     "Nana": "Popo alone",
@@ -46,8 +46,8 @@ _HEADS = ("", "frames", *(f"≤ {d:g}" for d in DISTANCES), "action", "both",
 _SECTIONS = ("Action class", "Character")
 
 
-_HIT_HEADS = ("hits by", "recorded", "made", "early", "imagined", "percent", "launch", "hitstun", "hitlag",
-              "action")  # fmt: skip
+_HIT_HEADS = ("hits by", "recorded", "made", "early", "imagined", "percent", "launch", "hitstun",
+              "hitlag", "action")  # fmt: skip
 
 
 def facts(found: Fidelity) -> dict[str, Any]:
@@ -161,8 +161,8 @@ percent, launch speed (1 %), hitstun (one frame), hitlag and the victim's action
 
 def page(found: Fidelity) -> str:
     """One self-contained page of HTML."""
-    sections = [(name, _HEADS, rows(found.frames, by)) for by, name in enumerate(_SECTIONS)]
-    sections.append(("Hits", _HIT_HEADS, hit_rows(found.hits)))
+    frames = [(name, _HEADS, rows(found.frames, by)) for by, name in enumerate(_SECTIONS)]
+    sections = [*frames, ("Hits", _HIT_HEADS, hit_rows(found.hits))]
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(_PAGE)
     return template.render(sections=sections, ledger=LEDGER.items())

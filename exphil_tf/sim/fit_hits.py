@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.attributes import data_file, read_rows
 from exphil_tf.sim.contacts import contacts, gaps
+from exphil_tf.sim.fit_bodies import bodies, bubbles, held_places, safe_frames
 from exphil_tf.sim.hit_events import Events, hit_events
-from exphil_tf.sim.hit_tables import BODY, HELD_AGES, POSES, SLOTS, hit_tables
+from exphil_tf.sim.hit_tables import SLOTS, hit_tables
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules.shields import SMALLEST
 
 Row = dict[str, Any]
 SAKURAI = 361.0
@@ -26,10 +25,6 @@ _CROUCHES = (act.SQUAT, act.SQUAT_WAIT)
 _MIN_HITS = 3
 _THROWN_WEIGHT = 100.0
 """Throws launch everybody like this (published, and what recordings agree on)."""
-_IMAGINED = 0.6
-"""What a hit that nobody saw costs beside one that was missed: near frames without are many."""
-_NEAR = 12.0
-"""Distance from a hitbox beyond which a frame says nothing about bodies."""
 
 
 def weights() -> np.ndarray:
@@ -37,7 +32,9 @@ def weights() -> np.ndarray:
     return hit_tables()["weight"].astype(float)
 
 
-def pull(percent: np.ndarray, damage: np.ndarray, dealt: np.ndarray, weight: np.ndarray) -> Any:
+def pull(
+    percent: np.ndarray, damage: np.ndarray, dealt: np.ndarray, *, weight: np.ndarray
+) -> np.ndarray:
     """What growth multiplies: see `exphil_tf.sim.rules.knockback`."""
     after = np.floor(percent) + dealt
     return (after / 10 + after * damage / 20) * 1.4 * 200 / (weight + 100) + 18
@@ -50,14 +47,13 @@ def fit_hits(games: Sequence[Recorded]) -> dict[str, list[Row]]:
     the rules.
     """
     events = hit_events(games)
-    bodies = _filled(lambda own: _bodies(games, own=own), "character", "pose")
     return {
         "hits": _filled(lambda own: _hits(events, games, own=own), "character", "action"),
         "throws": _filled(lambda own: _throws(events, games, own=own), "character", "action"),
         "held": list(held_places(games)),
-        "bodies": bodies,
-        "bubbles": _filled(lambda own: _bubbles(games, own=own), "character"),
-        "safe": _filled(lambda own: _safe(games, own=own), "character", "action"),
+        "bodies": _filled(lambda own: bodies(games, own=own), "character", "pose"),
+        "bubbles": _filled(lambda own: bubbles(games, own=own), "character"),
+        "safe": _filled(lambda own: safe_frames(games, own=own), "character", "action"),
     }
 
 
@@ -135,7 +131,7 @@ def _line(hits: Events, weight: np.ndarray | float) -> tuple[int, int, int, floa
         still = np.ones(len(hits), bool)
     damage = np.round(hits["damage"])[still]
     weight = np.broadcast_to(weight, still.shape)[still]
-    x = pull(hits["percent"][still], damage, hits["dealt"][still], weight)
+    x = pull(hits["percent"][still], damage, hits["dealt"][still], weight=weight)
     y = hits["knockback"][still]
     growths = np.arange(0, 301)
     rest = y - x * growths[:, None] / 100
@@ -170,14 +166,14 @@ def _slots(kinds: list[Row], games: Sequence[Recorded], *, own: int) -> Iterator
     apart = gaps(rows, bodies)
     first_touch = np.where((apart < 0).any(1), (apart < 0).argmax(1), apart.argmin(1))
     for key in sorted({(row["character"], row["action"]) for row in kinds}):
-        own = [row for row in kinds if (row["character"], row["action"]) == key]
+        mine = [row for row in kinds if (row["character"], row["action"]) == key]
         here = (rows["attacker"] == key[0]) & (rows["action"] == key[1])
         if hit_tables()["box_row"][key] >= 0:
-            yield from _laid(key, own, rows[here], first_touch[here])
+            yield from _laid(key, mine, rows[here], slot=first_touch[here])
 
 
 def _laid(
-    key: tuple[int, int], own: list[Row], rows: np.ndarray, slot: np.ndarray
+    key: tuple[int, int], own: list[Row], rows: np.ndarray, *, slot: np.ndarray
 ) -> Iterator[Row]:
     tables = hit_tables()
     first, last = int(tables["box_first"][key]), int(tables["box_last"][key])
@@ -198,16 +194,16 @@ def _laid(
         votes[:, :, at] += 1e-4 * kind["count"]
     best = votes.argmax(2)
     for at_slot in range(SLOTS):
-        yield from _runs(key, at_slot, first, [own[kind] for kind in best[:, at_slot]])
+        yield from _runs(key, at_slot, [own[kind] for kind in best[:, at_slot]])
 
 
 _VALUES = ("damage", "angle", "growth", "base", "set", "electric", "move", "count", "agree")
 
 
-def _runs(key: tuple[int, int], slot: int, first: int, kinds: list[Row]) -> Iterator[Row]:
+def _runs(key: tuple[int, int], slot: int, kinds: list[Row]) -> Iterator[Row]:
     """Rows of a slot: one for each run of frames that do the same."""
     tables = hit_tables()
-    row = int(tables["box_row"][key])
+    row, first = int(tables["box_row"][key]), int(tables["box_first"][key])
     filled = tables["boxes"]["kind"][row : row + len(kinds), slot] >= 0
     start = 0
     for at in range(1, len(kinds) + 1):
@@ -238,7 +234,7 @@ def _throws(events: Events, games: Sequence[Recorded], *, own: int) -> Iterator[
             blows = events.where(held & (events["own_hitlag"] > 0))
             if ends.sum() >= _MIN_HITS:
                 release = events.where(ends)
-                yield _throw(character, action, release, blows) | {
+                yield _throw((character, action), release, blows) | {
                     "length": lengths.get((character, action), 0.0),
                     "by_weight": int(by_weight.get((character, action), False)),
                 }
@@ -251,14 +247,14 @@ def _throws(events: Events, games: Sequence[Recorded], *, own: int) -> Iterator[
             }  # fmt: skip
 
 
-def _throw(character: int, action: int, release: Events, blows: Events) -> Row:
+def _throw(key: tuple[int, int], release: Events, blows: Events) -> Row:
     damage = _commonest(np.round(release["damage"]))
     has_blow = len(blows) > len(release) / 2
     release = release.where(np.round(release["damage"]) == damage)
     growth, base, fixed, agree = _line(release, _THROWN_WEIGHT)
     side = np.sign(np.cos(np.radians(release["angle"])) * release["away"])
     return {
-        "character": character, "action": action, "damage": damage,
+        "character": key[0], "action": key[1], "damage": damage,
         "angle": _throw_angle(release, side), "growth": growth, "base": base, "set": fixed,
         "age": round(float(np.percentile(release["age"], 10)), 2),
         "blow_age": round(float(np.percentile(blows["age"], 10)), 2) if has_blow else 0.0,
@@ -271,7 +267,8 @@ def _throw(character: int, action: int, release: Events, blows: Events) -> Row:
 def _pummel(character: int, hits: Events) -> Row:
     nothing = dict.fromkeys(("angle", "growth", "base", "set", "blow_age", "blow_damage"), 0.0)
     return {
-        "character": character, "action": act.PUMMEL, "damage": _commonest(np.round(hits["damage"])),
+        "character": character, "action": act.PUMMEL,
+        "damage": _commonest(np.round(hits["damage"])),
         **{name: nothing[name] for name in ("angle", "growth", "base", "set")},
         "age": _commonest(np.round(hits["age"])),
         "blow_age": 0.0, "blow_damage": 0.0, "move": int(_commonest(hits["move"])),
@@ -310,34 +307,6 @@ def _by_weight(games: Iterable[Recorded]) -> dict[tuple[int, int], bool]:
     return {key: float(np.mean(same)) > 0.5 for key, same in rates.items()}
 
 
-def held_places(games: Iterable[Recorded]) -> Iterator[Row]:
-    """Where who is held is, from the holder: forwards and up, by action and age."""
-    places: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
-    for game in games:
-        for a in (0, 1):
-            v, action = 1 - a, game["action"][:, a].astype(int)
-            inside = (action >= act.GRAB_PULL) & (action <= act.THROW_LOW)
-            other = game["action"][:, v].astype(int)
-            held = (other >= act.HELD_FIRST) & (other <= act.HELD_LAST)
-            held |= (other >= act.THROWN_F) & (other <= act.THROWN_LOW)
-            start = np.append(True, action[1:] != action[:-1])
-            frames = np.arange(len(action))
-            frames -= np.maximum.accumulate(np.where(start, frames, 0))
-            age = np.round(game["state_age"][:, a]).astype(int)
-            at = np.where(action >= act.THROW_F, age, frames)
-            side = np.where(game["facing"][:, a], 1, -1)
-            x = (game["x"][:, v] - game["x"][:, a]) * side
-            y = game["y"][:, v] - game["y"][:, a]
-            for row in np.flatnonzero(inside & held & (at < HELD_AGES) & (at >= 0)).tolist():
-                key = int(game["character"][row, a]), int(action[row]), int(at[row])
-                places.setdefault(key, []).append((float(x[row]), float(y[row])))
-    for (character, action, age), found in sorted(places.items()):
-        if len(found) >= _MIN_HITS:
-            x, y = np.median(found, 0)
-            yield {"character": character, "action": action, "age": age, "x": round(float(x), 2),
-                   "y": round(float(y), 2), "count": len(found)}  # fmt: skip
-
-
 def _throw_angle(release: Events, side: np.ndarray) -> float:
     """Middle of the launches, which directional influence has bent both ways."""
     angle = np.radians(release["angle"])
@@ -350,110 +319,3 @@ def _throw_angle(release: Events, side: np.ndarray) -> float:
 def _commonest(values: np.ndarray) -> float:
     kinds, counts = np.unique(values, return_counts=True)
     return float(kinds[counts.argmax()])
-
-
-# -- Bodies ----------------------------------------------------------------------------------------
-
-
-def _bodies(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
-    """Capsules that tell hits from misses best, by character and pose."""
-    rows = contacts(games)
-    rows = rows[rows["held_out"] == own]
-    start = hit_tables()["bodies"]
-    rows = rows[gaps(rows, start[rows["victim"], rows["pose"]]).min(1) < _NEAR]
-    for victim in np.unique(rows["victim"]).tolist():
-        for pose in range(POSES):
-            here = rows[(rows["victim"] == victim) & (rows["pose"] == pose)]
-            hits = int((here["hit"] == 1).sum())
-            if hits < 15:
-                continue
-            pick = np.random.default_rng(0).permutation(len(here))[:5000]
-            body, wrong = _descend(here[np.sort(pick)], start[victim, pose])
-            yield {
-                "character": victim, "pose": pose, "x": round(float(body["x"]), 2), "low": round(float(body["low"]), 2),
-                "high": round(float(body["high"]), 2), "radius": round(float(body["radius"]), 2),
-                "hits": hits, "missed": wrong[0], "imagined": wrong[1], "of": len(pick),
-            }  # fmt: skip
-
-
-def _bubbles(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
-    """Circles that tell touches of full shields from misses best, by character."""
-    rows = contacts(games, guarded=True)
-    rows = rows[rows["held_out"] == own]
-    for victim in np.unique(rows["victim"]).tolist():
-        here = rows[rows["victim"] == victim]
-        start = np.zeros((), BODY)
-        start["low"], start["high"], start["radius"] = 9.0, 9.0, 9.0
-        here = here[gaps(here, start).min(1) < _NEAR]
-        if (here["hit"] == 1).sum() >= 20:
-            body, wrong = _descend(here, start, names=("x", "low", "radius"))
-            yield {
-                "character": victim, "x": float(body["x"]), "y": float(body["low"]),
-                "radius": float(body["radius"]), "hits": int((here["hit"] == 1).sum()),
-                "missed": wrong[0], "imagined": wrong[1], "of": len(here),
-            }  # fmt: skip
-
-
-def _descend(
-    rows: np.ndarray, start: np.ndarray, names: tuple[str, ...] = ("x", "low", "high", "radius")
-) -> tuple[np.ndarray, tuple[int, int]]:
-    hit = rows["hit"] == 1
-    is_round = "high" not in names
-    share = SMALLEST + (1 - SMALLEST) * rows["shield"] / 60 if is_round else 1.0
-
-    def cost(body: np.ndarray) -> tuple[float, int, int]:
-        body = np.broadcast_to(body, len(rows)).copy()
-        body["radius"] *= share
-        touch = gaps(rows, body).min(1) < 0
-        missed, imagined = int((hit & ~touch).sum()), int((~hit & touch).sum())
-        return missed + _IMAGINED * imagined, missed, imagined
-
-    best = np.zeros((), BODY)
-    best[...] = start
-    least = cost(best)
-    for step in (2.0, 1.0, 0.5):
-        moved = True
-        while moved:
-            moved = False
-            for name in names:
-                for change in (-step, step):
-                    other = best.copy()
-                    other[name] += change
-                    if is_round:
-                        other["high"] = other["low"]
-                    if other["radius"] < 0.5 or other["high"] < other["low"]:
-                        continue
-                    found = cost(other)
-                    if found[0] < least[0]:
-                        best, least, moved = other, found, True
-    return best, least[1:]
-
-
-def _safe(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
-    """Frames of actions on which nobody can be hit: first and last age that most records show."""
-    counts: dict[tuple[int, int], np.ndarray] = {}
-    for game in games:
-        action = game["action"].astype(int)
-        age = np.round(game["state_age"]).astype(int)
-        for player in (0, 1):
-            if game.held_out[player] != own:
-                continue
-            inside = (action[:, player] < act.ACTIONS) & (age[:, player] >= 0)
-            inside &= (age[:, player] < 128) & (action[:, player] > act.REBIRTH_WAIT)
-            who = game["character"][:, player].astype(int)
-            key = who * act.ACTIONS + action[:, player]
-            for one in np.unique(key[inside]).tolist():
-                here = inside & (key == one)
-                table = counts.setdefault(divmod(one, act.ACTIONS), np.zeros((2, 128), np.int64))
-                np.add.at(table[0], age[here, player], 1)
-                np.add.at(table[1], age[here, player], game["invulnerable"][here, player] != 0)
-    for (character, action), (seen, safe) in sorted(counts.items()):
-        on = np.flatnonzero((seen >= 3) & (safe > 0.7 * seen))
-        if len(on) and not act.LEDGE_CATCH <= action <= act.LEDGE_WAIT:
-            yield {"character": character, "action": action, "first": int(on[0]),
-                   "last": int(on[-1]), "count": int(seen[on].sum())}  # fmt: skip
-
-
-def known_weights() -> list[Row]:
-    """Rows of the table of weights."""
-    return list(read_rows(data_file("weights.csv")))

@@ -64,7 +64,9 @@ def begins(game: Recorded, victim: int) -> np.ndarray:
     """Frames on which a player is hit: not those on which being far away costs a percent."""
     rises = np.diff(game["percent"][:, victim]) > 1e-4
     action = game["action"][1:, victim]
-    felt = (game["hitlag"][1:, victim] > 0) | (action >= act.HELD_FIRST) & (action <= act.THROWN_LOW)
+    felt = (game["hitlag"][1:, victim] > 0) | (action >= act.HELD_FIRST) & (
+        action <= act.THROWN_LOW
+    )
     for name in ("speed_x_attack", "speed_y_attack"):
         felt |= np.abs(np.diff(game[name][:, victim])) > 0.06
     return np.flatnonzero(rises & felt) + 1

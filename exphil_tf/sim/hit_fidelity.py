@@ -65,7 +65,8 @@ class HitCounts:
 
         found: dict[str, float | int | None] = {
             "recorded": self.recorded, "made": self.made, "imagined": self.imagined,
-            "early": self.early, "missed": self.recorded - self.made, "made_share": share(self.made, self.recorded),
+            "early": self.early, "missed": self.recorded - self.made,
+            "made_share": share(self.made, self.recorded),
         }  # fmt: skip
         found |= {
             name: share(getattr(self, name), self.made)
@@ -112,7 +113,7 @@ def hit_table(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray) -> Hi
         ours = (m["percent"] > b["percent"] + _RISE) & counted
         for at, name in enumerate(KINDS):
             here = kinds[:, attacker] == at
-            counts = _counted(t, m, real & here, ours & here)
+            counts = _counted(t, m, real=real & here, ours=ours & here)
             counts.early = _early(real & here, ours & here & ~real)
             table.kinds.setdefault(name, HitCounts()).add(counts)
         lost, ours = t["stock"] < b["stock"], m["stock"] < b["stock"]
@@ -139,7 +140,7 @@ def _felt(b: np.ndarray, t: np.ndarray) -> np.ndarray:
     return felt | (np.abs(t["kx"] - b["kx"]) > 0.06) | (np.abs(t["ky"] - b["ky"]) > 0.06)
 
 
-def _counted(t: np.ndarray, m: np.ndarray, real: np.ndarray, ours: np.ndarray) -> HitCounts:
+def _counted(t: np.ndarray, m: np.ndarray, *, real: np.ndarray, ours: np.ndarray) -> HitCounts:
     both = real & ours
     t, m = t[both], m[both]
     speed, made = np.hypot(t["kx"], t["ky"]), np.hypot(m["kx"], m["ky"])

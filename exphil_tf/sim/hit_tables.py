@@ -104,7 +104,7 @@ def hit_tables() -> np.ndarray:
     return found
 
 
-_Frame = tuple[int, list[tuple[int, float, float, float]]]
+_Frame = tuple[int, list[tuple[int, list[float]]]]
 
 
 def _attack_frames() -> Iterator[tuple[tuple[int, int], list[_Frame]]]:
@@ -113,9 +113,10 @@ def _attack_frames() -> Iterator[tuple[tuple[int, int], list[_Frame]]]:
     with melee_file("framedata.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             slots = [
-                (slot, *(float(row[f"hitbox_{slot + 1}_{part}"]) for part in ("size", "x", "y")))
+                (slot, [float(row[f"hitbox_{slot + 1}_{part}"]) for part in ("size", "x", "y")])
                 for slot in range(SLOTS)
                 if row[f"hitbox_{slot + 1}_status"] == "True"
+                and float(row[f"hitbox_{slot + 1}_size"]) > 0
             ]
             key = int(row["character"]), int(row["action"])
             if slots and key[1] < act.ACTIONS:
@@ -126,8 +127,8 @@ def _attack_frames() -> Iterator[tuple[tuple[int, int], list[_Frame]]]:
 def _boxes(found: np.ndarray) -> None:
     found["box_row"], found["boxes"]["kind"] = -1, -1
     at = 0
-    for key, frames in _attack_frames():
-        frames = sorted(frames)
+    for key, unsorted in _attack_frames():
+        frames = sorted(unsorted)
         first, last = frames[0][0], frames[-1][0]
         found["box_row"][key], found["box_first"][key], found["box_last"][key] = at, first, last
         window, before = 0, -9
@@ -136,7 +137,7 @@ def _boxes(found: np.ndarray) -> None:
             before = frame
             box = found["boxes"][at + frame - first]
             box["window"] = window
-            for slot, size, x, y in slots:
+            for slot, (size, x, y) in slots:
                 box["size"][slot], box["x"][slot], box["y"][slot] = size, x, y
                 box["kind"][slot] = 0
         at += last - first + 1

@@ -105,7 +105,9 @@ def force(p, r, tables):
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
         loops = p.action == r.action and r.action == act.DEAD_STAR
-        p.frames = p.frames if loops else max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        p.frames = (
+            p.frames if loops else max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        )
         p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
         p.number = 0.0
         p.flag = 0

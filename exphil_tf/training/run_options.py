@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,9 +27,13 @@ from exphil_tf.training.train_config import Config, TrainConfig
 
 Seeded = TypeVar("Seeded", TrainConfig, PlayingConfig)
 
+Fetch = Callable[[str, RunLocation, bool], RunLocation]
+"""Fetches a run from an address into its folder, if it is newer there; told whether the run was
+named, returns where it goes on."""
+
 
 def read_run(
-    cls: type[Config], argv: Sequence[str], *, prog: str
+    cls: type[Config], argv: Sequence[str], *, prog: str, fetch: Fetch | None = None
 ) -> tuple[Loaded[Config], RunLocation]:
     """The options of a command that trains, and the run's folder.
 
@@ -40,11 +44,16 @@ def read_run(
       cls: the command's root dataclass.
       argv: the arguments after the program's name.
       prog: how help names the command.
+      fetch: what brings a run that is to be resumed from where it is copied to; None leaves that.
 
     Raises: UserError: if any option is wrong, or there is no such run.
     """
     sources = Sources(cls, argv, prog=prog, presets=PRESETS)
     target = _target(sources, prefix=_prefix(sources))
+    if fetch is not None:
+        address, resume, *names = sources.values("sync", "resume", "name", "run_dir")
+        if address and resume == "auto":
+            target = fetch(address, target, any(names))
     if target.saved_yaml is not None:
         return _gone_on(sources, target), target
     (init_from,) = sources.values("init_from")

@@ -181,10 +181,8 @@ def _break_free(holder, held, tables):
 
 @rule
 def _start_throw(holder, held, forwards, up, tables):
-    if abs(up) > abs(forwards):
-        which = 2 if up > 0 else 3
-    else:
-        which = 0 if forwards > 0 else 1
+    sideways = 0 if forwards > 0 else 1
+    which = sideways if abs(up) <= abs(forwards) else (2 if up > 0 else 3)
     enter(holder, act.THROW_F + which, tables)
     enter(held, act.THROWN_F + which, tables)
     throw = tables.throws[holder.character, which]
@@ -266,6 +264,6 @@ def grow(p, tables):
     """A frame of an action whose end is somebody else's; a throw ends by its own age."""
     p.age += p.rate
     p.frames = min(p.frames + 1, 30000)
-    if act.THROW_F <= p.action <= act.THROW_LOW:
-        if p.age >= tables.throws[p.character, p.action - act.THROW_F].length:
-            enter(p, act.WAIT if p.grounded else act.FALL, tables)
+    throws = act.THROW_F <= p.action <= act.THROW_LOW
+    if throws and p.age >= tables.throws[p.character, p.action - act.THROW_F].length:
+        enter(p, act.WAIT if p.grounded else act.FALL, tables)

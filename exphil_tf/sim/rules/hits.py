@@ -6,6 +6,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.hit_tables import SLOTS
 from exphil_tf.sim.rules import grabs, knockback, shields, staling
+from exphil_tf.sim.rules.change import enter
 
 NOTHING = -1
 CLANK = 9.0
@@ -23,6 +24,7 @@ def strike(match, players, tables):
     """
     for seat in range(2):
         _note_safety(players[seat], tables)
+    _clash(players[0], players[1], tables)
     first = touch(players[0], players[1], tables)
     second = touch(players[1], players[0], tables)
     if first != NOTHING:
@@ -55,6 +57,62 @@ def box_row(p, tables):
         return NOTHING
     row += frame - first
     return row if tables.boxes[row].window > 0 else NOTHING
+
+
+@rule
+def _clash(first, second, tables):
+    """Two attacks on the ground that meet: the weaker one rebounds, or both do."""
+    if not (first.grounded and second.grounded) or first.hitlag > 0 or second.hitlag > 0:
+        return
+    mine, theirs = box_row(first, tables), box_row(second, tables)
+    if mine < 0 or theirs < 0 or not (_clashes(first, mine, tables)):
+        return
+    if not _clashes(second, theirs, tables):
+        return
+    pair = _meeting(first, second, mine, theirs, tables)
+    if pair < 0:
+        return
+    ours = tables.kinds[tables.boxes[mine].kind[pair // SLOTS]].damage
+    other = tables.kinds[tables.boxes[theirs].kind[pair % SLOTS]].damage
+    first.struck = tables.boxes[mine].window
+    second.struck = tables.boxes[theirs].window
+    if ours - other < CLANK:
+        _rebound(first, ours, tables)
+    if other - ours < CLANK:
+        _rebound(second, other, tables)
+
+
+@rule
+def _clashes(p, row, tables):
+    """Whether an attack may clash: one that stands, and has touched nobody yet."""
+    stands = act.JAB_1 <= p.action <= act.DSMASH
+    return stands and tables.boxes[row].window != p.struck
+
+
+@rule
+def _meeting(first, second, mine, theirs, tables):
+    """The hitboxes that meet: the first's slot × SLOTS + the second's; -1 if none do."""
+    for one in range(SLOTS):
+        if tables.boxes[mine].kind[one] < 0:
+            continue
+        for other in range(SLOTS):
+            if tables.boxes[theirs].kind[other] < 0:
+                continue
+            x = first.x + tables.boxes[mine].x[one] * first.facing
+            x -= second.x + tables.boxes[theirs].x[other] * second.facing
+            y = first.y + tables.boxes[mine].y[one]
+            y -= second.y + tables.boxes[theirs].y[other]
+            reach = tables.boxes[mine].size[one] + tables.boxes[theirs].size[other]
+            if x * x + y * y < reach * reach:
+                return one * SLOTS + other
+    return NOTHING
+
+
+@rule
+def _rebound(p, damage, tables):
+    enter(p, act.REBOUND_STOP, tables)
+    p.hitlag = knockback.hitlag(damage)
+    p.ground_speed = 0.0
 
 
 @rule
