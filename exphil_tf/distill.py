@@ -206,19 +206,21 @@ def _measure(
 ) -> None:
     """Measures each policy as the evaluate command does, shows all in one table and writes it."""
     from exphil_tf.evaluation import comparison
+    from exphil_tf.evaluation.results import Measured
 
     asked, data = (
         EvaluationConfig(jit=student.config.run.jit, compare_resets=False),
         student.dataset.folder,
     )
-    evaluations = {
+    found = {
         name: evaluate(path, data, asked, output=folder / name, console=console)[0]
         for name, path in policies.items()
     }
+    measured = {name: Measured(one.provenance, one.policy) for name, one in found.items()}
     path = folder / "comparison.json"
-    atomic.write_json(path, {"policies": comparison.to_json(evaluations)})
-    console.print("nats per frame on the validation split", comparison.table(evaluations), sep="\n")
-    console.print(f" - {comparison.gained(evaluations, of='distilled', over=HARD)}")
+    atomic.write_json(path, {"policies": comparison.to_json(measured)})
+    console.print("nats per frame on the validation split", comparison.table(measured), sep="\n")
+    console.print(f" - {comparison.gained(measured, of='distilled', over=HARD)}")
     console.print(f"wrote {path}", markup=False)
 
 

@@ -456,6 +456,7 @@ TABLE: dict[str, Row] = {
     "fail_fast": row(rejected, "--fail-fast"),
     "show_errors": row(rejected, "--no-show-errors"),
     "error_log": row(rejected, "--error-log errors.txt"),
+    "show_quality_stats": row(rejected, "--show-quality-stats"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
     "stages": row(preprocessing, "--stages battlefield", "--replays a"),
     "train_character": row(preprocessing, "--train-character mewtwo", "--replays a"),

@@ -28,7 +28,7 @@ OTHERS_FLAGS = {"logdir", "require_hashes", "update_golden"} | {
     "appimage_extract", "cmd", "realtime", "delay",
     "runner", "dask_client_address", "project", "region", "temp_location",
     "file", "tag", "target", "rm", "gpus", "user", "stop_timeout", "env", "follow",
-    "local", "snapshot", "sdk_container_image", "sdk_location", "template_location",
+    "help", "local", "snapshot", "sdk_container_image", "sdk_location", "template_location",
     "flink_master", "environment_type", "environment_config",
 }  # fmt: skip
 """Flags of TensorBoard, pip, our tests, AppImages, umi-conform, Beam, Docker and our scripts."""

@@ -16,6 +16,7 @@ import yaml
 from exphil_tf import doctor, find_lr, runs, scan, sync, train
 from exphil_tf.benchmarking.benchmark_config import ArchitecturesConfig
 from exphil_tf.foundation.config import PRESETS, load, load_given
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.preprocessing.dataset_config import DatasetConfig
 from exphil_tf.training.lr_finder_config import FindLRConfig
 from exphil_tf.training.run_options import read_run
@@ -199,6 +200,12 @@ def test_every_line_of_the_documents_for_the_pod_is_read(pod):
         pod.run("gpu_train.sh", *words.split())
         ((_, *given),) = pod.asked()
         assert resolve(read_run(TrainConfig, given, prog="train")[0].config)
+
+
+def test_a_bound_on_costs_wants_a_price():
+    words = ["--data", "d", "--max-cost", "3"]
+    with pytest.raises(UserError, match="want the price of an hour"):
+        resolve(read_run(TrainConfig, words, prog="train")[0].config)
 
 
 def test_the_benchmark_of_architectures(pod):

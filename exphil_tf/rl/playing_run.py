@@ -48,8 +48,6 @@ class PlayingRun:
         for note in self.location.notes():
             console.print(f"note: {note}")
         console.print(f"run: {self.location.run_dir}  seed: {config.seed}", soft_wrap=True)
-        if config.run.dry_run:
-            return 0
         facts = provenance.describe_played(
             config=to_dict(config),
             seed=config.seed,
@@ -57,6 +55,8 @@ class PlayingRun:
             sources=self._sources(),
             argv=self.argv,
         )
+        if config.run.dry_run:
+            return 0
         latest = StoppingConfig(save_best=False)
         run = TrainingRun(self.location, config.run, latest, dump_yaml(config), facts)
         with kept_compilations(environ, is_wanted=config.run.keeps_compilations):

@@ -43,8 +43,6 @@ class CloudConfig:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}: want a positive number. Received: {value}")
-        if self.max_cost is not None and self.price is None:
-            raise ValueError("max_cost: want --price of an hour too. Received: none")
         if self.sync is not None:
             parse(self.sync)
         if self.on_exit is not None:

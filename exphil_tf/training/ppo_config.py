@@ -64,7 +64,8 @@ class GameConfig:
     @property
     def is_dolphin(self) -> bool:
         """Whether Dolphin is to be played."""
-        return self.dolphin is not None or self.game_type in ("dolphin", "libmelee")
+        is_pointed_at = self.dolphin is not None or self.iso is not None
+        return is_pointed_at or self.game_type in ("dolphin", "libmelee")
 
 
 @dataclass(frozen=True)

@@ -139,8 +139,13 @@ def locate(run: RunConfig, *, prefix: str) -> RunLocation:
       run: `run_dir`, `runs_dir`, `name`, `resume`.
       prefix: of a made-up name, such as `mewtwo_mamba`.
 
-    Raises: UserError: if `resume` is a path of no run.
+    Raises: UserError: if `resume` is a path of no run, or a run is to be replaced and gone on with.
     """
+    if run.overwrite and run.resume is not None:
+        raise UserError(
+            "--overwrite and --resume: want one of them. Received: both",
+            "--resume auto goes on with a run, --overwrite starts anew and keeps a backup.",
+        )
     runs = Path(run.runs_dir)
     named = Path(run.run_dir) if run.run_dir else runs / run.name if run.name else None
     if run.resume is None:

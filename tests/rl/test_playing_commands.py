@@ -7,6 +7,7 @@ import pytest
 
 from exphil_tf import ppo, self_play
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
+from exphil_tf.features.delay import Delay
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
 from exphil_tf.rl.seats import Seats
@@ -22,7 +23,7 @@ QUICK += ["--ppo-epochs", "1", "--minibatches", "1", "--save-every-minutes", "10
 def pretrained(tmp_path_factory):
     policy = tiny_policy(backbone="lstm", units=8)
     folder = tmp_path_factory.mktemp("run") / "policy"
-    save_policy(folder, policy, PolicyInfo(policy.config))
+    save_policy(folder, policy, PolicyInfo(policy.config, Delay(0, 0, 18)))
     return folder
 
 
@@ -34,8 +35,10 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "one"]
     words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:rusher"]
     words += ["--value-burn-in", "1", "--contest-games", "2", "--max-episode-frames", "40"]
-    assert ppo.main([*QUICK, *words]) == 0
     run = tmp_path / "one"
+    assert ppo.main([*QUICK, *words, "--dry-run"]) == 0
+    assert not run.exists()
+    assert ppo.main([*QUICK, *words]) == 0
     before, after = weights(pretrained), weights(run / "policy")
     assert any((after[name] != before[name]).any() for name in before)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -106,3 +109,23 @@ def test_a_contest_counts_games_of_both_sides():
     assert (tally.games, tally.wins, tally.timeouts) == (8, 8.0, 8)
     assert tally.damage_taken == 0 and tally.damage_dealt == 8 * 16 * 10
     assert tally.to_dict()["win_rate_95"][0] == pytest.approx(0.6756, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(pretrained, tmp_path):
+    """Of self-play, whose past lies beside the run and whose teacher has a memory."""
+    words = [*QUICK, "--pretrained", str(pretrained), "--runs-dir", str(tmp_path)]
+    words += ["--snapshot-interval", "1", "--frame-delay", "2"]
+    words += ["--max-episode-frames", "20"]
+
+    def sha256(name):
+        return json.loads((tmp_path / name / "config.json").read_text())["results"][
+            "weights_sha256"
+        ]
+
+    assert self_play.main([*words, "--name", "whole", "--timesteps", "288"]) == 0
+    assert self_play.main([*words, "--name", "parts", "--timesteps", "144"]) == 0
+    again = ["--name", "parts", "--runs-dir", str(tmp_path), "--resume", "auto"]
+    assert self_play.main([*again, "--timesteps", "288"]) == 0
+    assert sha256("parts") == sha256("whole")
+    assert steps_in(tmp_path / "parts" / "snapshots") == [0, 1, 2, 3, 4, 5, 6]

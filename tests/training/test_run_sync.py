@@ -222,7 +222,6 @@ def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"max_cost": 3.0}, "want --price"),
         ({"max_hours": 0.0}, "max_hours: want a positive number"),
         ({"sync": "gs://x"}, "no address of a store"),
         ({"on_exit": "'"}, "on_exit: want a command"),
