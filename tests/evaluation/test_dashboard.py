@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,18 @@ from exphil_tf.foundation.errors import UserError
 NOTEBOOK = Path(__file__).parents[2] / "notebooks/evaluation_dashboard.ipynb"
 
 
-def run_cell(source, names):
-    """What Jupyter would show of a cell: the value of its last line, if that is an expression."""
-    *body, last = ast.parse(source).body
-    is_shown = isinstance(last, ast.Expr)
-    done = ast.Module(body if is_shown else [*body, last], [])
-    exec(compile(done, "cell", "exec"), names)
-    return eval(compile(ast.Expression(last.value), "cell", "eval"), names) if is_shown else None
+def shown_by(sources, path):
+    """What Jupyter shows of each cell: the value of its last line, if that is an expression."""
+    lines = ["shown = []"]
+    for source in sources:
+        tree = ast.parse(source)
+        if isinstance(tree.body[-1], ast.Expr):
+            value = ast.unparse(tree.body.pop())
+            lines += [ast.unparse(tree), f"shown.append({value})"]
+        else:
+            lines.append(source)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return runpy.run_path(str(path))["shown"]
 
 
 def as_text(shown):
@@ -38,15 +44,11 @@ def test_the_notebook_runs_headless(policies, dataset, tmp_path, monkeypatch):
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] for cell in cells), "no outputs are committed"
     monkeypatch.chdir(tmp_path)
-    names, shown = {}, []
-    for cell in cells:
-        source = "".join(cell["source"])
-        if source.startswith("POLICIES"):
-            folders = [str(policies / name) for name in ("one", "exported")]
-            source = f"POLICIES = {folders}; DATA = {str(dataset)!r}\nSPLIT = 'train'; FRAMES = 900"
-        value = run_cell(source, names)
-        if value is not None:
-            shown.append(as_text(value))
+    folders = [str(policies / name) for name in ("one", "exported")]
+    ours = f"POLICIES = {folders}; DATA = {str(dataset)!r}\nSPLIT = 'train'; FRAMES = 900"
+    sources = ["".join(cell["source"]) for cell in cells]
+    sources = [ours if source.startswith("POLICIES") else source for source in sources]
+    shown = [as_text(value) for value in shown_by(sources, tmp_path / "cells.py")]
     configuration, architecture, inference, likelihoods, accuracy, *charts = shown
     assert "44074" in configuration and "onnx float32" in configuration
     # Sizes add up to the network's.

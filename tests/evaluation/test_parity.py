@@ -73,7 +73,8 @@ def canned_streams(*, uncounted=0):
     targets = {n: np.zeros((2, 2 * STEPS), np.int32) for n in COMPONENTS[1:]}
     targets["buttons"] = np.zeros((2, 2 * STEPS, 8), np.int32)
     targets["main_x"][:] = np.where(np.arange(2 * STEPS) % 4 == 0, 3, 8)
-    columns = {"p.character": np.zeros((2, 2 * STEPS, 2), np.uint8)}
+    steps = (2, 2 * STEPS)
+    columns = {"p.character": np.zeros((*steps, 2), np.uint8), "s.stage": np.zeros(steps, np.uint8)}
     return GameBatch(columns, targets, np.zeros((2, 2 * STEPS), bool), counted)
 
 
