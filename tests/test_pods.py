@@ -199,7 +199,8 @@ def test_every_line_of_the_documents_for_the_pod_is_read(pod):
     ):  # fmt: skip
         pod.run("gpu_train.sh", *words.split())
         ((_, *given),) = pod.asked()
-        assert resolve(read_run(TrainConfig, given, prog="train")[0].config)
+        config, _ = resolve(read_run(TrainConfig, given, prog="train")[0].config)
+        assert config.data.replays == ("R",)
 
 
 def test_a_bound_on_costs_wants_a_price():
@@ -397,7 +398,8 @@ def test_the_command_of_a_service_is_one_that_is_read(name, tmp_path, monkeypatc
     elif command == "exphil_tf.scan":
         assert load(scan.ScanConfig, words).replays == ("/app/replays",)
     elif command == "exphil_tf.find_lr":
-        assert resolve(load_given(FindLRConfig, words, prog=find_lr.PROG, presets=PRESETS).config)
+        loaded = load_given(FindLRConfig, words, prog=find_lr.PROG, presets=PRESETS)
+        assert resolve(loaded.config)[0].data.replays == ("replays",)
     else:
         assert command in ("bash", "tensorboard")
         (python,) = {Path(sys.executable).parent}

@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     outer: ClassVar["Google"]
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
     def answer(self, values, status=200, **headers):
