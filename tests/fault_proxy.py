@@ -35,7 +35,7 @@ def _handler(target, faults):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *args):
+        def log_message(self, format, *args):
             pass
 
         def pass_on(self):

@@ -16,7 +16,7 @@ class Handler(BaseHTTPRequestHandler):
     parts: ClassVar[dict]
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
     def place(self):

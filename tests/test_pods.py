@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -199,7 +200,8 @@ def test_every_line_of_the_documents_for_the_pod_is_read(pod):
     ):  # fmt: skip
         pod.run("gpu_train.sh", *words.split())
         ((_, *given),) = pod.asked()
-        assert resolve(read_run(TrainConfig, given, prog="train")[0].config)
+        config, _ = resolve(read_run(TrainConfig, given, prog="train")[0].config)
+        assert config.data.replays == ("R",)
 
 
 def test_a_bound_on_costs_wants_a_price():
@@ -340,13 +342,28 @@ def test_signals_reach_what_a_script_runs(tmp_path):
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+TEXTS = {"type": "array", "items": {"type": "string"}}
 SCHEMA = {
-    "image": str, "build": dict, "command": list, "user": str, "init": bool, "read_only": bool,
-    "stop_grace_period": str, "tmpfs": list, "cap_drop": list, "security_opt": list,
-    "environment": dict, "volumes": list, "deploy": dict, "stdin_open": bool, "tty": bool,
-    "ports": list,
-}  # fmt: skip
-"""Of a service, as the Compose specification has them; those that are used here."""
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["image", "build", "command"],
+    "properties": {
+        **dict.fromkeys(("image", "user"), {"type": "string"}),
+        **dict.fromkeys(("init", "read_only", "stdin_open", "tty"), {"type": "boolean"}),
+        **dict.fromkeys(
+            ("command", "tmpfs", "cap_drop", "security_opt", "volumes", "ports"), TEXTS
+        ),
+        "stop_grace_period": {"type": "string", "pattern": r"^\d+s$"},
+        "build": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": dict.fromkeys(("context", "dockerfile"), {"type": "string"}),
+        },
+        "environment": {"type": "object", "additionalProperties": {"type": ["string", "null"]}},
+        "deploy": {"type": "object", "required": ["resources"]},
+    },
+}
+"""Of a service, as the Compose specification has it; the keys that are used here."""
 
 
 def test_compose_has_the_services_of_the_documents():
@@ -359,9 +376,7 @@ def test_compose_has_the_services_of_the_documents():
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_is_what_compose_reads_and_the_image_has(name):
     service = SERVICES[name]
-    wrong = {k for k, v in service.items() if k not in SCHEMA or not isinstance(v, SCHEMA[k])}
-    assert not wrong
-    assert all(isinstance(word, str) for word in service["command"])
+    jsonschema.validate(service, SCHEMA)
     dockerfile = service["build"]["dockerfile"]
     text = (ROOT / dockerfile).read_text()
     for volume in service["volumes"]:
@@ -397,7 +412,8 @@ def test_the_command_of_a_service_is_one_that_is_read(name, tmp_path, monkeypatc
     elif command == "exphil_tf.scan":
         assert load(scan.ScanConfig, words).replays == ("/app/replays",)
     elif command == "exphil_tf.find_lr":
-        assert resolve(load_given(FindLRConfig, words, prog=find_lr.PROG, presets=PRESETS).config)
+        loaded = load_given(FindLRConfig, words, prog=find_lr.PROG, presets=PRESETS)
+        assert resolve(loaded.config)[0].data.replays == ("replays",)
     else:
         assert command in ("bash", "tensorboard")
         (python,) = {Path(sys.executable).parent}

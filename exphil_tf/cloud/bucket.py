@@ -166,7 +166,7 @@ def redacted(text: str, secrets: list[str]) -> str:
     return text
 
 
-def _config(access: BucketAccess) -> dict[str, str]:
+def _config(access: BucketAccess) -> Any:  # the library's own type, where it is installed
     found = {
         "endpoint": access.endpoint,
         "region": access.region,

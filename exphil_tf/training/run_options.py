@@ -25,7 +25,7 @@ from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
 from exphil_tf.training.train_config import Config, TrainConfig
 
-Seeded = TypeVar("Seeded", TrainConfig, PlayingConfig)
+Seeded = TypeVar("Seeded", bound=TrainConfig | PlayingConfig)
 
 Fetch = Callable[[str, RunLocation, bool], RunLocation]
 """Fetches a run from an address into its folder, if it is newer there; told whether the run was

@@ -3,6 +3,8 @@
 What a worker would run is not run; that the job arrives whole, with its options, is.
 """
 
+import base64
+import hashlib
 import json
 import os
 import re
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlparse
 
+import google_crc32c
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     outer: ClassVar["Google"]
 
-    def log_message(self, *args):
+    def log_message(self, format, *args):
         pass
 
     def answer(self, values, status=200, **headers):
@@ -54,7 +57,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         place = urlparse(self.path).path
-        if place == "/storage/v1/b/bucket":
+        if place.endswith("/jobs/job-1"):
+            self.answer({"id": "job-1", "currentState": "JOB_STATE_PENDING"})
+        elif place == "/storage/v1/b/bucket":
             self.answer({"kind": "storage#bucket", "name": "bucket", "id": "bucket"})
         else:
             self.answer({"error": {"code": 404, "message": "no such object"}}, 404)
@@ -70,8 +75,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         name = unquote(self.path.removeprefix("/put/"))
-        self.outer.files[name] = self.outer.files.get(name, b"") + self.body()
-        self.answer({"name": name, "bucket": "bucket", "size": len(self.outer.files[name])})
+        data = self.outer.files[name] = self.outer.files.get(name, b"") + self.body()
+        sums = {
+            "crc32c": google_crc32c.value(data).to_bytes(4, "big"),
+            "md5Hash": hashlib.md5(data).digest(),
+        }
+        told = {kind: base64.b64encode(one).decode() for kind, one in sums.items()}
+        self.answer({"name": name, "bucket": "bucket", "size": str(len(data)), **told})
 
 
 class Google:

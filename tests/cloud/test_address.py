@@ -68,7 +68,7 @@ def test_keys_go_over_https_only(endpoint):
 
 def test_backblaze_tells_the_region():
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
+        def log_message(self, format, *args):
             pass
 
         def do_GET(self):

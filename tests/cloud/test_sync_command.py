@@ -91,7 +91,7 @@ def refusing():
     """A server that refuses and tells the key in its answer, as S3 does."""
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *args):
+        def log_message(self, format, *args):
             pass
 
         def do_GET(self):
