@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.hit_events import begins
+from exphil_tf.sim.hit_events import begins, of_player
 from exphil_tf.sim.hit_tables import hit_tables
 from exphil_tf.sim.recorded import Recorded
 
@@ -18,11 +18,11 @@ CONTACT = np.dtype(
     [
         ("attacker", "i1"), ("victim", "i1"), ("action", "i2"), ("frame", "i2"), ("pose", "i1"),
         ("dx", "f4"), ("dy", "f4"), ("face", "f4"), ("hit", "i1"), ("damage", "f4"),
-        ("shield", "f4"), ("held_out", "i1"), ("at", "i4"), ("row", "i4"),
+        ("angle", "f4"), ("shield", "f4"), ("held_out", "i1"), ("at", "i4"), ("row", "i4"),
     ]
 )  # fmt: skip
-"""A frame: who attacks whom, framedata's frame, the victim from the attacker (forwards, up),
-and whether it faces the same way."""
+"""A frame: who attacks whom, framedata's frame, the victim from the attacker (forwards, up) and
+whether it faces the same way; of hits, the fresh damage and the launch's angle."""
 
 
 def contacts(games: Iterable[Recorded], *, guarded: bool = False) -> np.ndarray:
@@ -53,7 +53,13 @@ def _of_attacker(game: Recorded, a: int, *, guarded: bool) -> np.ndarray:
     may &= (window > 0) & fresh & ((lag[:, a] == 0) | hit) & (action[:, v] > act.REBIRTH_WAIT)
     may &= np.append(False, ~hit[:-1])
     may[0] = False
-    return _rows(game, a, np.flatnonzero(may), hit=hit, row=row)
+    found = _rows(game, a, np.flatnonzero(may), hit=hit, row=row)
+    if not guarded:
+        known = {int(one["frame"]): one for one in of_player(game, v)}
+        for at in np.flatnonzero(found["hit"]).tolist():
+            one = known[int(found["at"][at])]
+            found["damage"][at], found["angle"][at] = one["damage"], one["angle"]
+    return found
 
 
 def _shields(action: np.ndarray) -> np.ndarray:
@@ -91,7 +97,6 @@ def _rows(
     found["dy"] = game["y"][at, v] - game["y"][at, a]
     found["face"] = np.where(game["facing"][at - 1, v], 1, -1) * side
     found["hit"], found["held_out"] = hit[at], game.held_out[a]
-    found["damage"] = (game["percent"][at, v] - game["percent"][at - 1, v]) * hit[at]
     found["shield"] = game["shield"][at - 1, v]
     return found
 

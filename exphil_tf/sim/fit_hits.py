@@ -172,6 +172,11 @@ def _slots(kinds: list[Row], games: Sequence[Recorded], *, own: int) -> Iterator
             yield from _laid(key, mine, rows[here], slot=first_touch[here])
 
 
+_SAME_DAMAGE, _SAME_ANGLE = 0.02, 0.5
+_OTHER_ANGLE, _OTHER_SLOT, _NEAR_FRAMES = 0.3, 0.15, 0.7
+"""Votes of a hit at another angle and for slots it was not nearest to; frames it speaks for."""
+
+
 def _laid(
     key: tuple[int, int], own: list[Row], rows: np.ndarray, *, slot: np.ndarray
 ) -> Iterator[Row]:
@@ -179,14 +184,15 @@ def _laid(
     first, last = int(tables["box_first"][key]), int(tables["box_last"][key])
     frames = np.arange(first, last + 1)
     votes = np.zeros((len(frames), SLOTS, len(own)))
-    staled = np.array([row["damage"] for row in own])
+    damages, angles = (np.array([row[name] for row in own]) for name in ("damage", "angle"))
     for row, where in zip(rows, slot, strict=True):
-        share = row["damage"] / staled
-        fits = (share <= 1.001) & (share > 0.54)
-        likely = np.where(fits, np.where(share > 0.9, 1.0, 0.3), 0.0)
-        near = np.exp(-np.abs(frames - row["frame"]) / 0.7)
+        same = np.abs(damages - row["damage"]) < _SAME_DAMAGE
+        sakurai = min(abs(row["angle"] - one) for one in (0.0, 44.0, 45.0)) < _SAME_ANGLE
+        alike = (np.abs(angles - row["angle"]) < _SAME_ANGLE) | ((angles == SAKURAI) & sakurai)
+        likely = same * np.where(alike, 1.0, _OTHER_ANGLE)
+        near = np.exp(-np.abs(frames - row["frame"]) / _NEAR_FRAMES)
         votes[:, where] += near[:, None] * likely
-        votes += 0.15 * near[:, None, None] * likely
+        votes += _OTHER_SLOT * near[:, None, None] * likely
     shift = int(tables["box_shift"][key])
     for at, kind in enumerate(own):
         inside = (frames >= kind["early"] + shift) & (frames <= kind["late"] + shift)

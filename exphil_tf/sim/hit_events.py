@@ -55,7 +55,7 @@ def hit_events(games: Iterable[Recorded]) -> Events:
     rows: list[dict[str, float]] = []
     for game in games:
         for victim in (0, 1):
-            rows += _of_player(game, victim)
+            rows += of_player(game, victim)
     names = list(rows[0]) if rows else []
     return Events({name: np.array([row[name] for row in rows]) for name in names})
 
@@ -93,7 +93,8 @@ class StaleQueue:
         return factor, self._first
 
 
-def _of_player(game: Recorded, victim: int) -> Iterator[dict[str, float]]:
+def of_player(game: Recorded, victim: int) -> Iterator[dict[str, float]]:
+    """Hits that a player takes in a game, as rows of `Events`."""
     attacker, queue, before = 1 - victim, StaleQueue(), 0
     starts = _starts(game, attacker)
     for frame in begins(game, victim).tolist():
