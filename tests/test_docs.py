@@ -36,12 +36,8 @@ def test_every_command_is_found_and_described():
 
 def test_forms_with_other_options_have_a_help_of_their_own():
     assert docs.help_forms("samples") == ()
-    assert set(docs.help_forms("benchmark")) == {
-        "preprocess",
-        "latency",
-        "architectures",
-        "simulator",
-    }
+    known = {"preprocess", "latency", "architectures", "simulator"}
+    assert set(docs.help_forms("benchmark")) == known
     assert "--paced" in docs.help_of("benchmark", "latency")
     assert "--replays" in docs.help_of("benchmark", "preprocess")
     assert "BUNDLE" in docs.help_of("benchmark")

@@ -15,7 +15,7 @@ from typing import Any
 
 import enet
 
-from fake_dolphin.matches import ReplayMatch, SimMatch
+from fake_dolphin.matches import ReplayMatch, SimMatch, compile_simulator
 from fake_dolphin.menus import Match, Menus
 from fake_dolphin.pads import Pipes
 
@@ -177,6 +177,8 @@ def main() -> int:
     if given.iso is not None and not Path(given.iso).is_file():
         return _NO_INPUT
     signal.alarm(int(plan.get("lifetime_s", 120)))
+    if "replay" not in plan:
+        compile_simulator()  # a connection would not wait for it
     Dolphin(plan, given.user).run()
     return 0
 
