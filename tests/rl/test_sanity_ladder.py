@@ -23,7 +23,7 @@ def test_a_bandit_is_solved(algorithm):
 @pytest.mark.slow
 @pytest.mark.parametrize("delay", [0, 2])
 def test_catching_is_learnt_also_with_a_delay(delay):
-    """A catch every 12 frames pays 30 a minute, a miss costs as much; chance catches a fifth."""
+    """A catch every 12 frames pays 30 a minute, a miss costs as much; chance catches a quarter."""
     config = options(lr=3e-3, rollout=37, minibatches=2, entropy_coef=0.003)
     rollouts, learner = make(Catch(32), tiny_policy(), config, delay=delay, discount=0.97)
     reports = learn(rollouts, learner, 120)
