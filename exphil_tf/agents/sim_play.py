@@ -67,7 +67,7 @@ class _Row:
 
     game: int
     own: int
-    frames: list[np.ndarray] = field(default_factory=list)
+    frames: list[np.void] = field(default_factory=list[np.void])
     damage: np.ndarray = field(default_factory=lambda: np.zeros(PLAYERS))
     self_destructs: np.ndarray = field(default_factory=lambda: np.zeros(PLAYERS, int))
 

@@ -181,11 +181,11 @@ class MeleeParallelEnv(ParallelEnv):
         self._held = np.zeros((1, PLAYERS, CONTROLLER_VALUES), np.float32)
         self._random = np.random.default_rng()
 
-    def observation_space(self, agent: str) -> spaces.Dict:
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
         """See PettingZoo."""
         return self.observation_spaces[agent]
 
-    def action_space(self, agent: str) -> spaces.Dict:
+    def action_space(self, agent: str) -> spaces.Space[Any]:
         """See PettingZoo."""
         return self.action_spaces[agent]
 
@@ -200,7 +200,15 @@ class MeleeParallelEnv(ParallelEnv):
         self.agents = list(AGENTS)
         return self._seen(), {agent: {} for agent in AGENTS}
 
-    def step(self, actions: Mapping[str, Mapping[str, np.ndarray]]) -> tuple[dict[str, Any], ...]:
+    def step(
+        self, actions: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> tuple[
+        dict[str, Any],
+        dict[str, float],
+        dict[str, bool],
+        dict[str, bool],
+        dict[str, dict[str, Any]],
+    ]:
         """See PettingZoo: observations, rewards, terminations, truncations, infos."""
         for seat, agent in enumerate(AGENTS):
             put_action(actions[agent], self._held[0, seat])
