@@ -25,17 +25,17 @@ DEFAULTS: dict[str, float] = {
     "walk_middle": 0.5, "walk_fast": 0.9,
     "dash_speed": 1.5, "run_stick": 0.1, "run_base": 0.02, "run_max": 1.5,
     "dash_frames": 21, "run_frame": 12, "turn_frames": 11, "brake_frames": 18,
-    "turn_run_frames": 20,
+    "turn_run_frames": 20, "turn_run_stops": 9, "turn_faces": 5,
     # -- Jumps
     "jumpsquat": 4, "jump_speed": 2.4, "hop_speed": 1.5, "jump_carry": 0.75, "jump_stick": 0.8,
     "jump_max": 1.4, "air_jump_speed": 2.2, "air_jump_stick": 0.9, "jumps": 2,
-    "jump_frames": 40, "air_jump_frames": 50,
+    "jump_frames": 40, "air_jump_frames": 50, "dodge_frames": 29, "dodge_step": 1.0,
     # -- Landings: frames
     "landing_lag": 4, "landing_frames": 30,
     "nair_lag": 15, "fair_lag": 20, "bair_lag": 20, "uair_lag": 18, "dair_lag": 24,
     "squat_frames": 8, "rise_frames": 10,
-    # -- Bodies: half of the distance at which they push
-    "body": 3.25,
+    # -- Bodies: half of the distance at which they push; from the middle to a wall
+    "body": 3.25, "girth": 3.0,
 }  # fmt: skip
 """Names of the constants, and what holds for a character of whom nothing is known."""
 ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS])

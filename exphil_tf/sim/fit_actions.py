@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from exphil_tf.sim import actions as act
+from exphil_tf.sim import entries
 from exphil_tf.sim.attributes import attribute_table
 from exphil_tf.sim.estimates import commonest
 from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y
@@ -123,30 +124,33 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
             "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 1)),
             "frames": length, "next": after,
             "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
-            **_flight(character, seq, inside), "count": int(inside.sum()),
+            **_flight(character, seq, inside),
+            **entries.entry(character, seq, action), **entries.aftermath(character, seq, action),
+            "count": int(inside.sum()),
         }  # fmt: skip
 
 
-_CURVE_SHARE = 0.7
+_CURVE_SHARE = 0.5
 
 
 def curves(character: int, seq: Sequences) -> Iterator[Row]:
     """Vertical speed of an air jump by frame, where an animation and not gravity makes it."""
     a = attribute_table()[character]
-    stays = seq.free & np.isin(seq.after("action"), (act.AIR_JUMP_F, act.AIR_JUMP_B))
     frames = np.round(seq.after("state_age")).astype(int)
     speed = seq.after("speed_y_self")
-    begins = commonest(speed[stays & (frames == 0)])
-    if not begins.count or abs(begins.value) > 0.5:
-        return  # those that gravity moves start at full speed
-    for frame in range(60):
-        found = commonest(speed[stays & (frames == frame)])
-        if found.count < MIN_COUNT or found.share < _CURVE_SHARE:
-            return
-        if abs(found.value + a["terminal"]) < 1e-3:
-            return
-        yield {"character": character, "frame": frame,
-               "speed": round(found.value, 5) or 1e-5, "count": found.count}  # fmt: skip
+    for action in (act.AIR_JUMP_F, act.AIR_JUMP_B):
+        stays = seq.free & (seq.after("action") == action)
+        begins = commonest(speed[stays & (frames == 0)])
+        if not begins.count or abs(begins.value) > 0.5:
+            continue  # those that gravity moves start at full speed
+        for frame in range(60):
+            found = commonest(speed[stays & (frames == frame)])
+            if found.count < MIN_COUNT or abs(found.value + a["terminal"]) < 1e-3:
+                break
+            if found.share >= _CURVE_SHARE:
+                yield {"character": character, "action": action, "frame": frame,
+                       "speed": round(found.value, 5) or 1e-5,
+                       "count": found.count}  # fmt: skip
 
 
 _NATURAL = (act.WAIT, act.FALL, act.SPECIAL_FALL, act.SQUAT_WAIT)

@@ -16,6 +16,8 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
+from exphil_tf.sim.fit_bodies import bodies
+from exphil_tf.sim.fit_speeds import speeds
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.sequences import by_character
 from exphil_tf.sim.stage_lines import STAGES, stage_table
@@ -29,6 +31,7 @@ _ACTIONS = {
     "specials": fit_actions.specials,
     "courses": fit_actions.courses,
     "curves": fit_actions.curves,
+    "speeds": speeds,
 }
 
 
@@ -47,6 +50,8 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
                 )  # fmt: skip
         for name, estimate in _ACTIONS.items():
             found[name] += estimate(character, sequences)
+    found["attributes"] += bodies(games)
+    found["attributes"].sort(key=lambda row: row["character"])
     found["ledge"], found["catch"] = ledges(games), catches(games)
     return found
 

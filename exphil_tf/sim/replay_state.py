@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.rules.change import LONG_AGO
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
@@ -75,9 +77,26 @@ def pads(game: Recorded) -> np.ndarray:
     table = np.zeros(game["x"].shape, INPUT)
     for name, column in _STICKS.items():
         table[name] = game[column]
+    if game.cardinals:
+        _put_cardinals(table, game)
     table["trigger"] = game["shoulder"]
     table["buttons"] = game["buttons"]
     return table
+
+
+def _put_cardinals(table: np.ndarray, game: Recorded) -> None:
+    """UCF 0.84: a stick at the rim within six steps of an axis counts as all the way along it.
+
+    Replays keep what the stick was before that.
+    """
+    raw = {"stick_x": game["raw_x"].astype(int), "stick_y": game["raw_y"].astype(int)}
+    for along, across in (("stick_x", "stick_y"), ("stick_y", "stick_x")):
+        small = np.abs(raw[across])
+        rim = (np.abs(raw[along]) >= STICK_STEPS) & (small > 0) & (small <= _CARDINAL_STEPS)
+        table[along] = np.where(rim, np.sign(raw[along]), table[along])
+
+
+_CARDINAL_STEPS = 6
 
 
 def match_of(game: Recorded) -> np.ndarray:
@@ -91,12 +110,13 @@ def match_of(game: Recorded) -> np.ndarray:
 
 
 @rule
-def force(p, r, tables):
+def force(p, r, before, tables):
     """Overwrites a player with what is recorded; keeps what is not, where it can be right.
 
     Args:
       p: `PLAYER` record, the state that rules made of the frame before.
       r: `SEEN` record.
+      before: `SEEN` record of the frame before.
       tables: `TABLES` record.
     """
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
@@ -104,9 +124,11 @@ def force(p, r, tables):
         action = min(r.action, act.ACTIONS - 1)
         p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
         p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
+    if p.action != r.action:
         p.number = 0.0
         p.flag = 0
-    if not r.grounded and p.grounded:
+        _begin(p, r, before)
+    if not r.grounded and before.grounded:
         p.air_frames = 0
     p.x, p.y, p.vx, p.vy = r.x, r.y, r.vx, r.vy
     p.ground_speed, p.kx, p.ky, p.facing = r.ground_speed, r.kx, r.ky, r.facing
@@ -118,6 +140,19 @@ def force(p, r, tables):
         p.flag = 1
     if r.grounded:
         p.line = r.line
+
+
+@rule
+def _begin(p, r, before):
+    """What the game sets as an action begins, where the rules foresaw another."""
+    if r.action == act.SPECIAL_FALL and before.action >= act.SPECIAL_FIRST:
+        p.number = float(min(before.action, act.ACTIONS - 1))
+    elif r.action == act.DASH:
+        p.tilt_x = LONG_AGO
+    elif r.action == act.PLATFORM_DROP or act.JUMP_F <= r.action <= act.AIR_JUMP_B:
+        p.tilt_y = LONG_AGO
+        if r.action >= act.AIR_JUMP_F:
+            p.air_frames = 0
 
 
 @rule

@@ -35,7 +35,7 @@ from exphil_tf.sim.stage_lines import (
 NEUTRAL, SIDE, UP, DOWN = range(4)
 
 
-MAX_STEPS = 40_000
+MAX_STEPS = 60_000
 """Frames of all actions that move by themselves, with room; a larger table would be refused."""
 LEDGE_FRAMES = 9
 """Frames of catching a ledge, and hanging from it."""
@@ -51,12 +51,17 @@ TABLES = np.dtype(
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
         ("begins_at", "i1", _BY_ACTION),  # age on the first frame
         ("path", "i4", _BY_ACTION),  # first row in `steps`; -1 if it does not move by itself
+        ("path_length", "i2", _BY_ACTION),
+        ("measured", "i1", _BY_ACTION),  # whether recorded games filled the path
+        ("air_path", "i4", _BY_ACTION),  # first row in `steps` of its speeds in the air; or -1
+        ("air_length", "i2", _BY_ACTION),
         ("steps", "f4", (MAX_STEPS, 2)),  # movement of a frame, x forwards
         ("turns", "i2", _BY_ACTION),  # frame that faces the other way; 0 if none
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
         ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
-        ("air_jump", "f4", (CHARACTERS, CURVE_FRAMES)),  # vertical speed by frame; 0: gravity's
+        ("air_jump", "f4", (CHARACTERS, 2, CURVE_FRAMES)),  # vertical speed by frame, forwards and
+        # backwards; 0: gravity's
         ("catch", "f4", (CHARACTERS, 4)),  # of ledges: nearest, farthest, lowest, highest
         ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # places on one, from its corner outwards
         ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
@@ -67,6 +72,11 @@ TABLES = np.dtype(
         ("y_kind", "i1", _BY_ACTION),
         ("y_value", "f4", _BY_ACTION),
         ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
+        ("keeps_x", "f4", _BY_ACTION),  # share of the speed before that a special move keeps
+        ("starts_y", "f4", _BY_ACTION),  # its first vertical speed; NaN: what its flight makes
+        ("fall_lag", "i2", _BY_ACTION),  # frames of landing after it, and after its special fall
+        ("fall_drift", "f4", _BY_ACTION),  # share of the drift that its special fall has
+        ("fall_bottom", "f4", _BY_ACTION),  # and its speed downwards; 0: the character's own
     ],
     align=True,
 )
@@ -78,17 +88,20 @@ and twice as long to compile."""
 def tables() -> np.ndarray:
     """All tables, `TABLES` `[1]`, read once."""
     found = np.zeros(1, TABLES)
-    length, free_from, path, steps, turns = _frame_data()
+    length, free_from, path, steps, turns = frame_data()
     found["attributes"], found["lines"] = attribute_table(), line_table()
     found["stages"], found["randall"] = stage_table(), randall_table()
-    found["length"], found["free_from"] = _with_durations(length), free_from
+    found["length"], found["free_from"] = _with_durations(length.copy()), free_from
     found["begins_at"], found["path"], found["turns"] = _first_ages(), path, turns
     found["steps"][0, : len(steps)] = steps
+    found["path_length"], found["air_path"] = length, -1
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
     found["ledge"], found["catch"] = _ledges(), _catches()
     for row in read_rows(data_file("curves.csv")):
-        found["air_jump"][0, int(row["character"]), int(row["frame"])] = float(row["speed"])
+        key = 0, int(row["character"]), int(row["action"]) - act.AIR_JUMP_F, int(row["frame"])
+        found["air_jump"][key] = float(row["speed"])
+    found["keeps_x"], found["starts_y"], found["fall_drift"] = 1, np.nan, 1
     for row in read_rows(data_file("courses.csv")):
         key = 0, int(row["character"]), int(row["action"])
         found["begins_at"][key] = int(row["first"])
@@ -97,15 +110,47 @@ def tables() -> np.ndarray:
         found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
         found["flies_from"][key] = int(row["from"])
         found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
+        found["keeps_x"][key], found["starts_y"][key] = float(row["keeps_x"]), float(row["starts_y"])
+        found["fall_lag"][key], found["fall_drift"][key] = int(row["lag"]), float(row["drift"])
+        found["fall_bottom"][key] = float(row["bottom"])
+    _put_speeds(found[0], len(steps))
     found.setflags(write=False)
     return found
 
 
+TABLE = 6
+"""Kind of flight whose speeds are recorded, frame by frame; see `exphil_tf.sim.motion_kinds`."""
+
+
+def _put_speeds(found: np.ndarray, used: int) -> None:
+    """Movement that recorded games show frame by frame, where it is truer than libmelee's."""
+    for row in read_rows(data_file("speeds.csv")):
+        key = int(row["character"]), int(row["action"])
+        ahead, up = (np.array(row[side].split(), float) for side in ("ahead", "up"))
+        count = max(len(ahead), len(up))
+        found["steps"][used : used + len(ahead), 0] = ahead
+        found["steps"][used : used + len(up), 1] = up
+        if row["where"] == "air":
+            found["air_path"][key], found["air_length"][key] = used, count
+            found["x_kind"][key] = TABLE if len(ahead) else found["x_kind"][key]
+            found["y_kind"][key] = TABLE if len(up) else found["y_kind"][key]
+        else:
+            found["path"][key], found["measured"][key] = used if count else -1, 1
+            found["path_length"][key] = count
+        used += count
+
+
 _LEAST_STEP = 0.3
 """Largest step of an attack below which it does not move by itself but slides."""
+_ANGLED = {act.FTILT_HIGH: act.FTILT, 52: act.FTILT, 54: act.FTILT, act.FTILT_LOW: act.FTILT,
+           act.FSMASH_HIGH: act.FSMASH, 59: act.FSMASH, 61: act.FSMASH,
+           act.FSMASH_LOW: act.FSMASH}  # fmt: skip
+"""Attacks that are angled, and the one that moves as they do."""
 
 
-def _frame_data() -> tuple[np.ndarray, ...]:
+@functools.cache
+def frame_data() -> tuple[np.ndarray, ...]:
+    """Length, interruptible frame, path, steps and turn of every action that libmelee knows."""
     shape = (CHARACTERS, act.ACTIONS)
     length, free_from, turns = (np.zeros(shape, np.int16) for _ in range(3))
     path = np.full(shape, -1, np.int32)
@@ -132,6 +177,10 @@ def _frame_data() -> tuple[np.ndarray, ...]:
         if moves_itself and not act.GRAB <= key[1] <= act.DASH_GRAB:
             path[key] = len(flat)
             flat += [*steps, *[(0.0, 0.0)] * (int(length[key]) - len(steps))]
+    for angled, level in _ANGLED.items():
+        same = (path[:, angled] < 0) & (length[:, angled] == 0)
+        for table in (length, free_from, path, turns):
+            table[:, angled] = np.where(same, table[:, level], table[:, angled])
     return length, free_from, path, np.array(flat, np.float32), turns
 
 
@@ -166,7 +215,15 @@ def _specials() -> np.ndarray:
     for row in read_rows(data_file("specials.csv")):
         key = int(row["character"]), int(row["airborne"]), int(row["direction"])
         table[key] = int(row["action"])
+    for one, other in _TWINS:
+        table[one] = np.where(table[one] > 0, table[one], table[other])
+        table[other] = np.where(table[other] > 0, table[other], table[one])
     return table
+
+
+_TWINS = ((0, 21), (1, 22), (2, 25), (6, 20), (12, 23), (18, 26))
+"""Mario and Dr. Mario, Fox and Falco, Captain Falcon and Ganondorf, Link and Young Link, Pikachu and
+Pichu, Marth and Roy: their special moves have the same ids."""
 
 
 def _feet() -> np.ndarray:

@@ -3,6 +3,10 @@
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 
+LONG_AGO = 254
+DROP_SPEED = -0.5
+"""Of who drops through a platform, before its first frame in the air."""
+
 
 @rule
 def enter(p, action, tables):
@@ -24,6 +28,33 @@ def leave_ground(p):
     p.ground_speed = 0.0
     if p.jumps > 1:
         p.jumps -= 1
+
+
+@rule
+def fall_helpless(p, after, tables):
+    """Begins a special fall, after an air dodge (`after` 0) or a special move; see `motion`."""
+    enter(p, act.SPECIAL_FALL, tables)
+    p.number = float(after)
+
+
+@rule
+def drop_through(p, a, tables):
+    """Through the platform that is stood on."""
+    leave_ground(p)
+    p.vx = min(max(p.vx, -a.drift_max), a.drift_max)
+    p.vy = DROP_SPEED
+    p.tilt_y = LONG_AGO
+    enter(p, act.PLATFORM_DROP, tables)
+
+
+@rule
+def begin_dash(p, a, tables, share):
+    """A dash; `share` of the speed before is left, and its first frame brings the rest."""
+    start = a.dash_speed * p.facing
+    p.ground_speed, gain = p.ground_speed * share, start - p.ground_speed
+    enter(p, act.DASH, tables)
+    p.number = start if p.ground_speed * p.facing < 0 else gain
+    p.tilt_x = LONG_AGO
 
 
 @rule

@@ -5,7 +5,7 @@ import math
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls
-from exphil_tf.sim.rules.change import enter, leave_ground
+from exphil_tf.sim.rules.change import begin_dash, drop_through, enter
 from exphil_tf.sim.rules.motion import start_air_dodge
 
 STEEP = math.tan(math.radians(50))
@@ -62,7 +62,7 @@ def _choose_on_ground(match, p, a, tables):
     elif action == act.JUMPSQUAT:
         _jumpsquat_options(p, tables)
     elif act.GUARD_ON <= action <= act.GUARD_REFLECT:
-        _guard_options(match, p, tables)
+        _guard_options(match, p, a, tables)
     elif act.JAB_1 <= action <= act.DSMASH:
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
@@ -80,8 +80,8 @@ def _stand_options(p, a, tables):
         or _start_jump(p, tables)
     ):
         return
-    if controls.wants_dash(p, 1 if p.facing > 0 else -1):
-        enter(p, act.DASH, tables)
+    if p.action != act.SQUAT_RISE and controls.wants_dash(p, 1 if p.facing > 0 else -1):
+        begin_dash(p, a, tables, 1.0)
     elif p.stick_y <= controls.CROUCH:
         enter(p, act.SQUAT, tables)
     elif p.stick_x * p.facing < 0:
@@ -116,6 +116,7 @@ def _start_jump(p, tables):
     most = tables.attributes[p.character].run_max
     p.ground_speed = min(max(p.ground_speed, -most), most)
     enter(p, act.JUMPSQUAT, tables)
+    p.number = 1.0 if controls.jumps_by_stick(p) else 0.0
     return True
 
 
@@ -204,51 +205,51 @@ def _squat_options(match, p, a, tables):
         return
     on_platform = tables.lines[match.stage, p.line].soft
     if p.action == act.SQUAT and on_platform and p.frames == 3 and p.stick_y <= controls.DROP:
-        _drop(p, tables)
+        drop_through(p, a, tables)
     elif p.action == act.SQUAT_WAIT and p.stick_y > controls.CROUCH:
         enter(p, act.SQUAT_RISE, tables)
 
 
 @rule
-def _drop(p, tables):
-    leave_ground(p)
-    p.vy = 0.0
-    enter(p, act.PLATFORM_DROP, tables)
-
-
-@rule
 def _turn_options(p, a, tables):
-    if p.frames == 1 and p.flag:
-        p.facing = -p.facing
-        if _start_jump(p, tables):
-            pass
-        elif p.stick_x * p.facing >= controls.DASH:
-            enter(p, act.DASH, tables)
-        p.flag = 0
-        return
-    if p.frames == TURN_FACES:
-        p.facing = -p.facing
-    if _special(p, tables) or _smash(p, tables) or _tilt(p, tables):
-        return
-    if _grab(p, tables, act.GRAB) or _shield(p, tables) or _start_jump(p, tables):
-        return
-    side = 1 if (p.facing > 0) == (p.frames >= TURN_FACES) else -1
-    if controls.wants_dash(p, side):
+    """A flick (`flag`) turns on the next frame, else it takes some; a dash begins as it faces."""
+    faces = 1 if p.flag == FLICKED else int(a.turn_faces)
+    side = -1 if p.facing > 0 else 1
+    if p.frames == 1 and p.flag != FLICKED and controls.dashes_back(p, side):
         p.facing = float(side)
-        enter(p, act.DASH, tables)
+        begin_dash(p, a, tables, 1.0)
+        p.flag = FLICKED
+        return
+    before = p.facing
+    if p.frames <= faces:
+        p.facing = -before
+    if _special(p, tables) or _grab(p, tables, act.GRAB):
+        return
+    if _smash(p, tables) or _tilt(p, tables):
+        return
+    if p.frames < faces:
+        p.facing = before
+    if _shield(p, tables) or _start_jump(p, tables):
+        return
+    if p.frames < faces and controls.wants_dash(p, side):
+        p.flag = max(p.flag, ASKED)
+    if p.frames == faces and p.flag != 0 and p.stick_x * p.facing >= controls.DASH:
+        begin_dash(p, a, tables, 1.0)
+        p.flag = FLICKED
 
 
+FLICKED, ASKED = 1, 2
+"""Flags: of a turn, or a dash that came of one; of a turn whose dash was asked for on the way."""
 DASH_TURN = 0.25
-"""Share of a dash's speed that is left when it turns."""
-TURN_FACES = 5
-"""Frame of a turn on which it faces the other way."""
+"""Share of a dash's speed that is left by what cuts it short."""
+DASH_SMASH_FRAMES = 3
 
 
 @rule
 def _dash_options(p, a, tables):
-    if _special(p, tables):
-        return
-    if p.frames < 4 and _smash(p, tables):
+    fresh = p.frames <= DASH_SMASH_FRAMES and p.flag != FLICKED
+    if _special(p, tables) or (fresh and _dash_smash(p, tables)):
+        p.ground_speed *= DASH_TURN
         return
     if _grab(p, tables, act.DASH_GRAB):
         return
@@ -258,10 +259,21 @@ def _dash_options(p, a, tables):
         pass
     elif controls.wants_dash(p, -1 if p.facing > 0 else 1):
         enter(p, act.TURN, tables)
-        p.flag = 1
+        p.flag = FLICKED
         p.ground_speed *= DASH_TURN
     elif p.frames >= 4 and controls.wants_dash(p, 1 if p.facing > 0 else -1):
-        enter(p, act.DASH, tables)
+        begin_dash(p, a, tables, DASH_TURN)
+    elif p.frames >= a.run_frame and p.stick_x * p.facing >= RUN_STICK:
+        enter(p, act.RUN, tables)
+
+
+@rule
+def _dash_smash(p, tables):
+    """Out of a dash's first frames, whatever the stick did before."""
+    if p.pressed & controls.A and p.stick_x * p.facing >= controls.SMASH_X:
+        enter(p, act.FSMASH, tables)
+        return True
+    return _smash(p, tables)
 
 
 @rule
@@ -300,7 +312,7 @@ def _jumpsquat_options(p, tables):
 
 
 @rule
-def _guard_options(match, p, tables):
+def _guard_options(match, p, a, tables):
     action = p.action
     if action == act.GUARD_STUN:
         return
@@ -313,14 +325,14 @@ def _guard_options(match, p, tables):
         pass
     elif (p.stick_y <= -0.7 and p.tilt_y < 4) or controls.c_flick_y(p) < 0:
         if tables.lines[match.stage, p.line].soft and p.stick_y > -0.7:
-            _drop(p, tables)
+            drop_through(p, a, tables)
         else:
             enter(p, act.SPOT_DODGE, tables)
     elif (abs(p.stick_x) >= 0.7 and p.tilt_x < 4) or controls.c_flick_x(p) != 0:
         side = p.stick_x if abs(p.stick_x) >= 0.7 else p.c_x
         enter(p, act.ROLL_F if side * p.facing > 0 else act.ROLL_B, tables)
     elif tables.lines[match.stage, p.line].soft and p.stick_y <= controls.DROP and p.tilt_y < 6:
-        _drop(p, tables)
+        drop_through(p, a, tables)
     elif not controls.holds_shield(p) and p.frames >= 8:
         enter(p, act.GUARD_OFF, tables)
 
@@ -367,6 +379,8 @@ def _air_jump(p, a, tables):
         return False
     p.jumps -= 1
     p.fast_falls = 0
+    p.air_frames = 0
+    p.tilt_y = controls.LONG_AGO
     p.vx = p.stick_x * a.air_jump_stick
     p.vy = a.air_jump_speed + a.gravity
     backwards = p.stick_x * p.facing <= -0.25

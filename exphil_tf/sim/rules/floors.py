@@ -4,10 +4,11 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules import controls, walls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
 from exphil_tf.sim.stage_lines import GAP
 
+RANDALL = 3
 OVERHANG = 0.1
 """How far past a line's end one still stands."""
 FEET_LOCKED_FRAMES = 10
@@ -29,7 +30,7 @@ def line_y(match, tables, line, x):
         if here.y0 == here.y1:
             return here.y0
         return here.y0 + (here.y1 - here.y0) * (x - here.x0) / (here.x1 - here.x0)
-    if here.moving == 3:  # Randall
+    if here.moving == RANDALL:
         return tables.randall[match.frame % 1200, 1]
     return float(match.heights[here.moving - 1])
 
@@ -38,7 +39,7 @@ def line_y(match, tables, line, x):
 def line_ends(match, tables, line):
     """Its first and last x."""
     here = tables.lines[match.stage, line]
-    if here.moving != 3:
+    if here.moving != RANDALL:
         return here.x0, here.x1
     centre = tables.randall[match.frame % 1200, 0]
     return centre + here.x0, centre + here.x1
@@ -55,6 +56,8 @@ def walk_on(match, p, a, tables):
         p.vx = p.ground_speed * along
         p.vy = p.ground_speed * along * slope
     x = p.x + p.vx + p.kx + p.push + p.wind
+    if here.moving == RANDALL:
+        x += tables.randall[match.frame % 1200, 0] - tables.randall[(match.frame - 1) % 1200, 0]
     line = p.line
     left, right = line_ends(match, tables, line)
     while x > right and tables.lines[match.stage, line].right >= 0:
@@ -88,7 +91,8 @@ def _at_edge(match, p, a, tables, x, edge):
     leave_ground(p)
     p.vx = speed
     p.vy = 0.0
-    enter(p, act.FALL, tables)
+    shielding = act.GUARD_ON <= action <= act.GUARD_REFLECT
+    enter(p, act.SLIDE_OFF if shielding else act.FALL, tables)
 
 
 @rule
@@ -97,6 +101,8 @@ def _stops_at_edge(action, outwards):
         return False
     if act.NAIR_LANDING <= action <= act.DAMAGE_LAST:
         return False
+    if act.GUARD_ON <= action <= act.GUARD_REFLECT:
+        return outwards
     if act.WAIT <= action <= act.WALK_FAST or action in (act.RUN_BRAKE, act.SQUAT_RISE, act.TURN):
         return outwards
     return True
@@ -115,11 +121,12 @@ def fly_on(match, p, a, tables):
     """A frame's step in the air, and the landing that ends it."""
     if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
         return
-    old_y = p.y
+    old_x, old_y = p.x, p.y
     below = feet(p, tables)
     p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
+    walls.keep_out(match, p, a, tables, old_x, old_y)
     if _catches_ledge(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
@@ -127,6 +134,8 @@ def fly_on(match, p, a, tables):
     line = _line_under(match, p, tables, old_y + below, p.y + below)
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
+        if p.action == act.AIR_DODGE and p.air_frames == 1:
+            p.x = old_x + p.vx * a.dodge_step
         _land(p, a, tables, line)
 
 
@@ -173,7 +182,7 @@ def _on_ledge(match, p, a, tables):
         return True
     row = tables.path[p.character, p.action]
     at = int(p.age) - 1
-    if row < 0 or at < 0 or at >= tables.length[p.character, p.action]:
+    if row < 0 or at < 0 or at >= tables.path_length[p.character, p.action]:
         return p.action not in (act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2)
     p.x += tables.steps[row + at, 0] * p.facing
     p.y += tables.steps[row + at, 1]
@@ -222,8 +231,7 @@ def _land(p, a, tables, line):
     if act.NAIR <= action <= act.DAIR:
         _land_aerial(p, a, tables, action, frames)
     elif action == act.AIR_DODGE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
-        enter(p, act.LANDING_SPECIAL, tables)
-        p.rate = LANDING_AGES / SPECIAL_LAG
+        _land_helpless(p, int(p.number) if action != act.AIR_DODGE else 0, tables)
     elif act.DAMAGE_FLY_HIGH <= action <= act.DAMAGE_LAST or action == act.TUMBLE:
         _fall_down(p, tables)
     elif act.DAMAGE_FIRST <= action < act.DAMAGE_FLY_HIGH and p.hitstun > 0:
@@ -247,7 +255,15 @@ def _land_special(p, tables, action):
         p.age = age
         p.frames = frames
     elif follows == act.LANDING_SPECIAL:
-        p.rate = LANDING_AGES / SPECIAL_LAG
+        _land_helpless(p, action, tables)
+
+
+@rule
+def _land_helpless(p, after, tables):
+    """A landing after an air dodge (`after` 0) or as long as the special move's lag is."""
+    lag = tables.fall_lag[p.character, min(after, act.ACTIONS - 1)] if after > 0 else 0
+    enter(p, act.LANDING_SPECIAL, tables)
+    p.rate = LANDING_AGES / (lag if lag > 0 else SPECIAL_LAG)
 
 
 @rule
