@@ -163,9 +163,19 @@ def _jump(seq: Sequences) -> Found:
         "air_jump_stick": _air_push(seq, left),
         "jump_frames": _natural(seq, (act.JUMP_F, act.JUMP_B), act.FALL),
         "air_jump_frames": _natural(seq, (act.AIR_JUMP_F,), act.FALL_AERIAL),
+        "multi_jump": _multi_jump(seq),
         "dodge_frames": _dodge_frames(seq),
         "dodge_step": _dodge_step(seq),
     }
+
+
+def _multi_jump(seq: Sequences) -> Estimate:
+    """Id of the first of an own action for each jump in the air, of those who have them."""
+    again = seq.free & (seq.change("jumps_left") == -1) & (seq.before("on_ground") == 0)
+    again &= (seq.after("action") >= act.SPECIAL_FIRST) & (seq.before("action") < act.SPECIAL_FIRST)
+    used = seq.columns["jumps_left"].max() - seq.before("jumps_left").astype(int)
+    found = commonest((seq.after("action") - used + 1)[again])
+    return found if found.count >= 8 and found.share > 0.8 and again.sum() > 20 else NOTHING
 
 
 def _dodge_frames(seq: Sequences) -> Estimate:

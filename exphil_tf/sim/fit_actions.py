@@ -6,7 +6,7 @@ filled with what most recorded frames agree on, and its count says how many thos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim import entries
 from exphil_tf.sim.attributes import attribute_table
 from exphil_tf.sim.estimates import commonest
-from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y
+from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y, Flight, in_two_parts
 from exphil_tf.sim.sequences import Sequences
 from exphil_tf.sim.stage_lines import GAP
 
@@ -112,16 +112,18 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
     present = np.unique(seq.columns["action"])
     for action in present[(present >= act.SPECIAL_FIRST) & (present < act.ACTIONS)].tolist():
         frames, following, _ = seq.runs(action)
+        inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         begins = seq.free & (seq.before("action") != action) & (seq.after("action") == action)
         first = commonest(seq.after("state_age")[begins])
+        rate = commonest(seq.change("state_age")[inside])
         leaves = seq.free & (seq.before("action") == action) & (seq.after("action") != action)
         lands = leaves & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
-        length, after = _course(frames, following)
+        length, after = _course(seq, action, frames, following=following)
         ground = commonest(seq.after("action")[lands])
-        inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         yield {
             "character": character, "action": action,
-            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 1)),
+            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 120)),
+            "rate": int(rate.value != 0 or rate.share < _CURVE_SHARE),
             "frames": length, "next": after,
             "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
             **_flight(character, seq, inside),
@@ -156,9 +158,13 @@ def curves(character: int, seq: Sequences) -> Iterator[Row]:
 _NATURAL = (act.WAIT, act.FALL, act.SPECIAL_FALL, act.SQUAT_WAIT)
 
 
-def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
+def _course(
+    seq: Sequences, action: int, frames: np.ndarray, *, following: np.ndarray
+) -> tuple[int, int]:
     """Length and next action of most runs that end by themselves; 0, 0 if hardly any do."""
     natural = (following >= act.SPECIAL_FIRST) | np.isin(following, _NATURAL)
+    if not _stands(seq, action):  # who comes down is not at an end
+        natural &= ~np.isin(following, [one for one in np.unique(following) if _stands(seq, one)])
     frames, following = frames[natural], following[natural]
     if len(frames) < MIN_COUNT:
         return 0, 0
@@ -169,43 +175,21 @@ def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
     return int(pairs[best, 0]), int(pairs[best, 1])
 
 
+def _stands(seq: Sequences, action: int) -> bool:
+    """Whether an action is mostly one of the ground."""
+    return bool(seq.columns["on_ground"][seq.columns["action"] == action].mean() > 0.5)
+
+
 def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
-    """The rule that foretells most of the action's speeds, along x and along y."""
+    """The rules that foretell most of the action's speeds, along x and along y."""
     air = inside & (seq.before("on_ground") == 0) & (seq.after("on_ground") == 0)
-    row: Row = {"x_kind": 0, "x_value": 0.0, "y_kind": 0, "y_value": 0.0, "from": 0, "fits": 0.0}
-    if air.sum() < 4 * MIN_COUNT:
-        return row
-    a = attribute_table()[character]
-    row["x_kind"], row["x_value"], fits_x = _best(KINDS_X, seq, air, a=a)
-    row["y_kind"], row["y_value"], fits_y = _best(KINDS_Y, seq, air, a=a)
-    row["from"], fits_y = _start(seq, air, a, row=row, fits=fits_y)
-    row["fits"] = round(min(fits_x, fits_y), 3)
-    return row
-
-
-_STARTS_AFTER = 1
-
-
-def _start(seq: Sequences, air: np.ndarray, a: Any, *, row: Row, fits: float) -> tuple[int, float]:
-    """Frame of the action from which it falls or brakes, if it holds its speed before."""
-    wrong = KINDS_Y[row["y_kind"]](seq, air, a)[1]
-    age = np.round(seq.after("state_age")[air]).astype(int)
-    if row["y_kind"] not in (1, 5) or not (wrong < 2e-3).any():
-        return 0, fits
-    still = np.abs(seq.change("speed_y_self")[air]) < 1e-4
-    moves = age[(wrong < 2e-3) & ~still]
-    first = int(np.quantile(moves, 0.01)) if len(moves) else 0
-    right = np.where(age < first, still, wrong < 2e-3)
-    better = first > _STARTS_AFTER and right.mean() > fits
-    return (first, float(right.mean())) if better else (0, fits)
-
-
-def _best(
-    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, *, a: Any
-) -> tuple[int, float, float]:
-    scores = []
-    for index, kind in enumerate(kinds):
-        value, wrong = kind(seq, air, a)
-        scores.append((-float((wrong < 2e-3).mean()) - (0.02 if index == 0 else 0), index, value))
-    score, index, value = min(scores)
-    return index, round(float(value), 5), -score
+    a, fits, row = attribute_table()[character], [], {}
+    for axis, kinds in (("x", KINDS_X), ("y", KINDS_Y)):
+        found = Flight(0, 0.0, 0, 0, 0.0, 0.0)
+        if air.sum() >= 4 * MIN_COUNT:
+            found = in_two_parts(kinds, seq, air, a)
+            fits.append(found.fits)
+        row |= {f"{axis}_kind": found.kind, f"{axis}_value": round(float(found.value), 5),
+                f"{axis}_since": found.since, f"{axis}_then": found.then,
+                f"{axis}_more": round(float(found.more), 5)}  # fmt: skip
+    return row | {"fits": round(min(fits, default=0.0), 3)}

@@ -15,7 +15,7 @@ import numpy as np
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.attributes import attribute_table
 from exphil_tf.sim.estimates import commonest
-from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y
+from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y, in_two_parts
 from exphil_tf.sim.sequences import Sequences
 from exphil_tf.sim.tables import frame_data
 
@@ -121,13 +121,13 @@ def _air(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> Ite
     if chosen.sum() < _MIN_COUNT:
         return
     a, ages = attribute_table()[character], _ages(seq, chosen)
-    kinds_x, kinds_y = (KINDS_X, KINDS_Y) if action >= act.SPECIAL_FIRST else (KINDS_X[:1], KINDS_Y[:1])  # fmt: skip
+    most = len(KINDS_X) if action >= act.SPECIAL_FIRST else 1
     ahead = _table((seq.after("speed_air_x_self") * seq.after("facing"))[chosen], ages)
     up = _table(seq.after("speed_y_self")[chosen], ages)
     sides = []
-    for table, kinds in ((ahead, kinds_x), (up, kinds_y)):
-        rule = max(float((kind(seq, chosen, a)[1] < _SAME).mean()) for kind in kinds)
-        sides.append(table.values if table.share > rule + _BETTER else [])
+    for table, kinds in ((ahead, KINDS_X[:most]), (up, KINDS_Y[:most])):
+        rule = in_two_parts(kinds, seq, chosen, a)
+        sides.append(table.values if table.share > rule.fits + _BETTER else [])
     if sides[0] or sides[1]:
         yield _row(character, action, "air", ahead=sides[0], up=sides[1])
 

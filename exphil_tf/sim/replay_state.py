@@ -15,6 +15,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules.change import LONG_AGO
+from exphil_tf.sim.rules.choices import FLOAT, PEACH
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
@@ -123,13 +124,17 @@ def force(p, r, before, tables):
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
         p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
-        p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
+        p.rate = float(tables.begins_rate[r.character, action])
     if p.action != r.action:
         p.number = 0.0
         p.flag = 0
         _begin(p, r, before)
     if not r.grounded and before.grounded:
         p.air_frames = 0
+    if r.grounded:
+        p.floated = 0
+    elif r.character == PEACH and r.action == FLOAT:
+        p.floated = 1
     p.x, p.y, p.vx, p.vy = r.x, r.y, r.vx, r.vy
     p.ground_speed, p.kx, p.ky, p.facing = r.ground_speed, r.kx, r.ky, r.facing
     p.age, p.percent, p.shield = r.age, r.percent, r.shield

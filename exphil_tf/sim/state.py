@@ -25,6 +25,7 @@ PLAYER = np.dtype(
         # -- Body
         ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("fast_falls", "i1"), ("line", "i1"),
+        ("floated", "i1"),  # Peach: since the ground was left
         ("percent", "f4"), ("shield", "f4"),
         ("hitlag", "f4"), ("hitstun", "f4"),
         ("air_frames", "i2"),  # since the ground was left

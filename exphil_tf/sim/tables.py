@@ -50,6 +50,7 @@ TABLES = np.dtype(
         ("length", "i2", _BY_ACTION),  # frames; 0 where unknown
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
         ("begins_at", "i1", _BY_ACTION),  # age on the first frame
+        ("begins_rate", "i1", _BY_ACTION),  # 0: its animation stands still
         ("path", "i4", _BY_ACTION),  # first row in `steps`; -1 if it does not move by itself
         ("path_length", "i2", _BY_ACTION),
         ("measured", "i1", _BY_ACTION),  # whether recorded games filled the path
@@ -69,9 +70,14 @@ TABLES = np.dtype(
         ("lands_as", "i2", _BY_ACTION),  # and what follows on landing; 0 where unknown
         ("x_kind", "i1", _BY_ACTION),  # and how they fly: see exphil_tf.sim.motion_kinds
         ("x_value", "f4", _BY_ACTION),
+        ("x_since", "i2", _BY_ACTION),  # and from which age on in another way
+        ("x_then", "i1", _BY_ACTION),
+        ("x_more", "f4", _BY_ACTION),
         ("y_kind", "i1", _BY_ACTION),
         ("y_value", "f4", _BY_ACTION),
-        ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
+        ("y_since", "i2", _BY_ACTION),
+        ("y_then", "i1", _BY_ACTION),
+        ("y_more", "f4", _BY_ACTION),
         ("keeps_x", "f4", _BY_ACTION),  # share of the speed before that a special move keeps
         ("starts_y", "f4", _BY_ACTION),  # its first vertical speed; NaN: what its flight makes
         ("fall_lag", "i2", _BY_ACTION),  # frames of landing after it, and after its special fall
@@ -102,14 +108,16 @@ def tables() -> np.ndarray:
         key = 0, int(row["character"]), int(row["action"]) - act.AIR_JUMP_F, int(row["frame"])
         found["air_jump"][key] = float(row["speed"])
     found["keeps_x"], found["starts_y"], found["fall_drift"] = 1, np.nan, 1
+    found["begins_rate"] = 1
+    found["begins_rate"][..., [act.GUARD_ON, act.GUARD, act.GUARD_REFLECT]] = 0
     for row in read_rows(data_file("courses.csv")):
         key = 0, int(row["character"]), int(row["action"])
         found["begins_at"][key] = int(row["first"])
         found["lasts"][key], found["next"][key] = int(row["frames"]), int(row["next"])
         found["lands_as"][key] = int(row["landing"])
-        found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
-        found["flies_from"][key] = int(row["from"])
-        found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
+        found["begins_rate"][key] = int(row["rate"])
+        for name in (f"{axis}_{part}" for axis in "xy" for part in _FLIGHT):
+            found[name][key] = float(row[name])
         found["keeps_x"][key], found["starts_y"][key] = float(row["keeps_x"]), float(row["starts_y"])
         found["fall_lag"][key], found["fall_drift"][key] = int(row["lag"]), float(row["drift"])
         found["fall_bottom"][key] = float(row["bottom"])
@@ -118,6 +126,7 @@ def tables() -> np.ndarray:
     return found
 
 
+_FLIGHT = ("kind", "value", "since", "then", "more")
 TABLE = 6
 """Kind of flight whose speeds are recorded, frame by frame; see `exphil_tf.sim.motion_kinds`."""
 
@@ -132,8 +141,10 @@ def _put_speeds(found: np.ndarray, used: int) -> None:
         found["steps"][used : used + len(up), 1] = up
         if row["where"] == "air":
             found["air_path"][key], found["air_length"][key] = used, count
-            found["x_kind"][key] = TABLE if len(ahead) else found["x_kind"][key]
-            found["y_kind"][key] = TABLE if len(up) else found["y_kind"][key]
+            for axis, values in (("x", ahead), ("y", up)):
+                if len(values):
+                    found[f"{axis}_kind"][key], found[f"{axis}_since"][key] = TABLE, 0
+                    found[f"{axis}_then"][key] = TABLE
         else:
             found["path"][key], found["measured"][key] = used if count else -1, 1
             found["path_length"][key] = count

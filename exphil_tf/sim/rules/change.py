@@ -14,7 +14,7 @@ def enter(p, action, tables):
     p.action = action
     p.frames = 0
     p.age = tables.begins_at[p.character, min(action, act.ACTIONS - 1)]
-    p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
+    p.rate = float(tables.begins_rate[p.character, min(action, act.ACTIONS - 1)])
     p.number = 0.0
     p.flag = 0
 
@@ -64,6 +64,7 @@ def touch_ground(p, line, a):
     p.line = line
     p.ground_speed = p.vx
     p.fast_falls = 0
+    p.floated = 0
     p.jumps = int(a.jumps)
 
 

@@ -255,14 +255,14 @@ def _dash_options(p, a, tables):
         return
     if p.pressed & controls.A:
         enter(p, act.DASH_ATTACK, tables)
-    elif _shield(p, tables) or _start_jump(p, tables):
-        pass
     elif controls.wants_dash(p, -1 if p.facing > 0 else 1):
+        p.ground_speed *= DASH_TURN
         enter(p, act.TURN, tables)
         p.flag = FLICKED
-        p.ground_speed *= DASH_TURN
     elif p.frames >= 4 and controls.wants_dash(p, 1 if p.facing > 0 else -1):
         begin_dash(p, a, tables, DASH_TURN)
+    elif _shield(p, tables) or _start_jump(p, tables):
+        pass
     elif p.frames >= a.run_frame and p.stick_x * p.facing >= RUN_STICK:
         enter(p, act.RUN, tables)
 
@@ -349,6 +349,8 @@ def _choose_in_air(p, a, tables):
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
             _air_options(p, a, tables, True)
+    elif action >= act.SPECIAL_FIRST:
+        _choose_in_special(p, a, tables)
     elif action == act.TUMBLE:
         if not _air_options(p, a, tables, False) and (
             abs(p.stick_x) >= controls.DASH and p.tilt_x < DASH_OUT
@@ -359,6 +361,42 @@ def _choose_in_air(p, a, tables):
 
 
 DASH_OUT = 2
+PEACH = 9
+FLOAT, FLOAT_FALL_F, FLOAT_FALL_B, FLOAT_NAIR, FLOAT_FRAMES = 341, 342, 343, 344, 150
+MULTI_JUMPS, MULTI_JUMP_FRAMES = 5, 28
+
+
+@rule
+def _choose_in_special(p, a, tables):
+    """Out of the jumps of those who have many, and Peach's float."""
+    action = p.action
+    first = int(a.multi_jump)
+    if first > 0 and first <= action < first + MULTI_JUMPS:
+        _air_options(p, a, tables, True)
+    elif p.character == PEACH and action == FLOAT:
+        if _special(p, tables):
+            return
+        if _aerial(p, tables):
+            enter(p, FLOAT_NAIR + p.action - act.NAIR, tables)
+        elif not controls.holds_any_jump(p) or p.frames >= FLOAT_FRAMES:
+            backwards = p.stick_x * p.facing <= -0.25
+            enter(p, FLOAT_FALL_B if backwards else FLOAT_FALL_F, tables)
+    elif p.character == PEACH and FLOAT_FALL_F <= action <= FLOAT_FALL_B:
+        _air_options(p, a, tables, True)
+
+
+@rule
+def _float(p, tables):
+    """Peach: once in the air, by a held jump with the stick down, or when the rise is over."""
+    if p.character != PEACH or p.floated or not controls.holds_any_jump(p):
+        return False
+    down = p.stick_y <= controls.DROP and p.buttons & (controls.X | controls.Y) != 0
+    if not down and p.vy > 0:
+        return False
+    p.floated = 1
+    p.vy = 0.0
+    enter(p, FLOAT, tables)
+    return True
 
 
 @rule
@@ -370,11 +408,31 @@ def _air_options(p, a, tables, may_dodge):
         p.fast_falls = 0
         enter(p, act.AIR_DODGE, tables)
         return True
-    return _air_jump(p, a, tables)
+    if _air_jump(p, a, tables):
+        return True
+    return may_dodge and _float(p, tables)
+
+
+@rule
+def _multi_jump(p, a, tables):
+    """One of many jumps: from the second on, holding is enough, once the last is over."""
+    used = int(a.jumps) - p.jumps
+    if p.jumps < 1 or p.frames < MULTI_JUMP_FRAMES and p.action >= act.SPECIAL_FIRST:
+        return False
+    if not (controls.wants_jump(p) if used == 1 else controls.holds_any_jump(p)):
+        return False
+    p.jumps -= 1
+    p.fast_falls = 0
+    p.air_frames = 0
+    p.vx = p.stick_x * a.air_jump_stick
+    enter(p, int(a.multi_jump) + used - 1, tables)
+    return True
 
 
 @rule
 def _air_jump(p, a, tables):
+    if a.multi_jump > 0:
+        return _multi_jump(p, a, tables)
     if p.jumps < 1 or not controls.wants_jump(p):
         return False
     p.jumps -= 1

@@ -86,6 +86,12 @@ def holds_jump(p, by_stick):
 
 
 @rule
+def holds_any_jump(p):
+    """X or Y, or the stick upwards."""
+    return p.buttons & (X | Y) != 0 or p.stick_y >= JUMP
+
+
+@rule
 def holds_shield(p):
     """Either trigger, pressed or half pressed."""
     return p.buttons & (L | R) != 0 or p.trigger >= SHIELD

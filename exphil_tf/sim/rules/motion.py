@@ -17,7 +17,8 @@ HALO_FRAMES = 60
 """Frames in which the halo comes down."""
 CURVE_FRAMES = 60
 """Frames of an air jump that an animation moves, for those who have one."""
-SLOW, KEEP, SET, SCALE, BRAKE, TABLE = 1, 2, 3, 4, 5, 6
+SLOW, KEEP, SET, SCALE, BRAKE, TABLE, STICK = 1, 2, 3, 4, 5, 6, 7
+FLOAT = 7
 """Kinds of flight of special moves; 0 is that of everything else."""
 WALK_SLOWS, RUN_SLOWS = 0.5, 0.4
 """Share of the acceleration that is left of a walk's or a run's beginning, before it fades towards
@@ -273,37 +274,44 @@ def _fly_special(p, a, tables):
 
 @rule
 def _fly_along(p, a, tables):
-    kind, value = tables.x_kind[p.character, p.action], tables.x_value[p.character, p.action]
+    who, action = p.character, p.action
+    later = p.age >= tables.x_since[who, action]
+    kind = tables.x_then[who, action] if later else tables.x_kind[who, action]
+    value = tables.x_more[who, action] if later else tables.x_value[who, action]
     if kind == TABLE and _in_table(p, tables):
-        row, length = tables.air_path[p.character, p.action], tables.air_length[p.character, p.action]
-        p.vx = travel(p, tables, row, length, 0) * p.facing
+        way = travel(p, tables, tables.air_path[who, action], tables.air_length[who, action], 0)
+        p.vx = way * p.facing
     elif kind == SLOW:
         p.vx = approach(p.vx, 0.0, 0.0, value)
     elif kind == SET:
         p.vx = value * p.facing
     elif kind == SCALE:
         p.vx *= value
+    elif kind == STICK:
+        x = p.stick_x * value
+        p.vx = approach(p.vx, x * a.drift_max, abs(x) * a.drift_stick, a.air_friction)
     elif kind != KEEP and kind != BRAKE:
         drift(p, a, 1.0)
 
 
 @rule
 def _fly_up(p, a, tables):
-    if tables.flies_from[p.character, p.action] > p.age + 0.5:
-        return
-    if tables.x_kind[p.character, p.action] == BRAKE:
-        _brake(p, tables.x_value[p.character, p.action])
-        return
-    kind, value = tables.y_kind[p.character, p.action], tables.y_value[p.character, p.action]
+    who, action = p.character, p.action
+    later = p.age >= tables.y_since[who, action]
+    kind = tables.y_then[who, action] if later else tables.y_kind[who, action]
+    value = tables.y_more[who, action] if later else tables.y_value[who, action]
     if kind == TABLE and _in_table(p, tables):
-        row, length = tables.air_path[p.character, p.action], tables.air_length[p.character, p.action]
-        p.vy = travel(p, tables, row, length, 1)
+        p.vy = travel(p, tables, tables.air_path[who, action], tables.air_length[who, action], 1)
+    elif kind == BRAKE:
+        _brake(p, value)
     elif kind == SLOW:
         p.vy = max(p.vy - value, -a.terminal)
     elif kind == SET:
         p.vy = value
     elif kind == SCALE:
         p.vy *= value
+    elif kind == FLOAT and p.vy == 0 and controls.holds_any_jump(p):
+        pass
     elif kind != KEEP:
         fall(p, a)
 
