@@ -171,11 +171,17 @@ def _jump(seq: Sequences) -> Found:
 
 def _multi_jump(seq: Sequences) -> Estimate:
     """Id of the first of an own action for each jump in the air, of those who have them."""
-    again = seq.free & (seq.change("jumps_left") == -1) & (seq.before("on_ground") == 0)
+    if seq.columns["jumps_left"].max() <= _TWO_JUMPS:
+        return NOTHING
+    lost = seq.before("jumps_left").astype(int) - seq.after("jumps_left")
+    again = seq.free & (lost == 1) & (seq.before("on_ground") == 0)
     again &= (seq.after("action") >= act.SPECIAL_FIRST) & (seq.before("action") < act.SPECIAL_FIRST)
-    used = seq.columns["jumps_left"].max() - seq.before("jumps_left").astype(int)
+    used = int(seq.columns["jumps_left"].max()) - seq.before("jumps_left").astype(int)
     found = commonest((seq.after("action") - used + 1)[again])
     return found if found.count >= 8 and found.share > 0.8 and again.sum() > 20 else NOTHING
+
+
+_TWO_JUMPS = 2
 
 
 def _dodge_frames(seq: Sequences) -> Estimate:

@@ -18,6 +18,7 @@ from exphil_tf.sim.estimates import commonest
 from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y, Flight, in_two_parts
 from exphil_tf.sim.sequences import Sequences
 from exphil_tf.sim.stage_lines import GAP
+from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
 Row = dict[str, Any]
 _LOCKED_FRAMES = 10
@@ -36,7 +37,8 @@ def feet(character: int, seq: Sequences) -> Iterator[Row]:
     """Height of the feet above the position, by action in the air.
 
     A landing shows that the feet crossed the line on that frame: they hung between the line's
-    distance from the position before and after. The height is the one that fits most landings.
+    distance from the position before and after. The height is the one that fits most landings: of
+    all ages (`ages` -1), and of each few ages that many landings show.
     """
     lands = seq.free & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
     lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") != act.LEDGE_CATCH)
@@ -47,14 +49,26 @@ def feet(character: int, seq: Sequences) -> Iterator[Row]:
         here = lands & (seq.before("action") == action) & (high > low) & (low > -4)
         if action >= act.ACTIONS or here.sum() < MIN_COUNT:
             continue
-        points = np.sort(np.concatenate([low[here], high[here]]))
-        middles = (points[1:] + points[:-1]) / 2
-        fits = ((low[here] <= middles[:, None]) & (middles[:, None] <= high[here])).sum(1)
-        best = middles[fits == fits.max()]
-        yield {
-            "character": character, "action": action, "height": round(float(np.median(best)), 3),
-            "count": int(here.sum()), "fits": round(float(fits.max() / here.sum()), 3),
-        }  # fmt: skip
+        bins = np.minimum(seq.before("state_age")[here].astype(int) // FEET_AGES, FEET_BINS - 1)
+        for ages in (-1, *range(FEET_BINS)):
+            chosen = (bins == ages) | (ages < 0)
+            if ages >= 0 and chosen.sum() < _MIN_LANDINGS:
+                continue
+            height, fits = _height(low[here][chosen], high[here][chosen])
+            yield {"character": character, "action": action, "ages": ages, "height": height,
+                   "count": int(chosen.sum()), "fits": fits}  # fmt: skip
+
+
+def _height(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """The height inside of most intervals, and the share of them."""
+    points = np.sort(np.concatenate([low, high]))
+    middles = (points[1:] + points[:-1]) / 2
+    fits = ((low <= middles[:, None]) & (middles[:, None] <= high)).sum(1)
+    best = middles[fits == fits.max()]
+    return round(float(np.median(best)), 3), round(float(fits.max() / len(low)), 3)
+
+
+_MIN_LANDINGS = 8
 
 
 def aerials(character: int, seq: Sequences) -> Iterator[Row]:

@@ -26,6 +26,7 @@ PLAYER = np.dtype(
         ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("fast_falls", "i1"), ("line", "i1"),
         ("floated", "i1"),  # Peach: since the ground was left
+        ("hogged", "i1"),  # side of the ledge that the other holds: -1, 0 or 1
         ("percent", "f4"), ("shield", "f4"),
         ("hitlag", "f4"), ("hitstun", "f4"),
         ("air_frames", "i2"),  # since the ground was left

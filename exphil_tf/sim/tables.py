@@ -17,6 +17,7 @@ from exphil_tf.melee.stages import RANDALL_PERIOD_FRAMES
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.attributes import (
     ATTRIBUTES,
+    FITTED,
     attribute_table,
     data_file,
     melee_file,
@@ -40,6 +41,8 @@ MAX_STEPS = 60_000
 LEDGE_FRAMES = 9
 """Frames of catching a ledge, and hanging from it."""
 CURVE_FRAMES = 60
+FEET_AGES, FEET_BINS = 4, 12
+"""Ages that share a height of the feet in the air, and how many such groups there are."""
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
 TABLES = np.dtype(
     [
@@ -59,10 +62,11 @@ TABLES = np.dtype(
         ("steps", "f4", (MAX_STEPS, 2)),  # movement of a frame, x forwards
         ("turns", "i2", _BY_ACTION),  # frame that faces the other way; 0 if none
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
-        ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
+        ("feet", "f4", (*_BY_ACTION, FEET_BINS)),  # height of the feet above the position, by age
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
         ("air_jump", "f4", (CHARACTERS, 2, CURVE_FRAMES)),  # vertical speed by frame, forwards and
         # backwards; 0: gravity's
+        ("hangs", "i1", _BY_ACTION),  # special moves that may end at a ledge
         ("catch", "f4", (CHARACTERS, 4)),  # of ledges: nearest, farthest, lowest, highest
         ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # places on one, from its corner outwards
         ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
@@ -100,10 +104,13 @@ def tables() -> np.ndarray:
     found["length"], found["free_from"] = _with_durations(length.copy()), free_from
     found["begins_at"], found["path"], found["turns"] = _first_ages(), path, turns
     found["steps"][0, : len(steps)] = steps
+    _lengths_of_jumps(found["attributes"][0], length)
     found["path_length"], found["air_path"] = length, -1
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
     found["ledge"], found["catch"] = _ledges(), _catches()
+    for row in read_rows(data_file("hangs.csv")):
+        found["hangs"][0, int(row["character"]), int(row["action"])] = 1
     for row in read_rows(data_file("curves.csv")):
         key = 0, int(row["character"]), int(row["action"]) - act.AIR_JUMP_F, int(row["frame"])
         found["air_jump"][key] = float(row["speed"])
@@ -124,6 +131,15 @@ def tables() -> np.ndarray:
     _put_speeds(found[0], len(steps))
     found.setflags(write=False)
     return found
+
+
+def _lengths_of_jumps(attributes: np.ndarray, length: np.ndarray) -> None:
+    """libmelee's, of those whose jumps no game shows to their end."""
+    shown = {(int(r["character"]), r["attribute"]) for r in read_rows(FITTED)}
+    for name, action in (("jump_frames", act.JUMP_F), ("air_jump_frames", act.AIR_JUMP_F)):
+        for who in np.flatnonzero(length[:, action]).tolist():
+            if (who, name) not in shown:
+                attributes[name][who] = length[who, action]
 
 
 _FLIGHT = ("kind", "value", "since", "then", "more")
@@ -239,14 +255,15 @@ Pichu, Marth and Roy: their special moves have the same ids."""
 
 def _feet() -> np.ndarray:
     """Of actions that no game shows, the middle of the character's others."""
-    table = np.zeros((CHARACTERS, act.ACTIONS), np.float32)
+    table = np.zeros((CHARACTERS, act.ACTIONS, FEET_BINS), np.float32)
     rows = read_rows(data_file("feet.csv"))
-    for character in {int(row["character"]) for row in rows}:
-        own = [row for row in rows if int(row["character"]) == character]
+    whole = [row for row in rows if int(row["ages"]) < 0]
+    for character in {int(row["character"]) for row in whole}:
+        own = [row for row in whole if int(row["character"]) == character]
         table[character] = np.median([float(row["height"]) for row in own])
-        for row in own:
-            table[character, int(row["action"])] = float(row["height"])
-    table[:, act.SPECIAL_FALL : act.SPECIAL_FALL_B + 1] *= table[:, 35:38] > 0
+    for row in (*whole, *[row for row in rows if int(row["ages"]) >= 0]):
+        ages = slice(None) if int(row["ages"]) < 0 else int(row["ages"])
+        table[int(row["character"]), int(row["action"]), ages] = float(row["height"])
     return table
 
 

@@ -63,6 +63,8 @@ def _choose_on_ground(match, p, a, tables):
         _jumpsquat_options(p, tables)
     elif act.GUARD_ON <= action <= act.GUARD_REFLECT:
         _guard_options(match, p, a, tables)
+    elif _reflects(p):
+        _start_jump(p, tables)
     elif act.JAB_1 <= action <= act.DSMASH:
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
@@ -337,6 +339,15 @@ def _guard_options(match, p, a, tables):
         enter(p, act.GUARD_OFF, tables)
 
 
+@rule
+def _reflects(p):
+    """Fox and Falco: out of the reflector one may jump."""
+    return (p.character == FOX or p.character == FALCO) and SHINE <= p.action <= SHINE_LAST
+
+
+FOX, FALCO, SHINE, SHINE_LAST = 1, 22, 360, 369
+
+
 # -- In the air --------------------------------------------------------------------------------
 
 
@@ -371,7 +382,9 @@ def _choose_in_special(p, a, tables):
     """Out of the jumps of those who have many, and Peach's float."""
     action = p.action
     first = int(a.multi_jump)
-    if first > 0 and first <= action < first + MULTI_JUMPS:
+    if _reflects(p):
+        _air_jump(p, a, tables)
+    elif first > 0 and first <= action < first + MULTI_JUMPS:
         _air_options(p, a, tables, True)
     elif p.character == PEACH and action == FLOAT:
         if _special(p, tables):
@@ -386,13 +399,30 @@ def _choose_in_special(p, a, tables):
 
 
 @rule
+def _float_down(p, tables):
+    """Peach: once in the air, at any time with the stick down and X or Y held."""
+    if p.character != PEACH or p.floated or p.stick_y > controls.DROP:
+        return False
+    if not p.buttons & (controls.X | controls.Y):
+        return False
+    return _begin_float(p, tables)
+
+
+@rule
 def _float(p, tables):
-    """Peach: once in the air, by a held jump with the stick down, or when the rise is over."""
-    if p.character != PEACH or p.floated or not controls.holds_any_jump(p):
+    """And when the rise is over, with a jump held; a jump in the air begins with a dip."""
+    if p.character != PEACH or p.floated or p.vy > 0 or not controls.holds_any_jump(p):
         return False
-    down = p.stick_y <= controls.DROP and p.buttons & (controls.X | controls.Y) != 0
-    if not down and p.vy > 0:
+    if act.AIR_JUMP_F <= p.action <= act.AIR_JUMP_B and p.frames < DIP_FRAMES:
         return False
+    return _begin_float(p, tables)
+
+
+DIP_FRAMES = 12
+
+
+@rule
+def _begin_float(p, tables):
     p.floated = 1
     p.vy = 0.0
     enter(p, FLOAT, tables)
@@ -407,6 +437,8 @@ def _air_options(p, a, tables, may_dodge):
         start_air_dodge(p)
         p.fast_falls = 0
         enter(p, act.AIR_DODGE, tables)
+        return True
+    if may_dodge and _float_down(p, tables):
         return True
     if _air_jump(p, a, tables):
         return True

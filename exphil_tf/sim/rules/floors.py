@@ -7,6 +7,7 @@ from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls, walls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
 from exphil_tf.sim.stage_lines import GAP
+from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
 RANDALL = 3
 OVERHANG = 0.1
@@ -113,7 +114,8 @@ def feet(p, tables):
     """Height of the feet above the position."""
     if p.air_frames < FEET_LOCKED_FRAMES:
         return 0.0
-    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1)])
+    ages = min(max(int(p.age), 0) // FEET_AGES, FEET_BINS - 1)
+    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1), ages])
 
 
 @rule
@@ -141,13 +143,13 @@ def fly_on(match, p, a, tables):
 
 @rule
 def _catches_ledge(match, p, a, tables):
-    """Whether a ledge in front is within reach of who comes down and does not point away."""
-    action = p.action
-    falls = act.JUMP_F <= action <= act.SPECIAL_FALL_B or action >= act.SPECIAL_FIRST
-    if not falls or p.vy > 0 or p.ledge_wait > 0 or p.stick_y <= controls.DROP:
+    """Whether a ledge in front is within reach of who comes down, and nobody holds it."""
+    if not _may_hang(p, tables) or p.vy + p.ky > 0 or p.stick_y <= controls.DROP:
         return False
     stage = tables.stages[match.stage]
     side = 1.0 if p.x > 0 else -1.0
+    if p.hogged == side:
+        return False
     out = side * p.x - stage.edge
     up = p.y - stage.ledge_y
     reach = tables.catch[p.character]
@@ -163,6 +165,31 @@ def _catches_ledge(match, p, a, tables):
     p.safe_frames = LEDGE_SAFE_FRAMES
     p.jumps = int(a.jumps) - 1
     return True
+
+
+@rule
+def _may_hang(p, tables):
+    """Whether the action under way can end at a ledge, some frames after the last one."""
+    action = p.action
+    if p.ledge_wait > 0:
+        return False
+    if action >= act.SPECIAL_FIRST:
+        return tables.hangs[p.character, min(action, act.ACTIONS - 1)] != 0
+    return act.JUMP_F <= action <= act.TUMBLE or action in (act.PLATFORM_DROP, act.SLIDE_OFF)
+
+
+@rule
+def mark_ledges(first, second):
+    """Notes for each the ledge that the other holds."""
+    first.hogged = _held(second)
+    second.hogged = _held(first)
+
+
+@rule
+def _held(p):
+    if p.grounded or not act.LEDGE_CATCH <= p.action <= act.LEDGE_JUMP:
+        return 0
+    return 1 if p.x > 0 else -1
 
 
 LEDGE_SAFE_FRAMES = 37
