@@ -31,7 +31,9 @@ def bodies(games: Iterable[Recorded]) -> list[Row]:
     return [*_bodies(games), *_girths(games)]
 
 
-def _row(character: int, name: str, value: float, *, count: int, spread: float, share: float) -> Row:
+def _row(
+    character: int, name: str, value: float, *, count: int, spread: float, share: float
+) -> Row:
     return {"character": character, "attribute": name, "value": round(value, 3), "count": count,
             "spread": round(spread, 3), "share": round(share, 3)}  # fmt: skip
 
@@ -90,7 +92,9 @@ def _girths(games: list[Recorded]) -> Iterator[Row]:
             stopped = _stopped(game, player)
             x, y = np.abs(game["x"][1:, player])[stopped], game["y"][1:, player][stopped]
             corners = stage["side"][::-1]
-            wall = np.interp(np.minimum(y + MIDDLE, stage["side"][0, 1]), corners[:, 1], corners[:, 0])
+            wall = np.interp(
+                np.minimum(y + MIDDLE, stage["side"][0, 1]), corners[:, 1], corners[:, 0]
+            )
             for who in np.unique(game["character"][:, player]).tolist():
                 mine = game["character"][1:, player][stopped] == who
                 found.setdefault(who, []).append((x - wall)[mine & (y < 0) & (y > -40)])

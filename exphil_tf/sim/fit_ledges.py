@@ -76,12 +76,16 @@ def _frames(game: Recorded, player: int) -> Iterable[tuple[int, np.ndarray]]:
         action[:-1] >= act.SPECIAL_FIRST
     )
     falls &= (step_y <= 0) & (facing * side < 0) & (game["main_y"][1:, player] > DROP)
-    falls &= (game["speed_x_attack"][1:, player] == 0) & ~_lately(action)[:-1] & ~_taken(game, player)
+    falls &= (
+        (game["speed_x_attack"][1:, player] == 0) & ~_lately(action)[:-1] & ~_taken(game, player)
+    )
     falls &= caught | (action[1:] == action[:-1])
     place = np.stack([side * (x[:-1] + step_x) - stage["edge"], y[:-1] + step_y - stage["ledge_y"],
                       action[:-1], caught], 1)  # fmt: skip
     left, right, low, high = _WINDOW
-    falls &= (place[:, 0] > left) & (place[:, 0] < right) & (place[:, 1] > low) & (place[:, 1] < high)
+    falls &= (
+        (place[:, 0] > left) & (place[:, 0] < right) & (place[:, 1] > low) & (place[:, 1] < high)
+    )
     who = game["character"][:-1, player]
     return [(int(one), place[falls & (who == one)]) for one in np.unique(who[falls])]
 

@@ -131,6 +131,9 @@ def force(p, r, before, tables):
         _begin(p, r, before)
     if not r.grounded and before.grounded:
         p.air_frames = 0
+    if r.action == act.SPECIAL_FALL and before.action != r.action:
+        special = before.action >= act.SPECIAL_FIRST
+        p.helpless = min(before.action, act.ACTIONS - 1) if special else 0
     if r.grounded:
         p.floated = 0
     elif r.character == PEACH and r.action == FLOAT:
@@ -150,9 +153,7 @@ def force(p, r, before, tables):
 @rule
 def _begin(p, r, before):
     """What the game sets as an action begins, where the rules foresaw another."""
-    if r.action == act.SPECIAL_FALL and before.action >= act.SPECIAL_FIRST:
-        p.number = float(min(before.action, act.ACTIONS - 1))
-    elif r.action == act.DASH:
+    if r.action == act.DASH:
         p.tilt_x = LONG_AGO
     elif r.action == act.PLATFORM_DROP or act.JUMP_F <= r.action <= act.AIR_JUMP_B:
         p.tilt_y = LONG_AGO

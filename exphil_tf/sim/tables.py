@@ -125,7 +125,10 @@ def tables() -> np.ndarray:
         found["begins_rate"][key] = int(row["rate"])
         for name in (f"{axis}_{part}" for axis in "xy" for part in _FLIGHT):
             found[name][key] = float(row[name])
-        found["keeps_x"][key], found["starts_y"][key] = float(row["keeps_x"]), float(row["starts_y"])
+        found["keeps_x"][key], found["starts_y"][key] = (
+            float(row["keeps_x"]),
+            float(row["starts_y"]),
+        )
         found["fall_lag"][key], found["fall_drift"][key] = int(row["lag"]), float(row["drift"])
         found["fall_bottom"][key] = float(row["bottom"])
     _put_speeds(found[0], len(steps))

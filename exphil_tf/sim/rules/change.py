@@ -34,7 +34,7 @@ def leave_ground(p):
 def fall_helpless(p, after, tables):
     """Begins a special fall, after an air dodge (`after` 0) or a special move; see `motion`."""
     enter(p, act.SPECIAL_FALL, tables)
-    p.number = float(after)
+    p.helpless = after
 
 
 @rule

@@ -258,7 +258,7 @@ def _land(p, a, tables, line):
     if act.NAIR <= action <= act.DAIR:
         _land_aerial(p, a, tables, action, frames)
     elif action == act.AIR_DODGE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
-        _land_helpless(p, int(p.number) if action != act.AIR_DODGE else 0, tables)
+        _land_helpless(p, p.helpless if action != act.AIR_DODGE else 0, tables)
     elif act.DAMAGE_FLY_HIGH <= action <= act.DAMAGE_LAST or action == act.TUMBLE:
         _fall_down(p, tables)
     elif act.DAMAGE_FIRST <= action < act.DAMAGE_FLY_HIGH and p.hitstun > 0:

@@ -225,7 +225,7 @@ def air_speed(p, a, tables):
 @rule
 def _fall_helpless(p, a, tables):
     """After a special move, the drift is that move's share, and so is the speed downwards."""
-    after = int(p.number)
+    after = p.helpless
     if after == 0:
         drift(p, a, 1.0)
         fall(p, a)
