@@ -201,7 +201,7 @@ def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
     for axis, kinds in (("x", KINDS_X), ("y", KINDS_Y)):
         found = Flight(0, 0.0, 0, 0, 0.0, 0.0)
         if air.sum() >= 4 * MIN_COUNT:
-            found = in_two_parts(kinds, seq, air, a)
+            found = in_two_parts(kinds, seq, air, a=a)
             fits.append(found.fits)
         row |= {f"{axis}_kind": found.kind, f"{axis}_value": round(float(found.value), 5),
                 f"{axis}_since": found.since, f"{axis}_then": found.then,

@@ -43,12 +43,13 @@ def speeds(character: int, seq: Sequences) -> Iterator[Row]:
                           seq.after("state_age") == 1)  # fmt: skip
         stays &= (seq.before("hitlag") == 0) & (seq.after("hitlag") == 0)
         if act.LEDGE_GETUP_SLOW <= action <= act.LEDGE_JUMP:
-            yield from _climb(character, seq, stays, action)
+            yield from _climb(character, seq, stays, action=action)
             continue
         free = stays & seq.free
         feet = seq.after("on_ground") != 0
-        yield from _ground(character, seq, free & feet & (seq.before("on_ground") != 0), action)
-        yield from _air(character, seq, free & ~feet & (seq.before("on_ground") == 0), action)
+        stands = seq.before("on_ground") != 0
+        yield from _ground(character, seq, free & feet & stands, action=action)
+        yield from _air(character, seq, free & ~feet & ~stands, action=action)
 
 
 def _row(character: int, action: int, where: str, *, ahead: list[float], up: list[float]) -> Row:
@@ -81,7 +82,7 @@ def _table(values: np.ndarray, ages: np.ndarray) -> _Table:
     return _Table(found, right / max(1, len(values)))
 
 
-def _ground(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> Iterator[Row]:
+def _ground(character: int, seq: Sequences, chosen: np.ndarray, *, action: int) -> Iterator[Row]:
     before = seq.before("speed_ground_x_self")[chosen]
     after, facing = seq.after("speed_ground_x_self")[chosen], seq.after("facing")[chosen]
     moves = (np.abs(before) > 1e-3) | (np.abs(after) > 1e-3)
@@ -104,7 +105,7 @@ def _ground(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> 
 
 
 def _given(character: int, action: int, ages: np.ndarray) -> np.ndarray:
-    """libmelee's movement forwards, NaN where it has none."""
+    """Forward movement of libmelee's table, NaN where it has none."""
     length, _, path, steps, turns = frame_data()
     at = ages - 1
     if path[character, action] < 0:
@@ -117,7 +118,7 @@ def _given(character: int, action: int, ages: np.ndarray) -> np.ndarray:
     return np.where((turn > 0) & (ages >= turn), -found, found)
 
 
-def _air(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> Iterator[Row]:
+def _air(character: int, seq: Sequences, chosen: np.ndarray, *, action: int) -> Iterator[Row]:
     if chosen.sum() < _MIN_COUNT:
         return
     a, ages = attribute_table()[character], _ages(seq, chosen)
@@ -126,13 +127,13 @@ def _air(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> Ite
     up = _table(seq.after("speed_y_self")[chosen], ages)
     sides = []
     for table, kinds in ((ahead, KINDS_X[:most]), (up, KINDS_Y[:most])):
-        rule = in_two_parts(kinds, seq, chosen, a)
+        rule = in_two_parts(kinds, seq, chosen, a=a)
         sides.append(table.values if table.share > rule.fits + _BETTER else [])
     if sides[0] or sides[1]:
         yield _row(character, action, "air", ahead=sides[0], up=sides[1])
 
 
-def _climb(character: int, seq: Sequences, chosen: np.ndarray, action: int) -> Iterator[Row]:
+def _climb(character: int, seq: Sequences, chosen: np.ndarray, *, action: int) -> Iterator[Row]:
     """From a ledge onto the stage: places, as nothing has a speed there."""
     hangs = chosen & (seq.before("on_ground") == 0) & (seq.after("on_ground") == 0)
     if hangs.sum() < _MIN_COUNT:

@@ -153,7 +153,7 @@ class Flight(NamedTuple):
     fits: float
 
 
-def in_two_parts(kinds: Sequence[Any], seq: Sequences, air: np.ndarray, a: Any) -> Flight:
+def in_two_parts(kinds: Sequence[Any], seq: Sequences, air: np.ndarray, *, a: Any) -> Flight:
     """The flight that foretells most frames; one part where a second one adds little."""
     found = [kind(seq, air, a) for kind in kinds]
     age = np.round(seq.after("state_age")[air]).astype(int)

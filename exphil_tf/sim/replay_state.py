@@ -27,6 +27,7 @@ SEEN = np.dtype(
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
+        ("foreign", "i1"),  # the ground last stood on is none of ours: another form of the stage
     ],
     align=True,
 )  # fmt: skip
@@ -56,6 +57,8 @@ def seen(game: Recorded) -> np.ndarray:
     hurt = (table["action"] >= first) & (table["action"] <= last)
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
+    ids = line_table()["id"][STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
+    table["foreign"] = ~np.isin(game["ground"], ids[ids >= 0]) if game.moving else 0
     # Who lies counts as airborne while sliding, and yet stands on a line.
     lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
     table["slides"] = lies & (table["grounded"] == 0)

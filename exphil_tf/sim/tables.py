@@ -252,8 +252,8 @@ def _specials() -> np.ndarray:
 
 
 _TWINS = ((0, 21), (1, 22), (2, 25), (6, 20), (12, 23), (18, 26))
-"""Mario and Dr. Mario, Fox and Falco, Captain Falcon and Ganondorf, Link and Young Link, Pikachu and
-Pichu, Marth and Roy: their special moves have the same ids."""
+"""Mario and Dr. Mario, Fox and Falco, Captain Falcon and Ganondorf, Link and Young Link, Pikachu
+and Pichu, Marth and Roy: their special moves have the same ids."""
 
 
 def _feet() -> np.ndarray:

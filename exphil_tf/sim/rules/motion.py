@@ -259,7 +259,7 @@ def _has_air_path(p, tables):
 @rule
 def _in_table(p, tables):
     """Whether the recorded speeds of this action reach to this frame."""
-    return 0 < p.age and p.age - p.rate < tables.air_length[p.character, p.action]
+    return p.age > 0 and p.age - p.rate < tables.air_length[p.character, p.action]
 
 
 @rule
