@@ -1,7 +1,7 @@
-"""How wide bodies are: to each other, and to walls.
+"""Bodies, shields and holds that attacks meet, estimated from recorded games.
 
-Two who stand closer than the sum of their half widths push each other by 0.3 units a frame, so each
-pair of frames says on which side of a distance it was. Beside a wall, the distance itself shows.
+A body is an upright capsule by character and pose: the one that tells frames on which an attack
+hits from those on which it does not best. No replay records more of it.
 """
 
 from __future__ import annotations
@@ -11,108 +11,143 @@ from typing import Any
 
 import numpy as np
 
-from exphil_tf.melee.specials import CHARACTERS
 from exphil_tf.sim import actions as act
+from exphil_tf.sim.contacts import contacts, gaps
+from exphil_tf.sim.hit_tables import BODY, HELD_AGES, POSES, hit_tables
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules.bodies import HEIGHT, PUSH
-from exphil_tf.sim.rules.walls import MIDDLE
-from exphil_tf.sim.stage_lines import STAGES, stage_table
+from exphil_tf.sim.rules.shields import SMALLEST
 
 Row = dict[str, Any]
-_STANDING = (14, 15, 16, 17, 18, 21, 23, 24, 39, 40, 42, 43, 44, 56, 57, 70, 71, 72, 73, 74, 178,
-             179, 180)  # fmt: skip
-_START, _STEPS, _NEAR, _SAME, _MIN_PAIRS = 3.25, (0.4, 0.2, 0.1, 0.05), 12.0, 0.012, 100
-_MIN_CONTACTS, _GIRTHS = 8, (0.5, 8.0)
+_MIN_FRAMES = 3
+_IMAGINED = 0.6
+"""What a hit that nobody saw costs beside one that was missed: near frames without are many."""
+_NEAR = 12.0
+"""Distance from a hitbox beyond which a frame says nothing about bodies."""
 
 
-def bodies(games: Iterable[Recorded]) -> list[Row]:
-    """`body` and `girth` by character, as rows of `attributes.csv`."""
-    games = list(games)
-    return [*_bodies(games), *_girths(games)]
-
-
-def _row(
-    character: int, name: str, value: float, *, count: int, spread: float, share: float
-) -> Row:
-    return {"character": character, "attribute": name, "value": round(value, 3), "count": count,
-            "spread": round(spread, 3), "share": round(share, 3)}  # fmt: skip
-
-
-def _bodies(games: list[Recorded]) -> Iterator[Row]:
-    one, other, apart, pushed = (np.concatenate(part) for part in
-                                 zip(*map(_pairs, games), strict=True))  # fmt: skip
-    width = np.full(CHARACTERS, _START)
-    for step in _STEPS:
-        for who in np.unique(one):
-            rows = (one == who) | (other == who)
-            trials = width[who] + step * np.arange(-2, 3)
-            wrong = []
-            for trial in trials:
-                width[who] = trial
-                near = apart[rows] < width[one[rows]] + width[other[rows]]
-                wrong.append(int((near != pushed[rows]).sum()) + 1e-3 * abs(trial - _START))
-            width[who] = trials[int(np.argmin(wrong))]
-    for who in np.unique(one).tolist():
-        rows = (one == who) | (other == who)
-        right = (apart[rows] < width[one[rows]] + width[other[rows]]) == pushed[rows]
-        if rows.sum() >= _MIN_PAIRS:
-            yield _row(who, "body", float(width[who]), count=int(rows.sum()), spread=_STEPS[-1],
-                       share=float(right.mean()))  # fmt: skip
-
-
-def _pairs(game: Recorded) -> tuple[np.ndarray, ...]:
-    """Character, the other's, distance, whether pushed: of frames on which only that can be."""
-    calm = (game["hitlag"] == 0) & (game["speed_x_attack"] == 0) & (game["on_ground"] != 0)
-    calm &= np.isin(game["action"], _STANDING)
-    both = calm.all(1)
-    both = both[:-1] & both[1:] & (np.abs(np.diff(game["y"], axis=1)[:-1, 0]) < HEIGHT)
-    both &= not any(game.held_out)
-    move = np.diff(game["x"], axis=0) - game["speed_air_x_self"][1:]
-    parts: list[list[np.ndarray]] = [[], [], [], []]
-    for player in (0, 1):
-        apart = game["x"][:-1, player] - game["x"][:-1, 1 - player]
-        along = move[:, player] * np.sign(apart)
-        pushed, still = np.abs(along - PUSH) < _SAME, np.abs(along) < _SAME
-        here = both & (pushed | still) & (np.abs(apart) < _NEAR) & (np.abs(apart) > 1.5)
-        values = (game["character"][:-1, player], game["character"][:-1, 1 - player],
-                  np.abs(apart), pushed)  # fmt: skip
-        for part, value in zip(parts, values, strict=True):
-            part.append(value[here])
-    return tuple(np.concatenate(part) for part in parts)
-
-
-def _girths(games: list[Recorded]) -> Iterator[Row]:
-    """Half width in the air: how far from a side those stop whom it stops."""
-    found: dict[int, list[np.ndarray]] = {}
-    for game in games:
-        stage = stage_table()[STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
-        for player in (0, 1):
-            if game.held_out[player] or game.moving:
+def bodies(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
+    """Capsules that tell hits from misses best, by character and pose."""
+    rows = contacts(games)
+    rows = rows[rows["held_out"] == own]
+    start = hit_tables()["bodies"]
+    rows = rows[gaps(rows, start[rows["victim"], rows["pose"]]).min(1) < _NEAR]
+    for victim in np.unique(rows["victim"]).tolist():
+        for pose in range(POSES):
+            here = rows[(rows["victim"] == victim) & (rows["pose"] == pose)]
+            hits = int((here["hit"] == 1).sum())
+            if hits < 15:
                 continue
-            stopped = _stopped(game, player)
-            x, y = np.abs(game["x"][1:, player])[stopped], game["y"][1:, player][stopped]
-            corners = stage["side"][::-1]
-            wall = np.interp(
-                np.minimum(y + MIDDLE, stage["side"][0, 1]), corners[:, 1], corners[:, 0]
-            )
-            for who in np.unique(game["character"][:, player]).tolist():
-                mine = game["character"][1:, player][stopped] == who
-                found.setdefault(who, []).append((x - wall)[mine & (y < 0) & (y > -40)])
-    for who, parts in sorted(found.items()):
-        girth = np.concatenate(parts)
-        girth = girth[(girth > _GIRTHS[0]) & (girth < _GIRTHS[1])]
-        if len(girth) >= _MIN_CONTACTS:
-            low, high = np.percentile(girth, (10, 90))
-            yield _row(who, "girth", float(np.percentile(girth, 25)), count=len(girth),
-                       spread=float(high - low), share=1.0)  # fmt: skip
+            pick = np.random.default_rng(0).permutation(len(here))[:5000]
+            body, wrong = _descend(here[np.sort(pick)], start[victim, pose])
+            yield {
+                "character": victim, "pose": pose, "x": round(float(body["x"]), 2),
+                "low": round(float(body["low"]), 2),
+                "high": round(float(body["high"]), 2), "radius": round(float(body["radius"]), 2),
+                "hits": hits, "missed": wrong[0], "imagined": wrong[1], "of": len(pick),
+            }  # fmt: skip
 
 
-def _stopped(game: Recorded, player: int) -> np.ndarray:
-    """Bool `[frames - 1]`: in the air, and not where its speed leads."""
-    calm = (game["hitlag"][:, player] == 0) & (game["on_ground"][:, player] == 0)
-    action = game["action"][:, player]
-    calm &= (action >= act.JUMP_F) & ((action <= act.AIR_DODGE) | (action >= act.SPECIAL_FIRST))
-    calm &= (action < act.CAPTURED_FIRST) | (action > act.CAPTURED_LAST)
-    speed = game["speed_air_x_self"][1:, player] + game["speed_x_attack"][1:, player]
-    short = np.abs(np.diff(game["x"][:, player]) - speed)
-    return calm[:-1] & calm[1:] & (short > 0.05) & (short < 4)
+def bubbles(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
+    """Circles that tell touches of full shields from misses best, by character."""
+    rows = contacts(games, guarded=True)
+    rows = rows[rows["held_out"] == own]
+    for victim in np.unique(rows["victim"]).tolist():
+        here = rows[rows["victim"] == victim]
+        start = np.zeros((), BODY)
+        start["low"], start["high"], start["radius"] = 9.0, 9.0, 9.0
+        here = here[gaps(here, start).min(1) < _NEAR]
+        if (here["hit"] == 1).sum() >= 20:
+            body, wrong = _descend(here, start, names=("x", "low", "radius"))
+            yield {
+                "character": victim, "x": float(body["x"]), "y": float(body["low"]),
+                "radius": float(body["radius"]), "hits": int((here["hit"] == 1).sum()),
+                "missed": wrong[0], "imagined": wrong[1], "of": len(here),
+            }  # fmt: skip
+
+
+def _descend(
+    rows: np.ndarray, start: np.ndarray, names: tuple[str, ...] = ("x", "low", "high", "radius")
+) -> tuple[np.ndarray, tuple[int, int]]:
+    hit = rows["hit"] == 1
+    is_round = "high" not in names
+    share = SMALLEST + (1 - SMALLEST) * rows["shield"] / 60 if is_round else 1.0
+
+    def cost(body: np.ndarray) -> tuple[float, int, int]:
+        body = np.broadcast_to(body, len(rows)).copy()
+        body["radius"] *= share
+        touch = gaps(rows, body).min(1) < 0
+        missed, imagined = int((hit & ~touch).sum()), int((~hit & touch).sum())
+        return missed + _IMAGINED * imagined, missed, imagined
+
+    best = np.zeros((), BODY)
+    best[...] = start
+    least = cost(best)
+    for step in (2.0, 1.0, 0.5):
+        moved = True
+        while moved:
+            moved = False
+            for name in names:
+                for change in (-step, step):
+                    other = best.copy()
+                    other[name] += change
+                    if is_round:
+                        other["high"] = other["low"]
+                    if other["radius"] < 0.5 or other["high"] < other["low"]:
+                        continue
+                    found = cost(other)
+                    if found[0] < least[0]:
+                        best, least, moved = other, found, True
+    return best, least[1:]
+
+
+def safe_frames(games: Iterable[Recorded], *, own: int) -> Iterator[Row]:
+    """Frames of actions on which nobody can be hit: first and last age that most records show."""
+    counts: dict[tuple[int, int], np.ndarray] = {}
+    for game in games:
+        action = game["action"].astype(int)
+        age = np.round(game["state_age"]).astype(int)
+        for player in (0, 1):
+            if game.held_out[player] != own:
+                continue
+            inside = (action[:, player] < act.ACTIONS) & (age[:, player] >= 0)
+            inside &= (age[:, player] < 128) & (action[:, player] > act.REBIRTH_WAIT)
+            who = game["character"][:, player].astype(int)
+            key = who * act.ACTIONS + action[:, player]
+            for one in np.unique(key[inside]).tolist():
+                here = inside & (key == one)
+                table = counts.setdefault(divmod(one, act.ACTIONS), np.zeros((2, 128), np.int64))
+                np.add.at(table[0], age[here, player], 1)
+                np.add.at(table[1], age[here, player], game["invulnerable"][here, player] != 0)
+    for (character, action), (seen, safe) in sorted(counts.items()):
+        on = np.flatnonzero((seen >= 3) & (safe > 0.7 * seen))
+        if len(on) and not act.LEDGE_CATCH <= action <= act.LEDGE_WAIT:
+            yield {"character": character, "action": action, "first": int(on[0]),
+                   "last": int(on[-1]), "count": int(seen[on].sum())}  # fmt: skip
+
+
+def held_places(games: Iterable[Recorded]) -> Iterator[Row]:
+    """Where who is held is, from the holder: forwards and up, by action and age."""
+    places: dict[tuple[int, int, int], list[tuple[float, float]]] = {}
+    for game in games:
+        for a in (0, 1):
+            v, action = 1 - a, game["action"][:, a].astype(int)
+            inside = (action >= act.GRAB_PULL) & (action <= act.THROW_LOW)
+            other = game["action"][:, v].astype(int)
+            held = (other >= act.HELD_FIRST) & (other <= act.HELD_LAST)
+            held |= (other >= act.THROWN_F) & (other <= act.THROWN_LOW)
+            start = np.append(True, action[1:] != action[:-1])
+            frames = np.arange(len(action))
+            frames -= np.maximum.accumulate(np.where(start, frames, 0))
+            age = np.round(game["state_age"][:, a]).astype(int)
+            at = np.where(action >= act.THROW_F, age, frames)
+            side = np.where(game["facing"][:, a], 1, -1)
+            x = (game["x"][:, v] - game["x"][:, a]) * side
+            y = game["y"][:, v] - game["y"][:, a]
+            for row in np.flatnonzero(inside & held & (at < HELD_AGES) & (at >= 0)).tolist():
+                key = int(game["character"][row, a]), int(action[row]), int(at[row])
+                places.setdefault(key, []).append((float(x[row]), float(y[row])))
+    for (character, action, age), found in sorted(places.items()):
+        if len(found) >= _MIN_FRAMES:
+            x, y = np.median(found, 0)
+            yield {"character": character, "action": action, "age": age, "x": round(float(x), 2),
+                   "y": round(float(y), 2), "count": len(found)}  # fmt: skip

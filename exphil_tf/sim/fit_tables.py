@@ -16,9 +16,10 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
-from exphil_tf.sim.fit_bodies import bodies
+from exphil_tf.sim.fit_hits import fit_hits
 from exphil_tf.sim.fit_ledges import catches
 from exphil_tf.sim.fit_speeds import speeds
+from exphil_tf.sim.fit_widths import widths
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.sequences import by_character
 from exphil_tf.sim.stage_lines import STAGES, stage_table
@@ -51,11 +52,11 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
                 )  # fmt: skip
         for name, estimate in _ACTIONS.items():
             found[name] += estimate(character, sequences)
-    found["attributes"] += bodies(games)
+    found["attributes"] += widths(games)
     found["attributes"].sort(key=lambda row: row["character"])
     found["ledge"] = ledges(games)
     found["catch"], found["hangs"] = catches(games)
-    return found
+    return found | fit_hits(games)
 
 
 def ledges(games: Iterable[Recorded]) -> list[Row]:

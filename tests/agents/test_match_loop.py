@@ -108,7 +108,7 @@ CODEC_SHOULDER = int(
 
 
 @pytest.mark.slow
-def test_a_closed_loop_in_the_toy_world(fake):
+def test_a_closed_loop_in_the_simulator(fake):
     """Pads move who is seen; the file re-reads to what was seen; hits are counted."""
     options, driver = fake(replay=None, frames=900), Random()
     seats = [seat(driver, character=Character.FOX)]

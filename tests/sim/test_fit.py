@@ -86,9 +86,10 @@ def test_where_libmelee_knows_a_constant_replays_say_the_same():
 
 
 def test_tables_are_small_sorted_and_without_holes():
-    tables_of = ("attributes", "feet", "aerials", "specials", "courses", "curves", "ledge", "catch",
-                 "hangs")  # fmt: skip
-    for name in tables_of:
+    moves = ("attributes", "feet", "aerials", "specials", "courses", "curves", "ledge", "catch",
+             "hangs")  # fmt: skip
+    hits = ("hits", "throws", "held", "bodies", "bubbles", "safe", "weights")
+    for name in moves + hits:
         path = data_file(f"{name}.csv")
         assert path.stat().st_size < 64 << 10
         with path.open(newline="") as file:
@@ -129,6 +130,10 @@ def test_recorded_games_are_foretold(corpus_dir, tmp_path, capsys):
     assert found["all"]["frames"] > 50_000 and found["all"]["both"] > 0.85
     for kind in ("dash", "aerial", "jump", "landing"):
         assert found["action_class"][kind]["within_0.01"] > 0.93, kind
+    aerials = found["hits"]["aerial"]
+    assert aerials["made_share"] > 0.6 and aerials["percent"] > 0.8 and aerials["speed"] > 0.8
+    assert found["stocks"]["made"] > 0.9 * found["stocks"]["lost"]
     assert "Not simulated" in (tmp_path / "f.html").read_text()
     assert command.main(["fit", "--replays", str(tmp_path), "--output", str(tmp_path / "t")]) == 0
     assert "gravity" in (tmp_path / "t" / "attributes.csv").read_text()
+    assert len((tmp_path / "t" / "hits.csv").read_text().splitlines()) > 50

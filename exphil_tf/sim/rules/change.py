@@ -17,6 +17,8 @@ def enter(p, action, tables):
     p.rate = float(tables.begins_rate[p.character, min(action, act.ACTIONS - 1)])
     p.number = 0.0
     p.flag = 0
+    p.struck = 0
+    p.used = 0
 
 
 @rule

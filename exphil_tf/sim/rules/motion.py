@@ -244,7 +244,7 @@ def _fall_helpless(p, a, tables):
 def _hover(p):
     """The halo comes down at a steady speed, a falling star too; the other dead do not move."""
     p.vx = 0.0
-    if p.action == act.DEAD_STAR and p.frames > 0:
+    if p.action == act.DEAD_STAR:
         return
     if p.action != act.REBIRTH or p.frames >= HALO_FRAMES:
         p.vy = 0.0
