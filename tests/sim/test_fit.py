@@ -109,7 +109,7 @@ def test_a_player_is_held_out_whatever_the_collection():
 
 
 def test_commands_say_what_they_want(tmp_path, capsys):
-    with pytest.raises(UserError, match="want one of fit, validate, speed first"):
+    with pytest.raises(UserError, match="want one of fit, validate first"):
         command.main(["fly"])
     with pytest.raises(UserError, match=r"games of version 3.8"):
         command.main(["validate", "--replays", str(tmp_path)])
