@@ -33,7 +33,7 @@ def follow(match, players, truth, pads, tables, ahead, starts):
       starts: `MATCH` `[frames]`, filled: the state of each recorded frame.
     """
     for seat in range(2):
-        force(players[0, seat], truth[0, seat], tables[0])
+        force(players[0, seat], truth[0, seat], truth[0, seat], tables[0])
     starts[0] = match[0]
     for frame in range(1, len(truth)):
         step_match(match[0], players[0], pads[frame], tables[0])
@@ -42,7 +42,7 @@ def follow(match, players, truth, pads, tables, ahead, starts):
         for seat in range(2):
             ahead[frame, seat] = players[0, seat]
             feel_wind(match[0], players[0, seat], truth[frame, seat])
-            force(players[0, seat], truth[frame, seat], tables[0])
+            force(players[0, seat], truth[frame, seat], truth[frame - 1, seat], tables[0])
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
         for seat in range(2):

@@ -83,7 +83,7 @@ def line(design: np.ndarray, values: np.ndarray) -> list[Estimate]:
     return [Estimate(float(v), int(best.sum()), spread, float(best.mean())) for v in found]
 
 
-_DRAWS, _ILL_CONDITIONED, _SAME = 400, 1e3, 5e-4
+_DRAWS, _ILL_CONDITIONED, _SAME = 400, 60, 5e-4
 
 
 def _estimate(near: np.ndarray, asked: int) -> Estimate:

@@ -28,17 +28,20 @@ LEDGER: dict[str, str] = {
     "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
     "fly; throws of Donkey Kong's cargo and Kirby's leaps stay where they are",
     "projectiles and items": "none",
-    "special moves": "flight by one fitted rule each, without effects; double jumps of Peach, "
-    "Yoshi, Ness and Mewtwo and jumps of Jigglypuff and Kirby have no curve of their own",
-    "walls and ceilings": "none: a stage is its lines to stand on",
-    "ledges": "caught from within one fitted box per character, by anybody who falls past facing "
-    "them, whether or not somebody hangs there",
+    "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
+    "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
+    "not followed by the stick",
+    "walls and ceilings": "a stage's side as published corners, the same left and right; a body "
+    "has one width; no wall jumps, wall techs or ceilings' bounces",
+    "ledges": "caught from within one fitted box per character, by one at a time; no end of "
+    "hanging",
     "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
     "everybody falls away as a star",
-    "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain "
-    "of Dreams' platforms are those of the frame before, and do not change by themselves",
+    "moving stages": "Pokémon Stadium keeps its first form; Whispy's wind and the heights of "
+    "Fountain of Dreams' platforms are those of the frame before, and do not change by themselves",
     "Nana": "Popo alone",
-    "UCF": "dashes and shield drops follow the game's own thresholds",
+    "UCF": "the dash back and cardinals as netplay has them; shield drops follow the game's own "
+    "thresholds",
 }
 """What is not simulated."""
 _HEADS = ("", "frames", *(f"≤ {d:g}" for d in DISTANCES), "action", "both",

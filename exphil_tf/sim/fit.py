@@ -127,7 +127,15 @@ def _dash(seq: Sequences) -> Found:
         "dash_frames": commonest(lasts[following == act.WAIT]),
         "brake_frames": commonest(brakes[after_brake == act.WAIT]),
         "turn_frames": commonest(turns[after_turn == act.WAIT]),
+        "turn_faces": _turn_faces(seq),
     }
+
+
+def _turn_faces(seq: Sequences) -> Estimate:
+    """Frame of a turn from a stand on which it faces the other way; flicks do on the first."""
+    flips = _in(seq, act.TURN) & (seq.before("facing") != seq.after("facing"))
+    frames = np.round(seq.after("state_age"))[flips] - 1
+    return commonest(frames[frames > 1])
 
 
 def _jump(seq: Sequences) -> Found:
@@ -155,7 +163,45 @@ def _jump(seq: Sequences) -> Found:
         "air_jump_stick": _air_push(seq, left),
         "jump_frames": _natural(seq, (act.JUMP_F, act.JUMP_B), act.FALL),
         "air_jump_frames": _natural(seq, (act.AIR_JUMP_F,), act.FALL_AERIAL),
+        "multi_jump": _multi_jump(seq),
+        "dodge_frames": _dodge_frames(seq),
+        "dodge_step": _dodge_step(seq),
     }
+
+
+def _multi_jump(seq: Sequences) -> Estimate:
+    """Id of the first of an own action for each jump in the air, of those who have them."""
+    if seq.columns["jumps_left"].max() <= _TWO_JUMPS:
+        return NOTHING
+    lost = seq.before("jumps_left").astype(int) - seq.after("jumps_left")
+    again = seq.free & (lost == 1) & (seq.before("on_ground") == 0)
+    again &= (seq.after("action") >= act.SPECIAL_FIRST) & (seq.before("action") < act.SPECIAL_FIRST)
+    used = int(seq.columns["jumps_left"].max()) - seq.before("jumps_left").astype(int)
+    found = commonest((seq.after("action") - used + 1)[again])
+    return found if found.count >= 8 and found.share > 0.8 and again.sum() > 20 else NOTHING
+
+
+_TWO_JUMPS = 2
+
+
+def _dodge_frames(seq: Sequences) -> Estimate:
+    """Frames of an air dodge that slow by its own rule; gravity comes after."""
+    air = _in(seq, act.AIR_DODGE) & (np.abs(seq.before("speed_y_self")) > 0.02)
+    slows = air & (np.abs(seq.after("speed_y_self") - 0.9 * seq.before("speed_y_self")) < 1e-3)
+    ages = np.round(seq.after("state_age"))
+    later = ages[air & ~slows]
+    if len(later) < 3 or not slows.any():
+        return NOTHING
+    last = ages[slows & (ages < later.min())]
+    return Estimate(float(last.max()), int(slows.sum() + len(later))) if len(last) else NOTHING
+
+
+def _dodge_step(seq: Sequences) -> Estimate:
+    """Share of its first step that a wavedash on the first frame makes."""
+    lands = seq.free & (seq.before("action") == act.JUMPSQUAT)
+    lands &= seq.after("action") == act.LANDING_SPECIAL
+    lands &= np.abs(seq.after("speed_air_x_self")) > 0.3
+    return commonest((seq.change("x") / seq.after("speed_air_x_self"))[lands].round(2))
 
 
 def _air_push(seq: Sequences, left: np.ndarray) -> Estimate:

@@ -6,17 +6,19 @@ filled with what most recorded frames agree on, and its count says how many thos
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from exphil_tf.sim import actions as act
+from exphil_tf.sim import entries
 from exphil_tf.sim.attributes import attribute_table
 from exphil_tf.sim.estimates import commonest
-from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y
+from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y, Flight, in_two_parts
 from exphil_tf.sim.sequences import Sequences
 from exphil_tf.sim.stage_lines import GAP
+from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
 Row = dict[str, Any]
 _LOCKED_FRAMES = 10
@@ -35,7 +37,8 @@ def feet(character: int, seq: Sequences) -> Iterator[Row]:
     """Height of the feet above the position, by action in the air.
 
     A landing shows that the feet crossed the line on that frame: they hung between the line's
-    distance from the position before and after. The height is the one that fits most landings.
+    distance from the position before and after. The height is the one that fits most landings: of
+    all ages (`ages` -1), and of each few ages that many landings show.
     """
     lands = seq.free & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
     lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") != act.LEDGE_CATCH)
@@ -46,14 +49,26 @@ def feet(character: int, seq: Sequences) -> Iterator[Row]:
         here = lands & (seq.before("action") == action) & (high > low) & (low > -4)
         if action >= act.ACTIONS or here.sum() < MIN_COUNT:
             continue
-        points = np.sort(np.concatenate([low[here], high[here]]))
-        middles = (points[1:] + points[:-1]) / 2
-        fits = ((low[here] <= middles[:, None]) & (middles[:, None] <= high[here])).sum(1)
-        best = middles[fits == fits.max()]
-        yield {
-            "character": character, "action": action, "height": round(float(np.median(best)), 3),
-            "count": int(here.sum()), "fits": round(float(fits.max() / here.sum()), 3),
-        }  # fmt: skip
+        bins = np.minimum(seq.before("state_age")[here].astype(int) // FEET_AGES, FEET_BINS - 1)
+        for ages in (-1, *range(FEET_BINS)):
+            chosen = (bins == ages) | (ages < 0)
+            if ages >= 0 and chosen.sum() < _MIN_LANDINGS:
+                continue
+            height, fits = _height(low[here][chosen], high[here][chosen])
+            yield {"character": character, "action": action, "ages": ages, "height": height,
+                   "count": int(chosen.sum()), "fits": fits}  # fmt: skip
+
+
+def _height(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """The height inside of most intervals, and the share of them."""
+    points = np.sort(np.concatenate([low, high]))
+    middles = (points[1:] + points[:-1]) / 2
+    fits = ((low <= middles[:, None]) & (middles[:, None] <= high)).sum(1)
+    best = middles[fits == fits.max()]
+    return round(float(np.median(best)), 3), round(float(fits.max() / len(low)), 3)
+
+
+_MIN_LANDINGS = 8
 
 
 def aerials(character: int, seq: Sequences) -> Iterator[Row]:
@@ -111,50 +126,59 @@ def courses(character: int, seq: Sequences) -> Iterator[Row]:
     present = np.unique(seq.columns["action"])
     for action in present[(present >= act.SPECIAL_FIRST) & (present < act.ACTIONS)].tolist():
         frames, following, _ = seq.runs(action)
+        inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         begins = seq.free & (seq.before("action") != action) & (seq.after("action") == action)
         first = commonest(seq.after("state_age")[begins])
+        rate = commonest(seq.change("state_age")[inside])
         leaves = seq.free & (seq.before("action") == action) & (seq.after("action") != action)
         lands = leaves & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
-        length, after = _course(frames, following)
+        length, after = _course(seq, action, frames, following=following)
         ground = commonest(seq.after("action")[lands])
-        inside = seq.free & (seq.before("action") == action) & (seq.after("action") == action)
         yield {
             "character": character, "action": action,
-            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 1)),
+            "first": int(np.clip(np.nan_to_num(first.value, nan=1.0), -1, 120)),
+            "rate": int(rate.value != 0 or rate.share < _CURVE_SHARE),
             "frames": length, "next": after,
             "landing": int(ground.value) if ground.count >= MIN_COUNT else 0,
-            **_flight(character, seq, inside), "count": int(inside.sum()),
+            **_flight(character, seq, inside),
+            **entries.entry(character, seq, action), **entries.aftermath(character, seq, action),
+            "count": int(inside.sum()),
         }  # fmt: skip
 
 
-_CURVE_SHARE = 0.7
+_CURVE_SHARE = 0.5
 
 
 def curves(character: int, seq: Sequences) -> Iterator[Row]:
     """Vertical speed of an air jump by frame, where an animation and not gravity makes it."""
     a = attribute_table()[character]
-    stays = seq.free & np.isin(seq.after("action"), (act.AIR_JUMP_F, act.AIR_JUMP_B))
     frames = np.round(seq.after("state_age")).astype(int)
     speed = seq.after("speed_y_self")
-    begins = commonest(speed[stays & (frames == 0)])
-    if not begins.count or abs(begins.value) > 0.5:
-        return  # those that gravity moves start at full speed
-    for frame in range(60):
-        found = commonest(speed[stays & (frames == frame)])
-        if found.count < MIN_COUNT or found.share < _CURVE_SHARE:
-            return
-        if abs(found.value + a["terminal"]) < 1e-3:
-            return
-        yield {"character": character, "frame": frame,
-               "speed": round(found.value, 5) or 1e-5, "count": found.count}  # fmt: skip
+    for action in (act.AIR_JUMP_F, act.AIR_JUMP_B):
+        stays = seq.free & (seq.after("action") == action)
+        begins = commonest(speed[stays & (frames == 0)])
+        if not begins.count or abs(begins.value) > 0.5:
+            continue  # those that gravity moves start at full speed
+        for frame in range(60):
+            found = commonest(speed[stays & (frames == frame)])
+            if found.count < MIN_COUNT or abs(found.value + a["terminal"]) < 1e-3:
+                break
+            if found.share >= _CURVE_SHARE:
+                yield {"character": character, "action": action, "frame": frame,
+                       "speed": round(found.value, 5) or 1e-5,
+                       "count": found.count}  # fmt: skip
 
 
 _NATURAL = (act.WAIT, act.FALL, act.SPECIAL_FALL, act.SQUAT_WAIT)
 
 
-def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
+def _course(
+    seq: Sequences, action: int, frames: np.ndarray, *, following: np.ndarray
+) -> tuple[int, int]:
     """Length and next action of most runs that end by themselves; 0, 0 if hardly any do."""
     natural = (following >= act.SPECIAL_FIRST) | np.isin(following, _NATURAL)
+    if not _stands(seq, action):  # who comes down is not at an end
+        natural &= ~np.isin(following, [one for one in np.unique(following) if _stands(seq, one)])
     frames, following = frames[natural], following[natural]
     if len(frames) < MIN_COUNT:
         return 0, 0
@@ -165,43 +189,21 @@ def _course(frames: np.ndarray, following: np.ndarray) -> tuple[int, int]:
     return int(pairs[best, 0]), int(pairs[best, 1])
 
 
+def _stands(seq: Sequences, action: int) -> bool:
+    """Whether an action is mostly one of the ground."""
+    return bool(seq.columns["on_ground"][seq.columns["action"] == action].mean() > 0.5)
+
+
 def _flight(character: int, seq: Sequences, inside: np.ndarray) -> Row:
-    """The rule that foretells most of the action's speeds, along x and along y."""
+    """The rules that foretell most of the action's speeds, along x and along y."""
     air = inside & (seq.before("on_ground") == 0) & (seq.after("on_ground") == 0)
-    row: Row = {"x_kind": 0, "x_value": 0.0, "y_kind": 0, "y_value": 0.0, "from": 0, "fits": 0.0}
-    if air.sum() < 4 * MIN_COUNT:
-        return row
-    a = attribute_table()[character]
-    row["x_kind"], row["x_value"], fits_x = _best(KINDS_X, seq, air, a=a)
-    row["y_kind"], row["y_value"], fits_y = _best(KINDS_Y, seq, air, a=a)
-    row["from"], fits_y = _start(seq, air, a, row=row, fits=fits_y)
-    row["fits"] = round(min(fits_x, fits_y), 3)
-    return row
-
-
-_STARTS_AFTER = 1
-
-
-def _start(seq: Sequences, air: np.ndarray, a: Any, *, row: Row, fits: float) -> tuple[int, float]:
-    """Frame of the action from which it falls or brakes, if it holds its speed before."""
-    wrong = KINDS_Y[row["y_kind"]](seq, air, a)[1]
-    age = np.round(seq.after("state_age")[air]).astype(int)
-    if row["y_kind"] not in (1, 5) or not (wrong < 2e-3).any():
-        return 0, fits
-    still = np.abs(seq.change("speed_y_self")[air]) < 1e-4
-    moves = age[(wrong < 2e-3) & ~still]
-    first = int(np.quantile(moves, 0.01)) if len(moves) else 0
-    right = np.where(age < first, still, wrong < 2e-3)
-    better = first > _STARTS_AFTER and right.mean() > fits
-    return (first, float(right.mean())) if better else (0, fits)
-
-
-def _best(
-    kinds: Iterable[Any], seq: Sequences, air: np.ndarray, *, a: Any
-) -> tuple[int, float, float]:
-    scores = []
-    for index, kind in enumerate(kinds):
-        value, wrong = kind(seq, air, a)
-        scores.append((-float((wrong < 2e-3).mean()) - (0.02 if index == 0 else 0), index, value))
-    score, index, value = min(scores)
-    return index, round(float(value), 5), -score
+    a, fits, row = attribute_table()[character], [], {}
+    for axis, kinds in (("x", KINDS_X), ("y", KINDS_Y)):
+        found = Flight(0, 0.0, 0, 0, 0.0, 0.0)
+        if air.sum() >= 4 * MIN_COUNT:
+            found = in_two_parts(kinds, seq, air, a=a)
+            fits.append(found.fits)
+        row |= {f"{axis}_kind": found.kind, f"{axis}_value": round(float(found.value), 5),
+                f"{axis}_since": found.since, f"{axis}_then": found.then,
+                f"{axis}_more": round(float(found.more), 5)}  # fmt: skip
+    return row | {"fits": round(min(fits, default=0.0), 3)}

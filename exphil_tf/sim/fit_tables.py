@@ -17,6 +17,9 @@ from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
 from exphil_tf.sim.fit_hits import fit_hits
+from exphil_tf.sim.fit_ledges import catches
+from exphil_tf.sim.fit_speeds import speeds
+from exphil_tf.sim.fit_widths import widths
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.sequences import by_character
 from exphil_tf.sim.stage_lines import STAGES, stage_table
@@ -30,6 +33,7 @@ _ACTIONS = {
     "specials": fit_actions.specials,
     "courses": fit_actions.courses,
     "curves": fit_actions.curves,
+    "speeds": speeds,
 }
 
 
@@ -48,36 +52,11 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
                 )  # fmt: skip
         for name, estimate in _ACTIONS.items():
             found[name] += estimate(character, sequences)
-    found["ledge"], found["catch"] = ledges(games), catches(games)
+    found["attributes"] += widths(games)
+    found["attributes"].sort(key=lambda row: row["character"])
+    found["ledge"] = ledges(games)
+    found["catch"], found["hangs"] = catches(games)
     return found | fit_hits(games)
-
-
-_EDGES = (3, 97)
-"""Percentiles of the places from which a ledge is caught."""
-
-
-def catches(games: Iterable[Recorded]) -> list[Row]:
-    """Places from which ledges are caught, by character, from the ledge's corner outwards."""
-    stages, places = stage_table(), {}
-    for game in games:
-        stage = stages[STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
-        for player in (0, 1):
-            action = game["action"][:, player]
-            at = np.flatnonzero((action[1:] == act.LEDGE_CATCH) & (action[:-1] != act.LEDGE_CATCH))
-            if game.held_out[player] or not len(at):
-                continue
-            x = (game["x"] + game["speed_air_x_self"] + game["speed_x_attack"])[at, player]
-            y = (game["y"] + game["speed_y_self"] + game["speed_y_attack"])[at, player]
-            near = np.stack([np.abs(x) - stage["edge"], y - stage["ledge_y"]], 1)
-            places.setdefault(int(game["character"][at[0], player]), []).append(near)
-    rows = []
-    for who, found in sorted(places.items()):
-        joined = np.concatenate(found)
-        if len(joined) >= fit_actions.MIN_COUNT:
-            (near, low), (far, high) = np.percentile(joined, _EDGES, axis=0).round(2).tolist()
-            rows.append({"character": who, "near": near, "far": far, "low": low, "high": high,
-                         "count": len(joined)})  # fmt: skip
-    return rows
 
 
 def ledges(games: Iterable[Recorded]) -> list[Row]:

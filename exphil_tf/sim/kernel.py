@@ -45,6 +45,7 @@ def step_match(match, players, pads, tables):
 def _play(match, players, pads, tables):
     for seat in range(2):
         _age(players[seat], tables)
+    floors.mark_ledges(players[0], players[1])
     for seat in range(2):
         controls.read_input(players[seat], pads[seat])
     for seat in range(2):
@@ -62,6 +63,8 @@ def _play(match, players, pads, tables):
 @rule
 def _age(p, tables):
     """Animations advance on the controller of the frame before: a jump goes where it pointed."""
+    p.safe_frames = max(0, p.safe_frames - 1)
+    p.ledge_wait = max(0, p.ledge_wait - 1)
     if p.hitlag > 0:
         p.hitlag = max(0.0, p.hitlag - 1.0)
         if p.hitlag <= 0:

@@ -20,6 +20,7 @@ from exphil_tf.replays.physics_columns import PhysicsColumns, read_physics
 from exphil_tf.replays.players import identity, pseudonym
 from exphil_tf.replays.refusals import ReplayError
 
+_UCF_084 = (3, 17, 0)
 HELD_OUT_SHARE = 5
 """One player in so many is held out."""
 
@@ -35,12 +36,15 @@ class Recorded:
         `[frames]`.
       held_out: of the two players.
       moving: whether the stage may have another form than at the start on some frames.
+      cardinals: whether the game took a stick near an axis for one along it (UCF 0.84, which
+        netplay has had since replays of version 3.17).
     """
 
     stage: int
     columns: dict[str, np.ndarray]
     held_out: tuple[bool, bool]
     moving: bool = False
+    cardinals: bool = False
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A column."""
@@ -103,4 +107,5 @@ def from_game(game: Game, physics: PhysicsColumns) -> Recorded:
         columns={name: column[start:] for name, column in columns.items()},
         held_out=(players[0], players[1]),
         moving=game.info.stage == Stage.POKEMON_STADIUM and not game.info.is_frozen_ps,
+        cardinals=game.info.version >= _UCF_084,
     )

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import grabs, hits, staling
+from exphil_tf.sim.rules.change import LONG_AGO
+from exphil_tf.sim.rules.choices import FLOAT, PEACH
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
@@ -25,6 +28,7 @@ SEEN = np.dtype(
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
+        ("foreign", "i1"),  # the ground last stood on is none of ours: another form of the stage
         ("last_attack", "u1"),
     ],
     align=True,
@@ -55,6 +59,8 @@ def seen(game: Recorded) -> np.ndarray:
     hurt = (table["action"] >= first) & (table["action"] <= last)
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
+    ids = line_table()["id"][STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
+    table["foreign"] = ~np.isin(game["ground"], ids[ids >= 0]) if game.moving else 0
     # Who lies counts as airborne while sliding, and yet stands on a line.
     lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
     table["slides"] = lies & (table["grounded"] == 0)
@@ -77,9 +83,26 @@ def pads(game: Recorded) -> np.ndarray:
     table = np.zeros(game["x"].shape, INPUT)
     for name, column in _STICKS.items():
         table[name] = game[column]
+    if game.cardinals:
+        _put_cardinals(table, game)
     table["trigger"] = game["shoulder"]
     table["buttons"] = game["buttons"]
     return table
+
+
+def _put_cardinals(table: np.ndarray, game: Recorded) -> None:
+    """UCF 0.84: a stick at the rim within six steps of an axis counts as all the way along it.
+
+    Replays keep what the stick was before that.
+    """
+    raw = {"stick_x": game["raw_x"].astype(int), "stick_y": game["raw_y"].astype(int)}
+    for along, across in (("stick_x", "stick_y"), ("stick_y", "stick_x")):
+        small = np.abs(raw[across])
+        rim = (np.abs(raw[along]) >= STICK_STEPS) & (small > 0) & (small <= _CARDINAL_STEPS)
+        table[along] = np.where(rim, np.sign(raw[along]), table[along])
+
+
+_CARDINAL_STEPS = 6
 
 
 def match_of(game: Recorded) -> np.ndarray:
@@ -93,26 +116,35 @@ def match_of(game: Recorded) -> np.ndarray:
 
 
 @rule
-def force(p, r, tables):
+def force(p, r, before, tables):
     """Overwrites a player with what is recorded; keeps what is not, where it can be right.
 
     Args:
       p: `PLAYER` record, the state that rules made of the frame before.
       r: `SEEN` record.
+      before: `SEEN` record of the frame before.
       tables: `TABLES` record.
     """
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
         loops = p.action == r.action and r.action == act.DEAD_STAR
-        p.frames = (
-            p.frames if loops else max(0, int(round(r.age - tables.begins_at[r.character, action])))
-        )
-        p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
+        if not loops:
+            p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        p.rate = float(tables.begins_rate[r.character, action])
+    if p.action != r.action:
         p.number = 0.0
         p.flag = 0
-    if not r.grounded and p.grounded:
+        _begin(p, r, before)
+    if not r.grounded and before.grounded:
         p.air_frames = 0
+    if r.action == act.SPECIAL_FALL and before.action != r.action:
+        special = before.action >= act.SPECIAL_FIRST
+        p.helpless = min(before.action, act.ACTIONS - 1) if special else 0
+    if r.grounded:
+        p.floated = 0
+    elif r.character == PEACH and r.action == FLOAT:
+        p.floated = 1
     p.x, p.y, p.vx, p.vy = r.x, r.y, r.vx, r.vy
     p.ground_speed, p.kx, p.ky, p.facing = r.ground_speed, r.kx, r.ky, r.facing
     p.age, p.percent, p.shield = r.age, r.percent, r.shield
@@ -125,6 +157,17 @@ def force(p, r, tables):
         p.flag = 1
     if r.grounded:
         p.line = r.line
+
+
+@rule
+def _begin(p, r, before):
+    """What the game sets as an action begins, where the rules foresaw another."""
+    if r.action == act.DASH:
+        p.tilt_x = LONG_AGO
+    elif r.action == act.PLATFORM_DROP or act.JUMP_F <= r.action <= act.AIR_JUMP_B:
+        p.tilt_y = LONG_AGO
+        if r.action >= act.AIR_JUMP_F:
+            p.air_frames = 0
 
 
 @rule

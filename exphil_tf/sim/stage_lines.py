@@ -31,11 +31,14 @@ LINE = np.dtype(
 )  # fmt: skip
 MAX_LINES = 9
 NO_LINE = -1
+MAX_CORNERS = 9
+"""Of a stage's side."""
 STAGE = np.dtype(
     [
         ("edge", "f8"), ("ledge_y", "f8"), ("ledge_x", "f8"),
         ("left", "f8"), ("right", "f8"), ("top", "f8"), ("bottom", "f8"),
         ("lines", "i4"),
+        ("side", "f8", (MAX_CORNERS, 2)),
         ("start_x", "f8", (2,)), ("start_y", "f8", (2,)),
         ("halo_x", "f8", (2,)), ("halo_y", "f8"), ("halo_speed", "f8"),
     ]
@@ -85,6 +88,62 @@ _GROUNDS: dict[Stage, _Ground] = {
 }  # fmt: skip
 _LEDGE_X = {_B: 71.30785, _F: 88.47355, _D: 80.17915, _O: 66.2554, _P: 90.65785, _Y: 58.90785}
 """|x| of who hangs on a ledge (libmelee `EDGE_POSITION`)."""
+_SIDES: dict[Stage, tuple[tuple[float, float], ...]] = {
+    _F: (
+        (_E[_F], 0),
+        (85.5657, -10.5),
+        (65.7993, -20.4538),
+        (65.8374, -31.3443),
+        (61.4195, -47.3663),
+        (53.7736, -54.2584),
+        (47.456, -55.3882),
+        (0, -55.4),
+    ),
+    _B: (
+        (_E[_B], 0),
+        (64.98, -6),
+        (35.6, -18),
+        (38, -21.2),
+        (32.8, -24.8),
+        (30.4, -28.8),
+        (29.2, -34.8),
+        (10.4, -40),
+    ),
+    _D: ((_E[_D], _DL), (76.3389, -11.0417), (65.7626, -35.7562), (0, -35.76)),
+    _Y: (
+        (_E[_Y], -3.5),
+        (56, -6.65),
+        (54.95, -7.7),
+        (53.725, -10.5),
+        (52.675, -12.25),
+        (52.675, -26.95),
+        (53.725, -28),
+        (52.675, -46.2),
+        (53.725, -136.5),
+    ),
+    _P: (
+        (_E[_P], 0),
+        (87.75, -4),
+        (73.75, -15),
+        (73.75, -17.5),
+        (60, -17.51),
+        (60, -38),
+        (15, -60),
+        (15, -135),
+    ),
+    _O: (
+        (_E[_O], _RISE),
+        (63.2594, -4.3963),
+        (54.9274, -26.1178),
+        (47.6036, -37.4821),
+        (30.5579, -45.1609),
+        (12.9621, -54.2805),
+        (8.6837, -71.83),
+        (8.4404, -247.4),
+    ),
+}
+"""Corners of the right side from the ledge down; the left one is taken for its mirror image.
+Published (blasphemetheus/exphil, read off the game's files); recorded contacts lie along them."""
 _STARTS = {
     _F: ((-60, 60), (0, 0)), _B: ((-38.8, 38.8), (27.2, 27.2)),
     _D: ((-46.6, 47.4), (30.1422, 30.2426)), _Y: ((-42, 42), (23.45, 23.45)),
@@ -125,11 +184,17 @@ def stage_table() -> np.ndarray:
         count = len(ground.ids) + len(ground.platforms)
         table[row] = (
             zones.edge, ground.points[0][1], _LEDGE_X[stage],
-            zones.left, zones.right, zones.top, zones.bottom, count,
+            zones.left, zones.right, zones.top, zones.bottom, count, _side(stage),
             *_STARTS[stage], *_HALOS[stage],
         )  # fmt: skip
     table.setflags(write=False)
     return table
+
+
+def _side(stage: Stage) -> np.ndarray:
+    """Its corners; the last one again where there are fewer than a side may have."""
+    corners = _SIDES[stage]
+    return np.array([*corners, *[corners[-1]] * (MAX_CORNERS - len(corners))])
 
 
 @functools.cache

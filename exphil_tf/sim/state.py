@@ -25,9 +25,12 @@ PLAYER = np.dtype(
         # -- Body
         ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("fast_falls", "i1"), ("line", "i1"),
+        ("floated", "i1"),  # Peach: since the ground was left
+        ("hogged", "i1"),  # side of the ledge that the other holds: -1, 0 or 1
         ("percent", "f4"), ("shield", "f4"),
         ("hitlag", "f4"), ("hitstun", "f4"),
         ("air_frames", "i2"),  # since the ground was left
+        ("helpless", "i2"),  # special move that the last special fall came of; 0: an air dodge
         ("safe_frames", "i2"),  # of invulnerability to come
         ("ledge_wait", "i2"),  # until a ledge may be caught
         ("tech_frames", "i2"),  # since L or R was pressed in the air, for techs

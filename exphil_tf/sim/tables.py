@@ -19,6 +19,7 @@ from exphil_tf.melee.stages import RANDALL_PERIOD_FRAMES
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.attributes import (
     ATTRIBUTES,
+    FITTED,
     attribute_table,
     data_file,
     melee_file,
@@ -38,11 +39,13 @@ from exphil_tf.sim.stage_lines import (
 NEUTRAL, SIDE, UP, DOWN = range(4)
 
 
-MAX_STEPS = 40_000
+MAX_STEPS = 60_000
 """Frames of all actions that move by themselves, with room; a larger table would be refused."""
 LEDGE_FRAMES = 9
 """Frames of catching a ledge, and hanging from it."""
 CURVE_FRAMES = 60
+FEET_AGES, FEET_BINS = 4, 12
+"""Ages that share a height of the feet in the air, and how many such groups there are."""
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
 _BY_ANY_ACTION = (CHARACTERS, ACTION_COUNT)
 CHARGE = np.dtype([(name, "i4") for name in specials.Charge._fields])
@@ -55,13 +58,20 @@ TABLES = np.dtype(
         ("length", "i2", _BY_ACTION),  # frames; 0 where unknown
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
         ("begins_at", "i1", _BY_ACTION),  # age on the first frame
+        ("begins_rate", "i1", _BY_ACTION),  # 0: its animation stands still
         ("path", "i4", _BY_ACTION),  # first row in `steps`; -1 if it does not move by itself
+        ("path_length", "i2", _BY_ACTION),
+        ("measured", "i1", _BY_ACTION),  # whether recorded games filled the path
+        ("air_path", "i4", _BY_ACTION),  # first row in `steps` of its speeds in the air; or -1
+        ("air_length", "i2", _BY_ACTION),
         ("steps", "f4", (MAX_STEPS, 2)),  # movement of a frame, x forwards
         ("turns", "i2", _BY_ACTION),  # frame that faces the other way; 0 if none
         ("special", "i2", (CHARACTERS, 2, 4)),  # first action, by airborne and direction; 0 unknown
-        ("feet", "f4", _BY_ACTION),  # height of the feet above the position, in the air
+        ("feet", "f4", (*_BY_ACTION, FEET_BINS)),  # height of the feet above the position, by age
         ("lands_free", "i2", (CHARACTERS, 5, 2)),  # aerials: lag-free before, and from
-        ("air_jump", "f4", (CHARACTERS, CURVE_FRAMES)),  # vertical speed by frame; 0: gravity's
+        ("air_jump", "f4", (CHARACTERS, 2, CURVE_FRAMES)),  # vertical speed by frame, forwards and
+        # backwards; 0: gravity's
+        ("hangs", "i1", _BY_ACTION),  # special moves that may end at a ledge
         ("catch", "f4", (CHARACTERS, 4)),  # of ledges: nearest, farthest, lowest, highest
         ("ledge", "f4", (CHARACTERS, LEDGE_FRAMES, 2)),  # places on one, from its corner outwards
         ("lasts", "i2", _BY_ACTION),  # specials: frames, 0 where unknown
@@ -69,9 +79,19 @@ TABLES = np.dtype(
         ("lands_as", "i2", _BY_ACTION),  # and what follows on landing; 0 where unknown
         ("x_kind", "i1", _BY_ACTION),  # and how they fly: see exphil_tf.sim.motion_kinds
         ("x_value", "f4", _BY_ACTION),
+        ("x_since", "i2", _BY_ACTION),  # and from which age on in another way
+        ("x_then", "i1", _BY_ACTION),
+        ("x_more", "f4", _BY_ACTION),
         ("y_kind", "i1", _BY_ACTION),
         ("y_value", "f4", _BY_ACTION),
-        ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
+        ("y_since", "i2", _BY_ACTION),
+        ("y_then", "i1", _BY_ACTION),
+        ("y_more", "f4", _BY_ACTION),
+        ("keeps_x", "f4", _BY_ACTION),  # share of the speed before that a special move keeps
+        ("starts_y", "f4", _BY_ACTION),  # its first vertical speed; NaN: what its flight makes
+        ("fall_lag", "i2", _BY_ACTION),  # frames of landing after it, and after its special fall
+        ("fall_drift", "f4", _BY_ACTION),  # share of the drift that its special fall has
+        ("fall_bottom", "f4", _BY_ACTION),  # and its speed downwards; 0: the character's own
         # What special moves keep (`melee.specials`), and how frames of actions are counted.
         ("codes", "u2", _BY_ANY_ACTION),
         ("counts_from_zero", "i1", _BY_ANY_ACTION),
@@ -90,25 +110,40 @@ and twice as long to compile."""
 def tables() -> np.ndarray:
     """All tables, `TABLES` `[1]`, read once."""
     found = np.zeros(1, TABLES)
-    length, free_from, path, steps, turns = _frame_data()
+    length, free_from, path, steps, turns = frame_data()
     found["attributes"], found["lines"] = attribute_table(), line_table()
     found["stages"], found["randall"] = stage_table(), randall_table()
-    found["length"], found["free_from"] = _with_durations(length), free_from
+    found["length"], found["free_from"] = _with_durations(length.copy()), free_from
     found["begins_at"], found["path"], found["turns"] = _first_ages(), path, turns
     found["steps"][0, : len(steps)] = steps
+    _lengths_of_jumps(found["attributes"][0], length)
+    found["path_length"], found["air_path"] = length, -1
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
     found["ledge"], found["catch"] = _ledges(), _catches()
+    for row in read_rows(data_file("hangs.csv")):
+        found["hangs"][0, int(row["character"]), int(row["action"])] = 1
     for row in read_rows(data_file("curves.csv")):
-        found["air_jump"][0, int(row["character"]), int(row["frame"])] = float(row["speed"])
+        key = 0, int(row["character"]), int(row["action"]) - act.AIR_JUMP_F, int(row["frame"])
+        found["air_jump"][key] = float(row["speed"])
+    found["keeps_x"], found["starts_y"], found["fall_drift"] = 1, np.nan, 1
+    found["begins_rate"] = 1
+    found["begins_rate"][..., [act.GUARD_ON, act.GUARD, act.GUARD_REFLECT]] = 0
     for row in read_rows(data_file("courses.csv")):
         key = 0, int(row["character"]), int(row["action"])
         found["begins_at"][key] = int(row["first"])
         found["lasts"][key], found["next"][key] = int(row["frames"]), int(row["next"])
         found["lands_as"][key] = int(row["landing"])
-        found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
-        found["flies_from"][key] = int(row["from"])
-        found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
+        found["begins_rate"][key] = int(row["rate"])
+        for name in (f"{axis}_{part}" for axis in "xy" for part in _FLIGHT):
+            found[name][key] = float(row[name])
+        found["keeps_x"][key], found["starts_y"][key] = (
+            float(row["keeps_x"]),
+            float(row["starts_y"]),
+        )
+        found["fall_lag"][key], found["fall_drift"][key] = int(row["lag"]), float(row["drift"])
+        found["fall_bottom"][key] = float(row["bottom"])
+    _put_speeds(found[0], len(steps))
     found["codes"] = specials.action_codes().reshape(_BY_ANY_ACTION)
     found["counts_from_zero"] = zero_index_table()[:CHARACTERS]
     found["charges"] = [tuple(row) for row in specials.charge_table()]
@@ -119,11 +154,51 @@ def tables() -> np.ndarray:
     return found
 
 
+def _lengths_of_jumps(attributes: np.ndarray, length: np.ndarray) -> None:
+    """libmelee's, of those whose jumps no game shows to their end."""
+    shown = {(int(r["character"]), r["attribute"]) for r in read_rows(FITTED)}
+    for name, action in (("jump_frames", act.JUMP_F), ("air_jump_frames", act.AIR_JUMP_F)):
+        for who in np.flatnonzero(length[:, action]).tolist():
+            if (who, name) not in shown:
+                attributes[name][who] = length[who, action]
+
+
+_FLIGHT = ("kind", "value", "since", "then", "more")
+TABLE = 6
+"""Kind of flight whose speeds are recorded, frame by frame; see `exphil_tf.sim.motion_kinds`."""
+
+
+def _put_speeds(found: np.ndarray, used: int) -> None:
+    """Movement that recorded games show frame by frame, where it is truer than libmelee's."""
+    for row in read_rows(data_file("speeds.csv")):
+        key = int(row["character"]), int(row["action"])
+        ahead, up = (np.array(row[side].split(), float) for side in ("ahead", "up"))
+        count = max(len(ahead), len(up))
+        found["steps"][used : used + len(ahead), 0] = ahead
+        found["steps"][used : used + len(up), 1] = up
+        if row["where"] == "air":
+            found["air_path"][key], found["air_length"][key] = used, count
+            for axis, values in (("x", ahead), ("y", up)):
+                if len(values):
+                    found[f"{axis}_kind"][key], found[f"{axis}_since"][key] = TABLE, 0
+                    found[f"{axis}_then"][key] = TABLE
+        else:
+            found["path"][key], found["measured"][key] = used if count else -1, 1
+            found["path_length"][key] = count
+        used += count
+
+
 _LEAST_STEP = 0.3
 """Largest step of an attack below which it does not move by itself but slides."""
+_ANGLED = {act.FTILT_HIGH: act.FTILT, 52: act.FTILT, 54: act.FTILT, act.FTILT_LOW: act.FTILT,
+           act.FSMASH_HIGH: act.FSMASH, 59: act.FSMASH, 61: act.FSMASH,
+           act.FSMASH_LOW: act.FSMASH}  # fmt: skip
+"""Attacks that are angled, and the one that moves as they do."""
 
 
-def _frame_data() -> tuple[np.ndarray, ...]:
+@functools.cache
+def frame_data() -> tuple[np.ndarray, ...]:
+    """Length, interruptible frame, path, steps and turn of every action that libmelee knows."""
     shape = (CHARACTERS, act.ACTIONS)
     length, free_from, turns = (np.zeros(shape, np.int16) for _ in range(3))
     path = np.full(shape, -1, np.int32)
@@ -150,6 +225,10 @@ def _frame_data() -> tuple[np.ndarray, ...]:
         if moves_itself and not act.GRAB <= key[1] <= act.DASH_GRAB:
             path[key] = len(flat)
             flat += [*steps, *[(0.0, 0.0)] * (int(length[key]) - len(steps))]
+    for angled, level in _ANGLED.items():
+        same = (path[:, angled] < 0) & (length[:, angled] == 0)
+        for table in (length, free_from, path, turns):
+            table[:, angled] = np.where(same, table[:, level], table[:, angled])
     return length, free_from, path, np.array(flat, np.float32), turns
 
 
@@ -187,19 +266,28 @@ def _specials() -> np.ndarray:
     for row in read_rows(data_file("specials.csv")):
         key = int(row["character"]), int(row["airborne"]), int(row["direction"])
         table[key] = int(row["action"])
+    for one, other in _TWINS:
+        table[one] = np.where(table[one] > 0, table[one], table[other])
+        table[other] = np.where(table[other] > 0, table[other], table[one])
     return table
+
+
+_TWINS = ((0, 21), (1, 22), (2, 25), (6, 20), (12, 23), (18, 26))
+"""Mario and Dr. Mario, Fox and Falco, Captain Falcon and Ganondorf, Link and Young Link, Pikachu
+and Pichu, Marth and Roy: their special moves have the same ids."""
 
 
 def _feet() -> np.ndarray:
     """Of actions that no game shows, the middle of the character's others."""
-    table = np.zeros((CHARACTERS, act.ACTIONS), np.float32)
+    table = np.zeros((CHARACTERS, act.ACTIONS, FEET_BINS), np.float32)
     rows = read_rows(data_file("feet.csv"))
-    for character in {int(row["character"]) for row in rows}:
-        own = [row for row in rows if int(row["character"]) == character]
+    whole = [row for row in rows if int(row["ages"]) < 0]
+    for character in {int(row["character"]) for row in whole}:
+        own = [row for row in whole if int(row["character"]) == character]
         table[character] = np.median([float(row["height"]) for row in own])
-        for row in own:
-            table[character, int(row["action"])] = float(row["height"])
-    table[:, act.SPECIAL_FALL : act.SPECIAL_FALL_B + 1] *= table[:, 35:38] > 0
+    for row in (*whole, *[row for row in rows if int(row["ages"]) >= 0]):
+        ages = slice(None) if int(row["ages"]) < 0 else int(row["ages"])
+        table[int(row["character"]), int(row["action"]), ages] = float(row["height"])
     return table
 
 

@@ -3,8 +3,8 @@
 *One frame ahead*: the state of a recorded frame, both recorded controllers of the next one, a step;
 then the record is looked at. *Freely*: the same for 10, 30 and 60 frames without looking. Rows are
 classes of the action that the frame starts from, and characters; a frame on which a hit begins has
-a row of its own, as have frames in hitlag. Players whose games the constants were estimated on are
-left out unless they are asked for.
+a row of its own, as have frames in hitlag and on the other forms of Pokémon Stadium. Players whose
+games the constants were estimated on are left out unless they are asked for.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ DISTANCES = (1e-3, 1e-2, 1e-1)
 FREE_FRAMES = (10, 30, 60)
 FREE_WITHIN = 1.0
 """Game units within which a position counts after running freely."""
-IN_HITLAG, HIT_BEGINS = "in hitlag", "hit begins"
-CLASSES = (*act.CLASSES, act.OTHER, IN_HITLAG, HIT_BEGINS)
+IN_HITLAG, HIT_BEGINS, OTHER_FORM = "in hitlag", "hit begins", "other form of Stadium"
+CLASSES = (*act.CLASSES, act.OTHER, IN_HITLAG, HIT_BEGINS, OTHER_FORM)
 _FREE_EVERY = 30
 _PERCENT, _SPEED = 1e-3, 0.01
 
@@ -152,7 +152,9 @@ def classes_of(truth: np.ndarray) -> np.ndarray:
     found = np.where(before["hitlag"] > 0, CLASSES.index(IN_HITLAG), found)
     hit = (after["hitlag"] > 0) & (before["hitlag"] == 0)
     hit |= after["percent"] > before["percent"]
-    return np.where(hit, CLASSES.index(HIT_BEGINS), found)
+    found = np.where(hit, CLASSES.index(HIT_BEGINS), found)
+    foreign = (before["foreign"] != 0) | (after["foreign"] != 0)
+    return np.where(foreign, CLASSES.index(OTHER_FORM), found)
 
 
 def _count(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray, free: np.ndarray) -> Table:

@@ -100,6 +100,100 @@ def test_a_platform_is_dropped_through_and_landed_on():
     assert rows["grounded"][-1] and rows["y"][-1] == pytest.approx(FEET, abs=1e-5)
 
 
+def put(world, seat=0, **values):
+    """Puts a player somewhere, in the air unless said otherwise."""
+    for name, value in {"grounded": 0, "action": act.FALL, "air_frames": 50, **values}.items():
+        world.players[name][0, seat] = value
+
+
+def test_who_drops_through_a_platform_starts_at_half_a_unit():
+    rows = play(alone(stage=Stage.BATTLEFIELD), 5, stick_y=-1.0)
+    first = rows[rows["action"] == act.PLATFORM_DROP][0]
+    assert first["vy"] == pytest.approx(-0.5 - 0.23)
+    assert (rows["fast_falls"] == 0).all(), "the flick that dropped is spent"
+
+
+def test_a_run_gains_less_the_faster_it_is():
+    world = alone()
+    play(world, 14, stick_x=1.0)
+    world.players["ground_speed"][0, 0] = 1.1
+    rows = play(world, 2, stick_x=1.0)
+    assert (rows["action"] == act.RUN).all()
+    # 0.1 · 1 + 0.02, of which 0.4 is left at rest, and the share that lacks to 2.2.
+    first = 1.1 + 0.12 * 0.4 * (1 - 1.1 / 2.2)
+    second = first + 0.12 * 0.4 * (1 - first / 2.2)
+    np.testing.assert_allclose(rows["ground_speed"], [first, second], atol=1e-5)
+
+
+def test_a_dash_that_is_begun_anew_keeps_a_quarter():
+    world = alone()
+    play(world, 5, stick_x=1.0)
+    play(world, 1)
+    before = play(world, 1)["ground_speed"][0]
+    row = play(world, 1, stick_x=1.0)[0]
+    assert row["action"] == act.DASH and row["frames"] == 0
+    assert row["ground_speed"] == pytest.approx(0.25 * before + 1.9 - before, abs=1e-5)
+
+
+def test_a_stick_that_comes_from_the_centre_dashes_back_within_two_frames():
+    for first, follows in ((-0.3, act.DASH), (0.0, act.DASH)):
+        world = alone()
+        play(world, 3)
+        rows = np.concatenate([play(world, 1, stick_x=first), play(world, 1, stick_x=-1.0),
+                               play(world, 1, stick_x=-1.0)])  # fmt: skip
+        assert rows["action"][-1] == follows and rows["facing"][-1] == -1
+    world = alone()
+    for stick in (0.5, 0.4, -0.3, -1.0):
+        row = play(world, 1, stick_x=-abs(stick))[0]
+    assert row["action"] == act.TURN, "a slow stick turns"
+
+
+def test_a_wavedash_on_the_first_frame_makes_the_characters_share_of_its_step():
+    for character, frames, share in ((FOX, 3, 1.0), (MARTH, 4, 0.5)):
+        world = alone(character)
+        play(world, frames, buttons=controls.X)
+        row = play(world, 1, stick_x=0.8, stick_y=-0.6, buttons=controls.L)[0]
+        assert row["action"] == act.LANDING_SPECIAL
+        assert row["x"] == pytest.approx(-60 + share * 3.1 * 0.9 * 0.8, abs=1e-4)
+
+
+def test_a_special_fall_after_dolphin_slash_is_fast_and_slow_to_the_side():
+    world = alone(MARTH)
+    put(world, x=-60, y=150, action=act.SPECIAL_FALL, helpless=368)
+    rows = play(world, 60, stick_x=1.0)
+    assert rows["vy"].min() == pytest.approx(-2.5), "Marth's fast fall; his fall is 2.2"
+    assert rows["vx"].max() == pytest.approx(0.4 * 0.9, abs=1e-4)
+
+
+def test_a_ledge_has_one_holder():
+    for holder in (False, True):
+        world = alone()
+        put(world, x=-95, y=-6, facing=1)
+        if holder:
+            put(world, 1, x=-88, y=-20, action=act.LEDGE_WAIT, facing=1)
+        rows = play(world, 12)
+        assert (act.LEDGE_CATCH in rows["action"]) == (not holder)
+
+
+def test_nobody_passes_through_a_stages_side():
+    world = alone()
+    put(world, x=-95, y=-8, facing=-1, vy=2.0)
+    rows = play(world, 8, stick_x=1.0)
+    assert rows["x"].max() < -85.5 and (rows["vx"][3:] > 0.2).all()
+
+
+def test_bodies_push_who_stands_and_not_who_rolls():
+    world = alone()
+    world.players["x"][0] = [-2.0, 2.0]
+    world.players["line"][0] = 1
+    moved = play(world, 1)[0]
+    assert moved["x"] == pytest.approx(-2.3) and world.players["x"][0, 1] == pytest.approx(2.3)
+    world.players["x"][0] = [-2.0, 2.0]
+    put(world, grounded=1, action=act.SPOT_DODGE, line=1)
+    assert play(world, 1)[0]["x"] == pytest.approx(-2.0)
+    assert world.players["x"][0, 1] == pytest.approx(2.3), "who dodges still pushes"
+
+
 def test_slopes_are_followed():
     world = alone(stage=Stage.YOSHIS_STORY)
     play(world, 6, stick_y=-1.0)

@@ -5,7 +5,7 @@ import math
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls
-from exphil_tf.sim.rules.change import enter, leave_ground
+from exphil_tf.sim.rules.change import begin_dash, drop_through, enter
 from exphil_tf.sim.rules.motion import start_air_dodge
 
 STEEP = math.tan(math.radians(50))
@@ -62,7 +62,9 @@ def _choose_on_ground(match, p, a, tables):
     elif action == act.JUMPSQUAT:
         _jumpsquat_options(p, tables)
     elif act.GUARD_ON <= action <= act.GUARD_REFLECT:
-        _guard_options(match, p, tables)
+        _guard_options(match, p, a, tables)
+    elif _reflects(p):
+        _start_jump(p, tables)
     elif act.JAB_1 <= action <= act.DSMASH:
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
@@ -80,8 +82,8 @@ def _stand_options(p, a, tables):
         or _start_jump(p, tables)
     ):
         return
-    if controls.wants_dash(p, 1 if p.facing > 0 else -1):
-        enter(p, act.DASH, tables)
+    if p.action != act.SQUAT_RISE and controls.wants_dash(p, 1 if p.facing > 0 else -1):
+        begin_dash(p, a, tables, 1.0)
     elif p.stick_y <= controls.CROUCH:
         enter(p, act.SQUAT, tables)
     elif p.stick_x * p.facing < 0:
@@ -116,6 +118,7 @@ def _start_jump(p, tables):
     most = tables.attributes[p.character].run_max
     p.ground_speed = min(max(p.ground_speed, -most), most)
     enter(p, act.JUMPSQUAT, tables)
+    p.number = 1.0 if controls.jumps_by_stick(p) else 0.0
     return True
 
 
@@ -204,64 +207,75 @@ def _squat_options(match, p, a, tables):
         return
     on_platform = tables.lines[match.stage, p.line].soft
     if p.action == act.SQUAT and on_platform and p.frames == 3 and p.stick_y <= controls.DROP:
-        _drop(p, tables)
+        drop_through(p, a, tables)
     elif p.action == act.SQUAT_WAIT and p.stick_y > controls.CROUCH:
         enter(p, act.SQUAT_RISE, tables)
 
 
 @rule
-def _drop(p, tables):
-    leave_ground(p)
-    p.vy = 0.0
-    enter(p, act.PLATFORM_DROP, tables)
-
-
-@rule
 def _turn_options(p, a, tables):
-    if p.frames == 1 and p.flag:
-        p.facing = -p.facing
-        if _start_jump(p, tables):
-            pass
-        elif p.stick_x * p.facing >= controls.DASH:
-            enter(p, act.DASH, tables)
-        p.flag = 0
-        return
-    if p.frames == TURN_FACES:
-        p.facing = -p.facing
-    if _special(p, tables) or _smash(p, tables) or _tilt(p, tables):
-        return
-    if _grab(p, tables, act.GRAB) or _shield(p, tables) or _start_jump(p, tables):
-        return
-    side = 1 if (p.facing > 0) == (p.frames >= TURN_FACES) else -1
-    if controls.wants_dash(p, side):
+    """A flick (`flag`) turns on the next frame, else it takes some; a dash begins as it faces."""
+    faces = 1 if p.flag == FLICKED else int(a.turn_faces)
+    side = -1 if p.facing > 0 else 1
+    if p.frames == 1 and p.flag != FLICKED and controls.dashes_back(p, side):
         p.facing = float(side)
-        enter(p, act.DASH, tables)
+        begin_dash(p, a, tables, 1.0)
+        p.flag = FLICKED
+        return
+    before = p.facing
+    if p.frames <= faces:
+        p.facing = -before
+    if _special(p, tables) or _grab(p, tables, act.GRAB):
+        return
+    if _smash(p, tables) or _tilt(p, tables):
+        return
+    if p.frames < faces:
+        p.facing = before
+    if _shield(p, tables) or _start_jump(p, tables):
+        return
+    if p.frames < faces and controls.wants_dash(p, side):
+        p.flag = max(p.flag, ASKED)
+    if p.frames == faces and p.flag != 0 and p.stick_x * p.facing >= controls.DASH:
+        begin_dash(p, a, tables, 1.0)
+        p.flag = FLICKED
 
 
+FLICKED, ASKED = 1, 2
+"""Flags: of a turn, or a dash that came of one; of a turn whose dash was asked for on the way."""
 DASH_TURN = 0.25
-"""Share of a dash's speed that is left when it turns."""
-TURN_FACES = 5
-"""Frame of a turn on which it faces the other way."""
+"""Share of a dash's speed that is left by what cuts it short."""
+DASH_SMASH_FRAMES = 3
 
 
 @rule
 def _dash_options(p, a, tables):
-    if _special(p, tables):
-        return
-    if p.frames < 4 and _smash(p, tables):
+    fresh = p.frames <= DASH_SMASH_FRAMES and p.flag != FLICKED
+    if _special(p, tables) or (fresh and _dash_smash(p, tables)):
+        p.ground_speed *= DASH_TURN
         return
     if _grab(p, tables, act.DASH_GRAB):
         return
     if p.pressed & controls.A:
         enter(p, act.DASH_ATTACK, tables)
+    elif controls.wants_dash(p, -1 if p.facing > 0 else 1):
+        p.ground_speed *= DASH_TURN
+        enter(p, act.TURN, tables)
+        p.flag = FLICKED
+    elif p.frames >= 4 and controls.wants_dash(p, 1 if p.facing > 0 else -1):
+        begin_dash(p, a, tables, DASH_TURN)
     elif _shield(p, tables) or _start_jump(p, tables):
         pass
-    elif controls.wants_dash(p, -1 if p.facing > 0 else 1):
-        enter(p, act.TURN, tables)
-        p.flag = 1
-        p.ground_speed *= DASH_TURN
-    elif p.frames >= 4 and controls.wants_dash(p, 1 if p.facing > 0 else -1):
-        enter(p, act.DASH, tables)
+    elif p.frames >= a.run_frame and p.stick_x * p.facing >= RUN_STICK:
+        enter(p, act.RUN, tables)
+
+
+@rule
+def _dash_smash(p, tables):
+    """Out of a dash's first frames, whatever the stick did before."""
+    if p.pressed & controls.A and p.stick_x * p.facing >= controls.SMASH_X:
+        enter(p, act.FSMASH, tables)
+        return True
+    return _smash(p, tables)
 
 
 @rule
@@ -300,7 +314,7 @@ def _jumpsquat_options(p, tables):
 
 
 @rule
-def _guard_options(match, p, tables):
+def _guard_options(match, p, a, tables):
     action = p.action
     if action == act.GUARD_STUN:
         return
@@ -313,16 +327,25 @@ def _guard_options(match, p, tables):
         pass
     elif (p.stick_y <= -0.7 and p.tilt_y < 4) or controls.c_flick_y(p) < 0:
         if tables.lines[match.stage, p.line].soft and p.stick_y > -0.7:
-            _drop(p, tables)
+            drop_through(p, a, tables)
         else:
             enter(p, act.SPOT_DODGE, tables)
     elif (abs(p.stick_x) >= 0.7 and p.tilt_x < 4) or controls.c_flick_x(p) != 0:
         side = p.stick_x if abs(p.stick_x) >= 0.7 else p.c_x
         enter(p, act.ROLL_F if side * p.facing > 0 else act.ROLL_B, tables)
     elif tables.lines[match.stage, p.line].soft and p.stick_y <= controls.DROP and p.tilt_y < 6:
-        _drop(p, tables)
+        drop_through(p, a, tables)
     elif not controls.holds_shield(p) and p.frames >= 8:
         enter(p, act.GUARD_OFF, tables)
+
+
+@rule
+def _reflects(p):
+    """Fox and Falco: out of the reflector one may jump."""
+    return (p.character == FOX or p.character == FALCO) and SHINE <= p.action <= SHINE_LAST
+
+
+FOX, FALCO, SHINE, SHINE_LAST = 1, 22, 360, 369
 
 
 # -- In the air --------------------------------------------------------------------------------
@@ -337,6 +360,8 @@ def _choose_in_air(p, a, tables):
         free = tables.free_from[p.character, action]
         if free and p.age >= free:
             _air_options(p, a, tables, True)
+    elif action >= act.SPECIAL_FIRST:
+        _choose_in_special(p, a, tables)
     elif action == act.TUMBLE:
         if not _air_options(p, a, tables, False) and (
             abs(p.stick_x) >= controls.DASH and p.tilt_x < DASH_OUT
@@ -347,6 +372,61 @@ def _choose_in_air(p, a, tables):
 
 
 DASH_OUT = 2
+PEACH = 9
+FLOAT, FLOAT_FALL_F, FLOAT_FALL_B, FLOAT_NAIR, FLOAT_FRAMES = 341, 342, 343, 344, 150
+MULTI_JUMPS, MULTI_JUMP_FRAMES = 5, 28
+
+
+@rule
+def _choose_in_special(p, a, tables):
+    """Out of the jumps of those who have many, and Peach's float."""
+    action = p.action
+    first = int(a.multi_jump)
+    if _reflects(p):
+        _air_jump(p, a, tables)
+    elif first > 0 and first <= action < first + MULTI_JUMPS:
+        _air_options(p, a, tables, True)
+    elif p.character == PEACH and action == FLOAT:
+        if _special(p, tables):
+            return
+        if _aerial(p, tables):
+            enter(p, FLOAT_NAIR + p.action - act.NAIR, tables)
+        elif not controls.holds_any_jump(p) or p.frames >= FLOAT_FRAMES:
+            backwards = p.stick_x * p.facing <= -0.25
+            enter(p, FLOAT_FALL_B if backwards else FLOAT_FALL_F, tables)
+    elif p.character == PEACH and FLOAT_FALL_F <= action <= FLOAT_FALL_B:
+        _air_options(p, a, tables, True)
+
+
+@rule
+def _float_down(p, tables):
+    """Peach: once in the air, at any time with the stick down and X or Y held."""
+    if p.character != PEACH or p.floated or p.stick_y > controls.DROP:
+        return False
+    if not p.buttons & (controls.X | controls.Y):
+        return False
+    return _begin_float(p, tables)
+
+
+@rule
+def _float(p, tables):
+    """And when the rise is over, with a jump held; a jump in the air begins with a dip."""
+    if p.character != PEACH or p.floated or p.vy > 0 or not controls.holds_any_jump(p):
+        return False
+    if act.AIR_JUMP_F <= p.action <= act.AIR_JUMP_B and p.frames < DIP_FRAMES:
+        return False
+    return _begin_float(p, tables)
+
+
+DIP_FRAMES = 12
+
+
+@rule
+def _begin_float(p, tables):
+    p.floated = 1
+    p.vy = 0.0
+    enter(p, FLOAT, tables)
+    return True
 
 
 @rule
@@ -358,15 +438,39 @@ def _air_options(p, a, tables, may_dodge):
         p.fast_falls = 0
         enter(p, act.AIR_DODGE, tables)
         return True
-    return _air_jump(p, a, tables)
+    if may_dodge and _float_down(p, tables):
+        return True
+    if _air_jump(p, a, tables):
+        return True
+    return may_dodge and _float(p, tables)
+
+
+@rule
+def _multi_jump(p, a, tables):
+    """One of many jumps: from the second on, holding is enough, once the last is over."""
+    used = int(a.jumps) - p.jumps
+    if p.jumps < 1 or p.frames < MULTI_JUMP_FRAMES and p.action >= act.SPECIAL_FIRST:
+        return False
+    if not (controls.wants_jump(p) if used == 1 else controls.holds_any_jump(p)):
+        return False
+    p.jumps -= 1
+    p.fast_falls = 0
+    p.air_frames = 0
+    p.vx = p.stick_x * a.air_jump_stick
+    enter(p, int(a.multi_jump) + used - 1, tables)
+    return True
 
 
 @rule
 def _air_jump(p, a, tables):
+    if a.multi_jump > 0:
+        return _multi_jump(p, a, tables)
     if p.jumps < 1 or not controls.wants_jump(p):
         return False
     p.jumps -= 1
     p.fast_falls = 0
+    p.air_frames = 0
+    p.tilt_y = controls.LONG_AGO
     p.vx = p.stick_x * a.air_jump_stick
     p.vy = a.air_jump_speed + a.gravity
     backwards = p.stick_x * p.facing <= -0.25

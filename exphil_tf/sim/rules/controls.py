@@ -58,14 +58,36 @@ def wants_dash(p, direction):
 
 
 @rule
-def wants_jump(p):
-    """X or Y, or a flick of the stick upwards."""
-    return p.pressed & (X | Y) != 0 or (p.stick_y >= JUMP and p.tilt_y < SMASH_FRAMES)
+def dashes_back(p, direction):
+    """UCF's dash back: the stick came from near the centre within two frames (raw 75 of 80)."""
+    travel = (p.stick_x - p.older_x) * direction
+    return p.stick_x * direction >= DASH and travel > DASH_BACK_TRAVEL
+
+
+DASH_BACK_TRAVEL = 75 / 80
 
 
 @rule
-def holds_jump(p):
-    """Whether a jump in the making becomes a full one."""
+def jumps_by_stick(p):
+    """A flick of the stick upwards."""
+    return p.stick_y >= JUMP and p.tilt_y < SMASH_FRAMES
+
+
+@rule
+def wants_jump(p):
+    """X or Y, or a flick of the stick upwards."""
+    return p.pressed & (X | Y) != 0 or jumps_by_stick(p)
+
+
+@rule
+def holds_jump(p, by_stick):
+    """Whether a jump in the making becomes a full one: held is what began it."""
+    return p.stick_y >= JUMP if by_stick else p.buttons & (X | Y) != 0
+
+
+@rule
+def holds_any_jump(p):
+    """X or Y, or the stick upwards."""
     return p.buttons & (X | Y) != 0 or p.stick_y >= JUMP
 
 

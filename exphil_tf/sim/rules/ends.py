@@ -3,7 +3,7 @@
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls
-from exphil_tf.sim.rules.change import enter, idle, leave_ground
+from exphil_tf.sim.rules.change import enter, fall_helpless, idle, leave_ground
 
 LANDED_AGE = 30.05
 STUN_AGE = 20.0
@@ -47,20 +47,36 @@ def _end_ground(p, a, tables, action):
     if action == act.TURN and p.frames >= a.turn_frames:
         enter(p, act.WAIT, tables)
     elif action == act.DASH:
-        if p.frames == a.run_frame and p.stick_x * p.facing >= RUN_STICK:
-            enter(p, act.RUN, tables)
-        elif p.frames >= a.dash_frames:
+        if p.frames >= a.dash_frames:
             enter(p, act.WAIT, tables)
-    elif action == act.TURN_RUN and p.frames >= a.turn_run_frames:
-        enter(p, act.RUN if p.stick_x * p.facing >= RUN_STICK else act.WAIT, tables)
+    elif action == act.TURN_RUN:
+        _turn_run(p, a, tables)
     elif action == act.RUN_BRAKE and p.frames >= a.brake_frames:
         enter(p, act.WAIT, tables)
 
 
 @rule
+def _turn_run(p, a, tables):
+    """Stands still in the middle until the run's speed is gone, then faces the other way."""
+    if p.flag == 0 and p.age > a.turn_run_stops:
+        p.age = a.turn_run_stops
+        p.rate = 0.0
+        p.flag = 1
+    elif p.flag == 1 and p.ground_speed * p.facing <= SLOW_ENOUGH:
+        p.rate = 1.0
+        p.facing = -p.facing
+        p.flag = 2
+    elif p.flag == 2 and p.age >= a.turn_run_frames:
+        enter(p, act.RUN if p.stick_x * p.facing >= RUN_STICK else act.WAIT, tables)
+
+
+SLOW_ENOUGH = 0.01
+
+
+@rule
 def _end_jump(p, a, tables, action):
     if action == act.JUMPSQUAT:
-        if not controls.holds_jump(p):
+        if p.flag == 0 and not controls.holds_jump(p, p.number):
             p.flag = 1
         if p.frames >= a.jumpsquat:
             _jump(p, a, tables)
@@ -75,8 +91,9 @@ def _end_jump(p, a, tables, action):
 def _jump(p, a, tables):
     """Off the ground: the run carries over, the stick adds."""
     is_short = p.flag
-    speed = p.ground_speed * a.jump_carry + p.stick_x * a.jump_stick
+    speed = p.vx * a.jump_carry + p.stick_x * a.jump_stick
     leave_ground(p)
+    p.tilt_y = controls.LONG_AGO
     p.vx = min(max(speed, -a.jump_max), a.jump_max)
     p.vy = a.hop_speed if is_short else a.jump_speed
     backwards = p.stick_x * p.facing <= -0.25
@@ -126,7 +143,11 @@ def _end_guard(p, tables, action):
 def _end_special(p, tables, action):
     lasts = tables.lasts[p.character, action]
     if lasts > 0 and p.frames >= lasts:
-        enter(p, tables.next[p.character, action], tables)
+        follows = tables.next[p.character, action]
+        if follows == act.SPECIAL_FALL:
+            fall_helpless(p, action, tables)
+        else:
+            enter(p, follows, tables)
     elif p.frames >= max(LONGEST_SPECIAL, tables.length[p.character, action]):
         idle(p, tables)
 
@@ -137,7 +158,9 @@ def _end_by_length(p, tables, action):
     if p.frames < length or action == act.SHIELD_BREAK_FALL:
         return
     follows = _follows(action)
-    if follows > 0:
+    if action == act.AIR_DODGE:
+        fall_helpless(p, 0, tables)
+    elif follows > 0:
         enter(p, follows, tables)
     elif action in (act.LEDGE_JUMP, act.LEDGE_JUMP_SLOW):
         _ledge_jump(p, tables, action)
@@ -152,8 +175,6 @@ def _end_by_length(p, tables, action):
 @rule
 def _follows(action):
     """The second part of an action that has two; 0 if it has not."""
-    if action == act.AIR_DODGE:
-        return act.SPECIAL_FALL
     if action in (
         act.LEDGE_CATCH, act.TEETER, act.REBOUND_STOP, act.SHIELD_BREAK_FLY,
         act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN, act.DOWN_HURT_UP, act.DOWN_HURT_DOWN,

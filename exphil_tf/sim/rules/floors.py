@@ -4,10 +4,12 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules import controls, walls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
 from exphil_tf.sim.stage_lines import GAP
+from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
+RANDALL = 3
 OVERHANG = 0.1
 """How far past a line's end one still stands."""
 FEET_LOCKED_FRAMES = 10
@@ -29,7 +31,7 @@ def line_y(match, tables, line, x):
         if here.y0 == here.y1:
             return here.y0
         return here.y0 + (here.y1 - here.y0) * (x - here.x0) / (here.x1 - here.x0)
-    if here.moving == 3:  # Randall
+    if here.moving == RANDALL:
         return tables.randall[match.frame % 1200, 1]
     return float(match.heights[here.moving - 1])
 
@@ -38,7 +40,7 @@ def line_y(match, tables, line, x):
 def line_ends(match, tables, line):
     """Its first and last x."""
     here = tables.lines[match.stage, line]
-    if here.moving != 3:
+    if here.moving != RANDALL:
         return here.x0, here.x1
     centre = tables.randall[match.frame % 1200, 0]
     return centre + here.x0, centre + here.x1
@@ -55,6 +57,8 @@ def walk_on(match, p, a, tables):
         p.vx = p.ground_speed * along
         p.vy = p.ground_speed * along * slope
     x = p.x + p.vx + p.kx + p.push + p.wind
+    if here.moving == RANDALL:
+        x += tables.randall[match.frame % 1200, 0] - tables.randall[(match.frame - 1) % 1200, 0]
     line = p.line
     left, right = line_ends(match, tables, line)
     while x > right and tables.lines[match.stage, line].right >= 0:
@@ -88,7 +92,8 @@ def _at_edge(match, p, a, tables, x, edge):
     leave_ground(p)
     p.vx = speed
     p.vy = 0.0
-    enter(p, act.FALL, tables)
+    shielding = act.GUARD_ON <= action <= act.GUARD_REFLECT
+    enter(p, act.SLIDE_OFF if shielding else act.FALL, tables)
 
 
 @rule
@@ -97,6 +102,8 @@ def _stops_at_edge(action, outwards):
         return False
     if act.NAIR_LANDING <= action <= act.DAMAGE_LAST:
         return False
+    if act.GUARD_ON <= action <= act.GUARD_REFLECT:
+        return outwards
     if act.WAIT <= action <= act.WALK_FAST or action in (act.RUN_BRAKE, act.SQUAT_RISE, act.TURN):
         return outwards
     return True
@@ -107,7 +114,8 @@ def feet(p, tables):
     """Height of the feet above the position."""
     if p.air_frames < FEET_LOCKED_FRAMES:
         return 0.0
-    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1)])
+    ages = min(max(int(p.age), 0) // FEET_AGES, FEET_BINS - 1)
+    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1), ages])
 
 
 @rule
@@ -115,11 +123,12 @@ def fly_on(match, p, a, tables):
     """A frame's step in the air, and the landing that ends it."""
     if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
         return
-    old_y = p.y
+    old_x, old_y = p.x, p.y
     below = feet(p, tables)
     p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
+    walls.keep_out(match, p, a, tables, old_x, old_y)
     if _catches_ledge(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
@@ -127,18 +136,20 @@ def fly_on(match, p, a, tables):
     line = _line_under(match, p, tables, old_y + below, p.y + below)
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
+        if p.action == act.AIR_DODGE and p.air_frames == 1:
+            p.x = old_x + p.vx * a.dodge_step
         _land(p, a, tables, line)
 
 
 @rule
 def _catches_ledge(match, p, a, tables):
-    """Whether a ledge in front is within reach of who comes down and does not point away."""
-    action = p.action
-    falls = act.JUMP_F <= action <= act.SPECIAL_FALL_B or action >= act.SPECIAL_FIRST
-    if not falls or p.vy > 0 or p.ledge_wait > 0 or p.stick_y <= controls.DROP:
+    """Whether a ledge in front is within reach of who comes down, and nobody holds it."""
+    if not _may_hang(p, tables) or p.vy + p.ky > 0 or p.stick_y <= controls.DROP:
         return False
     stage = tables.stages[match.stage]
     side = 1.0 if p.x > 0 else -1.0
+    if p.hogged == side:
+        return False
     out = side * p.x - stage.edge
     up = p.y - stage.ledge_y
     reach = tables.catch[p.character]
@@ -154,6 +165,31 @@ def _catches_ledge(match, p, a, tables):
     p.safe_frames = LEDGE_SAFE_FRAMES
     p.jumps = int(a.jumps) - 1
     return True
+
+
+@rule
+def _may_hang(p, tables):
+    """Whether the action under way can end at a ledge, some frames after the last one."""
+    action = p.action
+    if p.ledge_wait > 0:
+        return False
+    if action >= act.SPECIAL_FIRST:
+        return tables.hangs[p.character, min(action, act.ACTIONS - 1)] != 0
+    return act.JUMP_F <= action <= act.TUMBLE or action in (act.PLATFORM_DROP, act.SLIDE_OFF)
+
+
+@rule
+def mark_ledges(first, second):
+    """Notes for each the ledge that the other holds."""
+    first.hogged = _held(second)
+    second.hogged = _held(first)
+
+
+@rule
+def _held(p):
+    if p.grounded or not act.LEDGE_CATCH <= p.action <= act.LEDGE_JUMP:
+        return 0
+    return 1 if p.x > 0 else -1
 
 
 LEDGE_SAFE_FRAMES = 37
@@ -173,7 +209,7 @@ def _on_ledge(match, p, a, tables):
         return True
     row = tables.path[p.character, p.action]
     at = int(p.age) - 1
-    if row < 0 or at < 0 or at >= tables.length[p.character, p.action]:
+    if row < 0 or at < 0 or at >= tables.path_length[p.character, p.action]:
         return p.action not in (act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2)
     p.x += tables.steps[row + at, 0] * p.facing
     p.y += tables.steps[row + at, 1]
@@ -222,8 +258,7 @@ def _land(p, a, tables, line):
     if act.NAIR <= action <= act.DAIR:
         _land_aerial(p, a, tables, action, frames)
     elif action == act.AIR_DODGE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
-        enter(p, act.LANDING_SPECIAL, tables)
-        p.rate = LANDING_AGES / SPECIAL_LAG
+        _land_helpless(p, p.helpless if action != act.AIR_DODGE else 0, tables)
     elif act.DAMAGE_FLY_HIGH <= action <= act.DAMAGE_LAST or action == act.TUMBLE:
         _fall_down(p, tables)
     elif action == act.SHIELD_BREAK_FLY or action == act.SHIELD_BREAK_FALL:
@@ -249,7 +284,15 @@ def _land_special(p, tables, action):
         p.age = age
         p.frames = frames
     elif follows == act.LANDING_SPECIAL:
-        p.rate = LANDING_AGES / SPECIAL_LAG
+        _land_helpless(p, action, tables)
+
+
+@rule
+def _land_helpless(p, after, tables):
+    """A landing after an air dodge (`after` 0) or as long as the special move's lag is."""
+    lag = tables.fall_lag[p.character, min(after, act.ACTIONS - 1)] if after > 0 else 0
+    enter(p, act.LANDING_SPECIAL, tables)
+    p.rate = LANDING_AGES / (lag if lag > 0 else SPECIAL_LAG)
 
 
 @rule

@@ -11,16 +11,18 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import controls
 
-AIR_DODGE_SPEED, AIR_DODGE_DECAY, AIR_DODGE_FRAMES = 3.1, 0.9, 29
+AIR_DODGE_SPEED, AIR_DODGE_DECAY = 3.1, 0.9
 KNOCKBACK_DECAY = 0.051
 HALO_FRAMES = 60
 """Frames in which the halo comes down."""
 CURVE_FRAMES = 60
 """Frames of an air jump that an animation moves, for those who have one."""
-SLOW, KEEP, SET, SCALE, BRAKE = 1, 2, 3, 4, 5
+SLOW, KEEP, SET, SCALE, BRAKE, TABLE, STICK = 1, 2, 3, 4, 5, 6, 7
+FLOAT = 7
 """Kinds of flight of special moves; 0 is that of everything else."""
-WALK_SLOWS = 0.5
-"""Share of the acceleration that is left of a walk's beginning, before it fades towards its top."""
+WALK_SLOWS, RUN_SLOWS = 0.5, 0.4
+"""Share of the acceleration that is left of a walk's or a run's beginning, before it fades towards
+its top."""
 
 
 @rule
@@ -60,18 +62,20 @@ def drift(p, a, share):
 @rule
 def fall(p, a):
     """Gravity, or a fast fall that was asked for."""
-    if (
-        not p.fast_falls
-        and p.vy < 0
-        and p.stick_y <= controls.FAST_FALL
-        and p.tilt_y < controls.FAST_FALL_FRAMES
-    ):
-        p.fast_falls = 1
-        p.tilt_y = controls.LONG_AGO
-    if p.fast_falls:
+    if p.fast_falls or falls_fast(p):
         p.vy = -a.fast_fall
     else:
         sink(p, a)
+
+
+@rule
+def falls_fast(p):
+    """Begins a fast fall, if it is asked for."""
+    if p.vy >= 0 or p.stick_y > controls.FAST_FALL or p.tilt_y >= controls.FAST_FALL_FRAMES:
+        return False
+    p.fast_falls = 1
+    p.tilt_y = controls.LONG_AGO
+    return True
 
 
 @rule
@@ -84,36 +88,59 @@ def sink(p, a):
 def _walk(p, a):
     target = p.stick_x * a.walk_max
     gain = abs(p.stick_x) * a.walk_stick + a.walk_base
-    if target != 0:
-        part = p.ground_speed / target
-        if 0 < part < 1:
-            gain *= (1 - part) * WALK_SLOWS
+    gain = _fading(p, target, gain, WALK_SLOWS)
     p.ground_speed = approach(p.ground_speed, target, gain, a.friction)
 
 
 @rule
-def _run(p, a):
+def _fading(p, target, gain, share):
+    if target == 0:
+        return gain
+    part = p.ground_speed / target
+    return gain * (1 - part) * share if 0 < part < 1 else gain
+
+
+@rule
+def _dash(p, a):
     gain = abs(p.stick_x) * a.run_stick + a.run_base
     p.ground_speed = approach(p.ground_speed, p.stick_x * a.run_max, gain, a.friction)
 
 
 @rule
+def _run(p, a):
+    target = p.stick_x * a.run_max
+    gain = _fading(p, target, abs(p.stick_x) * a.run_stick + a.run_base, RUN_SLOWS)
+    p.ground_speed = approach(p.ground_speed, target, gain, a.friction)
+
+
+@rule
 def _follow(p, tables):
     """An action that moves by itself; False if this one does not."""
-    row = tables.path[p.character, min(p.action, act.ACTIONS - 1)]
-    if row < 0:
-        return False
-    at = int(p.age) - 1
-    if at < 0 or at >= tables.length[p.character, p.action]:
+    action = min(p.action, act.ACTIONS - 1)
+    row, length = tables.path[p.character, action], tables.path_length[p.character, action]
+    if row < 0 or p.age <= 0 or p.age - p.rate >= length:
         return False
     side = p.facing
-    if p.action in (act.ROLL_B, act.TECH_B, act.DOWN_ROLL_B_UP, act.DOWN_ROLL_B_DOWN):
-        side = -side
-    turn = tables.turns[p.character, p.action]
-    if turn and p.age >= turn:
-        side = -side
-    p.ground_speed = tables.steps[row + at, 0] * side
+    if not tables.measured[p.character, action]:
+        if action in (act.ROLL_B, act.TECH_B, act.DOWN_ROLL_B_UP, act.DOWN_ROLL_B_DOWN):
+            side = -side
+        turn = tables.turns[p.character, action]
+        if turn and p.age >= turn:
+            side = -side
+    p.ground_speed = travel(p, tables, row, length, 0) * side
     return True
+
+
+@rule
+def travel(p, tables, row, length, axis):
+    """Movement of an animation between the ages before and after this frame."""
+    since = max(p.age - p.rate, 0.0)
+    way = 0.0
+    at = int(since)
+    while at < p.age and at < length:
+        way += tables.steps[row + at, axis] * (min(p.age, at + 1.0) - max(since, float(at)))
+        at += 1
+    return way
 
 
 @rule
@@ -125,7 +152,9 @@ def ground_speed(p, a, tables):
         return
     if act.WALK_SLOW <= action <= act.WALK_FAST:
         _walk(p, a)
-    elif action in (act.DASH, act.RUN):
+    elif action == act.DASH:
+        _dash(p, a)
+    elif action == act.RUN:
         _run(p, a)
     elif action == act.TURN_RUN:
         _turn_run(p, a)
@@ -140,14 +169,23 @@ def ground_speed(p, a, tables):
 @rule
 def _start_dash(p, a):
     """The step of a dash's first frame is still that of the action before."""
-    start = a.dash_speed * p.facing
-    p.ground_speed = p.ground_speed + start if p.ground_speed * p.facing < 0 else start
+    p.vx = p.ground_speed
+    p.ground_speed += p.number
 
 
 @rule
 def _turn_run(p, a):
+    """Speeds up in the new direction alone; else it brakes."""
+    began = p.facing if p.flag < 2 else -p.facing
+    target = p.stick_x * a.run_max
+    if target * began >= 0:
+        p.ground_speed = approach(p.ground_speed, 0.0, 0.0, a.friction)
+        return
+    side = 1.0 if target > 0 else -1.0
     gain = abs(p.stick_x) * a.run_stick + a.run_base
-    p.ground_speed = approach(p.ground_speed, p.stick_x * a.run_max, gain, a.friction)
+    if (p.ground_speed * side) + gain > abs(target):
+        gain = max(gain - a.friction, abs(target) - p.ground_speed * side)
+    p.ground_speed += gain * side
 
 
 @rule
@@ -161,9 +199,8 @@ def air_speed(p, a, tables):
     elif act.DAMAGE_FIRST <= action <= act.DAMAGE_LAST and p.hitstun > 0:
         p.vx = approach(p.vx, 0.0, 0.0, a.air_friction)
         sink(p, a)
-    elif action == act.TUMBLE or act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
-        drift(p, a, 1.0)
-        fall(p, a)
+    elif act.SPECIAL_FALL <= action <= act.SPECIAL_FALL_B:
+        _fall_helpless(p, a, tables)
     elif act.LEDGE_CATCH <= action < act.TAUNT_R and action not in (
         act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2,
     ):  # fmt: skip
@@ -171,11 +208,11 @@ def air_speed(p, a, tables):
         p.vy = 0.0
     elif action < act.WAIT:
         _hover(p)
-    elif act.SPECIAL_FIRST <= action < act.ACTIONS:
+    elif act.SPECIAL_FIRST <= action < act.ACTIONS or _has_air_path(p, tables):
         _fly_special(p, a, tables)
     elif act.AIR_JUMP_F <= action <= act.AIR_JUMP_B and p.frames < CURVE_FRAMES:
         drift(p, a, 1.0)
-        curve = tables.air_jump[p.character, p.frames]
+        curve = tables.air_jump[p.character, action - act.AIR_JUMP_F, p.frames]
         if curve == 0:
             fall(p, a)
         else:
@@ -186,8 +223,26 @@ def air_speed(p, a, tables):
 
 
 @rule
+def _fall_helpless(p, a, tables):
+    """After a special move, the drift is that move's share, and so is the speed downwards."""
+    after = p.helpless
+    if after == 0:
+        drift(p, a, 1.0)
+        fall(p, a)
+        return
+    most = a.drift_max * tables.fall_drift[p.character, after]
+    target = min(max(p.stick_x * a.drift_max, -most), most)
+    p.vx = approach(p.vx, target, abs(p.stick_x) * a.drift_stick + a.drift_base, a.air_friction)
+    if p.fast_falls or falls_fast(p):
+        p.vy = -a.fast_fall
+    else:
+        bottom = tables.fall_bottom[p.character, after]
+        p.vy = max(p.vy - a.gravity, -(bottom if bottom > 0 else a.terminal))
+
+
+@rule
 def _hover(p):
-    """The halo comes down at a steady speed; the dead do not move."""
+    """The halo comes down at a steady speed, a falling star too; the other dead do not move."""
     p.vx = 0.0
     if p.action == act.DEAD_STAR:
         return
@@ -196,28 +251,67 @@ def _hover(p):
 
 
 @rule
+def _has_air_path(p, tables):
+    action = min(p.action, act.ACTIONS - 1)
+    return action >= act.GRAB_WAIT and tables.air_path[p.character, action] >= 0
+
+
+@rule
+def _in_table(p, tables):
+    """Whether the recorded speeds of this action reach to this frame."""
+    return p.age > 0 and p.age - p.rate < tables.air_length[p.character, p.action]
+
+
+@rule
 def _fly_special(p, a, tables):
-    kind, value = tables.x_kind[p.character, p.action], tables.x_value[p.character, p.action]
-    if kind == SLOW:
+    if p.frames == 0:
+        p.vx *= tables.keeps_x[p.character, p.action]
+    _fly_along(p, a, tables)
+    _fly_up(p, a, tables)
+    if p.frames == 0 and not math.isnan(tables.starts_y[p.character, p.action]):
+        p.vy = tables.starts_y[p.character, p.action]
+
+
+@rule
+def _fly_along(p, a, tables):
+    who, action = p.character, p.action
+    later = p.age >= tables.x_since[who, action]
+    kind = tables.x_then[who, action] if later else tables.x_kind[who, action]
+    value = tables.x_more[who, action] if later else tables.x_value[who, action]
+    if kind == TABLE and _in_table(p, tables):
+        way = travel(p, tables, tables.air_path[who, action], tables.air_length[who, action], 0)
+        p.vx = way * p.facing
+    elif kind == SLOW:
         p.vx = approach(p.vx, 0.0, 0.0, value)
     elif kind == SET:
         p.vx = value * p.facing
     elif kind == SCALE:
         p.vx *= value
+    elif kind == STICK:
+        x = p.stick_x * value
+        p.vx = approach(p.vx, x * a.drift_max, abs(x) * a.drift_stick, a.air_friction)
     elif kind != KEEP and kind != BRAKE:
         drift(p, a, 1.0)
-    if tables.flies_from[p.character, p.action] > p.age + 0.5:
-        return
-    if kind == BRAKE:
+
+
+@rule
+def _fly_up(p, a, tables):
+    who, action = p.character, p.action
+    later = p.age >= tables.y_since[who, action]
+    kind = tables.y_then[who, action] if later else tables.y_kind[who, action]
+    value = tables.y_more[who, action] if later else tables.y_value[who, action]
+    if kind == TABLE and _in_table(p, tables):
+        p.vy = travel(p, tables, tables.air_path[who, action], tables.air_length[who, action], 1)
+    elif kind == BRAKE:
         _brake(p, value)
-        return
-    kind, value = tables.y_kind[p.character, p.action], tables.y_value[p.character, p.action]
-    if kind == SLOW:
+    elif kind == SLOW:
         p.vy = max(p.vy - value, -a.terminal)
     elif kind == SET:
         p.vy = value
     elif kind == SCALE:
         p.vy *= value
+    elif kind == FLOAT and p.vy == 0 and controls.holds_any_jump(p):
+        pass
     elif kind != KEEP:
         fall(p, a)
 
@@ -234,7 +328,7 @@ def _brake(p, loss):
 
 @rule
 def _dodge(p, a):
-    if p.frames < AIR_DODGE_FRAMES:
+    if p.frames < a.dodge_frames:
         p.vx *= AIR_DODGE_DECAY
         p.vy *= AIR_DODGE_DECAY
     else:

@@ -32,8 +32,6 @@ def live_or_die(match, seat, players, tables):
             enter(p, act.REBIRTH_WAIT, tables)
             p.vy = 0.0
         return
-    p.safe_frames = max(0, p.safe_frames - 1)
-    p.ledge_wait = max(0, p.ledge_wait - 1)
     zones = tables.stages[match.stage]
     if p.y < zones.bottom:
         _die(match, p, act.DEAD_DOWN, tables)
