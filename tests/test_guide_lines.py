@@ -37,7 +37,7 @@ REFUSED = {
     "quantize_onnx": "python -m exphil_tf.export RUN --output BUNDLE --precision int8-qat",
     "exphil.download_replays": "make sample games: python -m exphil_tf.samples",
     "--mode": "reinforcement learning is a command of its own",
-    "--action-repeat": "it is an option of play",
+    "train --action-repeat": "it is an option of play",
     # Without its arguments; with them it stands elsewhere in the list.
     "export_onnx\n": "RUN: want a path",
     "export_numpy\n": "RUN: want a path",
@@ -45,7 +45,7 @@ REFUSED = {
 }
 IN_VAIN = ("has no effect without --", "no option of --backbone mamba, but of ")
 """What is answered to an option whose companion is missing, where it is typed by itself."""
-ELSEWHERE = ("play", "ppo", "self_play", "setup")
+ELSEWHERE = ("ppo", "self_play", "setup")
 """Commands with tests of their own, which a release may lack."""
 
 
@@ -70,7 +70,7 @@ def read(line: str):
         config, unknown = load_partial(getattr(module, cls[command]), argv)
         assert not unknown
         return config
-    cls = {"evaluate": "EvaluateConfig", "export": "ExportConfig"}
+    cls = {"evaluate": "EvaluateConfig", "export": "ExportConfig", "play": "PlayConfig"}
     return load(getattr(module, cls.get(command, "SoftLabelsConfig")), argv)
 
 
@@ -148,6 +148,14 @@ def test_a_file_of_a_run_and_a_folder_of_runs(tmp_path):
     assert str(read("export --checkpoint a/b.axon --output c").run) == "a/b"
     assert str(read("eval_model run").run) == "run"
     assert without_suffix("a/.axon") == "a/.axon"
+
+
+def test_a_game_as_the_guides_play_it(capsys):
+    config = read("play_dolphin_async --policy a/lstm_policy.bin --dolphin d --iso m.iso")
+    assert (str(config.policy), config.asynchronous) == ("a/lstm", True)
+    assert not read("scripts/play_dolphin.exs --policy runs/mine --action-repeat 3").asynchronous
+    read("play_dolphin_async --policy model.axon --backbone mamba_nif")
+    assert "--backbone has nothing left to do: the policy's folder says" in capsys.readouterr().err
 
 
 def test_memory_is_what_was_asked_for():

@@ -16,6 +16,7 @@ from exphil_tf.features.packing import action_order, pack, perspective_order, un
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.forcing import FORCING_TEMPERATURE, force
 from exphil_tf.melee.types import Game
+from exphil_tf.rewards.win_score import win_probability
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Judgement:
     """Logits per component, in sampling order."""
     values: dict[str, list[float]]
     """What buckets mean: `axis_centres`, `shoulder_centres`."""
+    win: np.ndarray | None = None
+    """float32 `[frames]`: probability that the first player wins; None if the policy knows none."""
 
 
 def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judgement:
@@ -67,7 +70,9 @@ def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judg
         logits[frame] = output.logits
     chances, nats = _likelihood(logits, targets, codec.sizes)
     nats[known:], chances[known:] = 0, 0
-    return Judgement(delay, chances, targets, nats, codec.sizes, codec.bucket_values())
+    weights = source.win_weights
+    win = None if weights is None else win_probability(sides[0], weights)
+    return Judgement(delay, chances, targets, nats, codec.sizes, codec.bucket_values(), win)
 
 
 def _targets(rows: np.ndarray, player: int, codec: ControllerCodec, *, delay: int) -> np.ndarray:

@@ -37,6 +37,11 @@ SOURCES = (
     "p.character", "p.action", "p.action_frame", "p.percent", "p.hitlag", "p.on_ground",
 )  # fmt: skip
 """The columns that they are made from."""
+_KEEPS = (
+    specials.ROLE_BITS | specials.SPECIAL_BITS << specials.SPECIAL_SHIFT
+    | specials.USES_ONCE | specials.GIVES_BACK | specials.JUDGES
+)  # fmt: skip
+"""Bits of actions that change what is kept, or are told by themselves."""
 _SEGMENT = 1 << 32
 """Above any sum of levels, so that no level outlives what empties."""
 
@@ -97,20 +102,38 @@ def character_columns(columns: Columns) -> dict[str, np.ndarray]:
 
 
 class CharacterTracker:
-    """Character state of a live game, or of games that go on together, a frame at a time."""
+    """Character state of a live game, or of games that go on together, a frame at a time.
+
+    On most frames nobody does anything that is kept: then nothing is computed anew (a test holds
+    whole games against `character_columns`).
+    """
 
     def __init__(self) -> None:
         self._last: _State | None = None
+        self._found: dict[str, np.ndarray] = {}
+        self._rests = False
 
     def step(self, columns: Columns) -> dict[str, np.ndarray]:
-        """`COLUMNS`, `[…, players]`, of the next frame.
+        """`COLUMNS`, `[…, players]`, of the next frame; not to be written to.
 
         Args:
           columns: `SOURCES` of that frame within their bounds, `[…, *field.shape]`.
         """
+        if self._rests and self._is_quiet(columns["p.character"], columns["p.action"]):
+            return self._found
         now = _Rows(*(column.copy() for column in _rows(columns)))
-        self._last, found = _advance(self._last or _first_state(now), now)
-        return found
+        self._last, self._found = _advance(self._last or _first_state(now), now)
+        self._rests = not (now.code & _KEEPS).any() and not self._last.spent.any()
+        return self._found
+
+    def _is_quiet(self, character: np.ndarray, action: np.ndarray) -> bool:
+        """Whether a frame changes nothing, the one before having had no action that keeps."""
+        assert self._last is not None
+        return not (
+            (_codes(character, action) & _KEEPS).any()
+            or action.min() <= specials.LAST_DEAD_ACTION
+            or (character != self._last.rows.character).any()
+        )
 
 
 class CharacterTrackers:
@@ -195,8 +218,11 @@ def _first_state(now: _Rows) -> _State:
 
 def _rows(columns: Columns) -> _Rows:
     rows = _Rows(*(np.asarray(columns[f"p.{name}"]) for name in ("action", *_Rows._fields[1:])))
-    at = rows.character.astype(np.int32) * ACTION_COUNT + rows.action
-    return rows._replace(code=specials.action_codes()[at])
+    return rows._replace(code=_codes(rows.character, rows.action))
+
+
+def _codes(character: np.ndarray, action: np.ndarray) -> np.ndarray:
+    return specials.action_codes()[character.astype(np.int32) * ACTION_COUNT + action]
 
 
 def _before(first: _Rows) -> _Rows:

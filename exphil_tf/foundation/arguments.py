@@ -136,8 +136,9 @@ class _Reader:
             return self._switch_value(flag, option, value)
         if is_scalar(option.annotation):
             word = value if value is not None else self._word(flag, describe(option.annotation))
-            row = former_options.FORMER.get(name) if name != option.name else None
-            return former_options.without_suffix(word) if row and row.is_file else word
+            row = former_options.FORMER.get(name)
+            named_file = row is not None and row.is_file and option.name in row.to
+            return former_options.without_suffix(word) if named_file else word
         words = [*([] if value is None else [value]), *self._following()]
         if option.takes_commas:
             words = [part for word in words for part in word.split(",")]
