@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def measure(
 
             status.update("timing live play")
             pause = frame_timing.pacer() if config.paced else None
-            live = live_timing.measure(bundles, _sample_games(1)[0], num_frames=count, pause=pause)
+            live = live_timing.measure(bundles, _sample_games()[0], num_frames=count, pause=pause)
         profiles: dict[str, Profile] = {}
         if config.profile:
             status.update("profiling")
@@ -123,11 +124,12 @@ def _perspectives(config: LatencyConfig) -> list[Perspective]:
     """Games to play: of the dataset, or samples."""
     if config.data is not None:
         return list(episodes.dataset_perspectives(config.data, config.split))
-    return list(episodes.perspectives_of(_sample_games(_SAMPLE_GAMES)))
+    return list(episodes.perspectives_of(_sample_games()))
 
 
-def _sample_games(count: int) -> list[Game]:
-    return list(make_games(SampleConfig(games=count, max_seconds=_SAMPLE_SECONDS)))
+@functools.cache
+def _sample_games() -> tuple[Game, ...]:
+    return tuple(make_games(SampleConfig(games=_SAMPLE_GAMES, max_seconds=_SAMPLE_SECONDS)))
 
 
 def _floors(bundles: Mapping[str, Bundle]) -> dict[str, Floor]:

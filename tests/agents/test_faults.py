@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -87,7 +88,8 @@ def command(
         )
         said, _ = process.communicate(timeout=120)
         left = [pid for pid, _, session in processes() if session == process.pid]
-        assert not left and not list(temporary.iterdir())
+        files = {path.name for path in temporary.iterdir()}
+        assert not left and files <= {".ses"}, "ONNX Runtime's own"
         return process.returncode, said
 
     return run
@@ -114,12 +116,16 @@ def test_dolphin_is_started_again_and_the_other_games_are_played(command, tmp_pa
 # -- Stalls ----------------------------------------------------------------------------------------
 
 
+PACE = 0.25
+"""Of the game's, as a loaded machine is late for some frames of 60 a second."""
+
+
 class Stalling(Counting):
-    """Takes six frames' time on each tenth frame."""
+    """Takes 100 ms of the game's time, six frames, on each tenth frame."""
 
     def step(self, columns, **others):
         if self.frames[0] and self.frames[0] % 10 == 0:
-            time.sleep(0.1)
+            time.sleep(0.1 / PACE)
         return super().step(columns, **others)
 
 
@@ -132,7 +138,8 @@ def held_by(options, record) -> np.ndarray:
 @pytest.mark.slow
 def test_stalls_let_go_of_the_controller_and_memory_misses_nothing(fake):
     """An answer is held for 2 frames beyond its own at most; then comes the untouched one."""
-    options, stepper = fake(frames=50, is_blocking=False), Stalling()
+    options = dataclasses.replace(fake(frames=50, is_blocking=False), speed=PACE)
+    stepper = Stalling()
     agent = Agent(stepper)
     driver = Beside(agent)
     record = play(options, [Seat(1, Character.FOX, "x", agent, driver)], rules(options, games=1))

@@ -43,7 +43,9 @@ def driven(page: str, folder: Path, frames: list[int]) -> dict:
         timeout=180,
         check=False,
     )
-    assert "CONSOLE" not in done.stderr, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    # That one is about the driver, which reads pixels.
+    assert all("willReadFrequently" in line for line in lines), lines
     found = re.search(r'data-seen="([^"]*)"', done.stdout)
     assert found, done.stderr[-2000:]
     seen = json.loads(html.unescape(found[1]))
@@ -58,8 +60,9 @@ def test_somebody_looks_at_a_game(real_replay, tmp_path):
     apart = np.flatnonzero(np.abs(x[:, 0] - x[:, 1]) > 20)[::20].tolist()
     seen = driven(game_page(game, opinion(last + 1), title="items"), tmp_path, apart)
     assert seen["walk"] == [0, 1, 11, 10, last, 7, False, True]
-    # Half a second of play is 30 frames; time in the page is virtual.
-    assert abs(seen["played"] - 0.06 * seen["ms"]) <= 2 and seen["faster"] == "2"
+    # 60 frames a second of the browser's own clock, which is virtual here.
+    assert seen["ticks"] > 2 and seen["ms"] > 50
+    assert abs(seen["played"] - 0.06 * seen["ms"]) <= 1 and seen["faster"] == "2"
     assert len(apart) > 3
     for frame, players in zip(apart, seen["pixels"], strict=True):
         for player, (px, py, pixel) in enumerate(players):

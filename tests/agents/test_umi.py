@@ -279,7 +279,7 @@ def test_a_policy_trained_for_all_delays_enters_every_board(tmp_path, fresh):
         file.extractall(folder)
     bot = f"{fresh(folder / 'requirements.txt')} {folder / 'run.py'}"
     conform = [str(Path(sys.executable).with_name("umi-conform")), "--cmd", bot]
-    for delay in ("0", "18", "21", "30"):
+    for delay in ("0", "30"):
         _run([*conform, "--steps", "5", "--characters", "FOX", "--delay", delay], tmp_path)
 
 

@@ -47,16 +47,15 @@ def test_every_character_on_every_stage_through_the_menus(fake):
             assert_replay_holds(options, record, two.games[0], player=1)
 
 
-@pytest.mark.parametrize("name", ["peppi/ics2.slp", "peppi/transform.slp", "peppi/items.slp"])
-def test_nana_transformations_and_items(fake, real_replay, name):
-    """What goes by has two Ice Climbers, a Zelda who becomes Sheik, many items."""
+@pytest.mark.parametrize("name", ["peppi/ics2.slp", "peppi/items.slp"])
+def test_nana_and_items(fake, real_replay, name):
+    """`test_train_serve` has these whole, and a Sheik who becomes Zelda and Sheik again."""
     options, driver = fake(replay=real_replay(name), keeps=True, frames=1500), Random()
     record = play(options, [seat(driver)], rules(options, games=1))[0][0]
     assert_replay_holds(options, record, driver.games[0])
     seen = driver.games[0][0]
     facts = {
         "peppi/ics2.slp": np.any([columns["n.exists"] for columns in seen]),
-        "peppi/transform.slp": len({int(c) for s in seen for c in s["p.character"]}) > 2,
-        "peppi/items.slp": np.any([columns["i.exists"].sum() > 1 for columns in seen]),
+        "peppi/items.slp": np.any([columns["i.exists"] for columns in seen]),
     }
     assert facts[name]
