@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exphil_tf.features.schema import PLAYERS
 from exphil_tf.melee import specials
 from exphil_tf.melee.enums import ACTION_COUNT
 from exphil_tf.melee.specials import Charge, Role
@@ -119,21 +120,15 @@ class CharacterTracker:
         Args:
           columns: `SOURCES` of that frame within their bounds, `[…, *field.shape]`.
         """
-        if self._rests and self._is_quiet(columns["p.character"], columns["p.action"]):
-            return self._found
+        if self._rests:
+            assert self._last is not None
+            before = self._last.rows.character
+            if _is_quiet(columns["p.character"], columns["p.action"], before):
+                return self._found
         now = _Rows(*(column.copy() for column in _rows(columns)))
         self._last, self._found = _advance(self._last or _first_state(now), now)
         self._rests = not (now.code & _KEEPS).any() and not self._last.spent.any()
         return self._found
-
-    def _is_quiet(self, character: np.ndarray, action: np.ndarray) -> bool:
-        """Whether a frame changes nothing, the one before having had no action that keeps."""
-        assert self._last is not None
-        return not (
-            (_codes(character, action) & _KEEPS).any()
-            or action.min() <= specials.LAST_DEAD_ACTION
-            or (character != self._last.rows.character).any()
-        )
 
 
 class CharacterTrackers:
@@ -146,6 +141,8 @@ class CharacterTrackers:
     def __init__(self, rows: int):
         self._rows = rows
         self._kept: _State | None = None
+        self._rests = np.zeros(rows, bool)
+        self._found = {name: np.zeros((rows, PLAYERS), np.uint8) for name in COLUMNS}
 
     def step(
         self, columns: Columns, rows: np.ndarray, *, begins: np.ndarray
@@ -157,6 +154,11 @@ class CharacterTrackers:
           rows: int `[batch]`: where each game is kept.
           begins: bool `[batch]`: it is the game's first frame.
         """
+        if self._rests[rows].all() and not begins.any():
+            assert self._kept is not None
+            before = self._kept.rows.character[rows]
+            if _is_quiet(columns["p.character"], columns["p.action"], before):
+                return {name: kept[rows] for name, kept in self._found.items()}
         now = _rows(columns)
         first = _first_state(now)
 
@@ -174,7 +176,26 @@ class CharacterTrackers:
             self._kept = _each(room, first)
         after, found = _advance(_each(taken, first, self._kept), now)
         self._kept = _each(put, self._kept, after)
+        keeps = ((now.code & _KEEPS) != 0) | after.spent
+        self._rests[rows] = ~keeps.any(axis=tuple(range(1, keeps.ndim)))
+        for name, column in found.items():
+            self._found[name][rows] = column
         return found
+
+
+def _is_quiet(character: np.ndarray, action: np.ndarray, before: np.ndarray) -> bool:
+    """Whether a frame changes nothing for those who kept nothing on the frame before.
+
+    Args:
+      character: `[…, players]`, as `action`.
+      action: of the frame.
+      before: characters of the frame before.
+    """
+    return not (
+        (_codes(character, action) & _KEEPS).any()
+        or action.min() <= specials.LAST_DEAD_ACTION
+        or (character != before).any()
+    )
 
 
 class _State(NamedTuple):
