@@ -22,7 +22,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_NO_CONFIG := 1
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: help install quickstart test test-all lint types imports format bench docs lock clean
+.PHONY: help install quickstart test test-all cover lint types imports format bench docs lock clean
 
 help:  ## Print this list
 	@echo "ExPhil-TF: make TARGET"
@@ -65,6 +65,10 @@ test-all: $(INSTALLED)  ## Run the slow tests too
 	@echo "test-all: pytest on $(WORKERS) processes; gpu and dolphin tests are left out"
 	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile -m "not gpu and not dolphin" $(PYTEST_ARGS)
 
+cover: $(INSTALLED)  ## Run the default tests and tell which lines and branches none reached
+	@echo "cover: pytest on $(WORKERS) processes; the page is coverage/index.html"
+	@$(BIN)/pytest -q -n $(WORKERS) --dist loadfile --cov --cov-report=term:skip-covered --cov-report=html $(PYTEST_ARGS)
+
 lint: $(INSTALLED)  ## Check style, formatting, Dockerfiles and banned text
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "error: not formatted. Run make format" >&2; exit 1; }
@@ -95,14 +99,14 @@ docs: $(INSTALLED)  ## Write the generated pages of docs/ anew
 COMPILE = .uv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-emit-index-url --no-emit-find-links $(ARGS)
 lock: .uv/bin/uv  ## Renew requirements/*.lock after a change of pyproject.toml (ARGS=--upgrade)
-	@$(COMPILE) pyproject.toml --extra dev --extra dask --extra umi --output-file requirements/dev.lock
-	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --output-file requirements/runtime.lock
-	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra gpu --output-file requirements/gpu.lock
+	@$(COMPILE) pyproject.toml --extra dev --extra dask --extra umi --extra cloud --extra gym --output-file requirements/dev.lock
+	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra cloud --output-file requirements/runtime.lock
+	@$(COMPILE) pyproject.toml --no-annotate --constraint requirements/dev.lock --extra gpu --extra wandb --extra cloud --output-file requirements/gpu.lock
 	@$(COMPILE) requirements/bootstrap.in --no-annotate --output-file requirements/bootstrap.lock
 	@$(COMPILE) requirements/build.in --no-annotate --constraint requirements/dev.lock --output-file requirements/build.lock
 	@echo "lock: requirements/{dev,runtime,gpu,bootstrap,build}.lock are up to date; review the difference"
 
 clean:  ## Remove the environments and caches (not data, not runs)
-	@rm -rf .venv .uv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv .uv .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist coverage .coverage
 	@find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 	@echo "clean: removed .venv, .uv and the tools' caches"

@@ -24,6 +24,7 @@ from exphil_tf.preprocessing.dataset_config import (
     content_config,
     keyed,
 )
+from exphil_tf.preprocessing.reject_config import RejectConfig
 from exphil_tf.preprocessing.summary import summary
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.manifest import MANIFEST, REJECTED
@@ -103,7 +104,10 @@ class DatasetRequest:
         Raises: UserError: if there is no such dataset, or none can be made.
         """
         if self.data.data is not None:
-            return self._open(Path(self.data.data), console)
+            dataset = self._open(Path(self.data.data), console)
+            if self.data.rejects != RejectConfig():  # for nothing, no list of rejects is read
+                rejects.report(dataset.folder, self.data.rejects, console, is_new=False)
+            return dataset
         try:
             return self._preprocess(console, environ=environ, dry_run=dry_run)
         finally:

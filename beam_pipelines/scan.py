@@ -25,6 +25,7 @@ from beam_pipelines.build_dataset import (
 )
 from beam_pipelines.sinks import GAME, JOB, REJECT
 from beam_pipelines.transforms import InspectGames
+from exphil_tf.preprocessing import quality_stats
 from exphil_tf.preprocessing.dataset_config import DatasetConfig
 from exphil_tf.preprocessing.game_records import EncodeItem
 from exphil_tf.preprocessing.placement import best_copies, duplicate
@@ -158,12 +159,11 @@ def _players(games: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _quality(games: list[dict[str, Any]]) -> dict[str, Any]:
-    bins = Counter(min(9, int(game["quality"] // 10)) for game in games)
     labels = Counter(
         next(name for limit, name in QUALITY_LABELS if game["quality"] >= limit) for game in games
     )
     return {
-        "histogram": {f"{10 * i}-{10 * i + 9 + (i == 9)}": bins.get(i, 0) for i in range(10)},
+        "histogram": quality_stats.histogram(game["quality"] for game in games),
         "labels": {name: labels.get(name, 0) for _, name in QUALITY_LABELS},
         "failures": _ranked(Counter(game["failure"] for game in games if game["failure"])),
     }

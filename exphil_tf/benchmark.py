@@ -3,6 +3,7 @@
     python -m exphil_tf.benchmark preprocess input training
     python -m exphil_tf.benchmark latency BUNDLE [BUNDLE ...]
     python -m exphil_tf.benchmark architectures --data DATASET
+    python -m exphil_tf.benchmark simulator
 
 Tables are printed, figures written as JSON. Those of other machines compare badly: the ratios, each
 within one run, hold better.
@@ -19,6 +20,7 @@ from rich.console import Console
 from exphil_tf.benchmarking.benchmark_config import (
     ArchitecturesConfig,
     LatencyConfig,
+    SimulatorConfig,
     SpeedConfig,
     Subject,
 )
@@ -27,8 +29,8 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.process.console import make_console
 
 PROG = "python -m exphil_tf.benchmark"
-LATENCY, ARCHITECTURES = "latency", "architectures"
-HELP_FORMS = ("preprocess", LATENCY, ARCHITECTURES)
+LATENCY, ARCHITECTURES, SIMULATOR = "latency", "architectures", "simulator"
+HELP_FORMS = ("preprocess", LATENCY, ARCHITECTURES, SIMULATOR)
 """First words of the forms that have a `--help` of their own."""
 _WIDTH = 132
 """Columns of tables that go to a file."""
@@ -49,8 +51,14 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if subject == ARCHITECTURES:
         return _compare(argv[1:])
+    if subject == SIMULATOR:
+        simulator_config = load(SimulatorConfig, argv[1:], prog=f"{PROG} {SIMULATOR}")
+        from exphil_tf.benchmarking import simulator
+
+        simulator.run(simulator_config, _console())
+        return 0
     if subject not in get_args(Subject):
-        known = (*get_args(Subject), LATENCY, ARCHITECTURES)
+        known = (*get_args(Subject), LATENCY, ARCHITECTURES, SIMULATOR)
         raise UserError(
             f"want a subject first, one of {', '.join(known)}. Received: {subject}",
             f"See `{PROG} --help`.",
@@ -78,6 +86,7 @@ def _console() -> Console:
 _HELP = f"""usage: {PROG} preprocess|input|training|layers … [OPTIONS]
        {PROG} {LATENCY} BUNDLE [BUNDLE …] [OPTIONS]
        {PROG} {ARCHITECTURES} --data DATASET [OPTIONS]
+       {PROG} {SIMULATOR} [OPTIONS]
 
 Measures how fast this machine is, each figure beside a bound of its own. Subjects:
 
@@ -88,6 +97,7 @@ Measures how fast this machine is, each figure beside a bound of its own. Subjec
   {LATENCY}     a raw frame in, a controller out, of exported policies, against reading weights
   {ARCHITECTURES}
               every backbone trained alike, ranked by nats per frame, with what it costs
+  {SIMULATOR}   match-frames per second of the simulator, on one thread and more
 
 The first four may be named together. Without replays or a dataset they run on sample games:
 
@@ -95,7 +105,7 @@ The first four may be named together. Without replays or a dataset they run on s
   {PROG} {LATENCY} exported/float exported/int8 --data datasets/mine --paced --profile
   {PROG} {ARCHITECTURES} --data datasets/mine --quick
 
-`--help` behind `preprocess`, `{LATENCY}` or `{ARCHITECTURES}` lists the options.
+`--help` behind `preprocess`, `{LATENCY}`, `{ARCHITECTURES}` or `{SIMULATOR}` lists the options.
 Figures of one run compare well, those of another machine or hour do not.
 """
 

@@ -33,14 +33,16 @@ from exphil_tf.foundation.values import Source
 from exphil_tf.process.console import command, make_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.training import run_folder
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.player_table import PlayerTable, imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import read_run, with_seed
+from exphil_tf.training.run_sync import fetch_run
 from exphil_tf.training.teacher_source import TeacherDescription, TeacherSource
-from exphil_tf.training.train_config import check_dataset, resolve
+from exphil_tf.training.train_config import check_dataset, resolve, with_frequent_saves
 from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -54,9 +56,12 @@ COMPARISON = "comparison"
 
 def main(argv: Sequence[str]) -> int:
     """Distils as the arguments say; returns the exit code."""
-    loaded, location = read_run(DistillConfig, argv, prog=PROG)
+    fetch = functools.partial(fetch_run, environ=os.environ)
+    loaded, location = read_run(DistillConfig, argv, prog=PROG, fetch=fetch)
     config, notes = resolve(loaded.config)
     notes += check_distillation(config)
+    config, more = with_frequent_saves(config, given=loaded.given)
+    notes += more
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     source = TeacherSource.find(config.distillation)
@@ -105,6 +110,11 @@ def with_input_of_labels(
 
 
 def _check_compare(config: DistillConfig, dataset: Dataset) -> None:
+    if config.distillation.compare and config.cloud.ends_machine:
+        raise UserError(
+            "--compare: the comparison follows the run, whose end --on-exit and --stop-pod await",
+            "Leave them out, or compare later.",
+        )
     if config.distillation.compare and not dataset.has_validation:
         raise UserError(
             "--compare: this dataset has no validation split to measure on",
@@ -145,7 +155,15 @@ class Student:
             sources={"distillation": self.teacher.content | shares},
         )
         facts |= {} if self.players is None else self.players.facts()
-        return TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
+        return TrainingRun(
+            location,
+            config.run,
+            config.stopping,
+            dump_yaml(config),
+            facts,
+            cloud=config.cloud,
+            environ=os.environ,
+        )
 
     @contextlib.contextmanager
     def make_setup(self) -> Iterator[ImitationSetup]:
@@ -168,6 +186,7 @@ def _compare(student: Student, training_run: TrainingRun, console: Console) -> i
         config,
         distillation=dataclasses.replace(config.distillation, alpha=0.0, compare=False),
         run=dataclasses.replace(config.run, run_dir=str(hard_dir), name=None),
+        cloud=CloudConfig(),
     )
     is_begun = location.is_resuming and (hard_dir / run_folder.CONFIG_YAML).is_file()
     console.print(f"the same student without a teacher: {hard_dir}", markup=False)
@@ -187,19 +206,21 @@ def _measure(
 ) -> None:
     """Measures each policy as the evaluate command does, shows all in one table and writes it."""
     from exphil_tf.evaluation import comparison
+    from exphil_tf.evaluation.results import Measured
 
     asked, data = (
         EvaluationConfig(jit=student.config.run.jit, compare_resets=False),
         student.dataset.folder,
     )
-    evaluations = {
+    found = {
         name: evaluate(path, data, asked, output=folder / name, console=console)[0]
         for name, path in policies.items()
     }
+    measured = {name: Measured(one.provenance, one.policy) for name, one in found.items()}
     path = folder / "comparison.json"
-    atomic.write_json(path, {"policies": comparison.to_json(evaluations)})
-    console.print("nats per frame on the validation split", comparison.table(evaluations), sep="\n")
-    console.print(f" - {comparison.gained(evaluations, of='distilled', over=HARD)}")
+    atomic.write_json(path, {"policies": comparison.to_json(measured)})
+    console.print("nats per frame on the validation split", comparison.table(measured), sep="\n")
+    console.print(f" - {comparison.gained(measured, of='distilled', over=HARD)}")
     console.print(f"wrote {path}", markup=False)
 
 

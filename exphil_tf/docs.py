@@ -218,6 +218,7 @@ def coming_page() -> str:
             _table("Options", ("ExPhil", "here"), _former_options()),
             _table("Values", ("ExPhil", "here"), _former_values()),
             _table("Files", ("ExPhil", "here"), _former_files()),
+            _table("What is otherwise by default", ("ExPhil", "here"), _former_defaults()),
         ]
     )
 
@@ -280,6 +281,26 @@ def _former_files() -> list[tuple[str, str]]:
         ("`checkpoints/NAME_interrupt.axon`", "the newest checkpoint of `runs/NAME`"),
         ("`priv/kmeans_centers.nx`", "a JSON file of any name"),
         ("cached embeddings", "`datasets/`, kept by content"),
+        (
+            "`notebooks/evaluation_dashboard.livemd`",
+            "`notebooks/evaluation_dashboard.ipynb`, for Jupyter",
+        ),
+    ]
+
+
+def _former_defaults() -> list[tuple[str, str]]:
+    return [
+        ("a single frame at a time, unless `--temporal`", "memory; `--no-temporal` for none"),
+        ("one label per window", "a label per frame; `--loss-frames last --stride 1` for theirs"),
+        ("a batch counts labels", "it counts unrolls, of `--window-size` labels each"),
+        ("`--player-port 1`", "both players"),
+        ("`--val-split 0`", "`--val-split 0.1`; a game's content decides, not the seed"),
+        ("label smoothing on all components", "on sticks and shoulder"),
+        ("an unknown player has somebody's id", "nobody's"),
+        ("`--character-dim` 64", "16"),
+        ("a preset outranks `--config`", "the file outranks the preset"),
+        ("distillation at temperature 2", "at 1"),
+        ("`eval_model` sorts by overall score", "by nats per frame; the score stands beside"),
     ]
 
 

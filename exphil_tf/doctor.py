@@ -1,6 +1,6 @@
 """Looks whether this machine is fit to train: one line for each thing, and what to do about it.
 
-    python -m exphil_tf.doctor [--replays DIR]
+    python -m exphil_tf.doctor [--replays DIR] [--smoke]
 
 Exit code 65 if something is missing without which nothing works; what is merely useful is a note.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from exphil_tf.cloud.bucket import has_obstore
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.kinds import Kind, option
@@ -27,6 +28,7 @@ from exphil_tf.process.checkup import Check, show
 from exphil_tf.process.console import make_console
 from exphil_tf.process.memory import device_memory
 from exphil_tf.replays import formats
+from exphil_tf.training.smoke import run_command, smoke
 
 PROG = "python -m exphil_tf.doctor"
 PACKAGES = ("tensorflow", "keras", "numpy", "peppi-py", "apache-beam", "onnxruntime", "melee")
@@ -52,6 +54,8 @@ class DoctorConfig:
     """Folder whose disk datasets and runs will be on."""
     tensorflow: bool = True
     """Also load TensorFlow, list its devices and compile something; takes some seconds."""
+    smoke: bool = False
+    """Also make games, train a tiny policy on them, export it and let it play; takes a minute."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -71,7 +75,10 @@ def examine(config: DoctorConfig, environ: Mapping[str, str]) -> Iterator[Check]
     if config.tensorflow:
         yield from _tensorflow()
     yield _wandb(environ)
+    yield _storage(environ)
     yield from (_tool(name, use) for name, use in TOOLS.items())
+    if config.smoke:
+        yield from smoke(run_command)
 
 
 def _python() -> Check:
@@ -180,6 +187,22 @@ def _wandb(environ: Mapping[str, str]) -> Check:
         return Check("W&B", "note", "not installed", "Only --wandb needs it: the extra `wandb`.")
     where = "online, as WANDB_API_KEY is set" if environ.get("WANDB_API_KEY") else "offline"
     return Check("W&B", "ok", f"there, {where}")
+
+
+def _storage(environ: Mapping[str, str]) -> Check:
+    """Whether runs and replays can be copied to a bucket, as far as can be told from here."""
+    if not has_obstore():
+        return Check(
+            "storage", "note", "obstore is not installed",
+            "Only sync and --sync with a bucket need it: the extra `cloud`.",
+        )  # fmt: skip
+    keys = {"B2": "B2_KEY_ID", "R2": "R2_ACCESS_KEY", "S3": "AWS_ACCESS_KEY_ID"}
+    found = [
+        kind for kind, name in keys.items() if environ.get(name) or environ.get(f"{name}_FILE")
+    ]
+    if not found:
+        return Check("storage", "note", "no keys in the environment", "docs/storage.md says which.")
+    return Check("storage", "ok", f"keys of {', '.join(found)} in the environment")
 
 
 def _tool(name: str, use: str) -> Check:

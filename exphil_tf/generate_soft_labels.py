@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from beam_pipelines.cached_dataset import DatasetRequest
 from exphil_tf.checkpoints import lock, provenance
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import load
+from exphil_tf.foundation.config import load_given
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
@@ -21,14 +21,15 @@ from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import SoftLabelsConfig, check_soft_labels
 from exphil_tf.training.run_folder import find_bundle
 from exphil_tf.training.soft_labels import describe_labels
-from exphil_tf.training.train_config import found_data
+from exphil_tf.training.train_config import check_dataset, found_data
 
 PROG = "python -m exphil_tf.generate_soft_labels"
 
 
 def main(argv: Sequence[str]) -> int:
     """Asks the teacher about the training split, unless that was done before."""
-    config = load(SoftLabelsConfig, argv, prog=PROG)
+    loaded = load_given(SoftLabelsConfig, argv, prog=PROG)
+    config = loaded.config
     check_soft_labels(config)
     console = make_console()
     bundle = find_bundle(config.teacher)
@@ -36,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
     request = DatasetRequest(data, config.input, config.filters, config.splits)
     dataset = request.open(console, environ=os.environ, dry_run=False)
     assert isinstance(dataset, Dataset)  # it is no dry run
+    if config.data.data is not None:
+        for note in check_dataset(config, dataset.manifest, given=loaded.given):
+            console.print(f"note: {note}", markup=False)
 
     with quiet_import():
         from exphil_tf.training import distillation

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.atomic import write_file
-from exphil_tf.foundation.config import load_partial
+from exphil_tf.foundation.config import Sources, refuse_given
 from exphil_tf.foundation.errors import UserError, run
-from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.kinds import Kind, fields_of, option
 from exphil_tf.foundation.options import options
 from exphil_tf.melee.controls import AXES
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, WorkerConfig
@@ -70,7 +70,13 @@ class KMeansConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Counts, fits, writes the file and prints the centres."""
-    config, beam_flags = load_partial(KMeansConfig, argv, prog=PROG)
+    sources = Sources(KMeansConfig, argv, prog=PROG, partial=True)
+    loaded, beam_flags = sources.load(), sources.unknown
+    config = loaded.config
+    if config.data is not None:
+        of_replays = {*fields_of(FilterConfig), *fields_of(WorkerConfig), "max_files"}
+        why = "has no effect beside --data, as a dataset is what it is"
+        refuse_given(loaded.given, of_replays, why=why)
     console = make_console()
     from beam_pipelines.beam_flags import require_known
 

@@ -1,10 +1,12 @@
-"""Plays a trained policy in Slippi Dolphin, against you, a computer or another policy.
+"""Plays a trained policy, in Slippi Dolphin or in the simulator.
 
     python -m exphil_tf.play --policy BUNDLE --dolphin DOLPHIN --iso MELEE.iso --character mewtwo
+    python -m exphil_tf.play --sim --policy BUNDLE --opponent script:spacer --games 20
     python -m exphil_tf.play --doctor --dolphin DOLPHIN --iso MELEE.iso
 
-Dolphin is started in a folder of its own, never in the user's. A game's frames are answered in step
-or, with `--async`, beside them. See docs/play.md.
+Against you, a computer, another policy or a script. Dolphin is started in a folder of its own,
+never in the user's. A game's frames are answered in step or, with `--async`, beside them. See
+docs/play.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 python -m exphil_tf.runs list
 python -m exphil_tf.runs info RUN
 python -m exphil_tf.runs compare RUN RUN …
-python -m exphil_tf.runs watch RUN [--once]
+python -m exphil_tf.runs watch [RUN] [--once]
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class WatchConfig:
 
     KIND: ClassVar = Kind.RESULT
 
-    name: Annotated[str, tyro.conf.Positional]
-    """Of the run, or its folder."""
+    name: Annotated[str, tyro.conf.Positional] = ""
+    """Of the run, or its folder; none for the one that was written to last."""
     runs_dir: Path = Path("runs")
     """Folder of the runs."""
     once: bool = False
@@ -190,8 +190,16 @@ def _best(one: RunSummary) -> str:
     return "" if one.best is None else f"{one.best[0].removeprefix('best_')} {one.best[1]:.4f}"
 
 
+def _newest(runs_dir: Path) -> Path:
+    found = sorted(map(summarise, runs_in(runs_dir)), key=lambda one: one.changed_s)
+    if not found:
+        raise UserError(f"no runs in {runs_dir}", "Name one.", exit_code=EXIT_NO_INPUT)
+    return found[-1].path
+
+
 def _watch(config: WatchConfig, console: Console) -> None:
-    folder = find(config.name, config.runs_dir)
+    named = config.name
+    folder = find(named, config.runs_dir) if named else _newest(config.runs_dir)
     if config.once or not console.is_terminal:
         console.print(snapshot(folder, lines=config.lines))
         return

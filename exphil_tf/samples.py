@@ -1,4 +1,4 @@
-"""Makes short sample replays: real `.slp` files of scripted players in a toy world.
+"""Makes short sample replays: real `.slp` files of scripted players in the simulator.
 
 For a machine without any replays: everything downstream reads them as it reads recordings. They
 teach a policy to imitate simple scripts, not to play Melee.

@@ -41,9 +41,15 @@ class ScanConfig:
     """Also write the report as JSON."""
     list: bool = False
     """Also name every file that gives no game, with its reason."""
+    stages: tuple[str, ...] = ()
+    """Games on these stages count; empty: the six tournament stages; `all`: every stage."""
     html: Path | None = None
     """Also write it as a self-contained page."""
     worker: WorkerConfig = field(default_factory=WorkerConfig)
+
+    def __post_init__(self) -> None:
+        """Refuses stages that there are none of."""
+        FilterConfig(stages=self.stages)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     from exphil_tf.preprocessing.inspection import inspect_game
 
     require_known(beam_flags, own_flags=[option.flag for option in options(ScanConfig).values()])
-    everything = FilterConfig(include_cpus=True, min_frames=1)
+    everything = FilterConfig(include_cpus=True, min_frames=1, stages=config.stages)
     job = DatasetConfig(
         replays=config.replays, output=".", filters=everything, worker=config.worker
     )

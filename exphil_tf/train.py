@@ -31,7 +31,13 @@ from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.player_table import imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import read_run, with_seed
-from exphil_tf.training.train_config import TrainConfig, check_dataset, resolve
+from exphil_tf.training.run_sync import fetch_run
+from exphil_tf.training.train_config import (
+    TrainConfig,
+    check_dataset,
+    resolve,
+    with_frequent_saves,
+)
 from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Trains as the arguments say; returns the exit code."""
     loaded, location = read_options(argv)
     config, notes = resolve(loaded.config)
+    config, more = with_frequent_saves(config, given=loaded.given)
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     request = DatasetRequest(
@@ -55,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     remarks = check_dataset(config, dataset.manifest, given=loaded.given)
     config, chosen = with_batch_size(config, dataset, is_resuming=location.is_resuming)
-    for note in [*notes, *location.notes(), *remarks, *chosen]:
+    for note in [*notes, *more, *location.notes(), *remarks, *chosen]:
         console.print(f"note: {note}")
     config = with_seed(config)
     console.print(
@@ -77,7 +84,15 @@ def main(argv: Sequence[str]) -> int:
     if players is not None:
         players.save()
         facts |= players.facts()
-    training_run = TrainingRun(location, config.run, config.stopping, dump_yaml(config), facts)
+    training_run = TrainingRun(
+        location,
+        config.run,
+        config.stopping,
+        dump_yaml(config),
+        facts,
+        cloud=config.cloud,
+        environ=os.environ,
+    )
     outcome = training_run.train(functools.partial(make_setup, imitation, dataset), console)
     code = training_run.report(outcome, console, prog=PROG)
     if not code:
@@ -95,7 +110,8 @@ def _show_guess(config: TrainConfig, replays: Unprocessed, console: Console) -> 
 
 def read_options(argv: Sequence[str]) -> tuple[Loaded[TrainConfig], RunLocation]:
     """The options, and the run's folder."""
-    return read_run(TrainConfig, argv, prog=PROG)
+    fetch = functools.partial(fetch_run, environ=os.environ)
+    return read_run(TrainConfig, argv, prog=PROG, fetch=fetch)
 
 
 @contextlib.contextmanager

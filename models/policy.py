@@ -298,6 +298,32 @@ class Policy(keras.Model):
         hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
         return _with_previous(hidden, controller), state
 
+    def unroll_joined(
+        self,
+        numbers: Tensor,
+        ids: Tensor,
+        controller: Tensor | None,
+        *,
+        state: State,
+        is_resetting: Tensor,
+        training: bool = False,
+    ) -> tuple[Tensor, State]:
+        """As `unroll_hidden`, of frames with columns and components side by side, as in play.
+
+        Args:
+          numbers: float32 `[batch, time, num_numbers]`, see `embedding.inputs`.
+          ids: int32 `[batch, time, num_ids]`.
+          controller: float32 `[batch, time, 13]`, what was decided on the frame before; None if it
+            is not embedded.
+          state: before the first frame.
+          is_resetting: bool `[batch, time]`, True on a game's first frame.
+          training: a Python bool; dropout is active only when True.
+        """
+        controller = _of_this_game(controller, is_resetting)
+        x = self.embed(numbers, ids, controller)
+        hidden, state = self.backbone.unroll(x, state, is_resetting, training=training)
+        return _with_previous(hidden, controller), state
+
     def call(self, inputs: dict[str, Any], training: bool = False) -> Logits:
         """Unrolls a dict of `columns`, `prev_action`, `targets`, `is_resetting` from the start."""
         state = self.initial_state(ops.shape(inputs["is_resetting"])[0])

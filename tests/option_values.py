@@ -16,6 +16,8 @@ SPECIAL = {
     "num_heads": "8",
     "only": "input",
     "opponent_character": "marth",
+    "reward_weights": "damage=0.5",
+    "rewards": "shaped",
     "stage": "battlefield",
     "stages": "battlefield",
     "train_character": "fox",

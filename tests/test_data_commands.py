@@ -1,6 +1,7 @@
 """`preprocess`, `verify`, `scan` and `kmeans` as users run them: output, bad input, exit codes."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -87,9 +88,11 @@ def test_preprocess_tells_what_became_of_every_file(
     per_frame = manifest.totals.bytes_per_perspective_frame
     assert lines["bytes per frame and perspective"] == f"{per_frame:.1f}"
     assert {"seconds", "frames/s"} <= set(lines)
-    code, out, _ = outcome(preprocess.main, argv, capsys)
+    code, out, _ = outcome(preprocess.main, [*argv, "--show-quality-stats"], capsys)
     assert code == EXIT_OK
     assert "nothing to do" in out
+    bins = re.findall(r"│ (\d+)-(\d+) +│ +(\d+) │", out)
+    assert len(bins) == 10 and sum(int(count) for *_, count in bins) == 5
 
 
 @pytest.mark.parametrize(

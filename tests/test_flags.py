@@ -456,6 +456,7 @@ TABLE: dict[str, Row] = {
     "fail_fast": row(rejected, "--fail-fast"),
     "show_errors": row(rejected, "--no-show-errors"),
     "error_log": row(rejected, "--error-log errors.txt"),
+    "show_quality_stats": row(rejected, "--show-quality-stats"),
     "characters": row(preprocessing, "--characters fox falco", "--replays a"),
     "stages": row(preprocessing, "--stages battlefield", "--replays a"),
     "train_character": row(preprocessing, "--train-character mewtwo", "--replays a"),
@@ -649,14 +650,11 @@ def test_every_option_has_a_row():
     assert sorted(TABLE) == sorted(options(TrainConfig))
 
 
-SLOW = ("overwrite",)
-"""Rows that run the command twice."""
+SLOW = ("overwrite", "dry_run")
+"""Rows that train by the command; `tests/training/test_output.py` runs both options as well."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TABLE],
-)
+@pytest.mark.parametrize("name", TABLE)
 def test_flag_changes_the_option(name, tmp_path):
     changed = with_files(TABLE[name], tmp_path)
     before, after = (to_dict(parsed(*flags)) for flags in changed)
@@ -667,7 +665,10 @@ def test_flag_changes_the_option(name, tmp_path):
     assert before.keys() == after.keys() or "backbone" in {name, *also}
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in TABLE],
+)
 def test_flag_changes_what_it_names(name, tmp_path):
     probe, *_ = TABLE[name]
     before, after = (parsed(*flags) for flags in with_files(TABLE[name], tmp_path))

@@ -41,7 +41,7 @@ REFUSED = {
     # Without its arguments; with them it stands elsewhere in the list.
     "export_onnx\n": "RUN: want a path",
     "export_numpy\n": "RUN: want a path",
-    "eval_model\n": "RUN: want a path",
+    "eval_model\n": "RUN: want a list of paths",
 }
 IN_VAIN = ("has no effect without --", "no option of --backbone tx_like, but of ")
 """What is answered to an option whose companion is missing, where it is typed by itself."""
@@ -145,9 +145,11 @@ def test_a_file_of_a_run_and_a_folder_of_runs(tmp_path):
     assert config.run.overwrite and not location.is_resuming
     config, *_ = read("distill --teacher t --output small.bin")
     assert config.run.run_dir == "small"
-    assert str(read("eval_model --policy a/b_policy.bin").run) == "a/b"
+    assert read("eval_model --policy a/b_policy.bin").run == (Path("a/b"),)
+    assert read("eval_model --policy a_policy.bin b").run == (Path("a"), Path("b"))
+    assert read("eval_model --checkpoint a/b.axon").run == (Path("a/b"),)
     assert str(read("export --checkpoint a/b.axon --output c").run) == "a/b"
-    assert str(read("eval_model run").run) == "run"
+    assert read("eval_model run other").run == (Path("run"), Path("other"))
     assert without_suffix("a/.axon") == "a/.axon"
 
 
@@ -184,7 +186,7 @@ def test_a_variable_for_every_command_is_no_wish(monkeypatch):
     monkeypatch.setenv("EXPHIL_PREFETCH", "1")
     assert read("train --data d")[0].run.wandb_project == "exphil"
     assert read("train --data d --wandb")[0].run.wandb_project == "mine"
-    assert read("eval_model r").run == Path("r")
+    assert read("eval_model r").run == (Path("r"),)
 
 
 def test_options_of_the_original_in_a_file(tmp_path, capsys):

@@ -19,13 +19,19 @@ PAGES = (
     "docs/export.md",
     "docs/latency.md",
     "docs/play.md",
+    "docs/cloud.md",
+    "docs/storage.md",
+    "docs/troubleshooting.md",
     "CHANGELOG.md",
 )
 OTHERS_FLAGS = {"logdir", "require_hashes", "update_golden"} | {
     "appimage_extract", "cmd", "realtime", "delay",
     "runner", "dask_client_address", "project", "region", "temp_location",
+    "file", "tag", "target", "rm", "gpus", "user", "stop_timeout", "env", "follow",
+    "help", "local", "snapshot", "sdk_container_image", "sdk_location", "template_location",
+    "flink_master", "environment_type", "environment_config",
 }  # fmt: skip
-"""Flags of TensorBoard, pip, our tests, AppImages, umi-conform and Beam that the pages show."""
+"""Flags of TensorBoard, pip, our tests, AppImages, umi-conform, Beam, Docker and our scripts."""
 
 
 @pytest.fixture(params=PAGES)

@@ -25,7 +25,7 @@ from exphil_tf.inference.session import MODEL
 ROOT = Path(__file__).resolve().parents[1]
 HANGS_S = 300
 """Nothing takes so long on any machine."""
-FEW = 60
+FEW = 24
 MANY = int(os.environ.get("HOSTILE", "1000"))
 
 

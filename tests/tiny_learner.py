@@ -1,9 +1,10 @@
 """A learner that knows nothing of replays: a regression of a line, on points that it draws itself.
 
-    python -m tests.tiny_learner RUN_DIR KILL_AT
+    python -m tests.tiny_learner RUN_DIR KILL_AT [ADDRESS] [WAIT_S]
 
 Runs like any other, into a run's folder; KILL_AT is the update after which it kills itself, 0 for
-none. Numbers are float64 numpy, so that an update takes microseconds.
+none. It is copied to ADDRESS, and goes on from there; it waits a while before it is killed. Numbers
+are float64 numpy, so that an update takes microseconds.
 """
 
 import contextlib
@@ -11,18 +12,22 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from exphil_tf.foundation import atomic
+from exphil_tf.process.console import make_console
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.run_sync import fetch_run
 from exphil_tf.training.training_run import TrainingRun
 
 TRUE = np.array([2.0, -1.0])
@@ -145,22 +150,38 @@ FACTS = {
 }  # fmt: skip
 
 
-def run_in(run_dir, *, run=RunConfig(), stopping=StoppingConfig(), resume=True):  # noqa: B008
+def run_in(
+    run_dir,
+    *,
+    run=RunConfig(),  # noqa: B008
+    stopping=StoppingConfig(),  # noqa: B008
+    resume=True,
+    cloud=CloudConfig(),  # noqa: B008
+    environ=None,
+):
+    location = RunLocation(Path(run_dir), is_resuming=resume)
     return TrainingRun(
-        RunLocation(Path(run_dir), is_resuming=resume), run, stopping, "learner: line\n", FACTS
+        location, run, stopping, "learner: line\n", FACTS, cloud=cloud, environ=environ or {}
     )
 
 
 def main(argv):
     run_dir, kill_at = argv[0], int(argv[1])
+    address = argv[2] if len(argv) > 2 else None
+    wait_s = float(argv[3]) if len(argv) > 3 else 0.0
+    if address is not None:
+        fetch_run(address, RunLocation(Path(run_dir), is_resuming=True), True, environ=os.environ)
 
     def after_update(step):
         if step == kill_at:
+            time.sleep(wait_s)
             os.kill(os.getpid(), signal.SIGKILL)
 
     run = RunConfig(seed=0, log_interval=4, save_every_steps=7, keep_last=2, verbosity=2)
-    training_run = run_in(run_dir, run=run)
-    outcome = training_run.train(lambda: setup_of(LineLearner(after_update)))
+    cloud = CloudConfig(sync=address, price=1.5 if address else None)
+    training_run = run_in(run_dir, run=run, cloud=cloud, environ=os.environ)
+    console = make_console() if address else None
+    outcome = training_run.train(lambda: setup_of(LineLearner(after_update)), console)
     return 0 if outcome.reason == "finished" else 75
 
 

@@ -55,7 +55,7 @@ def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judg
     stepper = source.stepper(batch_size=2, told=told)
     rows = pack(game.frames)
     sides = [unpack(rows[:, perspective_order(player)]).columns for player in range(2)]
-    targets = np.stack([_targets(rows, player, codec, delay=delay) for player in range(2)], 1)
+    targets = _both_targets(rows, codec, delay=delay)
     frames, known = len(rows), max(0, len(rows) - 1 - delay)
     if not known:
         raise UserError(
@@ -68,11 +68,33 @@ def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judg
         columns = {name: np.stack([side[name][frame] for side in sides]) for name in sides[0]}
         output = stepper.step(columns, uniforms=uniforms[frame], temperature=FORCING_TEMPERATURE)
         logits[frame] = output.logits
+    return judgement_of(logits, game, codec, delay=delay)
+
+
+def judgement_of(
+    logits: np.ndarray, game: Game, codec: ControllerCodec, *, delay: int
+) -> Judgement:
+    """The opinion that a policy's teacher-forced logits come to.
+
+    Args:
+      logits: float32 `[frames, 2, logits]`; those whose answer lies behind the game's end are
+        left out.
+      game: of two players.
+      codec: the policy's buckets.
+      delay: frames between a state and the input that answers it, beyond 1.
+    """
+    targets = _both_targets(pack(game.frames), codec, delay=delay)
+    known = max(0, len(targets) - 1 - delay)
     chances, nats = _likelihood(logits, targets, codec.sizes)
     nats[known:], chances[known:] = 0, 0
     weights = source.win_weights
     win = None if weights is None else win_probability(sides[0], weights)
     return Judgement(delay, chances, targets, nats, codec.sizes, codec.bucket_values(), win)
+
+
+def _both_targets(rows: np.ndarray, codec: ControllerCodec, *, delay: int) -> np.ndarray:
+    """int32 `[frames, 2, 13]`."""
+    return np.stack([_targets(rows, player, codec, delay=delay) for player in range(2)], 1)
 
 
 def _targets(rows: np.ndarray, player: int, codec: ControllerCodec, *, delay: int) -> np.ndarray:

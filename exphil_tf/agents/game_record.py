@@ -61,6 +61,9 @@ class GameRecord:
     missed_frames: int
     latency: Mapping[str, Any]
     """Of what the agent takes a frame, over the session so far."""
+    self_destructs: int | None = None
+    """Stocks that we lost with no hit since we left the ground; None where nobody counts them."""
+    opponent_self_destructs: int | None = None
     replay: str = ""
     replay_sha256: str = ""
     frame_time: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -134,8 +137,15 @@ def totals(records: Sequence[GameRecord]) -> dict[str, Any]:
         "net_damage_per_minute": _per(
             sum(r.damage_dealt - r.damage_taken for r in records), minutes
         ),
+        "damage_per_minute": _per(sum(r.damage_dealt for r in records), minutes),
+        **_self_destructs(records),
         "matchups": {name: _share(group) for name, group in sorted(groups.items())},
     }
+
+
+def _self_destructs(records: Sequence[GameRecord]) -> dict[str, Any]:
+    known = [r.self_destructs for r in records if r.self_destructs is not None]
+    return {"self_destructs_per_game": _per(sum(known), len(known))} if known else {}
 
 
 def _share(records: Sequence[GameRecord]) -> dict[str, Any]:
@@ -151,8 +161,8 @@ def _share(records: Sequence[GameRecord]) -> dict[str, Any]:
     }
 
 
-def _per(amount: float, minutes: float) -> float | None:
-    return round(amount / minutes, 3) if minutes else None
+def _per(amount: float, count: float) -> float | None:
+    return round(amount / count, 3) if count else None
 
 
 class Report:

@@ -213,7 +213,7 @@ class MatchLoop:
                 continue
             record = GameRecord(**facts, **self._describe(replay))
             self._report.add(record)
-            self._say(_line(record))
+            self._say(describe(record))
         self._waiting = still
 
     def _new_replay(self) -> Path | None:
@@ -294,7 +294,8 @@ def _is_whole(path: Path) -> bool:
     return len(head) == events.RAW_START and any(head[len(events.MAGIC) :])
 
 
-def _line(record: GameRecord) -> str:
+def describe(record: GameRecord) -> str:
+    """A record in a line."""
     result = {True: "won", False: "lost", None: "undecided"}[record.won]
     return (
         f"game {record.game}: {result} {record.stocks}-{record.opponent_stocks} as "

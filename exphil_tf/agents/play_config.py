@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from exphil_tf.agents.agent import AgentOptions, Decode
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.sim.opponents import script_name
 
 _CPU = re.compile(r"cpu([1-9])")
 PORTS = (1, 2, 3, 4)
@@ -17,10 +18,12 @@ PORTS = (1, 2, 3, 4)
 
 @dataclass(frozen=True)
 class PlayConfig:
-    """Plays a policy in Slippi Dolphin; `--doctor` only looks whether that would work."""
+    """Plays a policy in Slippi Dolphin or the simulator; `--doctor` only looks if Dolphin works."""
 
     KIND: ClassVar = Kind.RESULT
 
+    sim: bool = False
+    """Play in the simulator, many games at once, instead of Dolphin: no emulator, no ISO."""
     policy: Path | None = None
     """Folder of an exported policy (ONNX Runtime), or of a run (TensorFlow, slower)."""
     dolphin: Path | None = None
@@ -36,7 +39,8 @@ class PlayConfig:
     opponent_port: int = 2
     """Of whoever plays against it."""
     opponent: str = "human"
-    """human, cpu1 to cpu9, or the folder of a second policy."""
+    """human, cpu1 to cpu9, the folder of a second policy, or with --sim a script, as script:NAME or
+    cpu-like:NAME: stander, walker, jumper, turtle, camper, spacer, aggressor, punisher."""
     opponent_character: str = "fox"
     """Of a CPU or a second policy."""
     frame_delay: int | None = None
@@ -66,9 +70,9 @@ class PlayConfig:
     report: Path | None = None
     """Folder for games.jsonl (a record a game) and summary.json (totals); added to."""
     mirror_ports: bool = False
-    """The two policies exchange ports after each game."""
+    """The two players exchange ports after each game; both are ours."""
     replay_dir: Path = Path("played")
-    """Where Dolphin saves replays."""
+    """Where replays are saved."""
     speed: float = 1.0
     """Of the game; 0 as fast as it goes (mainline Dolphin)."""
     headless: bool = False
@@ -107,6 +111,7 @@ class PlayConfig:
             )
         self._check_ports()
         self._check_ways()
+        self._check_sim()
         AgentOptions(temperature=self.temperature, action_repeat=self.action_repeat)
 
     def _check_ports(self) -> None:
@@ -115,7 +120,7 @@ class PlayConfig:
             raise ValueError(
                 f"port, opponent_port: want two of {list(PORTS)}. Received: {list(ports)}"
             )
-        if self.mirror_ports and not self.has_second_policy:
+        if self.mirror_ports and not (self.has_second_policy or self.script):
             raise ValueError(
                 f"mirror_ports: want a second policy as --opponent. Received: {self.opponent}"
             )
@@ -130,6 +135,29 @@ class PlayConfig:
         if self.fast_forward and self.asynchronous:
             raise ValueError("fast_forward: want frames that wait. Received: --async")
 
+    def _check_sim(self) -> None:
+        if not self.sim:
+            if self.script:
+                raise ValueError(f"opponent: want --sim with a script. Received: {self.opponent}")
+            return
+        if not (self.has_second_policy or self.script):
+            raise ValueError(
+                "opponent: want script:NAME or the folder of a second policy with --sim. "
+                f"Received: {self.opponent}"
+            )
+        if set((self.port, self.opponent_port)) != {1, 2}:
+            raise ValueError(
+                "port, opponent_port: want 1 and 2 with --sim. "
+                f"Received: {self.port}, {self.opponent_port}"
+            )
+        if self.games < 1 or self.asynchronous or self.connect_code is not None:
+            raise ValueError("sim: want --games, and neither --async nor --connect-code")
+
+    @property
+    def script(self) -> str:
+        """Name of the script that is the opponent; "" for another."""
+        return script_name(self.opponent) or ""
+
     @property
     def cpu_level(self) -> int:
         """Of a computer opponent; 0 of another."""
@@ -139,7 +167,7 @@ class PlayConfig:
     @property
     def has_second_policy(self) -> bool:
         """Whether the opponent is a policy too."""
-        return not self.cpu_level and self.opponent.lower() != "human"
+        return not (self.cpu_level or self.script or self.opponent.lower() == "human")
 
     @property
     def waits(self) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from exphil_tf.agents import sim_play
 from exphil_tf.agents.agent import Agent
 from exphil_tf.agents.dolphin import Dolphin, DolphinGone, DolphinOptions
 from exphil_tf.agents.drivers import Beside, InStep
 from exphil_tf.agents.game_record import Report
-from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat
+from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat, describe
 from exphil_tf.agents.named_agents import make_agent
 from exphil_tf.agents.play_config import PlayConfig
 from exphil_tf.agents.policy_source import open_policy
@@ -34,6 +35,8 @@ def play(config: PlayConfig, say: Callable[[str], None]) -> Report:
     Raises: UserError: if something is missing (66), damaged (65) or of another schema (78), or
       Dolphin died or hung more often than it may be started again (74).
     """
+    if config.sim:
+        return _play_sim(config, say)
     _require(config)
     report = Report(config.report)
     seats = _seats(config, say)
@@ -64,8 +67,36 @@ def play(config: PlayConfig, say: Callable[[str], None]) -> Report:
                 seat.driver.close()
 
 
-def _require(config: PlayConfig) -> None:
-    for name in ("policy", "dolphin", "iso"):
+def _play_sim(config: PlayConfig, say: Callable[[str], None]) -> Report:
+    _require(config, "policy")
+    assert config.policy is not None
+    count = sim_play.rows(config.games)
+    ours, theirs = _agent(config, config.policy, batch_size=count), None
+    if config.has_second_policy:
+        other = _of_opponent(config)
+        theirs = _agent(other, Path(config.opponent), batch_size=count)
+    match = sim_play.SimMatch(
+        str(config.policy),
+        config.opponent,
+        config.script,
+        (character_from_name(config.character), character_from_name(config.opponent_character)),
+        stage_from_name(config.stage),
+        config.games,
+        port=config.port,
+        mirrors_ports=config.mirror_ports,
+        seed=config.seed,
+        replay_dir=config.replay_dir,
+    )
+    report = Report(config.report)
+    games = sim_play.SimGames(
+        match, (ours, theirs), report=report, say=lambda record: say(describe(record))
+    )
+    games.run()
+    return report
+
+
+def _require(config: PlayConfig, *names: str) -> None:
+    for name in names or ("policy", "dolphin", "iso"):
         path = getattr(config, name)
         if path is None:
             raise UserError(f"--{name}: want a path. Received: nothing", "See docs/play.md.")
@@ -87,16 +118,20 @@ def _seats(config: PlayConfig, say: Callable[[str], None]) -> list[Seat]:
             Seat(config.opponent_port, character, config.opponent, cpu_level=config.cpu_level)
         )
     elif config.has_second_policy:
-        other = replace(
-            config,
-            port=config.opponent_port,
-            opponent_port=config.port,
-            character=config.opponent_character,
-            player_style=None,
-            seed=config.seed + 1,
-        )
-        seats.append(_seat(other, Path(config.opponent), say))
+        seats.append(_seat(_of_opponent(config), Path(config.opponent), say))
     return seats
+
+
+def _of_opponent(config: PlayConfig) -> PlayConfig:
+    """What the second policy is played by."""
+    return replace(
+        config,
+        port=config.opponent_port,
+        opponent_port=config.port,
+        character=config.opponent_character,
+        player_style=None,
+        seed=config.seed + 1,
+    )
 
 
 def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
@@ -114,7 +149,7 @@ def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
     )
 
 
-def _agent(config: PlayConfig, policy: Path) -> Agent:
+def _agent(config: PlayConfig, policy: Path, *, batch_size: int = 1) -> Agent:
     source = open_policy(policy)
     delay = source.conditions.delay.frames if config.frame_delay is None else config.frame_delay
     try:
@@ -126,6 +161,7 @@ def _agent(config: PlayConfig, policy: Path) -> Agent:
     return make_agent(
         source,
         options,
+        batch_size=batch_size,
         seed=config.seed,
         threads=config.threads,
         player_style=config.player_style,

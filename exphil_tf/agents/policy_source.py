@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +12,7 @@ from exphil_tf.agents.agent import FrameStepper
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import CONFIG, Bundle, open_bundle
-from exphil_tf.inference.bundle_config import BundleConfig
+from exphil_tf.inference.bundle_codec import codec_of
 from exphil_tf.inference.conditions import Conditions
 from exphil_tf.inference.session import MODEL
 from exphil_tf.inference.stepper import Stepper
@@ -104,20 +104,3 @@ def of_bundle(bundle: Bundle) -> PolicySource:
         make,
         config.win_probability,
     )
-
-
-def codec_of(config: BundleConfig) -> ControllerCodec:
-    """The codec that a bundle's policy was trained with, as far as its buckets tell.
-
-    Raises: ValueError: if they are no codec's.
-    """
-    values = config.codec
-    within_reach = bool(dict(config.policy.get("head", {})).get("prev_action_buckets", False))
-    codec = ControllerCodec(
-        axis_buckets=len(values["axis_centres"]),
-        shoulder_buckets=len(values["shoulder_centres"]),
-        within_reach=within_reach,
-    )
-    if codec.bucket_values()["axis_centres"] == values["axis_centres"]:
-        return codec
-    return replace(codec, axis_centres=tuple(values["axis_centres"]))

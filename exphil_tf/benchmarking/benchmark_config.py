@@ -84,6 +84,29 @@ class LatencyConfig:
             raise ValueError(f"frames: want at least 1. Received: {self.frames}")
 
 
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """Plays matches between scripts, with all that a policy reads written, and times it."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    matches: int = 1024
+    """Matches that are stepped together."""
+    frames: int = 400
+    """Frames of each in a round; the best of five rounds counts."""
+    threads: tuple[int, ...] = (1, 2)
+    """Threads that step them, each tried."""
+    seed: int = 0
+    """Of characters, scripts and what they draw."""
+    output: Path = Path("benchmark-results/simulator.json")
+    """JSON file with the figures and the machine."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming what is below one."""
+        if min(self.matches, self.frames, *self.threads, len(self.threads)) < 1:
+            raise ValueError(f"want matches, frames, threads ≥ 1. Received: {self}")
+
+
 if TYPE_CHECKING:
     Backbone = str
 else:
@@ -114,11 +137,9 @@ class ArchitecturesConfig:
     parameters: int | None = 650_000
     """Trainable numbers of each policy, by choice of the width; none takes the widths of
     --train-options."""
-    train_options: str = (
-        "--batch-size 32 --window-size 80 --burn-in 10 --lr 2e-3 --lr-schedule cosine "
-        "--warmup-steps 100 --optimizer adamw --ema --ema-decay 0.99"
-    )
-    """Options of `python -m exphil_tf.train` that all share."""
+    train_options: str = ""
+    """Options of `python -m exphil_tf.train` that all share, where they are not to be its
+    defaults."""
     seed: int = 0
     """Of initial weights, dropout and order."""
     points: int = 10

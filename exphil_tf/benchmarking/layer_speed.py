@@ -1,4 +1,4 @@
-"""Layers beside their plain forms: the selective scan, attention in a window, checkpointing.
+"""Layers beside their plain forms: the selective scan, attention, checkpointing, truncation.
 
 Every figure is of a forward and backward pass, in processor time, the forms in turns, each one's
 fastest round. Memory is what a pass takes in a process of its own, compiler and inputs aside.
@@ -26,6 +26,8 @@ _FRAMES = 4096
 """Of a batch, whatever its length."""
 _ATTENTION = {"batch": 4, "time": 1024, "width": 256, "heads": 4, "window": 60}
 _CHECKPOINTED = {"batch": 64, "time": 240, "width": 128, "layers": 3}
+_TRUNCATED = 20
+"""Frames of a piece."""
 
 
 def run(backbones: Sequence[str] = ()) -> Iterator[tuple[str, Report]]:
@@ -38,6 +40,7 @@ def run(backbones: Sequence[str] = ()) -> Iterator[tuple[str, Report]]:
     yield "scan by length", length_report()
     yield "attention", attention_report()
     yield "gradient checkpointing", checkpoint_report(backbones or tuple(BACKBONES))
+    yield "truncated backpropagation", truncation_report(backbones or tuple(BACKBONES))
 
 
 def _pass(function: Callable[..., Any], inputs: Sequence[Any], *, jit: bool = True) -> Work:
@@ -203,11 +206,31 @@ def checkpoint_report(backbones: Sequence[str]) -> Report:
     return _report("Gradient checkpointing, " + _words(_CHECKPOINTED), rows)
 
 
-def _backbone_work(name: str, is_checkpointed: bool) -> Work:
+def truncation_report(backbones: Sequence[str]) -> Report:
+    """Each backbone with memory, with gradients through whole unrolls and through pieces."""
+    rows = {name: _truncated(name) for name in backbones if BACKBONES[name].has_memory}
+    words = f"{_words(_CHECKPOINTED)}, pieces of {_TRUNCATED} frames"
+    return _report("Truncated backpropagation, " + words, rows)
+
+
+def _truncated(name: str) -> dict[str, float]:
+    lengths = {"whole": None, "pieces": _TRUNCATED}
+    works = {form: _backbone_work(name, False, n) for form, n in lengths.items()}
+    seconds = cpu_seconds(works, rounds=1)
+    whole, pieces = (peak_bytes_apart(_backbone_work, name, False, n) for n in lengths.values())
+    return {
+        "whole, MiB": whole / 2**20,
+        "pieces, MiB": pieces / 2**20,
+        "memory": pieces / whole,
+        "time": seconds["pieces"] / seconds["whole"],
+    }
+
+
+def _backbone_work(name: str, is_checkpointed: bool, truncate_bptt: int | None = None) -> Work:
     batch, frames, width, layers = _CHECKPOINTED.values()
     sizes: dict[str, Any] = {"hidden": (width,) * layers}
     if BACKBONES[name].has_memory:
-        sizes = {"hidden": (width,), "num_layers": layers}
+        sizes = {"hidden": (width,), "num_layers": layers, "truncate_bptt": truncate_bptt}
     layer = backbone_config(name, gradient_checkpoint=is_checkpointed, **sizes).layer()
     layer.build((None, None, width))
     x = tf.constant(np.random.default_rng(0).standard_normal((batch, frames, width)), tf.float32)

@@ -48,12 +48,39 @@ def describe_run(
       argv: its arguments; those of the process if None.
     """
     return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": seed,
-        "config": dict(config),
+        **_describe_start(config, seed=seed, prog=prog, argv=argv),
         "data": describe_data(manifest, data_dir),
         "replay_count": manifest.totals.games,
         "replay_files": replay_files(data_dir),
+        **(sources or {}),
+        "sources": sorted(sources or {}),
+    }
+
+
+def describe_played(
+    *,
+    config: Mapping[str, Any],
+    seed: int,
+    prog: str,
+    sources: Mapping[str, Any],
+    argv: Sequence[str],
+) -> dict[str, Any]:
+    """As `describe_run`, of a run that learns by playing and has no dataset."""
+    return {
+        **_describe_start(config, seed=seed, prog=prog, argv=argv),
+        "data": {"folder": None, "manifest_sha256": None},
+        **sources,
+        "sources": sorted(sources),
+    }
+
+
+def _describe_start(
+    config: Mapping[str, Any], *, seed: int, prog: str, argv: Sequence[str] | None
+) -> dict[str, Any]:
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "config": dict(config),
         "schema_fingerprint": SCHEMA.fingerprint(),
         "git_commit": git_commit(),
         "packages": package_versions(),
@@ -61,8 +88,6 @@ def describe_run(
         "platform": platform.platform(),
         "command": [*prog.split(), *(sys.argv[1:] if argv is None else argv)],
         "results": None,
-        **(sources or {}),
-        "sources": sorted(sources or {}),
     }
 
 

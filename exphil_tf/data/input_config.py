@@ -31,7 +31,9 @@ class InputConfig:
     stride: int | None = option(None, only_with={"carry_state": (None, False)})
     """Frames between the starts of unrolls. None: window_size − burn_in, which labels every frame
     once an epoch (1 with --loss-frames last)."""
-    burn_in: int = option(0, only_with={"carry_state": (None, False)})
+    burn_in: int = option(
+        0, only_with={"carry_state": (None, False)}, only_without=("loss_frames",)
+    )
     """States at the start of an unroll which only warm up the memory (loss weight 0), except at a
     game's start."""
     loss_frames: Literal["all", "last"] = option("all", only_with={"carry_state": (None, False)})

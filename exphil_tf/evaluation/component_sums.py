@@ -4,9 +4,16 @@ Sums are float64 over all frames so far. Equal logits count as drawn by lot, so 
 prediction is right by chance only.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from exphil_tf.evaluation.results import ButtonMetrics, Calibration, ComponentMetrics
+from exphil_tf.evaluation.results import (
+    AxisUse,
+    ButtonMetrics,
+    Calibration,
+    ComponentMetrics,
+)
 from exphil_tf.melee.enums import BUTTONS
 
 NUM_BINS = 10
@@ -75,6 +82,15 @@ class _Sums:
         return self.values[name]
 
 
+class PerFrame(NamedTuple):
+    """What was found of one component, frame by frame."""
+
+    nll: np.ndarray
+    """float64 `[frames]`."""
+    accuracy: np.ndarray
+    """float64 `[frames]`: share of it that is right; of buttons the mean over the eight."""
+
+
 class AxisSums:
     """Sums of a stick axis or the shoulder."""
 
@@ -86,8 +102,8 @@ class AxisSums:
 
     def add(
         self, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, changed: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; float64 `[frames]` NLL."""
+    ) -> PerFrame:
+        """Adds a batch."""
         log_probs = log_softmax(logits)
         probs = np.exp(log_probs)
         nll = -np.take_along_axis(log_probs, targets[:, None], -1)[:, 0]
@@ -104,7 +120,7 @@ class AxisSums:
         )
         self.calibration.add(probs.max(-1), accuracy, weights)
         self.confusion += (np.eye(self.num_buckets)[targets] * weights[:, None]).T @ probs
-        return nll
+        return PerFrame(nll, accuracy)
 
     def result(self, weight: float) -> ComponentMetrics:
         """Means over the total weight `weight`."""
@@ -121,6 +137,11 @@ class AxisSums:
             changed_accuracy=_ratio(sums["changed_accuracy"], sums["changed"]),
             calibration=calibration,
         )
+
+    def use(self, weight: float) -> AxisUse:
+        """How often the human holds each bucket, and the policy would, over the total `weight`."""
+        human, model = (self.confusion.sum(axis) / weight for axis in (1, 0))
+        return AxisUse(human.tolist(), model.tolist())
 
     def confusion_rows(self) -> list[list[float]]:
         """Mean probability of each bucket, per bucket of the human's: `[human][bucket]`."""
@@ -139,8 +160,8 @@ class ButtonsSums:
 
     def add(
         self, logits: np.ndarray, targets: np.ndarray, weights: np.ndarray, *, changed: np.ndarray
-    ) -> np.ndarray:
-        """Adds a batch; float64 `[frames]` NLL of all eight. `changed` is bool `[frames, 8]`."""
+    ) -> PerFrame:
+        """Adds a batch; the NLL is that of all eight. `changed` is bool `[frames, 8]`."""
         logits = np.asarray(logits, np.float64)
         log_on, log_off = log_sigmoid(logits), log_sigmoid(-logits)
         probs, pressed, guessed = np.exp(log_on), targets.astype(bool), logits > 0
@@ -162,7 +183,7 @@ class ButtonsSums:
         )
         for index, calibration in enumerate(self.calibrations):
             calibration.add(probs[:, index], pressed[:, index], weights)
-        return nll.sum(-1)
+        return PerFrame(nll.sum(-1), correct.mean(-1))
 
     def buttons(self, weight: float) -> dict[str, ButtonMetrics]:
         """The figures of each button, by name."""

@@ -13,9 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exphil_tf.evaluation.metrics import Sample
 from exphil_tf.features.conditions import DELAY, RETURN
 from exphil_tf.features.controller import COMPONENTS, NEUTRAL_VALUES, ControllerCodec, to_bytes
 from exphil_tf.features.packing import action_order, pack, perspective_order, unpack
+from exphil_tf.features.schema import SPOILED
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.types import GO_FRAME, Game
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
@@ -34,6 +36,10 @@ class Perspective(NamedTuple):
     """Schema columns `[frames, …]`, own player first, and `name` int32 `[frames]`."""
     actions: np.ndarray
     """uint8 `[frames, ACTION_BYTES]`: the own controller."""
+    game: bytes = b""
+    """The game's key in its dataset."""
+    player: int = 0
+    """Who is the own player, in port order."""
 
 
 def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Perspective]:
@@ -52,13 +58,20 @@ def dataset_perspectives(folder: Path, split: str = "validation") -> Iterator[Pe
         for player in range(2):
             if meta.perspectives >> player & 1:
                 found = True
-                yield _perspective(rows, player, player_id=meta.player_ids[player])
+                seen = _perspective(rows, player, player_id=meta.player_ids[player])
+                yield seen._replace(game=meta.key, player=player)
     if not found:
         raise UserError(
             f"{folder}: no games in split {split!r} (splits: {', '.join(sorted(manifest.splits))})",
             "Preprocess more replays, or give that split a larger share.",
             exit_code=EXIT_NO_INPUT,
         )
+
+
+def game_key(key: bytes) -> str:
+    """A game's key as `games.jsonl` has it, and fit for a file's name."""
+    text = key.decode("ascii", "replace")
+    return text if text.isalnum() else key.hex()
 
 
 def perspectives_of(games: Iterable[Game]) -> Iterator[Perspective]:
@@ -87,7 +100,8 @@ class GameBatch:
     is_resetting: np.ndarray
     """bool `[rows, steps]`: a game begins."""
     counted: np.ndarray
-    """bool `[rows, steps]`: the answer is the human's, not filling and not from before GO."""
+    """bool `[rows, steps]`: the answer is the human's, not filling and not from before GO, and
+    neither it nor the state is spoiled (`replays.rows`)."""
 
     @property
     def num_rows(self) -> int:
@@ -108,14 +122,19 @@ class GameBatch:
         """Columns `[rows, …]` of one step (not copies)."""
         return {name: column[:, step] for name, column in self.columns.items()}
 
-    def previous(self, codec: ControllerCodec) -> dict[str, np.ndarray]:
-        """Buckets of the action before each frame: the human's, or neutral where a game begins."""
+    def previous(self, codec: ControllerCodec, span: slice = slice(None)) -> dict[str, np.ndarray]:
+        """Buckets of the action before each frame: the human's, or neutral where a game begins.
+
+        Args:
+          codec: the policy's buckets.
+          span: the steps to tell of.
+        """
         neutral = codec.encode(to_bytes(NEUTRAL_VALUES))
+        before = np.arange(self.num_steps)[span] - 1
         found: dict[str, np.ndarray] = {}
         for name, target in self.targets.items():
-            before = np.roll(target, 1, axis=1)
-            before[self.is_resetting] = neutral[name]
-            found[name] = before
+            found[name] = target[:, before]
+            found[name][self.is_resetting[:, span]] = neutral[name]
         return found
 
     def joined_targets(self) -> np.ndarray:
@@ -178,6 +197,19 @@ def long_game(
     return _stack([joined], 1)
 
 
+def sample_of(games: GameBatch, codec: ControllerCodec, span: slice = slice(None)) -> Sample:
+    """The counted frames of some steps, as metrics take them."""
+    characters = games.columns["p.character"][:, span]
+    return Sample.of(
+        {name: target[:, span] for name, target in games.targets.items()},
+        games.previous(codec, span),
+        weights=games.counted[:, span],
+        characters=characters[..., 0],
+        opponents=characters[..., 1],
+        stages=games.columns["s.stage"][:, span],
+    )
+
+
 @dataclass(frozen=True)
 class _Frames:
     """Arrays of one row, or of one perspective in it, `[frames, …]`."""
@@ -217,11 +249,13 @@ def _answered(perspective: Perspective, codec: ControllerCodec, delay: int) -> _
     buckets = codec.encode(perspective.actions)
     answered = perspective.columns["frame"][:length].astype(np.int64) + 1 + delay
     told = {DELAY: np.full(length, delay, np.int32), RETURN: np.zeros(length, np.int32)}
+    is_spoiled = (perspective.columns["absent"] & SPOILED) > 0
+    is_sound = ~is_spoiled[:length] & ~is_spoiled[1 + delay : 1 + delay + length]
     return _Frames(
         told | {name: column[:length] for name, column in perspective.columns.items()},
         {name: values[1 + delay : 1 + delay + length] for name, values in buckets.items()},
         np.arange(length) == 0,
-        answered >= GO_FRAME,
+        (answered >= GO_FRAME) & is_sound,
     )
 
 

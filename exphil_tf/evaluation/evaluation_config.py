@@ -1,5 +1,7 @@
 """How a policy is measured; free of TensorFlow."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,27 +11,18 @@ Split = Literal["validation", "test", "train"]
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
-    """On which frames a policy is measured, and how it reads them."""
+class FramesConfig:
+    """On which frames policies are measured, be it one or several side by side."""
 
     KIND: ClassVar = Kind.RESULT
 
     split: Split = "validation"
     """Games to measure on. Baselines are always fitted on train."""
     batch_size: int = 16
-    """Unrolls at a time."""
-    carry_state: bool = True
-    """Carry memory over whole games, as play does; otherwise each unroll starts with empty memory,
-    as it does where a dataset's chunks do not overlap."""
-    compare_resets: bool = option(True, only_with={"carry_state": True})
-    """Also measure with memory emptied at every unroll, of the length and burn-in that the policy
-    was trained with; not with --limit-frames, as other frames would come first."""
+    """Unrolls at a time; of several policies: players' views of games."""
     unroll_frames: int = 512
-    """Frames that the policy reads in one go; at most a chunk, and where memory is carried at most
+    """Frames that a policy reads in one go; at most a chunk, and where memory is carried at most
     what the dataset's overlap holds."""
-    burn_in: int = option(60, only_with={"carry_state": False})
-    """Frames that only warm up the memory of an unroll, except at a game's start; at most what the
-    dataset's overlap holds."""
     frame_delay: tuple[int, ...] = ()
     """Frames between a state and the input that answers it; none means what the policy was made
     for. Of several, the report is about the first, and tells nats at the others."""
@@ -39,13 +32,8 @@ class EvaluationConfig:
     desired_return: float | None = None
     """Ask for this return of the coming second, in percent: dealt minus taken, a stock being 100;
     none asks for nothing in particular."""
-    by_return: bool = False
-    """Also measure what the policy is predicted to gain at each level of the desired return."""
     limit_frames: int = 0
     """Stop after about so many frames; 0 measures all."""
-    own_action_frames: int = 100_000
-    """Frames on which the policy is fed its own actions, to see whether it gets stuck; 0 leaves
-    that out."""
     baseline_frames: int = 2_000_000
     """Frames of the train split on which baselines are fitted; 0 takes all."""
     jit: bool = True
@@ -53,13 +41,42 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the option that is out of range."""
-        for name, low in (
-            ("batch_size", 1),
-            ("unroll_frames", 1),
-            ("burn_in", 0),
-            ("limit_frames", 0),
-            ("own_action_frames", 0),
-            ("baseline_frames", 0),
-        ):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")
+        lowest = {"batch_size": 1, "unroll_frames": 1, "limit_frames": 0, "baseline_frames": 0}
+        _check(self, lowest)
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(FramesConfig):
+    """How one policy is measured."""
+
+    carry_state: bool = True
+    """Carry memory over whole games, as play does; otherwise each unroll starts with empty memory,
+    as it does where a dataset's chunks do not overlap."""
+    compare_resets: bool = option(True, only_with={"carry_state": True})
+    """Also measure with memory emptied at every unroll, of the length and burn-in that the policy
+    was trained with; not with --limit-frames, as other frames would come first."""
+    burn_in: int = option(60, only_with={"carry_state": False})
+    """Frames that only warm up the memory of an unroll, except at a game's start; at most what the
+    dataset's overlap holds."""
+    by_return: bool = False
+    """Also measure what the policy is predicted to gain at each level of the desired return."""
+    own_action_frames: int = 100_000
+    """Frames on which the policy is fed its own actions, to see whether it gets stuck; 0 leaves
+    that out."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        super().__post_init__()
+        _check(self, {"burn_in": 0, "own_action_frames": 0})
+
+
+def of_one_policy() -> frozenset[str]:
+    """Names of the options that say nothing of several policies side by side."""
+    common = {field.name for field in dataclasses.fields(FramesConfig)}
+    return frozenset(f.name for f in dataclasses.fields(EvaluationConfig)) - common
+
+
+def _check(config: object, lowest: Mapping[str, int]) -> None:
+    for name, low in lowest.items():
+        if getattr(config, name) < low:
+            raise ValueError(f"{name}: want at least {low}. Received: {getattr(config, name)}")

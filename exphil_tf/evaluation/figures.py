@@ -10,7 +10,7 @@ plotly was dropped: its script adds megabytes to every page.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -23,6 +23,7 @@ from exphil_tf.evaluation.results import (
     COMPONENT_TITLES,
     Curve,
     Evaluation,
+    Measured,
     PolicyMetrics,
     WinForecast,
     WinMetrics,
@@ -246,6 +247,120 @@ def training_curves(curves: dict[str, Curve], level: float, level_name: str) -> 
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.legend(loc="upper right")
         return svg_text(figure, "training", "Negative log-likelihood while training")
+
+
+def component_curves(curves: Mapping[str, Mapping[str, Curve]]) -> str:
+    """NLL of each component over training steps; empty if no log told it."""
+    shown = {name: found for name, found in curves.items() if found}
+    if not shown:
+        return ""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+        panels = figure.subplots(2, 3, sharex=True).flat
+        for axes, (name, found) in zip(panels, shown.items(), strict=False):
+            for kind, curve in found.items():
+                colour, width = (OTHER, 0.8) if kind == "train" else (POLICY, 1.8)
+                axes.plot(curve.steps, curve.values, color=colour, linewidth=width)
+            scale = found.get("validation") or next(iter(found.values()))
+            highest = float(np.percentile(scale.values, 95))
+            lowest = min(min(curve.values) for curve in found.values())
+            spread = max(highest - lowest, 1e-6)
+            axes.set_ylim(lowest - 0.05 * spread, highest + 0.2 * spread)
+            axes.set_title(COMPONENT_TITLES[name])
+            axes.tick_params(length=0)
+            axes.grid(linewidth=0.5)
+        figure.supxlabel("step", color=MUTED, fontsize=9)
+        figure.supylabel("nats per frame", color=MUTED, fontsize=9)
+        return svg_text(figure, "parts", "Negative log-likelihood of each component, in training")
+
+
+def side_by_side_bars(policies: Mapping[str, Measured]) -> str:
+    """Nats per frame of several policies, one bar each, made of the components.
+
+    Args:
+      policies: by name, the likeliest first; those without parameters are baselines.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 0.9 + 0.36 * len(policies)), layout="constrained")
+        axes = figure.subplots()
+        for row, found in enumerate(policies.values()):
+            colour, start = (POLICY if "parameters" in found.facts else OTHER), 0.0
+            for place, component in enumerate(COMPONENTS):
+                value = found.metrics.components[component].nll
+                axes.barh(row, value, left=start, color=colour, alpha=1 - 0.14 * place, height=0.7)
+                start += value
+            axes.annotate(f"{start:.3f}", (start, row), xytext=(4, 0), textcoords="offset points",
+                          va="center", color=INK, fontsize=8)  # fmt: skip
+        axes.set_yticks(range(len(policies)), [_shortened(name) for name in policies])
+        axes.invert_yaxis()
+        axes.set_xlim(0, max(found.metrics.nll for found in policies.values()) * 1.12)
+        axes.tick_params(length=0)
+        axes.set_xlabel("nats per frame: " + ", ".join(COMPONENT_TITLES.values()).lower())
+        axes.spines[["bottom", "left"]].set_visible(False)
+        return svg_text(figure, "bars", "Nats per frame of each policy, by component")
+
+
+def axis_use(policies: Mapping[str, Measured]) -> str:
+    """How often each bucket of the stick axes is held: the human's filled, policies as lines."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 2.6), layout="constrained")
+        panels = figure.subplots(1, len(AXES), sharey=True)
+        for axes, axis in zip(panels, AXES, strict=True):
+            for place, (name, found) in enumerate(policies.items()):
+                use = found.metrics.axis_use[axis]
+                x = np.linspace(-1, 1, len(use.human))
+                if not place:
+                    axes.bar(x, use.human, width=1.8 / len(x), color=HUMAN, alpha=0.55)
+                axes.plot(x, use.model, color=POLICY, linewidth=1.2, label=_shortened(name, 24),
+                          linestyle=_DASHES[place % len(_DASHES)])  # fmt: skip
+            axes.set_yscale("log")
+            axes.set_ylim(1e-5, 1)
+            axes.set(title=COMPONENT_TITLES[axis], xticks=[-1, 0, 1])
+            axes.tick_params(length=0, which="both")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        if len(policies) > 1:
+            panels[0].legend(loc="upper left", fontsize=6)
+        return svg_text(figure, "axes", "How often human and policies hold each stick position")
+
+
+_DASHES = ((0, ()), (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+
+
+def curves_side_by_side(curves: Mapping[str, Mapping[str, Curve]]) -> str:
+    """Validation NLL of several runs over their steps, or training's; empty without a log.
+
+    Args:
+      curves: by run, then by `train` and `validation`.
+    """
+    shown = {
+        name: found.get("validation") or next(iter(found.values()))
+        for name, found in curves.items()
+        if found
+    }
+    if not shown:
+        return ""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        axes = figure.subplots()
+        for place, (name, curve) in enumerate(shown.items()):
+            colour = (POLICY, HUMAN, OTHER)[place // len(_DASHES) % 3]
+            axes.plot(curve.steps, curve.values, color=colour, label=_shortened(name),
+                      linestyle=_DASHES[place % len(_DASHES)], linewidth=1.8)  # fmt: skip
+        values = np.concatenate([curve.values for curve in shown.values()])
+        lowest, highest = values.min(), float(np.percentile(values, 90))
+        spread = max(highest - lowest, 1e-6)
+        axes.set_ylim(lowest - 0.05 * spread, highest + 0.1 * spread)
+        axes.set(xlabel="step", ylabel="nats per frame")
+        axes.grid(linewidth=0.5)
+        axes.tick_params(length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.legend(loc="upper right")
+        return svg_text(figure, "curves", "Negative log-likelihood of the runs while training")
+
+
+def _shortened(name: str, most: int = 40) -> str:
+    """A name that leaves room for the figure; its end tells most."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
 def _shade(values: np.ndarray, hue: tuple[float, float, float]) -> np.ndarray:

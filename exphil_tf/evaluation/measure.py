@@ -68,7 +68,8 @@ def predict_fn(
             "targets": inputs.targets,
             "previous": inputs.previous,
             "weights": inputs.weight,
-            "characters": inputs.columns["p.character"][..., 0],
+            "characters": inputs.columns["p.character"],
+            "stages": inputs.columns["s.stage"],
         }
 
     def predict(batch: Batch) -> Prediction:
@@ -80,7 +81,9 @@ def predict_fn(
             found["previous"],
             # Weights that balance characters are for training; here a frame counts or not.
             weights=found["weights"] > 0,
-            characters=found["characters"],
+            characters=found["characters"][..., 0],
+            opponents=found["characters"][..., 1],
+            stages=found["stages"],
         )
         return Prediction(sample.pick(found["logits"]), sample.pick(found["drawn"]), sample)
 

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from exphil_tf.evaluation.component_sums import AxisSums, ButtonsSums
+from exphil_tf.evaluation.matchup_sums import UNKNOWN, MatchupSums
 from exphil_tf.evaluation.results import (
     CharacterMetrics,
     PolicyMetrics,
     StickHistogram,
+    overall_score,
 )
 from exphil_tf.features.controller import AXES, COMPONENTS
 from exphil_tf.melee.enums import BUTTONS, character_name
@@ -44,14 +46,33 @@ class Sample:
     """float64 `[frames]`, > 0."""
     characters: np.ndarray
     """int64 `[frames]`: own internal character id."""
+    opponents: np.ndarray
+    """int64 `[frames]`: the opponent's; `UNKNOWN` if nobody told."""
+    stages: np.ndarray
+    """int64 `[frames]`: external stage id; `UNKNOWN` if nobody told."""
     counted: np.ndarray
     """bool `[…]`: which frames of the batch these are."""
 
     @classmethod
     def of(
-        cls, targets: Arrays, previous: Arrays, *, weights: np.ndarray, characters: np.ndarray
+        cls,
+        targets: Arrays,
+        previous: Arrays,
+        *,
+        weights: np.ndarray,
+        characters: np.ndarray,
+        opponents: np.ndarray | None = None,
+        stages: np.ndarray | None = None,
     ) -> "Sample":
         """The frames of weight > 0; leading axes are free (`[frames]`, `[batch, time]`…).
+
+        Args:
+          targets: the human's buckets.
+          previous: those of the frame before.
+          weights: at least 0.
+          characters: own internal ids.
+          opponents: theirs; None if they don't matter.
+          stages: external ids; None if they don't matter.
 
         Raises:
           ValueError: if shapes do not fit or a weight is negative.
@@ -60,7 +81,12 @@ class Sample:
         if weights.size and not weights.min() >= 0:
             raise ValueError(f"metrics.weights: want ≥ 0. Received: {weights.min()}")
         counted = weights > 0
-        arrays = {"characters": characters}
+        unknown = np.full(weights.shape, UNKNOWN)
+        arrays = {
+            "characters": characters,
+            "opponents": unknown if opponents is None else np.asarray(opponents),
+            "stages": unknown if stages is None else np.asarray(stages),
+        }
         for kind, buckets in (("targets", targets), ("previous", previous)):
             arrays |= {f"{kind}.{name}": np.asarray(buckets[name]) for name in COMPONENTS}
         for name, array in arrays.items():
@@ -73,6 +99,8 @@ class Sample:
             previous={name: picked[f"previous.{name}"] for name in COMPONENTS},
             weights=weights[counted],
             characters=picked["characters"],
+            opponents=picked["opponents"],
+            stages=picked["stages"],
             counted=counted,
         )
 
@@ -108,9 +136,10 @@ class Accumulator:
         # Rows: weight, then NLL of each component; columns: own character.
         self._characters = np.zeros((1 + len(COMPONENTS), _CHARACTER_IDS))
         self._character_frames = np.zeros(_CHARACTER_IDS, np.int64)
+        self._matchups = MatchupSums()
 
-    def add(self, logits: Arrays, sample: Sample, drawn: Arrays | None = None) -> None:
-        """Adds the predictions for a sample.
+    def add(self, logits: Arrays, sample: Sample, drawn: Arrays | None = None) -> np.ndarray:
+        """Adds the predictions for a sample; its NLL, float64 `[components, frames]`.
 
         Args:
           logits: `buttons` `[frames, 8]`, every other component `[frames, buckets]`.
@@ -120,20 +149,25 @@ class Accumulator:
         Raises:
           ValueError: if shapes do not fit or a logit is not finite.
         """
+        nll, accuracy = np.empty((2, len(COMPONENTS), len(sample)))
         if not len(sample):
-            return
-        nll = np.empty((len(COMPONENTS), len(sample)))
+            return nll
         for row, name in enumerate(COMPONENTS):
             self._check(name, logits[name], len(sample))
             target = sample.targets[name]
             changed = np.asarray(target != sample.previous[name])
             component = self._axes.get(name, self._buttons)
-            nll[row] = component.add(logits[name], target, sample.weights, changed=changed)
+            nll[row], accuracy[row] = component.add(
+                logits[name], target, sample.weights, changed=changed
+            )
         self._frames += len(sample)
         self._weight += sample.weights.sum()
         self._add_characters(nll, sample)
+        who = np.stack([sample.characters, sample.opponents, sample.stages])
+        self._matchups.add(who, sample.weights, nll=nll, accuracy=accuracy)
         if drawn is not None:
             self._add_sticks(sample, drawn)
+        return nll
 
     def _check(self, name: str, logits: np.ndarray, frames: int) -> None:
         if logits.shape != (frames, self._sizes[name]):
@@ -177,12 +211,15 @@ class Accumulator:
             macro_f1=_mean([button.f1 for button in pressed]),
             macro_recall=_mean([button.recall for button in pressed]),
             press_rate_gap=float(np.mean([abs(button.gap) for button in buttons.values()])),
+            score=overall_score({name: found.accuracy for name, found in components.items()}),
             characters=self._character_rows(),
             sticks={
                 name: StickHistogram(*(histograms / self._weight).tolist())
                 for name, histograms in self._sticks.items()
             },
             confusion={axis: self._axes[axis].confusion_rows() for axis in AXES},
+            axis_use={axis: self._axes[axis].use(self._weight) for axis in AXES},
+            matchups=self._matchups.result(),
         )
 
     def _character_rows(self) -> list[CharacterMetrics]:

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from exphil_tf.evaluation.checks import Check
-from exphil_tf.evaluation.episodes import GameBatch
+from exphil_tf.evaluation.episodes import GameBatch, sample_of
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.parity_report import ComponentParity, Drift, FormParity, ParityReport
 from exphil_tf.evaluation.policy_runners import Runner, Segment
@@ -78,10 +78,9 @@ def run_parity(
     if missing:
         raise ValueError(f"parity.forms: want {sorted(missing)}. Received: {sorted(forms)}")
     sums = {name: _Sums(codec) for name in forms}
-    previous = games.previous(codec)
     runs = {name: form.runner.run(games, steps=STEPS) for name, form in forms.items()}
     for start in range(0, games.num_steps, STEPS):
-        sample = _sample(games, previous, slice(start, start + STEPS))
+        sample = sample_of(games, codec, slice(start, start + STEPS))
         found = {name: next(run) for name, run in runs.items()}
         for name, form in forms.items():
             sums[name].add(found[name], sample, found.get(form.reference))
@@ -96,16 +95,6 @@ def run_parity(
         forms=results,
         drift=drift,
         checks=_checks(forms, results, drift, baseline=baseline),
-    )
-
-
-def _sample(games: GameBatch, previous: Mapping[str, np.ndarray], span: slice) -> Sample:
-    """The counted frames of a segment."""
-    return Sample.of(
-        {name: target[:, span] for name, target in games.targets.items()},
-        {name: before[:, span] for name, before in previous.items()},
-        weights=games.counted[:, span],
-        characters=games.columns["p.character"][:, span, 0],
     )
 
 

@@ -18,6 +18,7 @@ from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
 from exphil_tf.evaluation.results import DelayMetrics, ReturnMetrics, correlation_of
+from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
@@ -178,12 +179,14 @@ class _Measurement:
         by_delay = [DelayMetrics.of(delays[0], metrics)]
         by_delay += [self._at_delay(delay, ids) for delay in delays[1:]]
         by_return = self._by_return(delays[0], ids) if config.by_return else []
+        log = _run_folder(self.bundle) / LOG_NAME
         came_from = self._content() | self._conditions(inputs, baseline_frames=fit.frames)
         return Evaluation(
             came_from | {f"told {name}": number for name, number in ids.items()},
             metrics,
             scores,
-            read_curves(_run_folder(self.bundle) / LOG_NAME),
+            read_curves(log),
+            component_curves={name: read_curves(log, name) for name in COMPONENTS},
             resets=self._resets(inputs, ids),
             own_actions=self._own_actions(delays[0], ids),
             win=self._win(),

@@ -20,6 +20,8 @@ from exphil_tf.foundation import atomic
 
 JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
+MOST_MATCHUPS = 60
+"""Rows of a page's table; `evaluation.json` and `--csv` have all."""
 FORMAT = 3
 """Raised when a figure of `evaluation.json` changes its name or meaning."""
 
@@ -30,8 +32,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     return {"format": FORMAT, **plain, "findings": [f.text for f in findings(evaluation)]}
 
 
-def page(evaluation: Evaluation) -> str:
-    """The HTML page."""
+def template(name: str) -> jinja2.Template:
+    """A page's template; whatever is put in is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -40,8 +42,13 @@ def page(evaluation: Evaluation) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "ratio": _ratio}
+    return environment.get_template(name)
+
+
+def page(evaluation: Evaluation) -> str:
+    """The HTML page."""
     policy, best = evaluation.policy, evaluation.best_baseline()
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         evaluation=evaluation,
         policy=policy,
         title=evaluation.provenance["run"],
@@ -52,6 +59,7 @@ def page(evaluation: Evaluation) -> str:
         titles=COMPONENT_TITLES,
         wins=sum(evaluation.beats_baselines(component) for component in COMPONENTS),
         hardest=max((row.nll for row in policy.characters), default=1.0) or 1.0,
+        matchups=policy.matchups[:MOST_MATCHUPS],
         findings=findings(evaluation),
         figures=_figures(evaluation),
     )
@@ -81,6 +89,7 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
     if evaluation.curves:
         curves = evaluation.curves
         drawn["training"] = figures.training_curves(curves, evaluation.nll(best), f"{best} (here)")
+    drawn["parts"] = figures.component_curves(evaluation.component_curves)
     return drawn
 
 

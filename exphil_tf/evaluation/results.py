@@ -8,7 +8,7 @@ component differs from the frame before; on all others, repeating the previous a
 definition.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,29 @@ COMPONENT_TITLES = {
     "c_y": "C-stick y",
     "shoulder": "Shoulder",
 }
+
+
+SCORE_WEIGHTS = {
+    "buttons": 0.3,
+    "main_x": 0.2,
+    "main_y": 0.2,
+    "c_x": 0.1,
+    "c_y": 0.1,
+    "shoulder": 0.1,
+}
+"""Of each component's accuracy in the overall score."""
+
+
+def overall_score(accuracy: Mapping[str, float]) -> float:
+    """One number from 0 to 1, weighted as users of the original trainer know it.
+
+    It is a mean of accuracies, and so rewards holding still: whoever repeats the previous action
+    scores 0.95 on people's games, a good policy 0.97. So it never stands without the likelihood.
+
+    Args:
+      accuracy: by component.
+    """
+    return sum(weight * accuracy[name] for name, weight in SCORE_WEIGHTS.items())
 
 
 @dataclass(frozen=True)
@@ -96,6 +119,33 @@ class CharacterMetrics:
 
 
 @dataclass(frozen=True)
+class AxisUse:
+    """How often each bucket of a stick axis is held; each sums to 1."""
+
+    human: list[float]
+    model: list[float]
+    """Mean probability: the rates of sampled play on these frames."""
+
+
+@dataclass(frozen=True)
+class MatchupMetrics:
+    """Figures on the frames of one own character, one opponent's and one stage."""
+
+    character: str
+    opponent: str
+    stage: str
+    frames: int
+    nll: float
+    """Nats per frame of the whole action."""
+    score: float
+    """See `overall_score`."""
+    components: dict[str, float]
+    """NLL by component."""
+    accuracy: dict[str, float]
+    """By component."""
+
+
+@dataclass(frozen=True)
 class StickHistogram:
     """Where a stick is held: `[x][y]`, each summing to 1."""
 
@@ -119,12 +169,27 @@ class PolicyMetrics:
     macro_recall: float | None
     press_rate_gap: float
     """Mean |gap| over the eight buttons."""
+    score: float
+    """See `overall_score`."""
     characters: list[CharacterMetrics]
     """Most frames first."""
     sticks: dict[str, StickHistogram]
     """`main` and `c`; empty for baselines."""
     confusion: dict[str, list[list[float]]]
     """Per axis `[human bucket][bucket]`: mean probability; rows sum to 1, or 0 if never held."""
+    axis_use: dict[str, AxisUse] = field(default_factory=dict[str, AxisUse])
+    """By stick axis."""
+    matchups: list[MatchupMetrics] = field(default_factory=list[MatchupMetrics])
+    """Most frames first; empty where nobody told who played whom where."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One of several that stand side by side: a policy, or a guess without a network."""
+
+    facts: Mapping[str, str | int | float]
+    """What it is: form, backbone, parameters, checksum, delay."""
+    metrics: PolicyMetrics
 
 
 @dataclass(frozen=True)
@@ -279,6 +344,10 @@ class Evaluation:
     """By `baselines.NAMES`."""
     curves: dict[str, Curve]
     """NLL in nats per frame while training, by `train` and `validation`; empty without a log."""
+    component_curves: dict[str, dict[str, Curve]] = field(
+        default_factory=dict[str, dict[str, Curve]]
+    )
+    """The same by component, then by `train` and `validation`."""
     by_delay: list[DelayMetrics] = field(default_factory=list[DelayMetrics])
     """At every delay that was asked for, if there were several."""
     by_return: list[ReturnMetrics] = field(default_factory=list[ReturnMetrics])

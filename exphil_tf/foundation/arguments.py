@@ -105,7 +105,9 @@ class _Reader:
         for target, word in meant:
             # Going on is what the flag implies, not what was typed: --overwrite outranks it.
             rank = Rank.PRESET if target == "resume" else Rank.FLAG
-            self._set(Setting(flag, self._known[target], word, rank))
+            option = self._known[target]
+            given = word if is_scalar(option.annotation) else [word]
+            self._set(Setting(flag, option, given, rank))
         return bool(meant)
 
     def place_words(self) -> None:
@@ -136,10 +138,10 @@ class _Reader:
             return self._switch_value(flag, option, value)
         if is_scalar(option.annotation):
             word = value if value is not None else self._word(flag, describe(option.annotation))
-            row = former_options.FORMER.get(name)
-            named_file = row is not None and row.is_file and option.name in row.to
-            return former_options.without_suffix(word) if named_file else word
+            return former_options.without_suffix(word) if _is_former_file(name, option) else word
         words = [*([] if value is None else [value]), *self._following()]
+        if _is_former_file(name, option):
+            words = [former_options.without_suffix(word) for word in words]
         if option.takes_commas:
             words = [part for word in words for part in word.split(",")]
         return words
@@ -166,6 +168,12 @@ class _Reader:
 
 
 _WANTED = {"config": "a file", "preset": "a name"}
+
+
+def _is_former_file(name: str, option: Option) -> bool:
+    """Whether a flag's name of old said a file, of which there is a folder here."""
+    row = former_options.FORMER.get(name)
+    return row is not None and row.is_file and option.name in row.to
 
 
 def _is_flag(token: str) -> bool:

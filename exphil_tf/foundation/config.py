@@ -21,7 +21,7 @@ import dataclasses
 import enum
 import os
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -66,6 +66,7 @@ __all__ = [
     "load_given",
     "load_partial",
     "preset_names",
+    "refuse_given",
     "to_dict",
 ]
 
@@ -81,6 +82,25 @@ class Loaded(Generic[T]):
     given: Mapping[str, Source] = dataclasses.field(default_factory=dict[str, Source])
     """Options that were given, by name, and where. Those that a file or a saved run has at their
     default are not among them: a dump of a run names every option."""
+
+
+def refuse_given(
+    given: Mapping[str, Source], names: Collection[str], *, why: str, hint: str = "Leave it out."
+) -> None:
+    """Refuses options that have no effect beside what else was given.
+
+    Args:
+      given: options that were asked for (`Loaded.given`).
+      names: of those that have none.
+      why: what follows the option's name in the sentence.
+      hint: what to do.
+
+    Raises: UserError: names the first of them that was typed or stands in a file; variables are set
+      for every command.
+    """
+    for name, source in given.items():
+        if name in names and source.rank in (Rank.FLAG, Rank.FILE):
+            raise UserError(f"{source.origin}: {why}", hint)
 
 
 def to_dict(config: object) -> dict[str, Any]:

@@ -42,6 +42,13 @@ FORMER_COMMANDS: dict[str, FormerCommand] = {
     "train_ppo": FormerCommand(("ppo",)),
     "train_self_play": FormerCommand(("self_play",)),
     "registry": FormerCommand(("registry",)),
+    "monitor": FormerCommand(("runs", "watch")),
+    "fetch_replays": FormerCommand((), "it is scripts/fetch_replays.sh: python -m exphil_tf.sync "
+        "down b2:BUCKET replays"),
+    "auto_sync_checkpoints": FormerCommand((), "it is scripts/auto_sync_checkpoints.sh; a run "
+        "copies itself: python -m exphil_tf.train --sync b2:BUCKET/checkpoints"),
+    "setup_workspace": FormerCommand((), "it is scripts/setup_workspace.sh"),
+    "runpod_entrypoint": FormerCommand((), "it is scripts/runpod_entrypoint.sh"),
     "setup": FormerCommand(("setup",)),
 }  # fmt: skip
 """By name, without folder, suffix and `exphil.`."""

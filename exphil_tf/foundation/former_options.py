@@ -45,27 +45,33 @@ FORMER: dict[str, Former] = {
     "async": Former(("asynchronous",)),  # which is a word of Python
     "character": Former(("characters",)),
     "checkpoint_freq": Former(("save_every",)),
+    "export_csv": Former(("csv",)),
     "gradient_accumulation": Former(("accumulation_steps",)),
     "gradient_clip": Former(("max_grad_norm",)),
     "hidden_sizes": Former(("hidden",)),
     "input": Former(("replays",)),
     "k": Former(("buckets",), only_with="buckets"),
     "learning_rate": Former(("lr",)),
+    "num_epochs": Former(("ppo_epochs",), only_with="ppo_epochs"),
     "player": Former(("player_port",)),
     "replays_dir": Former(("replays",)),
+    "rollout_length": Former(("rollout",), only_with="rollout"),
     "seq_len": Former(("window_size",)),
     "student_backbone": Former(("backbone",)),
     "student_hidden": Former(("hidden",)),
     # Files that are folders here. What --checkpoint says is more than a name: see `checkpoint`.
     "output": Former(("run_dir",), only_with="run_dir", is_file=True),
     "policy": Former(("run", "policy"), is_file=True),
+    "compare": Former(("run",), only_with="view_games", is_file=True),
     # Flags that stand for an option with a value.
     "backup": Former(("backup_count",), "3"),
     "cache_augmented": Former(("augment_from",), "variants"),
     "hide_errors": Former(("show_errors",), "false"),
     "mixed_precision": Former(("precision",), "bf16"),
+    "mock": Former(("game_type",), "mock"),
     "no_backup": Former(("backup_count",), "0"),
     "quiet": Former(("verbosity",), "0"),
+    "sim": Former(("game_type",), "sim"),
     "verbose": Former(("verbosity",), "2"),
     # Nothing left to do: accepted with one note.
     "auto_batch_backoff": _idle(_MEASURED, 1),
@@ -81,7 +87,6 @@ FORMER: dict[str, Former] = {
     "precompute": _idle(_EMBEDDED),
     "prefetch": _idle("input is always prefetched"),
     "prefetch_buffer": _idle("tf.data chooses the buffer", 1),
-    "show_quality_stats": _idle("python -m exphil_tf.scan shows how good the games are"),
     "skip_errors": _idle("damaged files are always left out, counted and listed"),
     "stream_chunk_size": _idle("records are always streamed from disk in bounded memory", 1),
     "temperature": _idle(
@@ -96,6 +101,7 @@ FORMER: dict[str, Former] = {
         "of its own",
         words=1,
         is_refused=True,
+        only_with="window_size",
     ),
     "pseudonym_secret": Former(
         why="set it in the environment, as EXPHIL_PSEUDONYM_SECRET: command lines and files are "

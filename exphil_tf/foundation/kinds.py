@@ -69,6 +69,8 @@ class Declared:
     kind: Kind | None = None
     only_with: Mapping[str, tuple[object, ...]] = dataclasses.field(default_factory=dict)
     """Options of which one must have one of these values for this one to have any effect."""
+    only_without: tuple[str, ...] = ()
+    """Options beside which this one has no effect: all must be at their default."""
     is_derived: bool = False
     """Whether the program sets the field, so that it is no option."""
     former: Any = None
@@ -117,6 +119,7 @@ def option(
     *,
     kind: Kind | None = None,
     only_with: Mapping[str, object] | None = None,
+    only_without: tuple[str, ...] = (),
     is_derived: bool = False,
     former: Any = None,
     off: tuple[object, ...] = (),
@@ -129,6 +132,7 @@ def option(
       kind: what it decides; None for the `KIND` of its class.
       only_with: option → value, or tuple of values: it has an effect only if one of these options
         has its value. One that has none is refused if it was given.
+      only_without: options beside which it has no effect: all must be at their default.
       is_derived: the program sets it; it is no option.
       former: its value in runs and bundles that were made before there was the option, which go on
         so, as do runs that start from their weights; None for the default.
@@ -140,7 +144,7 @@ def option(
         name: value if isinstance(value, tuple) else (value,)
         for name, value in (only_with or {}).items()
     }
-    metadata = {_KEY: Declared(kind, conditions, is_derived, former, off)}
+    metadata = {_KEY: Declared(kind, conditions, only_without, is_derived, former, off)}
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 

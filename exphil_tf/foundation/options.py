@@ -30,7 +30,7 @@ from exphil_tf.foundation.kinds import (
 )
 
 ENV_PREFIX = "EXPHIL_"
-RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret")
+RESERVED = ("config", "preset", "default_preset", "help", "pseudonym_secret", "webhook_url")
 """Names of no option; those of variables that are read elsewhere."""
 MISSING = dataclasses.MISSING
 """Default of an option that has to be given."""
@@ -53,6 +53,8 @@ class Option(NamedTuple):
     kind: Kind | None = None
     """What it decides."""
     only_with: Mapping[str, tuple[object, ...]] = {}
+    """See `kinds.option`."""
+    only_without: tuple[str, ...] = ()
     """See `kinds.option`."""
     family: Family | None = None
     """The family that it belongs to, or that it chooses from."""
@@ -128,7 +130,7 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
         else:
             declared = declared_of(cls, field)
             positional = any("Positional" in repr(marker) for marker in markers)
-            told = declared.kind, declared.only_with
+            told = declared.kind, declared.only_with, declared.only_without
             made = Option(name, here, annotation, default, positional, *told)
             yield made._replace(former=declared.former, off=declared.off)
 

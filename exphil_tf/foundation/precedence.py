@@ -162,10 +162,14 @@ class _Wanted:
         """Drops the options that have no effect beside the others, in declared order."""
         for name, option in self._known.items():
             setting = self._kept.get(name)
-            if setting is None or not option.only_with or self._is_effective(option):
+            if setting is None:
                 continue
-            rank = max(self._rank(other) for other in option.only_with)
-            self._drop(setting, below=rank, why=f"has no effect without {_conditions(option)}")
+            if option.only_with and not self._is_effective(option):
+                rank = max(self._rank(other) for other in option.only_with)
+                self._drop(setting, below=rank, why=f"has no effect without {_conditions(option)}")
+            elif (other := self._what_leaves_no_room(option)) is not None:
+                why = f"has no effect beside {self._known[other].flag}"
+                self._drop(setting, below=self._rank(other), why=why)
 
     def is_default(self, setting: Setting) -> bool:
         """Whether a setting says what would be so without it."""
@@ -176,6 +180,14 @@ class _Wanted:
             self._values.get(other, self._known[other].default) in values
             for other, values in option.only_with.items()
         )
+
+    def _what_leaves_no_room(self, option: Option) -> str | None:
+        """The first option beside which this one has no effect, if one is not at its default."""
+        for other in option.only_without:
+            default = self._known[other].default
+            if self._values.get(other, default) != default:
+                return other
+        return None
 
     def _rank(self, name: str) -> Rank:
         return self._kept[name].rank if name in self._kept else Rank.DEFAULT

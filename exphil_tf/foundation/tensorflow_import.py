@@ -35,8 +35,9 @@ def quiet_import() -> Iterator[None]:
                 os.write(saved, held.read(_SHOWN_BYTES))
             raise
         finally:
+            # Not closed: loggers that were made meanwhile go on writing to it.
             with contextlib.suppress(OSError):
-                text.close()
+                text.flush()
             _flush()
             os.dup2(saved, _STDERR)
             os.close(saved)

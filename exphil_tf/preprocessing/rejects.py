@@ -15,10 +15,11 @@ from rich.console import Console
 
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.preprocessing import quality_stats
 from exphil_tf.preprocessing.placement import MAX_FILES
 from exphil_tf.preprocessing.reject_config import RejectConfig
 from exphil_tf.process.exit_codes import EXIT_DATA
-from exphil_tf.records.manifest import REJECTED
+from exphil_tf.records.manifest import REJECTED, load_manifest
 from exphil_tf.replays.filters import Exclusion
 
 MOST_SHOWN = 10
@@ -53,7 +54,7 @@ def of_line(line: dict[str, str]) -> Reject:
 
 
 def report(folder: Path, config: RejectConfig, console: Console, *, is_new: bool = True) -> None:
-    """Does what was asked for about the rejected replays of a dataset.
+    """Does what was asked for about the replays of a dataset, rejected and other.
 
     Args:
       folder: of the dataset, on this machine.
@@ -77,6 +78,8 @@ def report(folder: Path, config: RejectConfig, console: Console, *, is_new: bool
             "Take them away, or leave --fail-fast out.",
             exit_code=EXIT_DATA,
         )
+    if config.show_quality_stats:
+        console.print(quality_stats.table(load_manifest(folder), folder))
     if config.show_errors and is_new:
         for one in damaged[:MOST_SHOWN]:
             console.print(f"damaged: {one}")

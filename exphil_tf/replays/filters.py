@@ -27,7 +27,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from exphil_tf.foundation.kinds import Kind
+from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee import enums
 from exphil_tf.melee.enums import Character
 from exphil_tf.melee.types import Game, GameInfo, PlayerInfo
@@ -36,6 +36,8 @@ from exphil_tf.replays import quality
 _TRANSFORMS = {Character.ZELDA: Character.SHEIK, Character.SHEIK: Character.ZELDA}
 _KNOWN_CHARACTERS = frozenset(int(character) for character in Character)
 _LEGAL_STAGES = frozenset(int(stage) for stage in enums.Stage)
+_ALL_STAGES = frozenset(range(64))
+"""The ids that a record has room for; the game has none above."""
 
 
 class Exclusion(StrEnum):
@@ -54,7 +56,7 @@ class Exclusion(StrEnum):
     CHARACTER = "character"
     """A character outside the roster of 26, in the header or in any frame."""
     STAGE = "stage"
-    """Not one of the six tournament stages."""
+    """Not one of the six tournament stages; `--stages all` admits it."""
     OTHER_CHARACTERS = "other_characters"
     """Nobody plays one of `--characters` for most of the game."""
     OTHER_STAGE = "other_stage"
@@ -81,13 +83,15 @@ class FilterConfig:
     """Only games in which somebody plays one of these most of the time (mewtwo, fox, "ice
     climbers"…)."""
     stages: tuple[str, ...] = ()
-    """Only games on these stages (fd, battlefield…); empty: the six tournament stages."""
+    """Only games on these stages (fd, battlefield…); empty: the six tournament stages. `all`: every
+    stage of the game; what moves there is unknown, and of those that are not symmetric --augment
+    makes mirror images that the game does not have."""
     train_character: str | None = None
     """Learn from the players who play this character most of the time; both of them in a ditto.
     Zelda and Sheik are two: whoever is mostly Sheik is none of zelda's."""
     player_port: int | None = None
     """Learn from the player at this controller port only, 1 to 4."""
-    dual_port: bool = True
+    dual_port: bool = option(True, only_without=("train_character", "player_port"))
     """Learn from both players; otherwise from the lower port."""
     include_cpus: bool = False
     """Admit games against computer players. Only the humans in them are learned from: a computer's
@@ -107,7 +111,7 @@ class FilterConfig:
         """Refuses names, ports and limits that no game can have."""
         for name in (*self.characters, *filter(None, [self.train_character])):
             enums.character_from_name(name)
-        for name in self.stages:
+        for name in () if self.takes_all_stages else self.stages:
             enums.stage_from_name(name)
         if self.player_port not in (None, 1, 2, 3, 4):
             raise ValueError(f"player_port: want 1 to 4. Received: {self.player_port}")
@@ -119,6 +123,11 @@ class FilterConfig:
         _ = self.oldest
         if self.min_quality is not None and not 0 <= self.min_quality <= 100:
             raise ValueError(f"min_quality: want 0 to 100. Received: {self.min_quality}")
+
+    @property
+    def takes_all_stages(self) -> bool:
+        """Whether stages that no tournament plays on are wanted too."""
+        return [name.lower() for name in self.stages] == ["all"]
 
     @property
     def oldest(self) -> tuple[int, ...]:
@@ -152,14 +161,16 @@ def check(info: GameInfo, config: FilterConfig) -> Exclusion | None:
 
     What the file's metadata claims of the frames (their number) is no reason: the frames are there.
     """
-    stages = {int(enums.stage_from_name(name)) for name in config.stages} or _LEGAL_STAGES
+    known = _ALL_STAGES if config.takes_all_stages else _LEGAL_STAGES
+    is_named = config.stages and not config.takes_all_stages
+    stages = {int(enums.stage_from_name(s)) for s in config.stages} if is_named else known
     tests = (
         (info.version >= config.oldest, Exclusion.OLD_VERSION),
         (len(info.players) == 2, Exclusion.PLAYERS),
         (not info.is_teams, Exclusion.TEAMS),
         (config.include_cpus or not any(p.is_cpu for p in info.players), Exclusion.CPU),
         (all(p.character in _KNOWN_CHARACTERS for p in info.players), Exclusion.CHARACTER),
-        (info.stage in _LEGAL_STAGES, Exclusion.STAGE),
+        (info.stage in known, Exclusion.STAGE),
         (info.stage in stages, Exclusion.OTHER_STAGE),
     )
     for passes, exclusion in tests:

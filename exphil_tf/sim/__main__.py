@@ -1,8 +1,7 @@
-"""The simulator's own commands: `python -m exphil_tf.sim fit|validate|speed`.
+"""The simulator's own commands: `python -m exphil_tf.sim fit|validate`.
 
 python -m exphil_tf.sim validate --replays replays/ --html fidelity.html
 python -m exphil_tf.sim fit --replays replays/ --output tables/
-python -m exphil_tf.sim speed
 """
 
 from __future__ import annotations
@@ -26,11 +25,10 @@ from exphil_tf.process.console import wide_console
 from exphil_tf.sim import fidelity_report
 from exphil_tf.sim.fit_tables import compared, fit_tables, write_tables
 from exphil_tf.sim.recorded import read_recorded
-from exphil_tf.sim.speed import measure
 from exphil_tf.sim.validate import validate
 
 PROG = "python -m exphil_tf.sim"
-HELP_FORMS = ("fit", "validate", "speed")
+HELP_FORMS = ("fit", "validate")
 """First words of the forms that have a `--help` of their own."""
 
 
@@ -69,27 +67,6 @@ class ValidateConfig:
     """Most games that are read; 0 is all."""
 
 
-@dataclass(frozen=True)
-class SpeedConfig:
-    """Steps matches under random controllers and says how fast that was."""
-
-    KIND: ClassVar = Kind.RESULT
-
-    matches: int = 1024
-    """Matches that are stepped together."""
-    frames: int = 2000
-    """Frames of each."""
-    threads: int = 1
-    """Threads that step them."""
-    seed: int = 0
-    """Of characters and controllers."""
-
-    def __post_init__(self) -> None:
-        """Refuses counts below one."""
-        if min(self.matches, self.frames, self.threads) < 1:
-            raise ValueError(f"want matches, frames, threads ≥ 1. Received: {self}")
-
-
 def main(argv: Sequence[str]) -> int:
     """Does what the first argument names."""
     taken = take_form(argv, HELP_FORMS, prog=PROG, text=_HELP)
@@ -99,10 +76,8 @@ def main(argv: Sequence[str]) -> int:
     console, prog = wide_console(), f"{PROG} {form}"
     if form == "fit":
         _fit(load(FitConfig, rest, prog=prog), console)
-    elif form == "validate":
-        _validate(load(ValidateConfig, rest, prog=prog), console)
     else:
-        _speed(load(SpeedConfig, rest, prog=prog), console)
+        _validate(load(ValidateConfig, rest, prog=prog), console)
     return 0
 
 
@@ -121,37 +96,25 @@ def _fit(config: FitConfig, console: Console) -> None:
 
 def _validate(config: ValidateConfig, console: Console) -> None:
     games = read_recorded(config.replays, config.max_games)
-    table = validate(games, everybody=config.everybody)
+    found = validate(games, everybody=config.everybody)
     for by in (0, 1):
-        console.print(fidelity_report.terminal(table, by))
+        console.print(fidelity_report.terminal(found.frames, by))
+    console.print(fidelity_report.hit_terminal(found.hits))
     if config.json is not None:
-        text = json.dumps(fidelity_report.facts(table), indent=1) + "\n"
+        text = json.dumps(fidelity_report.facts(found), indent=1) + "\n"
         write_file(config.json, [text.encode()])
         console.print(f"Written to {config.json}", markup=False)
     if config.html is not None:
-        write_file(config.html, [fidelity_report.page(table).encode()])
+        write_file(config.html, [fidelity_report.page(found).encode()])
         console.print(f"Written to {config.html}", markup=False)
 
 
-def _speed(config: SpeedConfig, console: Console) -> None:
-    found = measure(config.matches, config.frames, threads=config.threads, seed=config.seed)
-    shown = Table("what", "value")
-    shown.columns[1].justify = "right"
-    shown.add_row("until the first frame, s", f"{found.compile_s:.1f}")
-    shown.add_row("match-frames per second of processor", f"{found.per_cpu_s:,.0f}")
-    shown.add_row("match-frames per second by the clock", f"{found.per_s:,.0f}")
-    shown.add_row("with columns made of every frame", f"{found.observed_per_cpu_s:,.0f}")
-    shown.add_row("bytes of a match", f"{found.match_bytes:,}")
-    console.print(shown)
-
-
-_HELP = f"""usage: {PROG} fit|validate|speed [OPTIONS]
+_HELP = f"""usage: {PROG} fit|validate [OPTIONS]
 
 The simulator's own commands:
 
   fit       constants of movement from recorded games, beside libmelee's
   validate  the simulator's frames beside recorded ones: how true it is
-  speed     match-frames per second under random controllers
 
 `--help` behind each lists its options.
 """

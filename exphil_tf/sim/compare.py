@@ -6,7 +6,15 @@ import math
 
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
-from exphil_tf.sim.replay_state import feel_wind, force, learn_rate, settle_platform
+from exphil_tf.sim.replay_state import (
+    feel_wind,
+    force,
+    learn_hit,
+    learn_rate,
+    settle_platform,
+    was_hit,
+)
+from exphil_tf.sim.rules import stocks
 
 NEAR = 1.0
 
@@ -30,11 +38,19 @@ def follow(match, players, truth, pads, tables, ahead, starts):
     for frame in range(1, len(truth)):
         step_match(match[0], players[0], pads[frame], tables[0])
         for seat in range(2):
+            stocks.live_or_die(match[0], seat, players[0], tables[0])
+        for seat in range(2):
             ahead[frame, seat] = players[0, seat]
             feel_wind(match[0], players[0, seat], truth[frame, seat])
             force(players[0, seat], truth[frame, seat], tables[0])
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
+        for seat in range(2):
+            lands = was_hit(truth[frame, 1 - seat], truth[frame - 1, 1 - seat])
+            learn_hit(
+                players[0, seat], starts[frame - 1].players[seat], truth[frame, seat],
+                truth[frame - 1, seat], lands, tables[0],
+            )  # fmt: skip
         starts[frame] = match[0]
 
 

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
 from rich.table import Table as RichTable
 
-from exphil_tf.sim.validate import DISTANCES, FREE_FRAMES, Counts, Table, summed
+from exphil_tf.sim.hit_fidelity import COVERED, HitCounts, HitTable
+from exphil_tf.sim.validate import (
+    DISTANCES,
+    FREE_FRAMES,
+    Counts,
+    Fidelity,
+    Table,
+    summed,
+)
 
 LEDGER: dict[str, str] = {
-    "hits": "no attack, projectile or throw hits: knockback, hitlag, hitstun and percent run on "
-    "from the record, they do not begin",
-    "grabs and throws": "a grab reaches nobody; who is held or thrown does not move",
-    "shields": "no drain, stun, push or break; no powershield",
+    "hits": "hitboxes from the `melee` package against one upright capsule per character and pose, "
+    "so that a hit may come a frame or two early or late; which of four hitboxes it was is the one "
+    "that recorded hits were nearest to; attacks clash on the ground alone; moves that no game "
+    "shows do what is about the middle of other characters' same move",
+    "smash attacks": "no charging",
+    "shields": "a circle that shrinks; no light shields, no tilting, no powershield",
+    "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
+    "fly; throws of Donkey Kong's cargo and Kirby's leaps stay where they are",
     "projectiles and items": "none",
     "special moves": "flight by one fitted rule each, without effects; double jumps of Peach, "
     "Yoshi, Ness and Mewtwo and jumps of Jigglypuff and Kirby have no curve of their own",
     "walls and ceilings": "none: a stage is its lines to stand on",
     "ledges": "caught from within one fitted box per character, by anybody who falls past facing "
     "them, whether or not somebody hangs there",
-    "DI, SDI, ASDI": "none",
+    "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
+    "everybody falls away as a star",
     "moving stages": "no other forms of Pokémon Stadium; Whispy's wind and the heights of Fountain "
     "of Dreams' platforms are those of the frame before, and do not change by themselves",
     "Nana": "Popo alone",
@@ -32,8 +46,13 @@ _HEADS = ("", "frames", *(f"≤ {d:g}" for d in DISTANCES), "action", "both",
 _SECTIONS = ("Action class", "Character")
 
 
-def facts(table: Table) -> dict[str, Any]:
+_HIT_HEADS = ("hits by", "recorded", "made", "early", "imagined", "percent", "launch", "hitstun",
+              "hitlag", "action")  # fmt: skip
+
+
+def facts(found: Fidelity) -> dict[str, Any]:
     """Everything, as plain values."""
+    table = found.frames
     total = Counts()
     for counts in table.values():
         total.add(counts)
@@ -42,7 +61,39 @@ def facts(table: Table) -> dict[str, Any]:
         for by, name in enumerate(_SECTIONS)
     }
     cells = [{"class": kind, "character": who} | c.to_dict() for (kind, who), c in table.items()]
-    return {"all": total.to_dict(), **parts, "cells": cells, "ledger": LEDGER}
+    hits = {name: counts.to_dict() for name, counts in found.hits.kinds.items()}
+    stocks = dict(zip(("lost", "made", "imagined"), found.hits.stocks.tolist(), strict=True))
+    return {"all": total.to_dict(), **parts, "hits": hits, "stocks": stocks, "cells": cells,
+            "ledger": LEDGER}  # fmt: skip
+
+
+def hit_rows(hits: HitTable) -> list[list[str]]:
+    """Cells of the table of hits; the sum of what is judged, and stocks, last."""
+    total, rows = HitCounts(), []
+    for name, counts in hits.kinds.items():
+        rows.append([name, *_hit_cells(counts)])
+        if name in COVERED:
+            total.add(counts)
+    lost, made, imagined = (f"{one:,}" for one in hits.stocks.tolist())
+    rows.append(["covered", *_hit_cells(total)])
+    return [*rows, ["stocks", lost, made, "", imagined, *[""] * (len(_HIT_HEADS) - 5)]]
+
+
+def _hit_cells(counts: HitCounts) -> list[str]:
+    found = counts.to_dict()
+    shares = [found[name] for name in ("percent", "speed", "stun", "hitlag", "action")]
+    numbers = [f"{found[name]:,}" for name in ("recorded", "made", "early", "imagined")]
+    return [*numbers, *("" if share is None else f"{100 * share:.1f}" for share in shares)]
+
+
+def hit_terminal(hits: HitTable) -> RichTable:
+    """The table of hits for a terminal."""
+    return _terminal(_HIT_HEADS, hit_rows(hits), "Hits; of those made, % that agree")
+
+
+def hit_markdown(hits: HitTable) -> str:
+    """The table of hits for docs."""
+    return _markdown(_HIT_HEADS, hit_rows(hits))
 
 
 def rows(table: Table, by: int) -> list[list[str]]:
@@ -62,17 +113,25 @@ def _cells(found: dict[str, Any]) -> list[str]:
 
 def terminal(table: Table, by: int) -> RichTable:
     """The table for a terminal."""
-    shown = RichTable(*_HEADS, title=f"{_SECTIONS[by]}: % of frames", title_justify="left")
+    return _terminal(_HEADS, rows(table, by), f"{_SECTIONS[by]}: % of frames")
+
+
+def _terminal(heads: Sequence[str], cells: list[list[str]], title: str) -> RichTable:
+    shown = RichTable(*heads, title=title, title_justify="left")
     for column in shown.columns[1:]:
         column.justify = "right"
-    for row in rows(table, by):
+    for row in cells:
         shown.add_row(*row)
     return shown
 
 
 def markdown(table: Table, by: int) -> str:
     """The table for docs."""
-    lines = [_HEADS, ["---"] + ["---:"] * (len(_HEADS) - 1), *rows(table, by)]
+    return _markdown(_HEADS, rows(table, by))
+
+
+def _markdown(heads: Sequence[str], cells: list[list[str]]) -> str:
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -88,8 +147,10 @@ th, td { padding: .15rem .7rem .15rem 0; text-align: right; } td:first-child { t
 <h1>Fidelity of the simulator</h1>
 <p>Share of recorded frames, in percent, that the rules make of the frame before and both
 controllers: position within so many game units, the same action, both; and of runs without looking
-at the record, those within one unit after so many frames.</p>
-{% for name, rows in sections %}<h2>{{ name }}</h2><table>
+at the record, those within one unit after so many frames. Of hits: those in the record, those that
+the rules make on the same frame and on others; and of those made, how many agree with the record in
+percent, launch speed (1 %), hitstun (one frame), hitlag and the victim's action.</p>
+{% for name, heads, rows in sections %}<h2>{{ name }}</h2><table>
 <tr>{% for head in heads %}<th>{{ head }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table>{% endfor %}
@@ -98,9 +159,10 @@ at the record, those within one unit after so many frames.</p>
 """
 
 
-def page(table: Table) -> str:
+def page(found: Fidelity) -> str:
     """One self-contained page of HTML."""
-    sections = [(name, rows(table, by)) for by, name in enumerate(_SECTIONS)]
+    frames = [(name, _HEADS, rows(found.frames, by)) for by, name in enumerate(_SECTIONS)]
+    sections = [*frames, ("Hits", _HIT_HEADS, hit_rows(found.hits))]
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(_PAGE)
-    return template.render(sections=sections, heads=_HEADS, ledger=LEDGER.items())
+    return template.render(sections=sections, ledger=LEDGER.items())

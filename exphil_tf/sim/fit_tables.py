@@ -16,6 +16,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
+from exphil_tf.sim.fit_hits import fit_hits
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.sequences import by_character
 from exphil_tf.sim.stage_lines import STAGES, stage_table
@@ -48,7 +49,7 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
         for name, estimate in _ACTIONS.items():
             found[name] += estimate(character, sequences)
     found["ledge"], found["catch"] = ledges(games), catches(games)
-    return found
+    return found | fit_hits(games)
 
 
 _EDGES = (3, 97)

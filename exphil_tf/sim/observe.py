@@ -1,75 +1,125 @@
-"""What a frame of a world looks like, as the schema's columns."""
+"""What a frame of a world looks like: as the schema's columns, and as a policy's inputs.
+
+A kernel writes all values of a frame side by side, in the schema's order (`FRAME_VALUES` numbers),
+and gathers from there what a policy reads, once for each player with that player first. Where a
+column begins is looked up in a table that is made of the schema; nothing is written down twice.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
-from exphil_tf.features.frame_builder import FrameBuilder
-from exphil_tf.features.schema import Group
-from exphil_tf.features.stage_columns import stage_columns
-from exphil_tf.melee.enums import HITSTUN_ACTIONS, zero_index_table
-from exphil_tf.sim.stage_lines import STAGES
+from exphil_tf.features.conditions import CONDITIONS
+from exphil_tf.features.field import PLAYERS
+from exphil_tf.features.schema import SCHEMA
+from exphil_tf.sim.rules.frames import join_frames, write_frames
+from exphil_tf.sim.tables import tables
 
-_LACKS = ("p.items_owned", "p.held_item", "p.held_frames")
+_TOLD = -1
+"""In place of an index: a condition, which the simulator does not know."""
+
+
+def _width(name: str) -> int:
+    return math.prod(SCHEMA.field(name).shape)
+
+
+def _starts() -> dict[str, int]:
+    widths = [_width(name) for name in SCHEMA.names]
+    return dict(zip(SCHEMA.names, np.cumsum([0, *widths[:-1]]).tolist(), strict=True))
+
+
+STARTS: Mapping[str, int] = _starts()
+"""Where each column begins among the values of a frame."""
+FRAME_VALUES = sum(_width(name) for name in SCHEMA.names)
+_PLACES = np.dtype([(name.replace(".", "_"), "i4") for name in SCHEMA.names])
+
+
+@functools.cache
+def _places() -> np.ndarray:
+    """`STARTS` as a record `[1]` for compiled code."""
+    return np.array([tuple(STARTS.values())], _PLACES)
+
+
+class Layout(NamedTuple):
+    """Which columns a policy reads, and where: of `InputLayout`, or of a bundle's `columns`."""
+
+    numbers: Mapping[str, slice]
+    """Float columns, of the row's width."""
+    ids: Mapping[str, slice]
+    """Columns that index tables; conditions among them are left as they are."""
+
+    @classmethod
+    def of_bundle(cls, columns: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Layout:
+        """Of `bundle.config.columns`."""
+        return cls(
+            *({name: slice(place["start"], place["stop"]) for name, place in columns[kind].items()}
+              for kind in ("numbers", "ids"))
+        )  # fmt: skip
+
+
+class Observer:
+    """Writes frames of matches into arrays that stay where they are.
+
+    Args:
+      count: matches.
+      layout: of a policy's inputs; None for columns alone.
+
+    Raises: ValueError: if the layout names a column that the schema does not have.
+    """
+
+    def __init__(self, count: int, layout: Layout | None = None) -> None:
+        self.values = np.zeros((count, FRAME_VALUES), np.float32)
+        """float32 `[matches, FRAME_VALUES]`: every column side by side, players in port order."""
+        numbers, ids = ({}, {}) if layout is None else layout
+        self._numbers_from, self._ids_from = _sources(numbers), _sources(ids)
+        self.numbers = np.zeros((count, PLAYERS, self._numbers_from.shape[1]), np.float32)
+        """float32 `[matches, 2, numbers]`: raw game values as each player sees them, own first."""
+        self.ids = np.zeros((count, PLAYERS, self._ids_from.shape[1]), np.int32)
+        """int32 `[matches, 2, ids]`, alike; what a policy is told stays as it is."""
+
+    def write(self, matches: np.ndarray, part: slice) -> None:
+        """Writes the frames of `MATCH` `[matches]`, or of a part of them."""
+        write_frames(matches[part], self.values[part], _places(), tables())
+        join_frames(self.values[part], self.numbers[part], self._numbers_from)
+        join_frames(self.values[part], self.ids[part], self._ids_from)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The schema's columns of what was written, `[matches, *field.shape]`; copies."""
+        return columns_of(self.values)
+
+
+def columns_of(values: np.ndarray) -> dict[str, np.ndarray]:
+    """The schema's columns `[…, *field.shape]` of float32 `[…, FRAME_VALUES]`; copies."""
+    found: dict[str, np.ndarray] = {}
+    for field in SCHEMA.fields:
+        start = STARTS[field.name]
+        part = values[..., start : start + _width(field.name)]
+        found[field.name] = part.reshape(*values.shape[:-1], *field.shape).astype(field.dtype)
+    return found
 
 
 def observe(matches: np.ndarray) -> dict[str, np.ndarray]:
-    """Columns `[matches, *field.shape]` of `MATCH` `[matches]`.
-
-    Charges and lifts (`exphil_tf.features.character_state`) are left at 0, as they need the frames
-    before; there are no items.
-    """
-    players = matches["players"]
-    stage = np.array([int(one) for one in STAGES])[matches["stage"]]
-    builder = FrameBuilder((len(matches),))
-    builder.put(Group.FRAME, {"frame": matches["frame"]})
-    builder.put(Group.PLAYER, _player_columns(players))
-    builder.put(Group.CONTROLLER, _controller_columns(players))
-    builder.put_columns(stage_columns(stage, matches["frame"]))
-    for name in _DERIVED:
-        builder.put_columns({name: 0})
-    return builder.columns()
+    """The schema's columns `[matches, *field.shape]` of `MATCH` `[matches]`, in port order."""
+    observer = Observer(len(matches))
+    observer.write(matches, slice(0, len(matches)))
+    return observer.columns()
 
 
-_DERIVED = (
-    "p.charge", "p.lift_spent", "p.judge_last", "p.judge_before", "p.special_state", *_LACKS,
-)  # fmt: skip
-
-
-def _player_columns(players: np.ndarray) -> dict[str, np.ndarray]:
-    action = players["action"].astype(np.int64)
-    first, last = HITSTUN_ACTIONS
-    hurt = (action >= first) & (action <= last)
-    shifted = zero_index_table()[players["character"], action]
-    return {
-        "percent": players["percent"],
-        "x": players["x"],
-        "y": players["y"],
-        "speed_air_x_self": players["vx"],
-        "speed_ground_x_self": players["ground_speed"],
-        "speed_y_self": players["vy"],
-        "speed_x_attack": players["kx"],
-        "speed_y_attack": players["ky"],
-        "shield": players["shield"],
-        "action": action,
-        "action_frame": players["age"].astype(np.int64) + shifted,
-        "hitstun": np.where(hurt, players["hitstun"], 0).astype(np.int64),
-        "hitlag": players["hitlag"].astype(np.int64),
-        "character": players["character"],
-        "facing": players["facing"] > 0,
-        "jumps_left": players["jumps"],
-        "on_ground": players["grounded"],
-        "invulnerable": players["safe_frames"] > 0,
-        "stock": players["stock"],
-    }
-
-
-def _controller_columns(players: np.ndarray) -> dict[str, np.ndarray]:
-    return {
-        "main_x": players["stick_x"],
-        "main_y": players["stick_y"],
-        "c_x": players["c_x"],
-        "c_y": players["c_y"],
-        "shoulder": players["trigger"],
-        "buttons": players["buttons"],
-    }
+def _sources(places: Mapping[str, slice]) -> np.ndarray:
+    """int32 `[2, width]`: the value that each place shows to each player."""
+    found = np.full((PLAYERS, max((p.stop for p in places.values()), default=0)), _TOLD, np.int32)
+    for name, place in places.items():
+        if name in CONDITIONS:
+            continue
+        if name not in STARTS or place.stop - place.start != _width(name):
+            raise ValueError(f"layout: want the schema's columns. Received: {name}: {place}")
+        order = np.arange(_width(name))
+        is_per_player = SCHEMA.field(name).shape == (PLAYERS,)
+        found[0, place] = STARTS[name] + order
+        found[1, place] = STARTS[name] + (order[::-1] if is_per_player else order)
+    return found

@@ -13,6 +13,7 @@ from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.rules import grabs, hits, staling
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
@@ -24,6 +25,7 @@ SEEN = np.dtype(
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
+        ("last_attack", "u1"),
     ],
     align=True,
 )  # fmt: skip
@@ -33,7 +35,7 @@ _COPIED = {
     "ground_speed": "speed_ground_x_self", "kx": "speed_x_attack", "ky": "speed_y_attack",
     "age": "state_age", "percent": "percent", "shield": "shield", "hitlag": "hitlag",
     "action": "action", "character": "character", "stock": "stock", "jumps": "jumps_left",
-    "grounded": "on_ground", "safe": "invulnerable",
+    "grounded": "on_ground", "safe": "invulnerable", "last_attack": "last_attack",
 }  # fmt: skip
 _STICKS = {"stick_x": "main_x", "stick_y": "main_y", "c_x": "c_x", "c_y": "c_y"}
 DREAMLAND = STAGES.index(Stage.DREAMLAND)
@@ -102,7 +104,10 @@ def force(p, r, tables):
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
-        p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        loops = p.action == r.action and r.action == act.DEAD_STAR
+        p.frames = (
+            p.frames if loops else max(0, int(round(r.age - tables.begins_at[r.character, action])))
+        )
         p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
         p.number = 0.0
         p.flag = 0
@@ -114,10 +119,56 @@ def force(p, r, tables):
     p.hitlag, p.hitstun = r.hitlag, r.hitstun
     p.action, p.character, p.stock, p.jumps = r.action, r.character, r.stock, r.jumps
     p.grounded, p.fast_falls = r.grounded, r.fast_falls
+    p.safe_frames = max(p.safe_frames, 2) if r.safe else 0
+    p.influence = r.hitlag > 0 and act.DAMAGE_FIRST <= r.action <= act.DAMAGE_LAST
     if r.slides:
         p.flag = 1
     if r.grounded:
         p.line = r.line
+
+
+@rule
+def learn_hit(attacker, old, now, before, lands, tables):
+    """What an attack has done: the queue and who was struck are the record's, not the rules'.
+
+    Args:
+      attacker: `PLAYER` record, forced to the frame.
+      old: `PLAYER` record of the same player on the frame before.
+      now: `SEEN` record of the frame.
+      before: `SEEN` record of the frame before.
+      lands: whether the other player's percent rises.
+      tables: `TABLES` record.
+    """
+    for at in range(staling.MOVES):
+        attacker.stale[at] = old.stale[at]
+    goes_on = now.action == before.action and now.age >= before.age
+    attacker.used = old.used if goes_on else 0
+    attacker.struck = old.struck if goes_on else 0
+    if grabs.is_tied(now.action):  # their ages are not counted from a beginning
+        attacker.frames = 0
+        if now.action == before.action:
+            attacker.frames = old.frames + (1 if now.hitlag <= 0 else 0)
+    attacker.grab_left = old.grab_left
+    if grabs.is_held(now.action) and not grabs.is_held(before.action):
+        attacker.grab_left = grabs.hold_frames(now.percent)
+    if now.stock < before.stock:
+        staling.forget(attacker)
+    if lands and now.last_attack > 0:
+        staling.remember(attacker, now.last_attack)
+    if lands or (now.hitlag > 0 and before.hitlag <= 0):
+        row = hits.box_row(attacker, tables)
+        if row >= 0:
+            attacker.struck = tables.boxes[row].window
+        elif grabs.is_holding(now.action):
+            attacker.struck = 1
+
+
+@rule
+def was_hit(now, before):
+    """Whether a recorded player is hit on a frame, as `exphil_tf.sim.hit_events.begins` says it."""
+    launched = abs(now.kx - before.kx) > 0.06 or abs(now.ky - before.ky) > 0.06
+    held = act.HELD_FIRST <= now.action <= act.THROWN_LOW
+    return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched or held)
 
 
 @rule

@@ -1,4 +1,4 @@
-"""Whole games of scripted players in the toy world, as if they had been recorded."""
+"""Whole games of scripted players in the simulator, as if they had been recorded."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from typing import ClassVar
 
 import numpy as np
 
-from exphil_tf.features.character_state import character_columns
-from exphil_tf.features.frame_builder import FrameBuilder
-from exphil_tf.features.schema import Group
-from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.kinds import Kind
-from exphil_tf.melee.enums import Stage
+from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import FIRST_FRAME, Frames, Game, GameInfo, PlayerInfo
 from exphil_tf.replays.writer import write_slp
-from exphil_tf.sim import toy
-from exphil_tf.sim.moves import AIR_FREE, GROUND_FREE, STATS
-from exphil_tf.sim.scripted import STYLES, ScriptedPlayers
-from exphil_tf.sim.toy import Inputs, ToyWorld
+from exphil_tf.sim.environment import Environment
+from exphil_tf.sim.observe import columns_of
+from exphil_tf.sim.world import STOCKS
 
 FPS = 60
-_LOOPED_FRAMES = 60
-"""Animations of idle actions start over after so many frames."""
+_CHARACTERS = (
+    Character.FOX, Character.FALCO, Character.MARTH, Character.MEWTWO, Character.CPTFALCON,
+    Character.SHEIK,
+)  # fmt: skip
+_STYLES = ("aggressor", "spacer", "punisher", "jumper")
+"""Scripts; who plays which follows from the name."""
 _NAMES = ("Ash", "Birch", "Cedar", "Dogwood", "Elm", "Fir", "Ginkgo", "Hazel")
 _START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 _WON, _NO_CONTEST = 2, 7
@@ -69,16 +68,16 @@ def make_games(config: SampleConfig) -> list[Game]:
     """The games, played all at once; deterministic for a seed."""
     rng = np.random.Generator(np.random.PCG64(config.seed))
     shape = (config.games, 2)
-    characters = rng.choice([int(character) for character in STATS], shape)
+    characters = rng.choice([int(character) for character in _CHARACTERS], shape)
     people = np.stack([rng.permutation(len(_NAMES))[:2] for _ in range(config.games)])
     # Stages in turn, so that a few games already differ in them.
     first = int(rng.integers(len(Stage)))
     stages = [list(Stage)[(first + game) % len(Stage)] for game in range(config.games)]
     seconds = rng.integers(config.min_seconds, config.max_seconds + 1, config.games)
-    world = ToyWorld(characters, stages)
-    players = ScriptedPlayers(people % len(STYLES), rng)
-    num_frames = int(seconds.max()) * FPS - FIRST_FRAME
-    frames = _play(world, players, num_frames, stages=np.array(stages))
+    styles = [(_STYLES[a % len(_STYLES)], _STYLES[b % len(_STYLES)]) for a, b in people]
+    environment = Environment(characters, stages, scripts=styles, first_frame=FIRST_FRAME)
+    environment.reset(seeds=rng.integers(0, 1 << 62, config.games).astype(np.uint64))
+    frames = play_out(environment, int(seconds.max()) * FPS - FIRST_FRAME)
     games = []
     for index, stage in enumerate(stages):
         columns = {name: column[:, index] for name, column in frames.items()}
@@ -90,64 +89,13 @@ def make_games(config: SampleConfig) -> list[Game]:
     return games
 
 
-def _play(
-    world: ToyWorld, players: ScriptedPlayers, num_frames: int, *, stages: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Columns `[time, games, …]` of every game, in schema order."""
-    inputs = Inputs(
-        *(np.zeros(world.x.shape, np.float32) for _ in range(5)), buttons=_no_buttons(world)
-    )
-    seen, held = [_observe(world)], [vars(inputs)]
+def play_out(environment: Environment, num_frames: int) -> dict[str, np.ndarray]:
+    """Columns `[frames, matches, …]` of matches between scripts, their first frame included."""
+    pads, seen = environment.pads.copy(), [environment.values.copy()]
     for _ in range(num_frames - 1):
-        inputs = players.act(world)
-        world.step(inputs)
-        seen.append(_observe(world))
-        held.append(vars(inputs))
-    frame = np.arange(num_frames)[:, None] + np.full(len(stages), FIRST_FRAME)
-    builder = FrameBuilder(frame.shape)
-    builder.put(Group.FRAME, {"frame": frame})
-    builder.put(Group.PLAYER, _stack(seen))
-    builder.put(Group.CONTROLLER, _stack(held))
-    builder.put_columns(stage_columns(np.broadcast_to(stages, frame.shape), frame))
-    builder.put_columns(character_columns(builder.peek()))
-    return builder.columns()
-
-
-def _no_buttons(world: ToyWorld) -> np.ndarray:
-    return np.zeros(world.x.shape, np.uint8)
-
-
-def _stack(rows: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
-def _observe(world: ToyWorld) -> dict[str, np.ndarray]:
-    """One frame of players' columns by short name, `[games, 2]` each."""
-    is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
-    loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
-    values = {
-        "percent": world.percent,
-        "x": world.x,
-        "y": world.y,
-        "speed_air_x_self": world.vx * ~world.on_ground,
-        "speed_ground_x_self": world.vx * world.on_ground,
-        "speed_y_self": world.vy,
-        "speed_x_attack": world.kx,
-        "speed_y_attack": world.ky,
-        "shield": world.shield,
-        "action": world.action,
-        "action_frame": np.maximum(loops, 1),
-        "hitstun": world.hitstun,
-        "hitlag": world.hitlag,
-        "character": world.characters,
-        "facing": world.facing > 0,
-        "jumps_left": world.jumps,
-        "on_ground": world.on_ground,
-        "invulnerable": world.safe > 0,
-        "stock": world.stock,
-    }
-    # The world changes its arrays in place.
-    return {name: value.copy() for name, value in values.items()}
+        environment.step_pads(pads)
+        seen.append(environment.values.copy())
+    return columns_of(np.stack(seen))
 
 
 def _length(stock: np.ndarray, limit: int) -> int:
@@ -166,7 +114,7 @@ def _describe(
             character=int(characters[port]),
             name=_NAMES[person],
             code=f"{_NAMES[person][:4].upper()}#{100 + int(person)}",
-            stocks=toy.STOCKS,
+            stocks=STOCKS,
         )
         for port, person in enumerate(people)
     )

@@ -2,7 +2,7 @@
 
 Numbers of the game's own (positions, speeds, percent) are float32, as in the game; counters are
 small integers. A batch is an array of `MATCH`; records hold no pointers, so a copy is a snapshot.
-Arrays per field, as the toy has them, were dropped: rules would be masks instead of branches.
+Arrays per field were dropped: rules would be masks instead of branches.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ PLAYER = np.dtype(
         ("ledge_wait", "i2"),  # until a ledge may be caught
         ("tech_frames", "i2"),  # since L or R was pressed in the air, for techs
         ("cancel_frames", "i2"),  # since L, R or Z was pressed, for L-cancels
+        # -- Hits
+        ("struck", "i1"),  # window of hitboxes of the action under way that has touched somebody
+        ("used", "u1"),  # move of the action under way that is in the queue already
+        ("influence", "i1"),  # whether the stick may bend the launch when hitlag ends
+        ("stale", "u1", (9,)),  # the last moves that hit, the latest first
+        ("grab_left", "f4"),  # frames until a hold is over
         # -- Controller: as the game read it, and for how many frames
         ("stick_x", "f4"), ("stick_y", "f4"), ("c_x", "f4"), ("c_y", "f4"), ("trigger", "f4"),
         ("old_x", "f4"), ("old_y", "f4"), ("older_x", "f4"),
@@ -41,6 +47,11 @@ PLAYER = np.dtype(
         # -- Pushed, game units on this frame
         ("push", "f4"),  # of the other's body, this frame
         ("wind", "f4"),  # Dream Land: of Whispy, on every frame
+        # -- Kept between actions: see exphil_tf.sim.rules.keeps
+        ("charge", "u1"), ("levels", "i1"), ("ticks", "i2"),  # percent of a full charge; its parts
+        ("lift_spent", "u1"), ("judge_last", "u1"), ("judge_before", "u1"),
+        ("was_code", "u2"), ("was_frame", "i2"), ("was_hitlag", "u1"), ("was_character", "i1"),
+        ("was_percent", "f4"),
     ],
     align=True,
 )  # fmt: skip

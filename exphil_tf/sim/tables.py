@@ -12,6 +12,8 @@ import functools
 
 import numpy as np
 
+from exphil_tf.melee import specials
+from exphil_tf.melee.enums import ACTION_COUNT, zero_index_table
 from exphil_tf.melee.specials import CHARACTERS
 from exphil_tf.melee.stages import RANDALL_PERIOD_FRAMES
 from exphil_tf.sim import actions as act
@@ -22,6 +24,7 @@ from exphil_tf.sim.attributes import (
     melee_file,
     read_rows,
 )
+from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
 from exphil_tf.sim.stage_lines import (
     LINE,
     MAX_LINES,
@@ -41,6 +44,8 @@ LEDGE_FRAMES = 9
 """Frames of catching a ledge, and hanging from it."""
 CURVE_FRAMES = 60
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
+_BY_ANY_ACTION = (CHARACTERS, ACTION_COUNT)
+CHARGE = np.dtype([(name, "i4") for name in specials.Charge._fields])
 TABLES = np.dtype(
     [
         ("attributes", ATTRIBUTES, (CHARACTERS,)),
@@ -67,6 +72,13 @@ TABLES = np.dtype(
         ("y_kind", "i1", _BY_ACTION),
         ("y_value", "f4", _BY_ACTION),
         ("flies_from", "i2", _BY_ACTION),  # and their frame before which speeds hold
+        # What special moves keep (`melee.specials`), and how frames of actions are counted.
+        ("codes", "u2", _BY_ANY_ACTION),
+        ("counts_from_zero", "i1", _BY_ANY_ACTION),
+        ("charges", CHARGE, (CHARACTERS,)),
+        ("keeps_lift", "i1", (CHARACTERS,)),  # landing does not give it back
+        ("stage_id", "i4", (len(STAGES),)),  # in replays
+        *HIT_FIELDS,
     ],
     align=True,
 )
@@ -97,6 +109,12 @@ def tables() -> np.ndarray:
         found["x_kind"][key], found["x_value"][key] = int(row["x_kind"]), float(row["x_value"])
         found["flies_from"][key] = int(row["from"])
         found["y_kind"][key], found["y_value"][key] = int(row["y_kind"]), float(row["y_value"])
+    found["codes"] = specials.action_codes().reshape(_BY_ANY_ACTION)
+    found["counts_from_zero"] = zero_index_table()[:CHARACTERS]
+    found["charges"] = [tuple(row) for row in specials.charge_table()]
+    found["keeps_lift"], found["stage_id"] = specials.keeps_until_cyclone(), STAGES
+    for name in hit_tables().dtype.names:
+        found[name] = hit_tables()[name]
     found.setflags(write=False)
     return found
 
@@ -139,6 +157,9 @@ _DURATIONS = {
     act.REBIRTH: 60, act.DEAD_DOWN: 60, act.DEAD_LEFT: 60, act.DEAD_RIGHT: 60, act.DEAD_UP: 60,
     act.DEAD_STAR: 160, act.REBIRTH_WAIT: 300, act.PLATFORM_DROP: 29, act.TEETER: 12,
     act.LEDGE_CATCH: 7, act.GUARD_ON: 8, act.GUARD_OFF: 15, act.DIZZY: 400,
+    act.SHIELD_BREAK_DOWN: 26, act.SHIELD_BREAK_STAND: 30, act.DOWN_HURT_UP: 16,
+    act.DOWN_HURT_DOWN: 16, act.GRAB_BREAK: 30, act.REBOUND_STOP: 1, act.REBOUND: 12,
+    act.HELD_FREE: 30, act.HELD_FREE_JUMP: 24,
     act.DOWN_BOUND_UP: 26, act.DOWN_BOUND_DOWN: 26, 87: 30, 88: 30, 89: 30, 90: 61, 91: 15,
 }  # fmt: skip
 """Frames of actions that are nobody's own, from recorded games."""

@@ -1,4 +1,4 @@
-"""A toy of Melee's physics: enough for sample replays, to be replaced by a real simulator.
+"""A toy of Melee's physics, for smoke tests of learning: nothing to compile.
 
 What it has: flat ground with edges and blast zones of the six stages, six characters with their own
 weight, gravity and speeds, jumps (short and full), walking, dashing, one up-B to recover, fourteen
@@ -402,3 +402,36 @@ _SHIELD_JUMP = (Action.SHIELD_START, Action.SHIELD)
 
 def _c_out(inputs: Inputs) -> np.ndarray:
     return np.maximum(np.abs(inputs.c_x), np.abs(inputs.c_y)) > 0.6
+
+
+_LOOPED_FRAMES = 60
+"""Animations of idle actions start over after so many frames."""
+
+
+def observe_players(world: ToyWorld) -> dict[str, np.ndarray]:
+    """One frame of players' columns by short name, `[games, 2]` each."""
+    is_idle = GROUND_FREE[world.action] | AIR_FREE[world.action]
+    loops = np.where(is_idle, (world.timer - 1) % _LOOPED_FRAMES + 1, world.timer)
+    values = {
+        "percent": world.percent,
+        "x": world.x,
+        "y": world.y,
+        "speed_air_x_self": world.vx * ~world.on_ground,
+        "speed_ground_x_self": world.vx * world.on_ground,
+        "speed_y_self": world.vy,
+        "speed_x_attack": world.kx,
+        "speed_y_attack": world.ky,
+        "shield": world.shield,
+        "action": world.action,
+        "action_frame": np.maximum(loops, 1),
+        "hitstun": world.hitstun,
+        "hitlag": world.hitlag,
+        "character": world.characters,
+        "facing": world.facing > 0,
+        "jumps_left": world.jumps,
+        "on_ground": world.on_ground,
+        "invulnerable": world.safe > 0,
+        "stock": world.stock,
+    }
+    # The world changes its arrays in place.
+    return {name: value.copy() for name, value in values.items()}

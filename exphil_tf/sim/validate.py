@@ -17,6 +17,7 @@ import numpy as np
 from exphil_tf.melee.enums import character_name
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compare import follow, run_freely
+from exphil_tf.sim.hit_fidelity import HitTable, hit_table
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.replay_state import match_of, pads, seen
 from exphil_tf.sim.state import PLAYER
@@ -85,22 +86,40 @@ Table = dict[tuple[str, str], Counts]
 """(Class, character) → counts."""
 
 
-def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Table:
-    """The fidelity table of some games.
+@dataclass
+class Fidelity:
+    """What a comparison finds.
+
+    Attributes:
+      frames: counts by class and character.
+      hits: which hits happen, and what comes of them.
+    """
+
+    frames: Table = field(default_factory=dict)
+    hits: HitTable = field(default_factory=HitTable)
+
+    def add(self, other: Fidelity) -> None:
+        """Adds that of another game."""
+        for key, counts in other.frames.items():
+            self.frames.setdefault(key, Counts()).add(counts)
+        self.hits.add(other.hits)
+
+
+def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Fidelity:
+    """The fidelity of some games.
 
     Args:
       games: to compare with.
       everybody: also players whose games the constants were estimated on.
     """
-    table: Table = {}
+    found = Fidelity()
     for game in games:
-        for key, counts in compare(game, everybody=everybody).items():
-            table.setdefault(key, Counts()).add(counts)
-    return table
+        found.add(compare(game, everybody=everybody))
+    return found
 
 
-def compare(game: Recorded, *, everybody: bool) -> Table:
-    """The table of one game."""
+def compare(game: Recorded, *, everybody: bool) -> Fidelity:
+    """That of one game."""
     truth, inputs, match = seen(game), pads(game), match_of(game)
     match["frame"] = game["frame"][0]
     match["heights"] = np.stack([game["left"][0], game["right"][0]])
@@ -111,7 +130,8 @@ def compare(game: Recorded, *, everybody: bool) -> Table:
     if not everybody:
         judged &= np.array(game.held_out)
     free = _freely(starts, truth, inputs)
-    return _count(truth, ahead, judged=judged, free=free)
+    counts = _count(truth, ahead, judged=judged, free=free)
+    return Fidelity(counts, hit_table(truth, ahead, judged=judged))
 
 
 def _freely(starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -11,15 +11,17 @@ nor on its place there, nor on how many threads step it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.specials import FIRST_JUDGE
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.kernel import step_matches
+from exphil_tf.sim.rules import entry
 from exphil_tf.sim.stage_lines import GAP, STAGES
 from exphil_tf.sim.state import INPUT, MATCH
 from exphil_tf.sim.tables import tables
@@ -36,6 +38,7 @@ class World:
       characters: int `[matches, 2]`, internal ids.
       stages: external stage id of each match.
       limit_frames: frames after which a match is over by time.
+      first_frame: of a match: `GO_FRAME`, or `FIRST_FRAME` with the countdown before.
       threads: that step the matches; the bits are the same.
 
     Raises: ValueError: if a character or a stage is unknown, or nobody plays.
@@ -47,21 +50,15 @@ class World:
         stages: Sequence[int],
         *,
         limit_frames: int = TIME_LIMIT_FRAMES,
+        first_frame: int = GO_FRAME,
         threads: int = 1,
     ) -> None:
-        self._characters = np.asarray(characters)
-        if self._characters.shape != (len(stages), 2) or not len(stages):
-            raise ValueError(
-                f"characters: want [{len(stages)}, 2]. Received: {list(self._characters.shape)}"
-            )
-        unknown = set(self._characters.ravel().tolist()) - set(Character)
-        if unknown or not set(stages) <= set(Stage):
-            raise ValueError(f"want known characters and stages. Received: {unknown}, {stages}")
+        self._characters = _checked(characters, stages)
         self.matches = np.zeros(len(stages), MATCH)
         self.players = self.matches["players"]
         """`PLAYER` `[matches, 2]`, a view."""
-        self._rows = np.array([STAGES.index(Stage(stage)) for stage in stages])
-        self._limit = GO_FRAME + limit_frames
+        self._rows = _rows_of(stages)
+        self._limit, self._first = GO_FRAME + limit_frames, first_frame
         self._tables = tables()
         self._slices = _shares(len(stages), threads)
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
@@ -72,15 +69,17 @@ class World:
         """Bool `[matches]`."""
         return self.matches["over"] != 0
 
-    def reset(self, which: np.ndarray) -> None:
-        """Puts matches back to the frame on which players may act.
+    def reset(self, which: np.ndarray, seeds: np.ndarray | None = None) -> None:
+        """Puts matches back to their first frame.
 
         Args:
           which: int `[some]`, indices of matches.
+          seeds: uint64 `[some]`, of what is drawn in them; None for 0.
         """
         fresh = np.zeros(len(which), MATCH)
         rows = self._rows[which]
-        fresh["frame"], fresh["limit"], fresh["stage"] = GO_FRAME, self._limit, rows
+        fresh["frame"], fresh["limit"], fresh["stage"] = self._first, self._limit, rows
+        fresh["seed"] = 0 if seeds is None else seeds
         fresh["heights"] = self._tables["stages"][0]["start_y"][rows]
         players = fresh["players"]
         players["character"] = self._characters[which]
@@ -93,7 +92,24 @@ class World:
         players["jumps"] = self._tables["attributes"][0]["jumps"][players["character"]]
         for name in ("tilt_x", "tilt_y", "tech_frames", "cancel_frames"):
             players[name] = _LONG_AGO
+        if self._first < GO_FRAME:
+            players["action"], players["grounded"], players["age"] = act.ENTRY, 0, -1
+            players["y"] += entry.DROP_HEIGHT
+            players["jumps"] -= 1
+        self._remember_nothing(players)
         self.matches[which] = fresh
+
+    def _remember_nothing(self, players: np.ndarray) -> None:
+        """Sets what is kept between actions to a game's beginning."""
+        codes = self._tables["codes"][0]
+        players["was_code"] = codes[players["character"], players["action"]]
+        players["was_character"] = players["character"]
+        players["judge_last"], players["judge_before"] = FIRST_JUDGE
+
+    def set_players(self, which: np.ndarray, characters: np.ndarray, stages: Sequence[int]) -> None:
+        """Other characters `[some, 2]` and stages for some matches, from their next reset on."""
+        self._characters[which] = _checked(characters, stages)
+        self._rows[which] = _rows_of(stages)
 
     def step(self, pads: np.ndarray) -> None:
         """One frame of every match that is not over.
@@ -101,14 +117,33 @@ class World:
         Args:
           pads: `INPUT` `[matches, 2]`.
         """
+        self.in_parallel(lambda part: self.step_part(part, pads))
 
-        def work(part: slice) -> None:
-            step_matches(self.matches[part], self.players[part], pads[part], self._tables)
+    def step_part(self, part: slice, pads: np.ndarray) -> None:
+        """As `step`, of some matches."""
+        step_matches(self.matches[part], pads[part], self._tables)
 
+    def in_parallel(self, work: Callable[[slice], None]) -> None:
+        """Does some work on all matches, each thread on its share."""
         if self._pool is None:
-            work(slice(None))
+            work(slice(0, len(self.matches)))
         else:
             list(self._pool.map(work, self._slices))
+
+
+def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
+    """A copy of characters `[matches, 2]`, if those and the stages are known."""
+    characters = np.array(characters)
+    if characters.shape != (len(stages), 2) or not len(stages):
+        raise ValueError(f"characters: want [{len(stages)}, 2]. Received: {list(characters.shape)}")
+    unknown = set(characters.ravel().tolist()) - set(Character)
+    if unknown or not set(stages) <= set(Stage):
+        raise ValueError(f"want known characters and stages. Received: {unknown}, {stages}")
+    return characters
+
+
+def _rows_of(stages: Sequence[int]) -> np.ndarray:
+    return np.array([STAGES.index(Stage(stage)) for stage in stages])
 
 
 def controllers(count: int) -> np.ndarray:

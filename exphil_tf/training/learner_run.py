@@ -5,10 +5,11 @@ Nothing here knows what is learnt; `training.imitation_setup` makes what it is g
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.console_sink import ConsoleSink
+from exphil_tf.training.goodput import Account, last_sign_of_life
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner, TrainingData
@@ -30,6 +32,15 @@ from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard, WandB
 
 _log = logging.getLogger(__name__)
+
+
+class Beside(NamedTuple):
+    """What a run has to do with besides learning."""
+
+    sinks: Sequence[Sink] = ()
+    """What else is told of its events."""
+    budget_s: float = math.inf
+    """Seconds that it may take of its machines."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,7 @@ def run_learner(
     stopping: StoppingConfig,
     facts: dict[str, Any],
     console: Console | None = None,
+    beside: Beside = Beside(),  # noqa: B008 - a constant
 ) -> Outcome:
     """Trains to the end or until interrupted.
 
@@ -70,6 +82,7 @@ def run_learner(
       stopping: what the selecting metric decides.
       facts: provenance, `config` with the options among it; what `setup.start` tells is added.
       console: where progress goes.
+      beside: what else is told of the run's events, and how long it may be.
     """
     batches = iter(setup.data.batches())
     state = TrainState(setup.learner.variables(), batches)
@@ -81,7 +94,7 @@ def run_learner(
     )
     store.sweep()
     atomic.sweep(location.run_dir)
-    position, past = _restore(location, store, state, facts=facts)
+    position, past, spent = _restore(location, store, state, facts=facts)
     folder = location.run_dir / run_folder.POLICY
 
     def export(position: Position) -> None:
@@ -90,7 +103,8 @@ def run_learner(
         setup.export(folder, told | {"results": results})
 
     profiler = Profiler(location.run_dir / run_folder.TENSORBOARD) if run.profile else None
-    telemetry = Telemetry(_sinks(setup, location.run_dir, run=run, facts=facts, console=console))
+    own = _sinks(setup, location.run_dir, run=run, facts=facts, console=console)
+    telemetry = Telemetry([*own, *beside.sinks])
     components = LoopComponents(
         learner=setup.learner,
         state=state,
@@ -101,6 +115,8 @@ def run_learner(
         interrupts=interrupts,
         export=export,
         on_update=profiler.saw_update if profiler else lambda: None,
+        account=Account(spent, alive_s=last_sign_of_life(location.run_dir)),
+        budget_s=beside.budget_s,
     )
     loop = Loop(components, run, stopping=stopping, horizon=setup.horizon)
     try:
@@ -177,12 +193,11 @@ def _made(makers: Iterable[Callable[[], Sink]]) -> Iterator[Sink]:
 
 def _restore(
     location: RunLocation, store: CheckpointStore, state: TrainState, *, facts: dict[str, Any]
-) -> tuple[Position, Past]:
-    if not location.is_resuming:
-        return Position(), Past()
-    checkpoint = _checkpoint_of(location, store)
+) -> tuple[Position, Past, object]:
+    """Where the run stands, what its processes came to, and where their time went."""
+    checkpoint = _checkpoint_of(location, store) if location.is_resuming else None
     if checkpoint is None:
-        return Position(), Past()
+        return Position(), Past(), None
     # Its own copy, as the run's files may have been changed together.
     started = run_folder.read_json(checkpoint.path / run_folder.RUN_JSON)
     run_folder.check_same(location.run_dir, started, facts)
@@ -193,7 +208,8 @@ def _restore(
         if position.step != checkpoint.step:
             raise ValueError(f"want position.step {checkpoint.step}. Received: {position.step}")
         state.read(checkpoint.path)
-        return position, Past.from_dict(checkpoint.meta.get("past"))
+        past = Past.from_dict(checkpoint.meta.get("past"))
+        return position, past, checkpoint.meta.get("goodput")
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{checkpoint.path}: cannot be resumed: {error}",

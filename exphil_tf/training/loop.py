@@ -11,26 +11,29 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
 from exphil_tf.checkpoints.store import CheckpointStore
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.process.memory import device_memory, resident_bytes
+from exphil_tf.training import goodput
+from exphil_tf.training.goodput import Account
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.learner import Batch, Learner
 from exphil_tf.training.metric import Values, selecting
 from exphil_tf.training.pace import Pace
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
-from exphil_tf.training.spent import Spent
 from exphil_tf.training.state import Position, TrainState
 from exphil_tf.training.telemetry import Telemetry
 
 MAX_STREAK = 5
 """Updates in a row that NaN may spoil before the run goes back to a checkpoint."""
 MAX_ROLLBACKS = 2
+OUT_OF_BUDGET = "out of budget"
+"""Why a run ended that may go on with more hours."""
 FIRST_LOG = 20
 """Updates after which a run is told of first, with how long it may take."""
 
@@ -53,13 +56,17 @@ class LoopComponents(Generic[Batch]):
     """Publishes what was learnt as it stands."""
     on_update: Callable[[], None] = lambda: None
     """Called after each update."""
+    account: Account = field(default_factory=Account)
+    """Where the run's time goes."""
+    budget_s: float = math.inf
+    """Seconds that the run may take of its machines."""
 
 
 class Outcome(NamedTuple):
     """How a run ended."""
 
     reason: str
-    """`finished`, `stopped early` or `interrupted`."""
+    """`finished`, `stopped early`, `out of budget` or `interrupted`."""
     position: Position
     weights_sha256: str
     seconds: float
@@ -67,6 +74,8 @@ class Outcome(NamedTuple):
     training_loss: float | None
     """Mean of the selecting metric on training batches before the last validation but one, or
     since then; None before the first frame."""
+    spent: dict[str, float] = {}
+    """Seconds by cause, of all processes that trained the run; see `goodput`."""
 
 
 class Past(NamedTuple):
@@ -120,7 +129,7 @@ class Loop(Generic[Batch]):
         self._logged_step = 0
         self._is_compiled = False
         self._past = Past()
-        self._spent = Spent()
+        self._spent = components.account.spent
 
     def run(self, position: Position, past: Past = Past()) -> Outcome:  # noqa: B008 - a constant
         """Trains from `position` (restored state) on.
@@ -143,6 +152,8 @@ class Loop(Generic[Batch]):
                 return self._finish("finished")
             if self.position.progress.is_over(self.stopping):
                 return self._finish("stopped early")
+            if self._is_out_of_budget():
+                return self._finish(OUT_OF_BUDGET)
             self._train_one_update()
 
     # -- Steps -------------------------------------------------------------------------------------
@@ -194,6 +205,7 @@ class Loop(Generic[Batch]):
             frames_per_s=report.frames / elapsed,
             update_ms=1e3 * elapsed / max(1, self.position.step - self._logged_step),
             input_wait=self._batches.waited_s / elapsed,
+            goodput=goodput.share(self.components.account.by_cause()),
             eta_s=self._pace.seconds_after(position.step),
             **memory,
         )
@@ -274,7 +286,11 @@ class Loop(Generic[Batch]):
 
     def _save(self, selected: float | None = None) -> None:
         past = Past(self._seconds(), self._past.training_loss)
-        meta: dict[str, Any] = {"position": self.position.to_dict(), "past": past._asdict()}
+        meta: dict[str, Any] = {
+            "position": self.position.to_dict(),
+            "past": past._asdict(),
+            "goodput": self.components.account.to_dict(),
+        }
         if selected is not None and math.isfinite(selected):
             meta["metric"] = self._selecting.cost(selected)
         components, step = self.components, self.position.step
@@ -306,6 +322,10 @@ class Loop(Generic[Batch]):
         )
         self._save()
 
+    def _is_out_of_budget(self) -> bool:
+        budget_s = self.components.budget_s
+        return budget_s < math.inf and self.components.account.billed_s() >= budget_s
+
     # -- Ends --------------------------------------------------------------------------------------
 
     def _interrupted(self) -> Outcome:
@@ -327,12 +347,15 @@ class Loop(Generic[Batch]):
             seconds=outcome.seconds,
             weights_sha256=outcome.weights_sha256,
             spent=self._spent.by_part(),
+            goodput=goodput.share(outcome.spent),
+            seconds_by_cause=outcome.spent,
         )
         return outcome
 
     def _outcome(self, reason: str) -> Outcome:
         digest = self.components.state.weights_sha256()
-        return Outcome(reason, self.position, digest, self._seconds(), self._past.training_loss)
+        loss, spent = self._past.training_loss, self.components.account.by_cause()
+        return Outcome(reason, self.position, digest, self._seconds(), loss, spent)
 
     def _seconds(self) -> float:
         """Of all processes that trained the run."""

@@ -9,7 +9,7 @@ still learns at rates that would ruin a long run. An LSTM of width 64 got 0.014 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -70,8 +70,18 @@ class Suggestion(NamedTuple):
     """Where it is lowest."""
 
 
-def sweep(setup: LearnerSetup[Batch], config: LRFinderConfig) -> Sweep:
+def sweep(
+    setup: LearnerSetup[Batch],
+    config: LRFinderConfig,
+    *,
+    on_update: Callable[[int, Sweep], None] = lambda *_: None,
+) -> Sweep:
     """Tries the learning rates of a `Ramp` that the setup's learner was made with.
+
+    Args:
+      setup: learner and data.
+      config: which rates.
+      on_update: told the updates so far, and what is known.
 
     Stops where the loss diverges, or where an update is left out as it was not finite.
     """
@@ -90,6 +100,7 @@ def sweep(setup: LearnerSetup[Batch], config: LRFinderConfig) -> Sweep:
             found.rates.append(_rate(config, step))
             found.losses.append(loss)
             found.smoothed.append(average / (1 - _KEPT ** (step + 1)))
+            on_update(step + 1, found)
             if found.smoothed[-1] > _DIVERGED * min(found.smoothed):
                 return found._replace(has_diverged=True)
     return found

@@ -198,7 +198,8 @@ def _own_tags(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _parents(facts: Mapping[str, Any]) -> Iterator[str]:
     distillation = facts.get("distillation") or {}
-    for origin in (facts.get("init_from"), distillation.get("teacher")):
+    origins = (facts.get("init_from"), facts.get("pretrained"), distillation.get("teacher"))
+    for origin in origins:
         if isinstance(origin, dict) and isinstance(origin.get("weights_sha256"), str):
             yield origin["weights_sha256"]
 

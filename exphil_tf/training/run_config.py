@@ -202,7 +202,7 @@ class RunConfig:
     the memory that is free."""
     seed: int | None = option(None, kind=Kind.RUN)
     """Decides initial weights, dropout, order and augmentation; none draws one and shows it."""
-    name: str | None = option(None, kind=Kind.PLACE)
+    name: str | None = option(None, kind=Kind.PLACE, only_with={"run_dir": None})
     """Name of the run; none makes one up."""
     run_dir: str | None = option(None, kind=Kind.PLACE)
     """Folder of the run; none means runs/NAME."""

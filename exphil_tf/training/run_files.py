@@ -12,9 +12,13 @@ CHECKPOINTS = "checkpoints"
 POLICY = "policy"
 EVALUATION = "evaluation"
 """What `exphil_tf.evaluate` makes of the policy."""
+SNAPSHOTS = "snapshots"
+"""Earlier policies of a run by playing."""
+CONTEST = "contest.json"
+"""Games counted at the end of one."""
 CONTENTS = (
     CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, EVALUATION,
-    "wandb", "comparison", "hard-labels",
+    "wandb", "comparison", "hard-labels", SNAPSHOTS, CONTEST,
 )  # fmt: skip
 """What a run leaves in its folder; whatever else lies there is not the run's."""
 

@@ -7,6 +7,8 @@ runs/NAME/
   tb/            TensorBoard
   checkpoints/   to resume from
   policy/        the policy to play with: the best, or the latest
+  snapshots/     of a run by playing: earlier policies, which it met
+  contest.json   of a run by playing: games counted at its end
   lock           held while a process trains
 """
 
@@ -40,8 +42,10 @@ from exphil_tf.training.run_files import (
     CONFIG_JSON,
     CONFIG_YAML,
     CONTENTS,
+    CONTEST,
     LOG,
     POLICY,
+    SNAPSHOTS,
     TENSORBOARD,
     read_json,
 )
@@ -51,9 +55,11 @@ __all__ = [
     "CHECKPOINTS",
     "CONFIG_JSON",
     "CONFIG_YAML",
+    "CONTEST",
     "LOG",
     "POLICY",
     "RUN_JSON",
+    "SNAPSHOTS",
     "TENSORBOARD",
     "RunLocation",
     "check_same",
@@ -106,6 +112,8 @@ class RunLocation:
         longer = "--epochs, --min-steps or --max-steps"
         if results.get("stopped_early"):
             longer = "more --patience or --no-early-stopping"
+        elif results.get("reason") == "out of budget":
+            longer = "--max-hours or --max-cost"
         return [
             f"--resume: {self.run_dir} had {results.get('reason', 'finished')} at step "
             f"{results.get('steps', '?')}; it goes on from there if {longer} ask for more"
@@ -131,8 +139,13 @@ def locate(run: RunConfig, *, prefix: str) -> RunLocation:
       run: `run_dir`, `runs_dir`, `name`, `resume`.
       prefix: of a made-up name, such as `mewtwo_mamba`.
 
-    Raises: UserError: if `resume` is a path of no run.
+    Raises: UserError: if `resume` is a path of no run, or a run is to be replaced and gone on with.
     """
+    if run.overwrite and run.resume is not None:
+        raise UserError(
+            "--overwrite and --resume: want one of them. Received: both",
+            "--resume auto goes on with a run, --overwrite starts anew and keeps a backup.",
+        )
     runs = Path(run.runs_dir)
     named = Path(run.run_dir) if run.run_dir else runs / run.name if run.name else None
     if run.resume is None:

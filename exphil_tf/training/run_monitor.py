@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from exphil_tf.checkpoints.lock import OWNER
-from exphil_tf.process.memory import device_memory, resident_bytes
-from exphil_tf.training.run_files import LOG, read_json
+from exphil_tf.process.memory import (
+    device_load,
+    device_memory,
+    machine_memory,
+    resident_bytes,
+)
+from exphil_tf.training.run_files import CHECKPOINTS, LOG, read_json
 from exphil_tf.training.run_summary import duration, summarise
 
 _TAIL_BYTES = 1 << 20
@@ -26,7 +32,13 @@ def snapshot(run_dir: Path, *, lines: int) -> RenderableType:
       lines: of the log.
     """
     one, events = summarise(run_dir), tail(run_dir / LOG)
-    rows = {"run": str(run_dir), "state": one.in_words(), **progress(events), **_memory(run_dir)}
+    rows = {
+        "run": str(run_dir),
+        "state": one.in_words(),
+        **progress(events),
+        **_checkpoints(run_dir),
+        **_memory(run_dir),
+    }
     table = Table("what", "now", show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
@@ -54,6 +66,8 @@ def progress(events: list[dict[str, Any]]) -> dict[str, str]:
         rows["speed"] = f"{train.get('frames_per_s') or 0:,.0f} frames/s"
         rows["input wait"] = f"{train.get('input_wait') or 0:.1%}"
         rows["left"] = duration(train.get("eta_s") or 0.0)
+        if train.get("goodput") is not None:
+            rows["goodput"] = f"{train['goodput']:.1%}"
     for name, event in (("training", train), ("validation", validation)):
         numbers = [f"{key} {v:.4f}" for key, v in event.items() if key in _LOSSES and v is not None]
         if numbers:
@@ -64,15 +78,31 @@ def progress(events: list[dict[str, Any]]) -> dict[str, str]:
 _LOSSES = ("nll_total", "loss", "accuracy", "error")
 
 
+def _checkpoints(run_dir: Path) -> dict[str, str]:
+    """The newest checkpoint and its age."""
+    found = sorted((run_dir / CHECKPOINTS).glob("step-*"))
+    try:
+        age_s = max(0.0, time.time() - found[-1].stat().st_mtime)
+    except (IndexError, OSError):
+        return {"checkpoints": "none yet"}
+    return {"checkpoints": f"{len(found)}, {found[-1].name} {duration(age_s)} ago"}
+
+
 def _memory(run_dir: Path) -> dict[str, str]:
     pid = read_json(run_dir / OWNER).get("pid")
     rows: dict[str, str] = {}
     resident = resident_bytes(pid) if isinstance(pid, int) else None
     if resident is not None:
         rows["memory"] = f"{resident / (1 << 30):.1f} GiB resident, process {pid}"
+    if (machine := machine_memory()) is not None:
+        free, total = (size / (1 << 30) for size in machine)
+        rows["machine"] = f"{free:.1f} of {total:.1f} GiB free"
     for number, (used, total) in enumerate(device_memory()):
         share = f"{used / (1 << 30):.1f}/{total / (1 << 30):.1f} GiB ({used / total:.0%})"
         rows[f"GPU {number}"] = share
+    for number, (busy, degrees) in enumerate(device_load()):
+        if f"GPU {number}" in rows:
+            rows[f"GPU {number}"] += f", {busy}% busy, {degrees} °C"
     return rows
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exphil_tf.foundation import flat_yaml
 from exphil_tf.foundation.config import PRESETS, Loaded, Saved, Sources
@@ -20,13 +20,20 @@ from exphil_tf.foundation.options import Option, options
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.option_kinds import former_values, kind_of
+from exphil_tf.training.ppo_config import Playing, PlayingConfig
 from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
-from exphil_tf.training.train_config import Config
+from exphil_tf.training.train_config import Config, TrainConfig
+
+Seeded = TypeVar("Seeded", TrainConfig, PlayingConfig)
+
+Fetch = Callable[[str, RunLocation, bool], RunLocation]
+"""Fetches a run from an address into its folder, if it is newer there; told whether the run was
+named, returns where it goes on."""
 
 
 def read_run(
-    cls: type[Config], argv: Sequence[str], *, prog: str
+    cls: type[Config], argv: Sequence[str], *, prog: str, fetch: Fetch | None = None
 ) -> tuple[Loaded[Config], RunLocation]:
     """The options of a command that trains, and the run's folder.
 
@@ -37,32 +44,62 @@ def read_run(
       cls: the command's root dataclass.
       argv: the arguments after the program's name.
       prog: how help names the command.
+      fetch: what brings a run that is to be resumed from where it is copied to; None leaves that.
 
     Raises: UserError: if any option is wrong, or there is no such run.
     """
     sources = Sources(cls, argv, prog=prog, presets=PRESETS)
-    target = _target(sources)
+    target = _target(sources, prefix=_prefix(sources))
+    if fetch is not None:
+        address, resume, *names = sources.values("sync", "resume", "name", "run_dir")
+        if address and resume == "auto":
+            target = fetch(address, target, any(names))
     if target.saved_yaml is not None:
-        saved, foreign = saved_options(target.run_dir, known=options(cls))
-        if foreign:
-            raise UserError(
-                f"--resume: {target.run_dir} was started by another command or release (options: "
-                f"{', '.join(foreign)})",
-                f"Go on with it by the one that its {CONFIG_JSON} names.",
-                exit_code=EXIT_INCOMPATIBLE,
-            )
-        return sources.load(saved), target
+        return _gone_on(sources, target), target
     (init_from,) = sources.values("init_from")
     return sources.load(_inherited(sources, init_from) if init_from else None), target
 
 
-def _target(sources: Sources[Any]) -> RunLocation:
+def read_playing_run(
+    cls: type[Playing], argv: Sequence[str], *, prog: str
+) -> tuple[Loaded[Playing], RunLocation]:
+    """As `read_run`, of a command that learns by playing; it has no presets and inherits nothing.
+
+    Raises: UserError: if any option is wrong, or there is no such run.
+    """
+    sources = Sources(cls, argv, prog=prog)
+    target = _target(sources, prefix=f"{sources.values('character')[0].replace(' ', '')}_played")
+    if target.saved_yaml is not None:
+        return _gone_on(sources, target), target
+    return sources.load(), target
+
+
+def _gone_on(sources: Sources[Any], target: RunLocation) -> Loaded[Any]:
+    """The options of a run that goes on.
+
+    Raises: UserError: (78) if it knows options that this command does not.
+    """
+    saved, foreign = saved_options(target.run_dir, known=options(sources.cls))
+    if foreign:
+        raise UserError(
+            f"--resume: {target.run_dir} was started by another command or release (options: "
+            f"{', '.join(foreign)})",
+            f"Go on with it by the one that its {CONFIG_JSON} names.",
+            exit_code=EXIT_INCOMPATIBLE,
+        )
+    return sources.load(saved)
+
+
+def _target(sources: Sources[Any], *, prefix: str) -> RunLocation:
     names = ("name", "run_dir", "runs_dir", "resume")
     asked = dict(zip(names, sources.values(*names), strict=True))
-    prefix, character = sources.values("backbone", "train_character")
-    if character is not None:
-        prefix = f"{character.replace(' ', '')}_{prefix}"
     return run_folder.locate(RunConfig(**asked), prefix=prefix)
+
+
+def _prefix(sources: Sources[Any]) -> str:
+    """Of a made-up name."""
+    backbone, character = sources.values("backbone", "train_character")
+    return backbone if character is None else f"{character.replace(' ', '')}_{backbone}"
 
 
 def _inherited(sources: Sources[Any], init_from: str) -> Saved | None:
@@ -155,7 +192,7 @@ def _add_former(values: dict[str, Any], known: Mapping[str, Option]) -> None:
             values[name] = value
 
 
-def with_seed(config: Config) -> Config:
+def with_seed(config: Seeded) -> Seeded:
     """The configuration with a seed, drawn if none was given."""
     if config.run.seed is not None:
         return config

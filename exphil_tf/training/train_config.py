@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.input_config import InputConfig, VariantConfig
@@ -24,6 +24,7 @@ from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.replays.splits import SplitConfig
+from exphil_tf.training.cloud_config import SAVE_MINUTES, CloudConfig
 from exphil_tf.training.condition_config import ConditionConfig
 from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.imitation_config import ImitationConfig
@@ -60,7 +61,7 @@ class DataConfig:
     folder ./replays if it is there and no dataset is given."""
     data: str | None = None
     """Folder of a finished dataset (`python -m exphil_tf.preprocess`), instead of replays."""
-    datasets_dir: str = option("datasets", kind=Kind.WORK)
+    datasets_dir: str = option("datasets", kind=Kind.WORK, only_with={"data": None})
     """Where datasets made of --replays are kept, by content."""
     max_files: int | None = option(None, kind=Kind.SHARE)
     """At most this many games of --replays."""
@@ -105,6 +106,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
 
     def policy(self, unrecorded: int = 0) -> PolicyConfig:
         """The network: its parts, with the unroll's length as attention window, and the centres.
@@ -175,6 +177,9 @@ class TrainConfig:
         )
 
 
+if TYPE_CHECKING:
+    from exphil_tf.training.distill_config import SoftLabelsConfig
+
 Config = TypeVar("Config", bound=TrainConfig)
 """Of `train`, or of a command that adds to its options."""
 
@@ -197,6 +202,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
     _check_devices(config)
+    _check_price(config)
     config = _with_saves(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
@@ -229,6 +235,22 @@ def _with_saves(config: Config) -> Config:
     return dataclasses.replace(config, run=dataclasses.replace(run, save_every_steps=every))
 
 
+def with_frequent_saves(config: Config, *, given: Mapping[str, Source]) -> tuple[Config, list[str]]:
+    """The configuration with a checkpoint a minute if the run is copied, and a sentence about it.
+
+    Args:
+      config: of a run.
+      given: options that were asked for.
+    """
+    if config.cloud.sync is None or "save_every_minutes" in given:
+        return config, []
+    run = dataclasses.replace(config.run, save_every_minutes=SAVE_MINUTES)
+    return dataclasses.replace(config, run=run), [
+        f"sync: a checkpoint every {SAVE_MINUTES:g} min is what at most is lost with the machine "
+        "(--save-every-minutes)"
+    ]
+
+
 _NOT_VALIDATED = (
     "this dataset has no validation games: the policy that is kept is that of the lowest training "
     "loss, which tells nothing about other games; preprocess more of them, or with --val-split"
@@ -236,7 +258,7 @@ _NOT_VALIDATED = (
 
 
 def check_dataset(
-    config: TrainConfig, manifest: Manifest, *, given: Mapping[str, Source]
+    config: "TrainConfig | SoftLabelsConfig", manifest: Manifest, *, given: Mapping[str, Source]
 ) -> list[str]:
     """Compares options of preprocessing with those that a dataset was made with.
 
@@ -301,6 +323,15 @@ def _check_carried(config: TrainConfig) -> None:
         )
 
 
+def _check_price(config: TrainConfig) -> None:
+    """Refuses a bound that could not be kept."""
+    if config.cloud.max_cost is not None and config.cloud.price is None:
+        raise UserError(
+            "--max-cost: want the price of an hour too. Received: none",
+            "Give --price, in the same currency.",
+        )
+
+
 def _check_devices(config: TrainConfig) -> None:
     """Refuses what several devices could not learn as one does."""
     if not parse_devices(config.run.devices):
@@ -327,10 +358,15 @@ def _check_devices(config: TrainConfig) -> None:
 def _remarks(config: TrainConfig) -> list[tuple[bool, str]]:
     """Advice: (whether it applies, sentence)."""
     window, delays = config.input.window_size, config.input.delays(training=True)
+    truncated = getattr(config.backbone, "truncate_bptt", None)  # of those with memory
     return [
         (
             config.quantization.qat and config.fine_tune.init_from is None,
             "qat from scratch: fine-tuning a finished run (--init-from RUN) is shorter",
+        ),
+        (
+            (truncated or 0) >= window,
+            f"truncate_bptt {truncated} cuts nothing of unrolls of {window} frames",
         ),
         (window > 120, f"window_size {window} is above 120: memory and time grow with it"),
         (

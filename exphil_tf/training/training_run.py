@@ -8,24 +8,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from exphil_tf.checkpoints import lock
 from exphil_tf.checkpoints.file_names import WEIGHTS
+from exphil_tf.cloud import pods
+from exphil_tf.cloud.address import open_store, parse
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.command_help import is_secret
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command
 from exphil_tf.process.exit_codes import EXIT_INTERRUPTED
-from exphil_tf.training import run_folder
+from exphil_tf.training import goodput, run_folder
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.interrupts import Interrupts
 from exphil_tf.training.metric import selecting
 from exphil_tf.training.registry import Registry, entry_of
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
+from exphil_tf.training.run_end import RunEnd
 from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.run_sync import RunSync, StoredRun
 
 if TYPE_CHECKING:
     from exphil_tf.training.learner_run import LearnerSetup
@@ -48,6 +54,9 @@ class TrainingRun:
     facts: Mapping[str, Any]
     """Provenance (`checkpoints.provenance.describe_run`), and by content what is learnt from
     besides a dataset, under the names in `sources`: a run that goes on must find them the same."""
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+    environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Of the process: keys of stores, providers and the webhook."""
 
     def train(self, make_setup: MakeSetup, console: Console | None = None) -> Outcome:
         """Trains in the run's folder, which is held meanwhile.
@@ -55,19 +64,48 @@ class TrainingRun:
         Raises: UserError: if the folder is in use or holds another run, or training diverged.
         """
         run_dir = self.location.run_dir
+        self._check_pod()
         with lock.hold(run_dir):
             self._claim(console)
             facts = self._facts()
-            # Up to Interrupts there is nothing to save, and a signal simply ends the command.
-            with make_setup() as setup, Interrupts() as interrupts:
-                run_folder.save_options(run_dir, self.options_yaml)
-                atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
-                outcome = self._run(setup, interrupts, facts=facts, console=console)
-                if outcome.reason != "interrupted":
-                    facts["results"] = self._results(outcome, setup)
+            end = RunEnd(self.cloud, run_dir, self._open_sync(facts), self.environ)
+            with end.following(console):
+                # Up to Interrupts there is nothing to save, and a signal simply ends the command.
+                with make_setup() as setup, Interrupts() as interrupts:
+                    run_folder.save_options(run_dir, self.options_yaml)
                     atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
-                    self._register(facts)
+                    end.begin()
+                    outcome = self._run(setup, interrupts, end, facts=facts, console=console)
+                    if outcome.reason != "interrupted":
+                        facts["results"] = self._results(outcome, setup)
+                        atomic.write_json(run_dir / run_folder.CONFIG_JSON, facts)
+                        self._register(facts)
+                end.outcome = outcome
         return outcome
+
+    def _check_pod(self) -> None:
+        """Refuses what would fail only after hours, or write a key into the run's record."""
+        if self.cloud.stop_pod != "none":
+            pods.check(self.cloud.stop_pod, self.environ)
+        told = self.cloud.on_exit or ""
+        for name, value in self.environ.items():
+            if is_secret(name.lower()) and len(value) >= 8 and value in told:
+                raise UserError(
+                    f"--on-exit: holds the value of {name}, and a run records its options",
+                    "Call a script that reads it from the environment.",
+                )
+
+    def _open_sync(self, facts: Mapping[str, Any]) -> RunSync | None:
+        """What copies the run; a store that does not answer now may do so later."""
+        if self.cloud.sync is None:
+            return None
+        store = open_store(parse(self.cloud.sync), self.environ)
+        name = self.location.run_dir.resolve().name
+        try:
+            StoredRun(store, name).check_same(self.location.run_dir, facts)
+        except OSError as error:
+            _log.warning("--sync: %s; training begins, and it is tried again", error)
+        return RunSync(self.location.run_dir, store, name)
 
     def _register(self, facts: Mapping[str, Any]) -> None:
         """Enters the policy into the registry, which a run never fails for."""
@@ -110,12 +148,13 @@ class TrainingRun:
         self,
         setup: LearnerSetup[Any],
         interrupts: Interrupts,
+        end: RunEnd,
         *,
         facts: dict[str, Any],
         console: Console | None,
     ) -> Outcome:
         with quiet_import():
-            from exphil_tf.training.learner_run import run_learner
+            from exphil_tf.training.learner_run import Beside, run_learner
 
         return run_learner(
             setup,
@@ -125,6 +164,7 @@ class TrainingRun:
             stopping=self.stopping,
             facts=facts,
             console=console,
+            beside=Beside(end.sinks(), self.cloud.budget_s),
         )
 
     def _results(self, outcome: Outcome, setup: LearnerSetup[Any]) -> dict[str, object]:
@@ -142,6 +182,7 @@ class TrainingRun:
             "best_step": position.progress.best_step,
             "final_training_loss": outcome.training_loss,
             "total_time_seconds": outcome.seconds,
+            "goodput": goodput.share(outcome.spent),
             "weights_sha256": outcome.weights_sha256,
             "checkpoint_path": str(run_dir / run_folder.CHECKPOINTS),
             "policy_path": str(run_dir / run_folder.POLICY),

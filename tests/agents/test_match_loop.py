@@ -48,7 +48,7 @@ def test_three_games_are_what_their_replays_hold(fake, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_closed_loop_in_the_toy_world(fake):
+def test_a_closed_loop_in_the_simulator(fake):
     """Pads move who is seen; the file re-reads to what was seen; hits are counted."""
     options, driver = fake(replay=None, frames=900), Random()
     seats = [seat(driver, character=Character.FOX)]

@@ -1,13 +1,48 @@
 """One evaluation of a made-up player and a made-up policy, for the report's tests."""
 
+import json
+
 import numpy as np
 import pytest
 
+from exphil_tf import preprocess, samples
 from exphil_tf.evaluation.baselines import BaselineFit, neutral_buckets
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import ActionChanges, Curve, Evaluation, OwnActions
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import Character
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """Games of 9 to 10 s: chunks shorter than the longest unroll, several of them per game."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    sample = ["--games", "4", "--min-seconds", "9", "--max-seconds", "10", "--seed", "5"]
+    samples.main(["--output", str(folder / "replays"), *sample])
+    options = ["--chunk-frames", "256", "--test-split", "0.25", "--workers", "1"]
+    replays, output = str(folder / "replays"), str(folder / "dataset")
+    preprocess.main(["--replays", replays, "--output", output, *options])
+    return folder / "dataset"
+
+
+@pytest.fixture(scope="session")
+def policies(tmp_path_factory):
+    """Two runs, one of them at a delay, and the export of the first."""
+    from exported_policies import export, make_policy  # imports TensorFlow
+
+    from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, save_policy
+    from exphil_tf.exporting import publishing
+
+    folder = tmp_path_factory.mktemp("policies")
+    one, late = make_policy("lstm", seed=4), make_policy("mlp", seed=5)
+    save_policy(folder / "one" / "policy", one, PolicyInfo(one.config))
+    log = {"event": "validation", "step": 10, "nll_total": 9.2, "nll": {"buttons": 3.0}}
+    (folder / "one" / "log.jsonl").write_text(json.dumps(log) + "\n")
+    delay = Delay(frames=3, trained_min=3, trained_max=3)
+    save_policy(folder / "late" / "policy", late, PolicyInfo(late.config, delay=delay))
+    publishing.publish(export(one, folder=folder / "exported"), {"forms": {}})
+    return folder
+
 
 SIZES = ControllerCodec().sizes
 FRAMES = 1500

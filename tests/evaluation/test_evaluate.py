@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 from any_backbone import any_backbone
 
-from exphil_tf import evaluate, preprocess, samples
+from exphil_tf import evaluate
 from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
 from exphil_tf.data.epoch_size import epoch_size
@@ -31,18 +31,6 @@ def _one_commit():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "git_commit", lambda: "0" * 40)
         yield
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Games of 9 to 10 s: chunks shorter than the longest unroll, several of them per game."""
-    folder = tmp_path_factory.mktemp("evaluate")
-    sample = ["--games", "4", "--min-seconds", "9", "--max-seconds", "10", "--seed", "5"]
-    samples.main(["--output", str(folder / "replays"), *sample])
-    options = ["--chunk-frames", "256", "--test-split", "0.25", "--workers", "1"]
-    replays, output = str(folder / "replays"), str(folder / "dataset")
-    preprocess.main(["--replays", replays, "--output", output, *options])
-    return folder / "dataset"
 
 
 def make_run(folder, backbone="mlp", *, embedding=MappingProxyType({}), **info):

@@ -4,7 +4,7 @@
 configuration that libmelee writes, serves the spectator protocol over ENet, reads the controller
 pipes, walks through the menus under the pads' control, and plays: either a replay goes by, in
 which the controllers of the piped ports are what came through the pipes, or the pads play in the
-toy world of `exphil_tf.sim`. It writes a `.slp` after each game.
+simulator (`exphil_tf.sim`). It writes a `.slp` after each game.
 
 What is modelled is the protocol and its timing: one packet a frame, `BlockingPipes` (a frame waits
 for a FLUSH of every pipe), the pads' way from pipe values to what the game reads. What is invented:
@@ -28,7 +28,7 @@ def make_executable(folder: Path, **plan: Any) -> Path:
 
     Args:
       folder: to be filled.
-      plan: `replay` (path; what goes by; none plays in the toy world), `frames` (of each game),
+      plan: `replay` (path; what goes by; none plays in the simulator), `frames` (of each game),
         `keeps` (characters and stage are the replay's, whatever the menus say), `human_ports`
         (ports at which somebody sits who has already chosen), `fault` (`kind` freeze, exit, kill
         or close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).

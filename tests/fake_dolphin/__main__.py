@@ -15,7 +15,7 @@ from typing import Any
 
 import enet
 
-from fake_dolphin.matches import ReplayMatch, ToyMatch
+from fake_dolphin.matches import ReplayMatch, SimMatch
 from fake_dolphin.menus import Match, Menus
 from fake_dolphin.pads import Pipes
 
@@ -132,10 +132,10 @@ class Dolphin:
         self._server.mark("end_game")
         self._games += 1
 
-    def _game(self, match: Match) -> ReplayMatch | ToyMatch:
+    def _game(self, match: Match) -> ReplayMatch | SimMatch:
         ports, frames = sorted(match.characters), self._plan.get("frames")
         if "replay" not in self._plan:
-            return ToyMatch(match, ports, frames or _MOST_FRAMES)
+            return SimMatch(match, ports, frames or _MOST_FRAMES)
         kept = None if self._plan.get("keeps") else match
         return ReplayMatch(Path(self._plan["replay"]), kept, ports, frames)
 

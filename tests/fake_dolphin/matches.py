@@ -8,18 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_tf.features.character_state import CharacterTracker
-from exphil_tf.features.frame_builder import FrameBuilder
-from exphil_tf.features.schema import Group
-from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.enums import BUTTONS, INTERNAL_TO_EXTERNAL
 from exphil_tf.melee.types import FIRST_FRAME, Frames, GameInfo, PlayerInfo
 from exphil_tf.replays import events, slp, ubjson
 from exphil_tf.replays.writer import frame_events, game_end, opening
-from exphil_tf.sim import sample_games
-from exphil_tf.sim.moves import STATS
-from exphil_tf.sim.scripted import ScriptedPlayers
-from exphil_tf.sim.toy import Inputs, ToyWorld
+from exphil_tf.sim.environment import Environment
+from exphil_tf.sim.pads import neutral
 from fake_dolphin.menus import Match
 from fake_dolphin.pads import Pad
 
@@ -128,35 +122,34 @@ class ReplayMatch:
             _put_pad(block, pad)
 
 
-class ToyMatch:
-    """A closed loop on the toy world: pads play against a scripted player, and hit and are hit.
+class SimMatch:
+    """A closed loop in the simulator: pads play against a script, and hit and are hit.
 
     Args:
-      match: what the menus say; characters that the toy does not know are played as ones it does.
+      match: what the menus say.
       ports: the players', ascending.
       frames: at most so many; it ends before, once somebody has no stock left.
     """
 
     def __init__(self, match: Match, ports: list[int], frames: int):
-        known = list(STATS)
-        wanted = [match.characters[port] for port in ports]
-        chosen = [c if c in STATS else known[int(c) % len(known)] for c in wanted]
+        characters = [int(match.characters[port]) for port in ports]
         self.info = GameInfo(
             stage=int(match.stage),
             players=tuple(
-                PlayerInfo(port=port, character=int(c), is_cpu=port in match.levels,
+                PlayerInfo(port=port, character=character, is_cpu=port in match.levels,
                            cpu_level=match.levels.get(port, 0))
-                for port, c in zip(ports, chosen, strict=True)
+                for port, character in zip(ports, characters, strict=True)
             ),
             end_method=2,
         )  # fmt: skip
         self._ports, self._free = ports, set(ports) - set(match.levels)
-        self._world = ToyWorld(np.array([chosen]), [match.stage])
-        self._script = ScriptedPlayers(np.array([[0, 1]]), np.random.default_rng(0))
-        self._tracker, self._frames = CharacterTracker(), frames
-        self._inputs = Inputs(
-            *(np.zeros((1, 2), np.float32) for _ in range(5)), buttons=np.zeros((1, 2), np.uint8)
+        self._environment = Environment(
+            np.array([characters]),
+            [match.stage],
+            scripts=[("aggressor", "aggressor")],
+            first_frame=FIRST_FRAME,
         )
+        self._frames = frames
         self._last: Frames | None = None
         self.raw = [opening(self.info)]
 
@@ -171,18 +164,20 @@ class ToyMatch:
     @property
     def is_over(self) -> bool:
         """Whether somebody has lost."""
-        return bool((self._world.stock == 0).any())
+        return bool(self._environment.events["done"][0])
 
     def frame(self, index: int, pads: Mapping[int, Pad]) -> bytes:
         """A frame's events, under what pads and script hold."""
         if index:
-            self._inputs = self._script.act(self._world)
+            held = [port in pads and port in self._free for port in self._ports]
+            names = tuple("" if is_held else "aggressor" for is_held in held)
+            self._environment.set_scripts(np.arange(1), [(names[0], names[1])])
+            inputs = neutral(1)
             for place, port in enumerate(self._ports):
-                if port in pads and port in self._free:
-                    self._take(place, pads[port])
-            self._world.step(self._inputs)
-        columns = self._columns(index)
-        self._last = Frames(columns)
+                if held[place]:
+                    _take(inputs[0, place], pads[port])
+            self._environment.step_pads(inputs)
+        self._last = Frames(self._environment.columns())
         joined = frame_events(self.info, self._last)
         self.raw.append(joined)
         return joined
@@ -198,22 +193,12 @@ class ToyMatch:
         metadata = {"startAt": "2000-01-01T00:00:00Z", "playedOn": "dolphin"}
         return events.container(b"".join(self.raw), ubjson.write_object(metadata))
 
-    def _take(self, place: int, pad: Pad) -> None:
-        (main_x, main_y), (c_x, c_y) = pad.stick("MAIN"), pad.stick("C")
-        bits = sum(1 << bit for bit, name in enumerate(BUTTONS) if name in pad.held)
-        values = {"main_x": main_x, "main_y": main_y, "c_x": c_x, "c_y": c_y}
-        for name, value in (values | {"shoulder": pad.trigger(), "buttons": bits}).items():
-            getattr(self._inputs, name)[0, place] = value
 
-    def _columns(self, index: int) -> dict[str, np.ndarray]:
-        frame = np.array([FIRST_FRAME + index])
-        builder = FrameBuilder((1,))
-        builder.put(Group.FRAME, {"frame": frame})
-        builder.put(Group.PLAYER, sample_games._observe(self._world))
-        builder.put(Group.CONTROLLER, vars(self._inputs))
-        builder.put_columns(stage_columns(self.info.stage, frame))
-        builder.put_columns(self._tracker.step(builder.peek()))
-        return builder.columns()
+def _take(held: np.void, pad: Pad) -> None:
+    held["stick_x"], held["stick_y"] = pad.stick("MAIN")
+    held["c_x"], held["c_y"] = pad.stick("C")
+    held["trigger"] = pad.trigger()
+    held["buttons"] = sum(1 << bit for bit, name in enumerate(BUTTONS) if name in pad.held)
 
 
 def _put_pad(block: bytearray, pad: Pad) -> None:

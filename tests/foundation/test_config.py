@@ -701,7 +701,16 @@ def test_a_closed_pipe_is_no_failure():
 
 ENTRY_MODULES = docs.command_names()
 PRESETS = config.preset_names()
-LOADERS = {"load", "load_given", "load_partial", "config.load", "config.load_partial", "read_run"}
+LOADERS = {
+    "load",
+    "load_given",
+    "load_partial",
+    "config.load",
+    "config.load_partial",
+    "read_run",
+    "read_playing_run",
+    "Sources",
+}
 
 
 def command_configs(*commands: str) -> list[type]:
@@ -737,6 +746,29 @@ def test_what_an_option_goes_with_is_an_option_that_is_settled_before_it():
             for name in option.only_with:
                 # Only then is it settled when this one's turn comes.
                 assert list(known).index(name) < place or not known[name].only_with
+
+
+@dataclasses.dataclass(frozen=True)
+class Seats:
+    """A command one of whose options leaves no room for another."""
+
+    KIND = Kind.RESULT
+
+    port: int | None = None
+    both: bool = kinds.option(True, only_without=("port",))
+
+
+def test_an_option_that_another_leaves_no_room_for(tmp_path):
+    assert load(Seats, ["--no-both"], env={}) == Seats(None, False)
+    assert load(Seats, ["--port", "3"], env={}) == Seats(3)
+    with pytest.raises(UserError, match="--both: has no effect beside --port. Leave it out"):
+        load(Seats, ["--port", "3", "--both"], env={})
+    # Turned off it would be anyway, and a file that names every option wishes for nothing.
+    (tmp_path / "all.yaml").write_text("both: true\n")
+    config = ["--config", str(tmp_path / "all.yaml")]
+    assert load(Seats, ["--port", "3", *config], env={}) == Seats(3)
+    assert load(Seats, ["--port", "3", "--no-both"], env={}) == Seats(3)
+    assert load(Seats, ["--port", "3"], env={"EXPHIL_BOTH": "1"}) == Seats(3)
 
 
 def test_an_option_has_one_kind_in_all_commands_that_train():
@@ -801,7 +833,10 @@ def test_character_preset_is_production_on_that_character(name):
 # Commands that want one of several options, besides those that have no default.
 CHOOSES = {"temporal": ("backbone",)}
 """Options that settle another."""
-EITHER_OR = {"kmeans": [["--replays", "some-path"], ["--data", "some-path"]]}
+EITHER_OR = {
+    "kmeans": [["--replays", "some-path"], ["--data", "some-path"]],
+    "play": [[], ["--opponent", "some-path", "--games", "2"]],
+}
 
 
 def required(cls: type) -> list[str]:

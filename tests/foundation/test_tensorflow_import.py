@@ -1,5 +1,6 @@
 """Lines that a library writes to stderr, below Python, are held back while it is imported."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -24,6 +25,13 @@ def test_shown_if_the_import_fails(capfd):
         noise(b"libfoo.so: cannot open\n")
         raise ImportError("no such thing")
     assert capfd.readouterr().err == "libfoo.so: cannot open\n"
+
+
+def test_a_logger_that_the_import_made_goes_on_writing(capfd):
+    with quiet_import():
+        handler = logging.StreamHandler()
+    handler.emit(logging.makeLogRecord({"msg": "later"}))
+    assert capfd.readouterr().err == "later\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists descriptors in /proc")

@@ -57,6 +57,14 @@ def test_every_exclusion_has_its_reason(one, exclusion):
     assert select(one, FilterConfig()) == Selection(0, exclusion)
 
 
+def test_all_stages_are_admitted_on_request():
+    everything = FilterConfig(stages=("ALL",))
+    for stage, wanted in ((18, None), (31, None), (63, None), (64, Exclusion.STAGE)):
+        assert check(game(FOX, FALCO, stage=stage).info, everything) is wanted
+    with pytest.raises(ValueError, match="want one of fountain_of_dreams"):
+        FilterConfig(stages=("all", "fd"))
+
+
 def test_what_the_header_shows_is_found_without_frames():
     config = FilterConfig(characters=("marth",))
     assert check(game(FOX, FALCO).info, config) is Exclusion.OTHER_CHARACTERS

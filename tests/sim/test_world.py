@@ -9,6 +9,7 @@ import pytest
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import Frames
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.observe import observe
 from exphil_tf.sim.random_pads import RandomPads
@@ -189,8 +190,7 @@ def soak(matches, frames):
     for frame in range(frames):
         world.step(source.next())
         if frame % 97 == 0:
-            columns = observe(world.matches)  # refuses what is out of the schema's bounds
-            assert all(np.isfinite(columns[name]).all() for name in ("p.x", "p.y", "p.shield"))
+            assert SCHEMA.check(Frames(observe(world.matches))) == []
         over = np.flatnonzero(world.is_over)
         ended += len(over)
         if len(over):

@@ -196,6 +196,7 @@ def test_values_beside_imitation_read_its_memory():
 CARRIED = ("--backbone", "lstm", "--num-layers", "1", "--carry-state", "--accumulation-steps", "2")
 
 
+@pytest.mark.slow
 def test_a_carried_run_that_is_killed_and_resumed_ends_in_the_same_weights(trainer, tmp_path):
     straight = trainer(tmp_path, *CARRIED, "--name", "straight")
     assert straight.status == 0, straight.output

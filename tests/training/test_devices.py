@@ -40,6 +40,16 @@ def compare(one, two, *, steps):
         np.testing.assert_allclose(others[name], value, atol=1e-4, err_msg=name)
 
 
+def test_two_devices_learn_as_one(trainer, tmp_path):
+    flags = ("--max-steps", "6", "--log-interval", "1")
+    for name, devices in (("one", ()), ("two", TWO)):
+        (tmp_path / name).mkdir()
+        ended = trainer(tmp_path / name, *flags, *devices)
+        assert ended.status == 0, ended.output
+    compare(*(tmp_path / name / "runs/run" for name in ("one", "two")), steps=6)
+
+
+@pytest.mark.slow
 def test_two_devices_learn_as_one_and_each_resumes_the_other(trainer, tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

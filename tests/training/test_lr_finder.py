@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from exphil_tf import find_lr
+from exphil_tf.foundation.config import load_given
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.learner import Report
 from exphil_tf.training.lr_finder import Ramp, suggest, sweep
-from exphil_tf.training.lr_finder_config import LRFinderConfig
+from exphil_tf.training.lr_finder_config import FindLRConfig, LRFinderConfig
 
 CURVATURE = 50.0
 """Of the bowl: gradient descent diverges on it from a learning rate of 2 / CURVATURE on."""
@@ -42,8 +43,10 @@ def bowl(config: LRFinderConfig) -> SimpleNamespace:
 def test_a_bowls_limit_is_found():
     """Nothing beyond the limit is suggested, nor anything that would take for ever."""
     limit = 2 / CURVATURE
-    found = sweep(bowl(CONFIG), CONFIG)
+    told = []
+    found = sweep(bowl(CONFIG), CONFIG, on_update=lambda updates, so_far: told.append(updates))
     assert found.has_diverged and len(found.rates) < CONFIG.updates
+    assert told == list(range(1, len(found.rates) + 1))
     assert found.rates[-1] > limit
     suggestion = suggest(found.rates, found.smoothed)
     assert limit / 50 < suggestion.lr < limit
@@ -100,3 +103,14 @@ def test_the_command_leaves_a_figure_and_no_run(dataset, tmp_path, monkeypatch, 
     assert (tmp_path / "lr_finder/lr_finder.svg").read_bytes().startswith(b"<?xml")
     shown = capsys.readouterr().out
     assert f"Suggested: --lr {facts['suggestion']['lr']:.2g}" in shown
+
+
+def test_options_without_a_part_in_it_are_named(monkeypatch):
+    monkeypatch.setenv("EXPHIL_EPOCHS", "3")
+    flags = "--data d --lr 1e-3 --patience 2 --early-stopping --wandb --log-interval 5 --output o"
+    loaded = load_given(FindLRConfig, [*flags.split(), "--name", "n", "--batch-size", "4"])
+    (note,) = find_lr.without_part(loaded.given)
+    assert set(note.partition(":")[0].split(", ")) == {
+        "--lr", "--patience", "--early-stopping", "--wandb", "--name"
+    }  # fmt: skip
+    assert find_lr.without_part({}) == []

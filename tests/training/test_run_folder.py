@@ -62,6 +62,11 @@ def test_resume_takes_a_run_or_a_checkpoint(tmp_path):
     assert caught.value.exit_code == 66
 
 
+def test_going_on_and_starting_anew_are_two_wishes():
+    with pytest.raises(UserError, match="--overwrite and --resume: want one of them"):
+        run_folder.locate(RunConfig(overwrite=True, resume="auto", name="a"), prefix="p")
+
+
 def test_a_run_is_overwritten_only_on_request(tmp_path):
     run = make_run(tmp_path / "runs/a")
     (run / "checkpoints").mkdir()

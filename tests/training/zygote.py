@@ -7,6 +7,7 @@ Protocol: one JSON object a line on stdin (`module`, of `exphil_tf` unless it ha
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
   kill_at_fsync n      SIGKILL instead of the n-th fsync, that is, inside a save
+  wait_at_update n     a second's pause after the n-th update, for what runs beside
   signal_at_update n   SIGTERM (`signals` of them, default one) after the n-th update
   full_at_fsync n      ENOSPC from the n-th fsync on
   file_bytes n         no file may grow beyond n bytes after the first update
@@ -71,6 +72,8 @@ def faulty(plain_update, faults, counts):
         if faults.get("nan_from", 0) <= n < faults.get("nan_to", 0):
             batches = ({**batch, "weight": batch["weight"] * float("nan")} for batch in batches)
         plain_update(self, batches, step=step)
+        if n == faults.get("wait_at_update"):
+            time.sleep(1)
         if n == faults.get("kill_at_update"):
             os.kill(os.getpid(), signal.SIGKILL)
         if n == faults.get("signal_at_update"):

@@ -13,6 +13,8 @@ def enter(p, action, tables):
     p.rate = 0.0 if action in (act.GUARD_ON, act.GUARD, act.GUARD_REFLECT) else 1.0
     p.number = 0.0
     p.flag = 0
+    p.struck = 0
+    p.used = 0
 
 
 @rule

@@ -134,24 +134,34 @@ def _end_special(p, tables, action):
 @rule
 def _end_by_length(p, tables, action):
     length = tables.length[p.character, min(action, act.ACTIONS - 1)]
-    if p.frames < length:
+    if p.frames < length or action == act.SHIELD_BREAK_FALL:
         return
-    if action == act.AIR_DODGE:
-        enter(p, act.SPECIAL_FALL, tables)
-    elif action == act.LEDGE_CATCH:
-        enter(p, act.LEDGE_WAIT, tables)
+    follows = _follows(action)
+    if follows > 0:
+        enter(p, follows, tables)
     elif action in (act.LEDGE_JUMP, act.LEDGE_JUMP_SLOW):
         _ledge_jump(p, tables, action)
-    elif action == act.DOWN_BOUND_UP or action == act.DOWN_BOUND_DOWN:
-        enter(p, action + 1, tables)
     elif action == act.DTILT:
         enter(p, act.SQUAT_WAIT if p.stick_y <= controls.CROUCH else act.SQUAT_RISE, tables)
-    elif action == act.TEETER:
-        enter(p, act.TEETER_WAIT, tables)
     else:
         if tables.path[p.character, action] >= 0:
             p.ground_speed = 0.0
         idle(p, tables)
+
+
+@rule
+def _follows(action):
+    """The second part of an action that has two; 0 if it has not."""
+    if action == act.AIR_DODGE:
+        return act.SPECIAL_FALL
+    if action in (
+        act.LEDGE_CATCH, act.TEETER, act.REBOUND_STOP, act.SHIELD_BREAK_FLY,
+        act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN, act.DOWN_HURT_UP, act.DOWN_HURT_DOWN,
+    ):  # fmt: skip
+        return action + 1
+    if action == act.SHIELD_BREAK_DOWN or action == act.SHIELD_BREAK_STAND:
+        return action + 2
+    return 0
 
 
 @rule

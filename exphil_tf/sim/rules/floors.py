@@ -226,6 +226,8 @@ def _land(p, a, tables, line):
         p.rate = LANDING_AGES / SPECIAL_LAG
     elif act.DAMAGE_FLY_HIGH <= action <= act.DAMAGE_LAST or action == act.TUMBLE:
         _fall_down(p, tables)
+    elif action == act.SHIELD_BREAK_FLY or action == act.SHIELD_BREAK_FALL:
+        enter(p, act.SHIELD_BREAK_DOWN, tables)
     elif act.DAMAGE_FIRST <= action < act.DAMAGE_FLY_HIGH and p.hitstun > 0:
         enter(p, act.LANDING, tables)
         p.kx = 0.0 if p.ky > 0 else p.kx

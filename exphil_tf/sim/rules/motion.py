@@ -189,6 +189,8 @@ def air_speed(p, a, tables):
 def _hover(p):
     """The halo comes down at a steady speed; the dead do not move."""
     p.vx = 0.0
+    if p.action == act.DEAD_STAR:
+        return
     if p.action != act.REBIRTH or p.frames >= HALO_FRAMES:
         p.vy = 0.0
 

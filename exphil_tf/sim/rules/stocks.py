@@ -2,11 +2,13 @@
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls
+from exphil_tf.sim.rules import controls, staling
 from exphil_tf.sim.rules.change import enter
 from exphil_tf.sim.rules.motion import HALO_FRAMES
 
 DEAD_FRAMES = 60
+STAR_FRAMES, STAR_BACK_FRAMES, STAR_FALL = 131, 176, 0.92
+"""Off the top: frames until the stock is lost and until one comes back, and the fall's speed."""
 SAFE_FRAMES = 120
 SKY = 900.0
 """Height above which nobody is left, whatever carries them there."""
@@ -18,7 +20,10 @@ STAR_SPEED = 2.4
 def live_or_die(match, seat, players, tables):
     """Takes a stock of who has left the stage, and brings back who has lost one."""
     p = players[seat]
-    if p.action <= act.DEAD_STAR:
+    if p.action == act.DEAD_STAR:
+        _fall_away(match, seat, p, tables)
+        return
+    if p.action < act.DEAD_STAR:
         if p.frames >= DEAD_FRAMES:
             _come_back(match, seat, p, tables)
         return
@@ -37,18 +42,36 @@ def live_or_die(match, seat, players, tables):
     elif p.x > zones.right:
         _die(match, p, act.DEAD_RIGHT, tables)
     elif (p.y > zones.top and p.ky > STAR_SPEED) or p.y > SKY:
-        _die(match, p, act.DEAD_UP, tables)
+        _rest(p)
+        p.vy = -STAR_FALL
+        enter(p, act.DEAD_STAR, tables)
 
 
 @rule
 def _die(match, p, action, tables):
-    p.stock -= 1
+    _lose(match, p)
     _rest(p)
+    enter(p, action, tables)
+
+
+@rule
+def _lose(match, p):
+    p.stock -= 1
     p.percent = 0.0
     p.shield = 60.0
-    enter(p, action, tables)
+    staling.forget(p)
     if p.stock <= 0:
         match.over = 1
+
+
+@rule
+def _fall_away(match, seat, p, tables):
+    """Off the top: far behind the stage first, and a stock less some two seconds later."""
+    if p.frames == STAR_FRAMES:
+        _lose(match, p)
+        p.vy = 0.0
+    elif p.frames >= STAR_BACK_FRAMES:
+        _come_back(match, seat, p, tables)
 
 
 @rule
@@ -60,6 +83,7 @@ def _rest(p):
     p.ground_speed = 0.0
     p.hitlag = 0.0
     p.hitstun = 0.0
+    p.influence = 0
     p.grounded = 0
     p.fast_falls = 0
     p.safe_frames = 0

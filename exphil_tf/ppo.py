@@ -1,0 +1,37 @@
+"""Improves a trained policy by playing: PPO or V-trace against scripts, policies or itself.
+
+    python -m exphil_tf.ppo --pretrained RUN --mock --timesteps 10000
+    python -m exphil_tf.ppo --pretrained RUN --character fox --opponent RUN --timesteps 2000000
+
+A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. See docs/rl.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from exphil_tf.foundation.errors import run
+from exphil_tf.process.console import make_console
+from exphil_tf.training.ppo_config import PpoConfig
+from exphil_tf.training.run_options import read_playing_run, with_seed
+
+PROG = "python -m exphil_tf.ppo"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Learns as the arguments say; returns the exit code."""
+    from exphil_tf.rl.playing_run import PlayingRun
+
+    loaded, location = read_playing_run(PpoConfig, argv, prog=PROG)
+    console = make_console(quiet=not loaded.config.run.verbosity)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    return PlayingRun(with_seed(loaded.config), location, prog=PROG, argv=argv).train(
+        console, environ=os.environ
+    )
+
+
+if __name__ == "__main__":
+    run(main, sys.argv[1:])

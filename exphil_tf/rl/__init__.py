@@ -1,0 +1,1 @@
+"""Learning by playing: matches stepped in batches, what actions were worth, policies made of it."""

@@ -1,0 +1,139 @@
+"""Games between two players, to count: nobody learns, sides are shared evenly, all are finished.
+
+Every match plays the same number of games, however long they last; to stop once enough have ended
+would count short ones too often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from exphil_tf.agents.game_record import wilson
+from exphil_tf.rewards.terms import OPPONENT, OWN
+from exphil_tf.rl.actor import Actor
+from exphil_tf.rl.matches import Matches
+from exphil_tf.rl.results import outcome
+from exphil_tf.rl.seats import Seats
+from models.policy import PREVIOUS_CONTROLLER
+
+_LEDGE = (252, 263)
+"""First and last action of hanging on a ledge and leaving it."""
+
+
+@dataclass
+class Tally:
+    """What one side did."""
+
+    games: int = 0
+    wins: float = 0.0
+    """A draw is half a win."""
+    timeouts: int = 0
+    frames: int = 0
+    stocks_lost: int = 0
+    self_destructs: int = 0
+    """Stocks lost without a hit since the ground or ledge was left."""
+    stocks_taken: int = 0
+    damage_dealt: float = 0.0
+    damage_taken: float = 0.0
+    on_ledge: int = 0
+    """Frames of hanging there."""
+    leads: list[float] = field(default_factory=list)
+    """Own stocks left minus the opponent's, by game."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, with what follows from them."""
+        low, high = wilson(self.wins, self.games)
+        minutes = max(self.frames, 1) / 3600
+        return {
+            "games": self.games,
+            "wins": self.wins,
+            "win_rate": self.wins / max(self.games, 1),
+            "win_rate_95": [low, high],
+            "timeouts": self.timeouts,
+            "frames_per_game": self.frames / max(self.games, 1),
+            "stock_lead": float(np.mean(self.leads)) if self.leads else 0.0,
+            "self_destructs_per_game": self.self_destructs / max(self.games, 1),
+            "damage_dealt_per_minute": self.damage_dealt / minutes,
+            "damage_taken_per_minute": self.damage_taken / minutes,
+            "share_on_ledge": self.on_ledge / max(self.frames, 1),
+        }
+
+
+def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, seed: int) -> Tally:
+    """Plays until each match has played so many games.
+
+    Args:
+      matches: at their first frame; seats that no actor has are scripts'.
+      own: whose side is told of: one seat a match.
+      actors: who plays.
+      games: of each match.
+      seed: of the drawn actions.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    tally, left = Tally(), np.full(matches.count, games)
+    controllers = np.zeros((matches.count, 2, PREVIOUS_CONTROLLER), np.float32)
+    was_hit = np.zeros((matches.count, 2), bool)
+    before = _seen(matches, own)
+    while left.any():
+        for actor in actors:
+            seen = actor.look(matches.inputs(actor.layout))
+            actor.act(seen, rng.random((len(actor.seats), actor.policy.num_uniforms), np.float32))
+            controllers[actor.seats.match, actor.seats.player] = actor.due()
+        matches.step(controllers)
+        after = _seen(matches, own)
+        counts = left > 0
+        was_hit = _count(tally, before, after, was_hit=was_hit, counts=counts)
+        over = matches.is_over
+        _end(tally, {name: column[over & counts] for name, column in after.items()})
+        left[over & counts] -= 1
+        if over.any():
+            matches.reset(np.flatnonzero(over))
+            for actor in actors:
+                actor.begin(over)
+            was_hit[over] = False
+            after = _seen(matches, own)
+        before = after
+    return tally
+
+
+def _seen(matches: Matches, own: Seats) -> dict[str, np.ndarray]:
+    """Columns of players `[matches, own/opponent]`."""
+    columns = matches.columns()
+    names = ("p.stock", "p.percent", "p.on_ground", "p.action")
+    return {name: own.own_first(columns[name][None])[0].astype(np.float32) for name in names}
+
+
+def _count(
+    tally: Tally,
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+    *,
+    was_hit: np.ndarray,
+    counts: np.ndarray,
+) -> np.ndarray:
+    """Adds a frame; returns who was hit since the ground or ledge was left."""
+    lost = np.maximum(before["p.stock"] - after["p.stock"], 0)
+    rise = np.where(lost > 0, 0, np.maximum(after["p.percent"] - before["p.percent"], 0))
+    hangs = (after["p.action"] >= _LEDGE[0]) & (after["p.action"] <= _LEDGE[1])
+    was_hit = (was_hit & (after["p.on_ground"] == 0) & ~hangs) | (rise > 0)
+    tally.frames += int(counts.sum())
+    tally.stocks_lost += int(lost[counts, OWN].sum())
+    tally.stocks_taken += int(lost[counts, OPPONENT].sum())
+    tally.self_destructs += int((lost * ~was_hit)[counts, OWN].sum())
+    tally.damage_taken += float(rise[counts, OWN].sum())
+    tally.damage_dealt += float(rise[counts, OPPONENT].sum())
+    tally.on_ledge += int(hangs[counts, OWN].sum())
+    return was_hit
+
+
+def _end(tally: Tally, columns: Mapping[str, np.ndarray]) -> None:
+    """Adds the games whose last frame this is."""
+    ended = outcome(columns)
+    tally.games += len(ended.won)
+    tally.wins += float(ended.won.sum())
+    tally.timeouts += int((columns["p.stock"] > 0).all(-1).sum())
+    tally.leads += ended.stocks.tolist()

@@ -1,0 +1,158 @@
+"""A run of learning by playing, from its options to its results; free of TensorFlow until then."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from exphil_tf.checkpoints import provenance
+from exphil_tf.checkpoints.file_names import WEIGHTS
+from exphil_tf.foundation import atomic
+from exphil_tf.foundation.config import dump_yaml, to_dict
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.former_options import without_suffix
+from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.training import run_folder
+from exphil_tf.training.compile_cache import kept_compilations
+from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, MixConfig, PlayingConfig
+from exphil_tf.training.run_config import StoppingConfig
+from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.training_run import TrainingRun
+
+if TYPE_CHECKING:
+    from exphil_tf.rl.ppo_setup import PlayingSetup
+
+
+@dataclass(frozen=True)
+class PlayingRun:
+    """A run as a command describes it."""
+
+    config: PlayingConfig
+    """Its seed is set."""
+    location: RunLocation
+    prog: str
+    argv: Sequence[str]
+
+    def train(self, console: Console, *, environ: MutableMapping[str, str]) -> int:
+        """Learns; returns the exit code.
+
+        Raises: UserError: if options do not fit one another, or a policy is missing.
+        """
+        config = self.config
+        check(config)
+        for note in self.location.notes():
+            console.print(f"note: {note}")
+        console.print(f"run: {self.location.run_dir}  seed: {config.seed}", soft_wrap=True)
+        facts = provenance.describe_played(
+            config=to_dict(config),
+            seed=config.seed,
+            prog=self.prog,
+            sources=self._sources(),
+            argv=self.argv,
+        )
+        if config.run.dry_run:
+            return 0
+        latest = StoppingConfig(save_best=False)
+        run = TrainingRun(self.location, config.run, latest, dump_yaml(config), facts)
+        with kept_compilations(environ, is_wanted=config.run.keeps_compilations):
+            outcome = run.train(self.make_setup, console)
+        code = run.report(outcome, console, prog=self.prog)
+        if not code and config.run.contest_games:
+            self._contest(console)
+        return code
+
+    def _contest(self, console: Console) -> None:
+        """Counts games, tells and writes them."""
+        from exphil_tf.rl.ppo_setup import contests
+
+        found = contests(self.config, self.location.run_dir / run_folder.POLICY)
+        told = {name: tally.to_dict() for name, tally in found.items()}
+        for name, values in told.items():
+            low, high = values["win_rate_95"]
+            console.print(
+                f"against {name}: {values['wins']:g} of {values['games']} won "
+                f"(95 % interval {low:.0%} to {high:.0%}), "
+                f"{values['self_destructs_per_game']:.2f} self-destructs a game",
+                markup=False,
+                soft_wrap=True,
+            )
+        atomic.write_json(self.location.run_dir / run_folder.CONTEST, {"against": told})
+
+    @contextlib.contextmanager
+    def make_setup(self) -> Iterator[PlayingSetup]:
+        """The learner and what it plays; TensorFlow is loaded only now."""
+        with quiet_import():
+            from exphil_tf.rl.ppo_setup import playing_setup
+
+        with playing_setup(self.config, self.location.run_dir) as setup:
+            yield setup
+
+    def _sources(self) -> dict[str, Any]:
+        """What is learnt from, by content."""
+        folders = [name for name in self.config.opponents if is_run(name)]
+        policies = {name: {"weights_sha256": _weights_of(Path(name))} for name in folders}
+        start = {"weights_sha256": _weights_of(pretrained(self.config))}
+        return {"pretrained": start, **({"opponents": policies} if policies else {})}
+
+
+def pretrained(config: PlayingConfig) -> Path:
+    """The folder to start from.
+
+    Raises: UserError: if none was given.
+    """
+    if config.start.pretrained is None:
+        raise UserError(
+            "--pretrained: want the folder of a run. Received: nothing",
+            "Train a policy first: python -m exphil_tf.train.",
+        )
+    return Path(without_suffix(str(config.start.pretrained)))
+
+
+def is_run(opponent: str) -> bool:
+    """Whether an opponent is a policy's folder."""
+    is_named = opponent.startswith((SCRIPT, SNAPSHOT)) or CPU.fullmatch(opponent)
+    return opponent != SELF and not is_named
+
+
+def check(config: PlayingConfig) -> None:
+    """Refuses what does not go together.
+
+    Raises: UserError: naming it.
+    """
+    if config.game.is_dolphin:
+        raise UserError(
+            "--dolphin: learning in Dolphin is not there yet; games are played in the simulator",
+            "Leave --dolphin out, and play the result: python -m exphil_tf.play.",
+        )
+    mix = getattr(config, "mix", None)
+    if isinstance(mix, MixConfig):
+        _check_mix(mix)
+    computers = [name for name in config.opponents if CPU.fullmatch(name)]
+    if computers:
+        raise UserError(
+            f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
+            "Give self, script:NAME, or the folder of a run.",
+        )
+    pretrained(config)
+
+
+def _check_mix(mix: MixConfig) -> None:
+    if mix.mode == "league":
+        raise UserError(
+            "--mode league: there is no league yet, only a policy and its past",
+            "Give --mode simple_mix.",
+        )
+    if mix.track_elo:
+        raise UserError(
+            "--track-elo: nothing rates snapshots yet; they are kept as policies in snapshots/",
+            "Leave it out.",
+        )
+
+
+def _weights_of(folder: Path) -> str:
+    return atomic.sha256(run_folder.find_bundle(folder) / WEIGHTS)

@@ -1,0 +1,332 @@
+"""Joins a game, a trained policy and an optimizer into a learner by playing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exphil_tf.checkpoints import policy_bundle as bundles
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+from exphil_tf.checkpoints.value_weights import load_value_head
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.rl import contest
+from exphil_tf.rl.actor import Actor
+from exphil_tf.rl.contest import Tally
+from exphil_tf.rl.matches import Matches
+from exphil_tf.rl.mock_matches import MockMatches
+from exphil_tf.rl.playing_run import pretrained
+from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
+from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
+from exphil_tf.rl.seats import Seats
+from exphil_tf.rl.sim_matches import SimMatches
+from exphil_tf.rl.snapshots import Snapshots
+from exphil_tf.training import run_folder
+from exphil_tf.training.horizon import Horizon
+from exphil_tf.training.learner_run import LearnerSetup
+from exphil_tf.training.numerics import numerics
+from exphil_tf.training.optimizers import build_optimizer
+from exphil_tf.training.ppo_config import SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
+from exphil_tf.training.schedules import Schedule
+from exphil_tf.training.updater import Updater
+from models.heads.value import ValueHead
+from models.layers.embedding_layout import InputLayout
+from models.policy import Policy
+
+
+@dataclass(frozen=True)
+class PlayingSetup(LearnerSetup[Rollout]):
+    """A learner by playing, ready to run."""
+
+    ppo: PpoLearner
+    rollouts: Rollouts
+
+
+@contextlib.contextmanager
+def playing_setup(config: PlayingConfig, run_dir: Path) -> Iterator[PlayingSetup]:
+    """Builds everything that a run of learning by playing needs, to be used inside the block.
+
+    Args:
+      config: resolved, with a seed.
+      run_dir: where snapshots go.
+
+    Raises: UserError: if a policy is missing or unsound, or options do not fit one another.
+    """
+    run = config.run
+    with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
+        yield _build(config, run_dir)
+
+
+def _build(config: PlayingConfig, run_dir: Path) -> PlayingSetup:
+    folder = run_folder.find_bundle(pretrained(config))
+    policy, info = bundles.load_policy(folder)
+    seating = seat(config)
+    others = _others(config, seating)
+    snapshots = _snapshots(
+        config, policy, info, others=others, folder=run_dir / run_folder.SNAPSHOTS
+    )
+    rollouts = _rollouts(config, policy, info, seating=seating, others=others)
+    rollouts.snapshots = snapshots
+    rows = len(seating.learner)
+    per_update = rows * config.gradient.rollout
+    horizon = Horizon.of_frames(
+        config.run.timesteps,
+        per_update=per_update,
+        per_epoch=per_update * config.run.save_interval,
+    )
+    learner = make_learner(
+        config,
+        policy,
+        _value_head(config, policy, folder),
+        teacher=_teacher(config, folder),
+        rollouts=rollouts,
+        updates=horizon.total_steps,
+    )
+    return PlayingSetup(
+        learner=learner,
+        data=rollouts,
+        validation=None,
+        horizon=horizon,
+        start=lambda: _start(snapshots),
+        export=_exporter(config, info, learner),
+        notes=(_summary(config, rows, horizon),),
+        ppo=learner,
+        rollouts=rollouts,
+    )
+
+
+@dataclass(frozen=True)
+class Seating:
+    """Who sits where."""
+
+    learner: Seats
+    others: Mapping[str, Seats]
+    """By opponent."""
+
+
+def seat(config: PlayingConfig) -> Seating:
+    """Shares matches out among the opponents; who learns changes ports from match to match."""
+    learner: list[tuple[int, int]] = []
+    others: dict[str, list[tuple[int, int]]] = {}
+    opponents = config.opponents
+    for match in range(config.game.num_games):
+        opponent = opponents[match % len(opponents)]
+        side = match // len(opponents) % 2
+        learner.append((match, side))
+        if opponent == SELF:
+            learner.append((match, 1 - side))
+        else:
+            others.setdefault(opponent, []).append((match, 1 - side))
+    return Seating(Seats.of(learner), {name: Seats.of(pairs) for name, pairs in others.items()})
+
+
+def _others(config: PlayingConfig, seating: Seating) -> dict[str, Actor]:
+    """The policies that do not learn, by opponent."""
+    found: dict[str, Actor] = {}
+    for name, seats in seating.others.items():
+        if name.startswith(SCRIPT):
+            continue
+        folder = pretrained(config) if name.startswith(SNAPSHOT) else Path(name)
+        policy, info = bundles.load_policy(run_folder.find_bundle(folder))
+        delay = _delay(info, config.game.frame_delay)
+        found[name] = Actor(policy, info, seats, delay=delay, jit=config.run.jit)
+    return found
+
+
+def _snapshots(
+    config: PlayingConfig,
+    policy: Policy,
+    info: PolicyInfo,
+    *,
+    others: Mapping[str, Actor],
+    folder: Path,
+) -> Snapshots | None:
+    if not isinstance(config, SelfPlayConfig):
+        return None
+    return Snapshots(
+        folder,
+        policy,
+        info,
+        players=[actor.policy for name, actor in others.items() if name.startswith(SNAPSHOT)],
+        interval=config.mix.snapshot_interval,
+        history=config.mix.snapshot_history,
+        seed=config.seed,
+    )
+
+
+def _start(snapshots: Snapshots | None) -> dict[str, Any]:
+    """Keeps the policy that a new run starts from as its first snapshot."""
+    if snapshots is not None:
+        snapshots.after(0)
+    return {}
+
+
+def _rollouts(
+    config: PlayingConfig,
+    policy: Policy,
+    info: PolicyInfo,
+    *,
+    seating: Seating,
+    others: Mapping[str, Actor],
+) -> Rollouts:
+    matches = make_matches(config, seating.learner, policy.embedding.inputs)
+    for name, seats in seating.others.items():
+        if name.startswith(SCRIPT):
+            _seat_script(matches, name, seats)
+    delay = _delay(info, config.game.frame_delay)
+    actor = Actor(policy, info, seating.learner, delay=delay, jit=config.run.jit)
+    options = RolloutOptions(
+        length=config.gradient.rollout,
+        discount=config.reward.gamma,
+        weights=config.reward.weights(),
+        seed=config.seed,
+    )
+    return Rollouts(matches, actor, others=tuple(others.values()), options=options)
+
+
+def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
+    try:
+        matches.seat_script(name.removeprefix(SCRIPT), seats)
+    except ValueError as error:
+        raise UserError(f"--opponent {name}: {error}", "Choose another --opponent.") from error
+
+
+def make_matches(config: PlayingConfig, own: Seats, layout: InputLayout) -> Matches:
+    """The matches that are played, for a policy that reads them so.
+
+    Args:
+      config: which game, who, where.
+      own: seats of the character that learns; the first of a match counts.
+      layout: of the policy that learns.
+    """
+    game = config.game
+    pair = [character_from_name(game.character)]
+    pair.append(character_from_name(game.opponent_character or game.character))
+    sides = dict(zip(own.match[::-1].tolist(), own.player[::-1].tolist(), strict=True))
+    characters = [(pair[sides[m]], pair[1 - sides[m]]) for m in sorted(sides)]
+    stages = [stage_from_name(game.stage)] * len(sides)
+    limits = {"limit_frames": game.max_episode_frames, "seed": config.seed}
+    if game.game_type == "mock":
+        return MockMatches(characters, stages, **limits)
+    return SimMatches(characters, stages, layout=layout, **limits)
+
+
+def make_learner(
+    config: PlayingConfig,
+    policy: Policy,
+    value: ValueHead,
+    *,
+    teacher: Policy | None,
+    rollouts: Rollouts,
+    updates: int,
+) -> PpoLearner:
+    """The learner of a policy and a value head, and their optimizers.
+
+    Args:
+      config: resolved, with a seed.
+      policy: learns.
+      value: learns.
+      teacher: the policy is held near it.
+      rollouts: what the policy plays.
+      updates: of the run.
+    """
+    gradient = config.gradient
+    rows = len(rollouts.learner.seats)
+    parts = max(n for n in range(1, gradient.minibatches + 1) if rows % n == 0)
+    gradient = dataclasses.replace(gradient, minibatches=parts)
+    steps = updates * gradient.ppo_epochs * parts
+    schedule = ScaledSchedule(Schedule(config.schedule, total_steps=steps))
+    own, of_value = (
+        Updater(variables, build_optimizer(config.optimizer, schedule, variables), config.optimizer)
+        for variables in (policy.trainable_variables, value.trainable_variables)
+    )
+    return PpoLearner(
+        PpoParts(policy, value, teacher, own, of_value, schedule),
+        config=gradient,
+        rollouts=rollouts,
+        seed=config.seed,
+        jit=config.run.jit,
+    )
+
+
+def _teacher(config: PlayingConfig, folder: Path) -> Policy | None:
+    is_asked = config.gradient.teacher_kl or config.gradient.teacher_reverse_kl
+    return bundles.load_policy(folder)[0] if is_asked else None
+
+
+def _value_head(config: PlayingConfig, policy: Policy, folder: Path) -> ValueHead:
+    """That of the bundle, or a new one."""
+    stops = not config.gradient.value_shapes_policy
+    stored = load_value_head(folder, stop_gradient=stops)
+    if stored is not None:
+        return stored.head
+    return ValueHead(
+        policy.backbone.width + policy.num_previous,
+        hidden=config.gradient.value_layers,
+        stop_gradient=stops,
+        seed=config.seed,
+        name="value",
+    )
+
+
+def _exporter(
+    config: PlayingConfig, info: PolicyInfo, learner: PpoLearner
+) -> Callable[[Path, Mapping[str, Any]], None]:
+    weights = "ema" if config.optimizer.ema else "raw"
+
+    def export(folder: Path, provenance: Mapping[str, Any]) -> None:
+        stamped = dataclasses.replace(info, provenance=dict(provenance), weights=weights)
+        with learner.averaged():
+            bundles.save_policy(folder, learner.policy, stamped)
+
+    return export
+
+
+def _summary(config: PlayingConfig, rows: int, horizon: Horizon) -> str:
+    frames = rows * config.gradient.rollout
+    return (
+        f"{config.game.num_games} games against {', '.join(config.opponents)}; {rows} players "
+        f"learn, {frames:,} frames an update, {horizon.total_steps:,} updates"
+    )
+
+
+MOST_MATCHES = 64
+"""That a contest steps together."""
+
+
+def contests(config: PlayingConfig, folder: Path) -> dict[str, Tally]:
+    """Games of a run's policy against the one it started from, and against each opponent.
+
+    Args:
+      config: resolved, with a seed.
+      folder: of the policy.
+    """
+    named = [n for n in config.opponents if n != SELF and not n.startswith(SNAPSHOT)]
+    opponents = dict.fromkeys([str(pretrained(config)), *named])
+    return {name: _contest(config, folder, name) for name in opponents}
+
+
+def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
+    wanted = config.run.contest_games
+    count = min(wanted, MOST_MATCHES)
+    own, other = (
+        Seats.of([(match, (match + side) % 2) for match in range(count)]) for side in (0, 1)
+    )
+    policy, info = bundles.load_policy(folder)
+    asked, jit = config.game.frame_delay, config.run.jit
+    matches = make_matches(config, own, policy.embedding.inputs)
+    actors = [Actor(policy, info, own, delay=_delay(info, asked), jit=jit)]
+    if opponent.startswith(SCRIPT):
+        _seat_script(matches, opponent, other)
+    else:
+        their, its = bundles.load_policy(run_folder.find_bundle(Path(opponent)))
+        actors.append(Actor(their, its, other, delay=_delay(its, asked), jit=jit))
+    return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
+
+
+def _delay(info: PolicyInfo, asked: int | None) -> int:
+    return info.delay.frames if asked is None else asked

@@ -1,0 +1,108 @@
+"""A match as a frame's values, side by side: what `exphil_tf.sim.observe` shows of it."""
+
+from exphil_tf.features.field import PLAYERS
+from exphil_tf.melee import specials, stages
+from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
+from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.rules.keeps import counted_frame
+from exphil_tf.sim.stage_lines import STAGES
+
+_FOUNTAIN, _YOSHIS, _STADIUM = (
+    STAGES.index(one)
+    for one in (Stage.FOUNTAIN_OF_DREAMS, Stage.YOSHIS_STORY, Stage.POKEMON_STADIUM)
+)
+_RANDALL_PERIOD, _STADIUM_NORMAL = stages.RANDALL_PERIOD_FRAMES, stages.STADIUM_NORMAL
+_FIRST_HURT, _LAST_HURT = HITSTUN_ACTIONS
+_SPECIAL_SHIFT, _SPECIAL_BITS = specials.SPECIAL_SHIFT, specials.SPECIAL_BITS
+_JUDGES = specials.JUDGES
+
+
+@kernel
+def write_frames(matches, values, places, table):
+    """Every value of every match.
+
+    Args:
+      matches: `MATCH` `[matches]`.
+      values: float32 `[matches, FRAME_VALUES]`, written.
+      places: where columns begin, `[1]`.
+      table: `TABLES` `[1]`.
+    """
+    at = places[0]
+    for one in range(len(matches)):
+        _write_stage(matches[one], values[one], at, table[0])
+        for seat in range(PLAYERS):
+            p = matches[one].players[seat]
+            _write_player(p, seat, values[one], at, table[0])
+            _write_controller(p, seat, values[one], at)
+
+
+@rule
+def _write_stage(match, row, at, table):
+    row[at.frame] = match.frame
+    row[at.s_stage] = table.stage_id[match.stage]
+    row[at.s_fod_left] = match.heights[0] if match.stage == _FOUNTAIN else 0.0
+    row[at.s_fod_right] = match.heights[1] if match.stage == _FOUNTAIN else 0.0
+    row[at.s_stadium] = _STADIUM_NORMAL if match.stage == _STADIUM else 0
+    if match.stage == _YOSHIS:
+        row[at.s_randall_x] = table.randall[match.frame % _RANDALL_PERIOD, 0]
+        row[at.s_randall_y] = table.randall[match.frame % _RANDALL_PERIOD, 1]
+    else:
+        row[at.s_randall_x] = 0.0
+        row[at.s_randall_y] = 0.0
+
+
+@rule
+def _write_player(p, seat, row, at, table):
+    row[at.p_percent + seat] = p.percent
+    row[at.p_x + seat] = p.x
+    row[at.p_y + seat] = p.y
+    row[at.p_speed_air_x_self + seat] = p.vx
+    row[at.p_speed_ground_x_self + seat] = p.ground_speed
+    row[at.p_speed_y_self + seat] = p.vy
+    row[at.p_speed_x_attack + seat] = p.kx
+    row[at.p_speed_y_attack + seat] = p.ky
+    row[at.p_shield + seat] = p.shield
+    row[at.p_action + seat] = p.action
+    row[at.p_action_frame + seat] = counted_frame(p, table)
+    is_hurt = _FIRST_HURT <= p.action <= _LAST_HURT
+    row[at.p_hitstun + seat] = int(p.hitstun) if is_hurt else 0
+    row[at.p_hitlag + seat] = int(p.hitlag)
+    row[at.p_character + seat] = p.character
+    row[at.p_facing + seat] = p.facing > 0
+    row[at.p_jumps_left + seat] = p.jumps
+    row[at.p_on_ground + seat] = p.grounded
+    row[at.p_invulnerable + seat] = p.safe_frames > 0
+    row[at.p_stock + seat] = p.stock
+    code = int(p.was_code)
+    row[at.p_charge + seat] = p.charge
+    row[at.p_lift_spent + seat] = p.lift_spent
+    row[at.p_judge_last + seat] = p.judge_last if code & _JUDGES else 0
+    row[at.p_judge_before + seat] = p.judge_before if code & _JUDGES else 0
+    row[at.p_special_state + seat] = code >> _SPECIAL_SHIFT & _SPECIAL_BITS
+
+
+@rule
+def _write_controller(p, seat, row, at):
+    row[at.c_main_x + seat] = p.stick_x
+    row[at.c_main_y + seat] = p.stick_y
+    row[at.c_c_x + seat] = p.c_x
+    row[at.c_c_y + seat] = p.c_y
+    row[at.c_shoulder + seat] = p.trigger
+    row[at.c_buttons + seat] = p.buttons
+
+
+@kernel
+def join_frames(values, joined, sources):
+    """What each player's policy reads, of the values of each match.
+
+    Args:
+      values: float32 `[matches, FRAME_VALUES]`.
+      joined: float32 or int32 `[matches, 2, width]`, written but where nothing is known.
+      sources: int32 `[2, width]`: indices of values; below 0 where nothing is known.
+    """
+    for one in range(len(values)):
+        for seat in range(PLAYERS):
+            for place in range(sources.shape[1]):
+                source = sources[seat, place]
+                if source >= 0:
+                    joined[one, seat, place] = values[one, source]

@@ -1,0 +1,131 @@
+"""`exphil_tf.ppo` and `exphil_tf.self_play`: from a policy to a run, a bundle and counted games."""
+
+import json
+
+import numpy as np
+import pytest
+
+from exphil_tf import ppo, self_play
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
+from exphil_tf.features.delay import Delay
+from exphil_tf.foundation.errors import UserError
+from exphil_tf.rl import contest
+from exphil_tf.rl.seats import Seats
+from exphil_tf.rl.snapshots import steps_in
+from exphil_tf.training.registry import Registry
+from tests.rl.small_games import Bandit, make, options, tiny_policy
+
+QUICK = ["--mock", "--no-jit", "--character", "fox", "--seed", "1", "--rollout", "8"]
+QUICK += ["--ppo-epochs", "1", "--minibatches", "1", "--save-every-minutes", "1000"]
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    policy = tiny_policy(backbone="lstm", units=8)
+    folder = tmp_path_factory.mktemp("run") / "policy"
+    save_policy(folder, policy, PolicyInfo(policy.config, Delay(0, 0, 18)))
+    return folder
+
+
+def weights(folder):
+    return {name: np.asarray(v.value) for name, v in named_weights(load_policy(folder)[0]).items()}
+
+
+def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tmp_path):
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "one"]
+    words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:rusher"]
+    words += ["--value-burn-in", "1", "--contest-games", "2", "--max-episode-frames", "40"]
+    run = tmp_path / "one"
+    assert ppo.main([*QUICK, *words, "--dry-run"]) == 0
+    assert not run.exists()
+    assert ppo.main([*QUICK, *words]) == 0
+    before, after = weights(pretrained), weights(run / "policy")
+    assert any((after[name] != before[name]).any() for name in before)
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["event"] == "train"]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert set(steps[-1]["reward_terms"]) == {"stocks", "damage", "win"}
+    assert steps[-1]["kl_teacher"] > 0
+    against = json.loads((run / "contest.json").read_text())["against"]
+    assert set(against) == {str(pretrained), "script:rusher"}
+    assert all(told["games"] == 2 and told["timeouts"] == 2 for told in against.values())
+    entry = Registry(tmp_path).find("one")
+    assert len(entry.parents) == 1
+
+
+def test_self_play_meets_its_past(pretrained, tmp_path):
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "two"]
+    words += ["--timesteps", "144", "--snapshot-interval", "2", "--value-burn-in", "0"]
+    assert self_play.main([*QUICK, *words]) == 0
+    folder = tmp_path / "two" / "snapshots"
+    assert steps_in(folder) == [0, 2]
+    first, second = (weights(folder / f"step-{step:08d}") for step in (0, 2))
+    start = weights(pretrained)
+    assert all((first[name] == start[name]).all() for name in start)
+    assert any((second[name] != start[name]).any() for name in start)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "said"),
+    [
+        (ppo, [], "--pretrained: want the folder of a run"),
+        (ppo, ["--pretrained", "x", "--opponent", "cpu3"], "computer plays in Dolphin alone"),
+        (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
+        (self_play, ["--pretrained", "x", "--track-elo"], "nothing rates snapshots yet"),
+        (self_play, ["--pretrained", "x", "--mode", "league"], "no league yet"),
+        (ppo, ["--rewards", "fancy"], "want groups of"),
+        (ppo, ["--reward-weights", "damage"], "want TERM=NUMBER"),
+        (ppo, ["--gamma", "1.5"], "gamma: want 0 < x <= 1"),
+        (ppo, ["--epochs", "3"], "not an option here"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(command, words, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        command.main([*words, "--runs-dir", str(tmp_path)])
+
+
+def test_a_contest_counts_games_of_both_sides():
+    """A policy that always presses A beats one that does nothing, from either port."""
+
+    class TwoSided(Bandit):
+        def play(self, goes_on, own):
+            raise AssertionError("not reached")
+
+        def step(self, controllers):
+            goes_on = ~self.is_over
+            self.age += goes_on
+            percent = self.columns_["p.percent"]
+            percent[:, ::-1] += 10 * controllers[:, :, 0] * goes_on[:, None]
+
+    matches = TwoSided(4)
+    config = options(jit=False, rollout=4, minibatches=1)
+    own = Seats.of([(0, 0), (1, 1), (2, 0), (3, 1)])
+    policy = tiny_policy()
+    bias = policy.head.output_bias.numpy()
+    bias[0] = 50
+    policy.head.output_bias.assign(bias)
+    rollouts, _ = make(matches, policy, config, seats=own)
+    tally = contest.play(matches, own, [rollouts.learner], games=2, seed=0)
+    assert (tally.games, tally.wins, tally.timeouts) == (8, 8.0, 8)
+    assert tally.damage_taken == 0 and tally.damage_dealt == 8 * 16 * 10
+    assert tally.to_dict()["win_rate_95"][0] == pytest.approx(0.6756, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_ends_as_one_that_never_stopped(pretrained, tmp_path):
+    """Of self-play, whose past lies beside the run and whose teacher has a memory."""
+    words = [*QUICK, "--pretrained", str(pretrained), "--runs-dir", str(tmp_path)]
+    words += ["--snapshot-interval", "1", "--frame-delay", "2"]
+    words += ["--max-episode-frames", "20"]
+
+    def sha256(name):
+        return json.loads((tmp_path / name / "config.json").read_text())["results"][
+            "weights_sha256"
+        ]
+
+    assert self_play.main([*words, "--name", "whole", "--timesteps", "288"]) == 0
+    assert self_play.main([*words, "--name", "parts", "--timesteps", "144"]) == 0
+    again = ["--name", "parts", "--runs-dir", str(tmp_path), "--resume", "auto"]
+    assert self_play.main([*again, "--timesteps", "288"]) == 0
+    assert sha256("parts") == sha256("whole")
+    assert steps_in(tmp_path / "parts" / "snapshots") == [0, 1, 2, 3, 4, 5, 6]
