@@ -158,7 +158,10 @@ def test_a_game_as_the_guides_play_it(capsys):
     assert (str(config.policy), config.asynchronous) == ("a/lstm", True)
     assert not read("scripts/play_dolphin.exs --policy runs/mine --action-repeat 3").asynchronous
     read("play_dolphin_async --policy model.axon --backbone mamba_nif")
-    assert "--backbone has nothing left to do: the policy's folder says" in capsys.readouterr().err
+    assert (
+        "--backbone has nothing left to do: in play, as the policy's folder says"
+        in capsys.readouterr().err
+    )
 
 
 def test_memory_is_what_was_asked_for():

@@ -6,7 +6,7 @@ memory and its previous action are the human's (`inference.forcing`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,10 @@ def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judg
         columns = {name: np.stack([side[name][frame] for side in sides]) for name in sides[0]}
         output = stepper.step(columns, uniforms=uniforms[frame], temperature=FORCING_TEMPERATURE)
         logits[frame] = output.logits
-    return judgement_of(logits, game, codec, delay=delay)
+    judged = judgement_of(logits, game, codec, delay=delay)
+    if source.win_weights is None:
+        return judged
+    return replace(judged, win=win_probability(sides[0], source.win_weights))
 
 
 def judgement_of(
@@ -87,9 +90,7 @@ def judgement_of(
     known = max(0, len(targets) - 1 - delay)
     chances, nats = _likelihood(logits, targets, codec.sizes)
     nats[known:], chances[known:] = 0, 0
-    weights = source.win_weights
-    win = None if weights is None else win_probability(sides[0], weights)
-    return Judgement(delay, chances, targets, nats, codec.sizes, codec.bucket_values(), win)
+    return Judgement(delay, chances, targets, nats, codec.sizes, codec.bucket_values())
 
 
 def _both_targets(rows: np.ndarray, codec: ControllerCodec, *, delay: int) -> np.ndarray:

@@ -76,7 +76,9 @@ FORMER: dict[str, Former] = {
     # Nothing left to do: accepted with one note.
     "auto_batch_backoff": _idle(_MEASURED, 1),
     "auto_batch_min": _idle(_MEASURED, 1),
-    "backbone": _idle("the policy's folder says what its network is", 1, only_with="dolphin"),
+    "backbone": _idle(
+        "in play, as the policy's folder says what its network is", 1, only_with="dolphin"
+    ),
     "cache": _idle(_CACHED),
     "cache_dir": _idle(_CACHED, 1),
     "cache_embeddings": _idle(_EMBEDDED),
