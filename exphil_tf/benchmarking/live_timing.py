@@ -140,9 +140,11 @@ def _figures(wall: np.ndarray, used: np.ndarray) -> LiveTiming:
     """Figures of µs a frame, float64 `[frames]`, and of processor time `[frames, parts]`."""
     total = used.sum(1)
     return LiveTiming(
-        len(wall),
-        *(float(f) for f in (np.median(wall), np.percentile(wall, 99), wall.max())),
-        float(np.median(total)),
-        float(np.percentile(total, 99)),
-        dict(zip(PARTS, np.median(used, 0).tolist(), strict=True)),
+        frames=len(wall),
+        p50=float(np.median(wall)),
+        p99=float(np.percentile(wall, 99)),
+        max=float(wall.max()),
+        cpu_p50=float(np.median(total)),
+        cpu_p99=float(np.percentile(total, 99)),
+        parts=dict(zip(PARTS, np.median(used, 0).tolist(), strict=True)),
     )
