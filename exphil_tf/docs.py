@@ -255,8 +255,9 @@ def _former_option(row: Former) -> str:
         return f"`--no-{_flag(row.to[0])[2:]}`"
     if row.value is not None:
         return f"`{_flag(row.to[0])} {row.value}`"
-    if row.to == ("run",):
-        return "the run or its policy, by its place: `evaluate RUN`"
+    if row.to[:1] == ("run",):
+        text = "the run or its policy, by its place: `evaluate RUN`"
+        return f"{text}; `--policy` in `play`" if "policy" in row.to else text
     if row.to:
         return f"`{_flag(row.to[0])}`"
     return f"{'Refused: ' if row.is_refused else 'Nothing left to do: '}{row.why}."

@@ -15,11 +15,16 @@ from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 
 
 def make_policy(
-    backbone: str = "mamba", *, layers: int = 1, head: str = "autoregressive", seed: int = 0
+    backbone: str = "mamba",
+    *,
+    layers: int = 1,
+    head: str = "autoregressive",
+    seed: int = 0,
+    with_delay: bool = False,
 ) -> Policy:
     """A policy of some thousand weights whose logits are a few units apart."""
     config = PolicyConfig(
-        EmbeddingConfig(action_dim=4, character_dim=2),
+        EmbeddingConfig(action_dim=4, character_dim=2, with_delay=with_delay),
         any_backbone(backbone, hidden=(16,), num_layers=layers, state_size=4, num_heads=2),
         HeadConfig(head=head, head_hidden=8),
     )
@@ -36,13 +41,14 @@ def export(
     batch_size: int | None = None,
     frames: int = 0,
     folder: Path = Path("bundle"),
+    info: PolicyInfo | None = None,
 ) -> Bundle:
     """The bundle that the export command would publish in `folder`."""
     return assemble(
         folder,
         convert_policy(policy, precision, batch_size=batch_size, frames=frames),
         policy=policy,
-        info=PolicyInfo(policy.config),
+        info=info or PolicyInfo(policy.config),
         precision=precision,
         batch_size=batch_size,
         provenance={},

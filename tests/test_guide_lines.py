@@ -37,15 +37,15 @@ REFUSED = {
     "quantize_onnx": "python -m exphil_tf.export RUN --output BUNDLE --precision int8-qat",
     "exphil.download_replays": "make sample games: python -m exphil_tf.samples",
     "--mode": "reinforcement learning is a command of its own",
-    "--action-repeat": "it is an option of play",
+    "train --action-repeat": "It is an option of play.",
     # Without its arguments; with them it stands elsewhere in the list.
     "export_onnx\n": "RUN: want a path",
     "export_numpy\n": "RUN: want a path",
     "eval_model\n": "RUN: want a list of paths",
 }
-IN_VAIN = ("has no effect without --", "no option of --backbone mamba, but of ")
+IN_VAIN = ("has no effect without --", "no option of --backbone tx_like, but of ")
 """What is answered to an option whose companion is missing, where it is typed by itself."""
-ELSEWHERE = ("play", "ppo", "self_play", "setup")
+ELSEWHERE = ("ppo", "self_play", "setup")
 """Commands with tests of their own, which a release may lack."""
 
 
@@ -70,7 +70,7 @@ def read(line: str):
         config, unknown = load_partial(getattr(module, cls[command]), argv)
         assert not unknown
         return config
-    cls = {"evaluate": "EvaluateConfig", "export": "ExportConfig"}
+    cls = {"evaluate": "EvaluateConfig", "export": "ExportConfig", "play": "PlayConfig"}
     return load(getattr(module, cls.get(command, "SoftLabelsConfig")), argv)
 
 
@@ -110,6 +110,7 @@ def check(line: str, capsys) -> None:
     typed = [word[2:].replace("-", "_") for word in line.split() if word.startswith("--")]
     rows = [FORMER.get(name) or FORMER.get(name.removeprefix("no_")) for name in typed]
     idle = [row for row in rows if row is not None and row.why and not row.is_refused]
+    idle = [row for row in idle if row.only_with != "dolphin" or name.startswith("play")]
     said = capsys.readouterr().err
     assert wanted or said.count("has nothing left to do: ") >= len(idle), line
 
@@ -150,6 +151,17 @@ def test_a_file_of_a_run_and_a_folder_of_runs(tmp_path):
     assert str(read("export --checkpoint a/b.axon --output c").run) == "a/b"
     assert read("eval_model run other").run == (Path("run"), Path("other"))
     assert without_suffix("a/.axon") == "a/.axon"
+
+
+def test_a_game_as_the_guides_play_it(capsys):
+    config = read("play_dolphin_async --policy a/lstm_policy.bin --dolphin d --iso m.iso")
+    assert (str(config.policy), config.asynchronous) == ("a/lstm", True)
+    assert not read("scripts/play_dolphin.exs --policy runs/mine --action-repeat 3").asynchronous
+    read("play_dolphin_async --policy model.axon --backbone mamba_nif")
+    assert (
+        "--backbone has nothing left to do: in play, as the policy's folder says"
+        in capsys.readouterr().err
+    )
 
 
 def test_memory_is_what_was_asked_for():

@@ -162,6 +162,7 @@ class Agent:
         self._queue = DelayQueue(self.options.held_back, (rows,))
         self._held = np.zeros((rows, _SHOULDER + 1), np.float32)
         self._age = np.zeros(rows, np.int64)
+        self._no_repeat = np.zeros(rows, bool)
 
     def swap(self, stepper: FrameStepper) -> None:
         """Plays another policy from the next game on: from the next reset of all rows.
@@ -253,6 +254,8 @@ class Agent:
 
     def _repeated(self, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What is held, float32 `[batch, 13]`, and where it is from an earlier frame."""
+        if self.options.action_repeat == 1:
+            return answer, self._no_repeat
         is_repeat = self._age % self.options.action_repeat != 0
         self._age += 1
         if not is_repeat.any():

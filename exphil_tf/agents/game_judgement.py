@@ -6,7 +6,7 @@ memory and its previous action are the human's (`inference.forcing`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from exphil_tf.features.packing import action_order, pack, perspective_order, un
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.forcing import FORCING_TEMPERATURE, force
 from exphil_tf.melee.types import Game
+from exphil_tf.rewards.win_score import win_probability
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Judgement:
     """Logits per component, in sampling order."""
     values: dict[str, list[float]]
     """What buckets mean: `axis_centres`, `shoulder_centres`."""
+    win: np.ndarray | None = None
+    """float32 `[frames]`: probability that the first player wins; None if the policy knows none."""
 
 
 def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judgement:
@@ -65,7 +68,10 @@ def judge(source: PolicySource, game: Game, *, delay: int | None = None) -> Judg
         columns = {name: np.stack([side[name][frame] for side in sides]) for name in sides[0]}
         output = stepper.step(columns, uniforms=uniforms[frame], temperature=FORCING_TEMPERATURE)
         logits[frame] = output.logits
-    return judgement_of(logits, game, codec, delay=delay)
+    judged = judgement_of(logits, game, codec, delay=delay)
+    if source.win_weights is None:
+        return judged
+    return replace(judged, win=win_probability(sides[0], source.win_weights))
 
 
 def judgement_of(

@@ -62,8 +62,9 @@ function ground(pen, to, frame) {
   const stage = facts.stage;
   pen.lineWidth = 4; pen.strokeStyle = "#8d97a5"; line(pen, to, -stage.edge, stage.edge, 0);
   pen.lineWidth = 2;
+  const isTransformed = stage.id === 3 && stage.words[1][get("s.stadium", frame)];
   (stage.platforms || []).forEach((place, index) => {
-    if (!place) return;
+    if (!place || isTransformed) return;
     let height = place[0];
     if (stage.id === 2 && index < 2) height = get(index ? "s.fod_right" : "s.fod_left", frame);
     line(pen, to, place[1], place[2], height);
@@ -134,12 +135,13 @@ function drawPad(frame, p) {
   pen.fillStyle = COLOURS[p]; pen.fillRect(145, 80, 230 * get("c.shoulder", frame, p) / facts.steps["c.shoulder"], 12);
 }
 
-function words(frame, p) {
+function told(frame, p) {
   const number = (name) => get(name, frame, p);
   const lag = number("p.hitlag") ? `  hitlag ${number("p.hitlag")}` : "";
   const stun = number("p.hitstun") ? `  hitstun ${number("p.hitstun")}` : "";
+  const win = column.win ? `   wins with ${Math.round((p ? 255 - get("win", frame) : get("win", frame)) / 2.55)} %` : "";
   return `${facts.players[p].name} · ${facts.characters[number("p.character")]}\n`
-    + `${number("p.percent").toFixed(1)} %   stocks ${number("p.stock")}   shield ${number("p.shield").toFixed(0)}\n`
+    + `${number("p.percent").toFixed(1)} %   stocks ${number("p.stock")}   shield ${number("p.shield").toFixed(0)}${win}\n`
     + `${facts.actions[number("p.action")]} ${number("p.action_frame")}${lag}${stun}`;
 }
 
@@ -183,13 +185,19 @@ function drawSurprise(frame) {
     pen.fillStyle = COLOURS[p]; pen.globalAlpha = 0.7;
     values.forEach((value, x) => pen.fillRect(x, p ? h / 2 : h / 2 - h / 2 * value / top, 1, h / 2 * value / top));
   });
-  pen.globalAlpha = 1; pen.fillStyle = "#fff"; pen.fillRect(Math.floor(frame * w / frames), 0, 1, h);
+  pen.globalAlpha = 1;
+  if (column.win) {
+    pen.strokeStyle = "#e6e6e6"; pen.lineWidth = 1; pen.beginPath();
+    for (let x = 0; x < w; x++) pen.lineTo(x, h - h * get("win", Math.floor(x * frames / w)) / 255);
+    pen.stroke();
+  }
+  pen.fillStyle = "#fff"; pen.fillRect(Math.floor(frame * w / frames), 0, 1, h);
 }
 
 function opinion() {
   if (!facts.policy) return;
   byId("opinion").hidden = false;
-  byId("about").textContent = `Bars: how likely the policy finds each button, stick position and trigger of frame f + ${1 + facts.policy.delay}; white is what the player did. Mean surprise ${facts.policy.mean.toFixed(3)} nats a frame.`;
+  byId("about").textContent = `Bars: how likely the policy finds each button, stick position and trigger of frame f + ${1 + facts.policy.delay}; white is what the player did. Mean surprise ${facts.policy.mean.toFixed(3)} nats a frame.${column.win ? " The line below is how likely the first player's win is." : ""}`;
   for (const [frame, p] of facts.policy.worst) {
     const entry = document.createElement("li"), button = document.createElement("button");
     button.textContent = `frame ${get("frame", frame)}: ${get("nats", frame, p).toFixed(1)} nats, ${facts.players[p].name}`;
@@ -207,14 +215,15 @@ function opinion() {
 function show(frame) {
   at = Math.max(0, Math.min(frames - 1, Math.round(frame)));
   drawStage(at);
-  for (let p = 0; p < 2; p++) { drawPad(at, p); byId(`hud${p}`).textContent = words(at, p); }
+  for (let p = 0; p < 2; p++) { drawPad(at, p); byId(`hud${p}`).textContent = told(at, p); }
   if (facts.policy) { for (let p = 0; p < 2; p++) drawBars(at, p); drawSurprise(at); }
   byId("scrub").value = at;
-  const seconds = Math.max(0, get("frame", at)) / 60;
-  byId("clock").textContent = `frame ${get("frame", at)}, ${seconds.toFixed(1)} s`;
+  const seconds = Math.max(0, get("frame", at)) / 60, [name, words] = facts.stage.words || ["frame", {}];
+  const moved = words[get(name, at)];
+  byId("clock").textContent = `frame ${get("frame", at)}, ${seconds.toFixed(1)} s${moved ? `, ${moved}` : ""}`;
 }
 
-function tell() { byId("live").textContent = `frame ${get("frame", at)}. ${words(at, 0)}. ${words(at, 1)}`; }
+function tell() { byId("live").textContent = `frame ${get("frame", at)}. ${told(at, 0)}. ${told(at, 1)}`; }
 function pause() { playing = false; byId("play").textContent = "Play"; byId("play").setAttribute("aria-pressed", "false"); tell(); }
 function play() {
   if (at >= frames - 1) show(0);

@@ -34,13 +34,18 @@ _COLUMNS = (
     "p.on_ground", "p.invulnerable", "p.shield", "p.hitlag", "p.hitstun", "p.character",
     "p.charge", "n.exists", "n.x", "n.y", "c.main_x", "c.main_y", "c.c_x", "c.c_y", "c.shoulder",
     "c.buttons", "i.exists", "i.type", "i.x", "i.y", "s.fod_left", "s.fod_right", "s.randall_x",
-    "s.randall_y", "s.stadium",
+    "s.randall_y", "s.stadium", "s.whispy",
 )  # fmt: skip
 _STEPS = {"c.shoulder": 140, "c.main_x": 80, "c.main_y": 80, "c.c_x": 80, "c.c_y": 80}
 """Columns that travel as whole steps."""
 _TYPES = {"f4": "Float32Array", "i4": "Int32Array", "i2": "Int16Array", "u2": "Uint16Array"}
 _TYPES |= {"i1": "Int8Array", "u1": "Uint8Array"}
 _PERCENT_STEPS = 255
+_WORDS = {
+    Stage.POKEMON_STADIUM: ("s.stadium", {3: "fire", 4: "grass", 6: "rock", 9: "water"}),
+    Stage.DREAMLAND: ("s.whispy", {-1: "Whispy blows left", 1: "Whispy blows right"}),
+}
+"""Of moving stages that are not drawn otherwise: a column, and what its values are called."""
 _BOXES = 4
 
 
@@ -69,8 +74,10 @@ def game_page(game: Game, judgement: Judgement | None = None, *, title: str = ""
         shown |= {
             "chances": np.rint(judgement.probabilities * _PERCENT_STEPS).astype(np.uint8),
             "targets": judgement.targets.astype(np.uint8),
-            "nats": judgement.nats.astype(np.float32),
+            "nats": judgement.nats.astype(np.float16).astype(np.float32),
         }
+        if judgement.win is not None:
+            shown["win"] = np.rint(judgement.win * _PERCENT_STEPS).astype(np.uint8)
         facts["policy"] = {
             "delay": judgement.delay,
             "sizes": judgement.sizes,
@@ -142,6 +149,7 @@ def _stage(stage: int) -> dict[str, Any]:
     return {
         "name": stage_name(stage),
         "id": stage,
+        "words": _WORDS.get(Stage(stage)),
         "edge": known.edge,
         "zones": [known.left, known.right, known.top, known.bottom],
         "platforms": [None if p is None or p[0] is None else list(map(float, p)) for p in found],

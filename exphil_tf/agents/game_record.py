@@ -60,12 +60,14 @@ class GameRecord:
     dropped_frames: int
     missed_frames: int
     latency: Mapping[str, Any]
-    """Of the agent's own time a frame, over the session so far."""
+    """Of what the agent takes a frame, over the session so far."""
     self_destructs: int | None = None
     """Stocks that we lost with no hit since we left the ground; None where nobody counts them."""
     opponent_self_destructs: int | None = None
     replay: str = ""
     replay_sha256: str = ""
+    frame_time: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """From a state to the inputs in the pipes, since Dolphin's last start."""
 
 
 @dataclass

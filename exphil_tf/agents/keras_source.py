@@ -30,4 +30,5 @@ def open_keras(folder: Path) -> PolicySource:
         policy.config.head.codec,
         {"precision": "float32", "policy": info.config.to_dict()},
         make,
+        info.win_probability,
     )

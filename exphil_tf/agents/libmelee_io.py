@@ -29,13 +29,18 @@ from exphil_tf.features.item_slots import NO_ITEMS, Items, ItemTracker
 from exphil_tf.features.schema import SCHEMA, SPOILED, Group
 from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.controls import AXES, STICK_STEPS, TRIGGER_STEPS
-from exphil_tf.melee.enums import BUTTONS, STAGE_FROM_LIBMELEE
+from exphil_tf.melee.enums import BUTTONS, STAGE_FROM_LIBMELEE, Stage
 from exphil_tf.melee.stages import STADIUM_STANDING
 from exphil_tf.melee.types import GameInfo
 from exphil_tf.replays import absent
 from exphil_tf.replays.libmelee_state import StateValues, state_values
 
-_BOUNDS = {field.name: (field.low, field.high) for field in SCHEMA.fields}
+_BODY_GROUPS = {"p": Group.PLAYER, "n": Group.NANA}
+_BOUNDS = {
+    (letter, field.name[2:]): (field.name, field.low, field.high)
+    for letter, group in _BODY_GROUPS.items()
+    for field in SCHEMA.group(group)
+}
 _WHOLE = {"row", "spawn_id", "type", "state", "owner"}
 _ITEM_DTYPES = [np.int64 if name in _WHOLE else np.float32 for name in Items._fields]
 _STAGE_FIELDS = SCHEMA.group(Group.STAGE)
@@ -71,7 +76,11 @@ class FrameReader:
         self._items = ItemTracker([port - 1 for port in ports])
         self._tracker = CharacterTracker()
         self._moving: dict[str, Any] = {}
-        self._last: dict[tuple[str, int], float] = {}
+        self._seen: dict[str, float] | None = None
+        self._stage: dict[str, np.ndarray] = {}
+        self._last: dict[tuple[str, int], dict[str, float]] = {
+            (group, player): {} for group in _BODY_GROUPS for player in range(2)
+        }
 
     @classmethod
     def of(cls, console: Any, state: Any) -> FrameReader:
@@ -88,7 +97,7 @@ class FrameReader:
         return cls(ports, stage, lacks=lacking(console, stage))
 
     def read(self, state: Any) -> dict[str, np.ndarray]:
-        """Columns `[*field.shape]` of the next frame, players in port order.
+        """Columns `[*field.shape]` of the next frame, players in port order; not to be written to.
 
         Args:
           state: the `melee.GameState` that follows the one before.
@@ -108,18 +117,19 @@ class FrameReader:
         return columns
 
     def _put_body(self, columns: dict[str, np.ndarray], values: StateValues, player: int) -> None:
-        for group in ("p", "n"):
+        for group in _BODY_GROUPS:
             body = values[group][player]
             if body is None:
                 continue
-            for short, value in body.items():
-                name = f"{group}.{short}"
-                low, high = _BOUNDS[name]
+            last = self._last[group, player]
+            for short, number in body.items():
+                name, low, high = _BOUNDS[group, short]
+                value = float(number)  # numpy's scalars compare five times slower
                 if low <= value <= high:
-                    self._last[name, player] = value
+                    last[short] = value
                 else:  # a NaN comes here too
                     columns["absent"][...] |= SPOILED
-                columns[name][player] = self._last.get((name, player), 0)
+                columns[name][player] = last.get(short, 0)
             if group == "n":
                 columns["n.exists"][player] = 1
 
@@ -134,14 +144,17 @@ class FrameReader:
         columns["c.buttons"][player] = held["buttons"]
 
     def _stage_columns(self, frame: np.ndarray, seen: dict[str, float]) -> dict[str, np.ndarray]:
+        if seen == self._seen and self.stage != Stage.YOSHIS_STORY:
+            return self._stage  # Randall alone moves by the frame's number
+        self._seen = seen
         # A transformation stands once it rises; until then the one before does.
         if "phase" in seen and seen["phase"] not in STADIUM_STANDING:
             seen = {}
         self._moving.update({name: v for name, v in seen.items() if name != "phase"})
-        columns = stage_columns(self.stage, frame, self._moving)
+        self._stage = stage_columns(self.stage, frame, self._moving)
         for name in self._stills:
-            columns[name][...] = 0
-        return columns
+            self._stage[name][...] = 0
+        return self._stage
 
 
 def _items(entries: list[tuple[float, ...]]) -> Items:

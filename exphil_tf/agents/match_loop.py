@@ -7,6 +7,7 @@ walked by libmelee's helper, one per seat of ours; the seat that is ready last s
 # pyright: reportMissingTypeStubs=false
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from exphil_tf.agents.libmelee_io import FrameReader, PipeController
 from exphil_tf.features.viewpoint import take_perspective
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.inference.latency_histogram import LatencyHistogram
 from exphil_tf.melee.enums import STAGE_TO_LIBMELEE, Character, Stage
 from exphil_tf.replays import events
 
@@ -62,7 +64,6 @@ class MatchRules:
     games: int = 0
     """To play; 0 for no end."""
     opponent: str = "human"
-    opponent_port: int = 2
     connect_code: str = ""
     own_code: str = ""
     """Ours, by which a netplay game tells our port."""
@@ -98,6 +99,7 @@ class MatchLoop:
         self._live: _Live | None = None
         self._known = set(_replays(rules.replay_dir))
         self._waiting: list[tuple[dict[str, Any], int]] = []
+        self._frame_time = LatencyHistogram()
         self.played = 0
 
     def run(self) -> None:
@@ -129,6 +131,7 @@ class MatchLoop:
     # -- Frames ------------------------------------------------------------------------------------
 
     def _frame(self, state: Any) -> None:
+        began = time.perf_counter()
         if self._live is None:
             self._begin(state)
         live = self._live
@@ -143,6 +146,7 @@ class MatchLoop:
                 batch = {name: column[None] for name, column in seen.items()}
                 inputs = seat.driver.answer(number, batch)
                 self._pipe_of(seat).send(inputs)
+        self._frame_time.record(time.perf_counter() - began)
 
     def _begin(self, state: Any) -> None:
         try:
@@ -182,16 +186,17 @@ class MatchLoop:
         self.played += 1
         for pipe in self._pipes.values():
             pipe.neutral()
-        other = next((p for p in live.reader.ports if p != us.port), self._rules.opponent_port)
+        place, ports = live.places[0][1], live.reader.ports
         facts = live.tally.facts(live.reader.stage) | {
             "game": len(self._report.records) + len(self._waiting) + 1,
-            "port": us.port,
-            "opponent_port": other,
+            "port": ports[place],
+            "opponent_port": ports[1 - place],
             "opponent": self._rules.opponent,
             "policy": us.name,
             "stale_frames": us.driver.stale,
             "dropped_frames": us.driver.dropped,
             "latency": us.agent.latency.to_dict(),
+            "frame_time": self._frame_time.to_dict(),
         }
         self._waiting.append((facts, _REPLAY_FRAMES))
         if self._rules.mirrors_ports and len(self._seats) == 2:

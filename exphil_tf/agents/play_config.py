@@ -170,6 +170,11 @@ class PlayConfig:
         return not (self.cpu_level or self.script or self.opponent.lower() == "human")
 
     @property
+    def waits(self) -> bool:
+        """Whether Dolphin waits for each answer; a connection's other side never would."""
+        return not self.asynchronous and self.connect_code is None
+
+    @property
     def decoding(self) -> Decode:
         """How answers are drawn."""
         return "deterministic" if self.deterministic else self.decode

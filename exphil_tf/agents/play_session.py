@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from exphil_tf.agents.play_config import PlayConfig
 from exphil_tf.agents.policy_source import open_policy
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name, stage_from_name
-from exphil_tf.process.exit_codes import EXIT_NO_INPUT, EXIT_USAGE
+from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT, EXIT_USAGE
 
 _PAUSE_S = 2.0
 
@@ -40,6 +41,9 @@ def play(config: PlayConfig, say: Callable[[str], None]) -> Report:
     report = Report(config.report)
     seats = _seats(config, say)
     restarts, played = config.restarts, 0
+    # What is there now stays: collections look only at what games leave behind.
+    gc.collect()
+    gc.freeze()
     try:
         while True:
             loop = None
@@ -57,6 +61,7 @@ def play(config: PlayConfig, say: Callable[[str], None]) -> Report:
                 say(f"{error.message}; starting it again ({restarts} times left)")
                 time.sleep(_PAUSE_S)
     finally:
+        gc.unfreeze()
         for seat in seats:
             if seat.driver is not None:
                 seat.driver.close()
@@ -101,6 +106,7 @@ def _require(config: PlayConfig, *names: str) -> None:
                 "Check the path; play --doctor looks at all of them.",
                 exit_code=EXIT_NO_INPUT,
             )
+    _own_code(config)
 
 
 def _seats(config: PlayConfig, say: Callable[[str], None]) -> list[Seat]:
@@ -139,7 +145,7 @@ def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
         character_from_name(config.character),
         str(policy),
         agent,
-        Beside(agent) if config.asynchronous else InStep(agent),
+        InStep(agent) if config.waits else Beside(agent),
     )
 
 
@@ -170,7 +176,7 @@ def _dolphin_options(config: PlayConfig) -> DolphinOptions:
         config.dolphin,
         config.iso,
         config.replay_dir,
-        is_blocking=not config.asynchronous and not is_netplay,
+        is_blocking=config.waits,
         speed=config.speed,
         is_headless=config.headless,
         is_fast_forward=config.fast_forward,
@@ -186,7 +192,6 @@ def _rules(config: PlayConfig, played: int) -> MatchRules:
         stage_from_name(config.stage),
         games=max(1, games - played) if games else 0,
         opponent=config.opponent,
-        opponent_port=config.opponent_port,
         connect_code=config.connect_code or "",
         own_code=_own_code(config),
         replay_dir=config.replay_dir,
@@ -206,4 +211,8 @@ def _own_code(config: PlayConfig) -> str:
     try:
         return str(json.loads(config.user_json.read_text())["connectCode"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"--user-json: {config.user_json}: no connectCode in it") from error
+        raise UserError(
+            f"--user-json: {config.user_json}: no connectCode in it",
+            "Log in with Slippi Launcher; it writes the file.",
+            exit_code=EXIT_DATA,
+        ) from error

@@ -17,6 +17,7 @@ from exphil_tf.inference.conditions import Conditions
 from exphil_tf.inference.session import MODEL
 from exphil_tf.inference.stepper import Stepper
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
+from exphil_tf.rewards.win_score import Weights
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class PolicySource:
     """What `config.json` says of it: precision, network, origin; plain values."""
     make: Callable[..., FrameStepper] = field(repr=False)
     """Makes a stepper of `batch_size`, `seed`, `threads` and `told`."""
+    win_weights: Weights | None = None
+    """Of the score, by which it knows how probable a win is; None if it does not."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -99,4 +102,5 @@ def of_bundle(bundle: Bundle) -> PolicySource:
         codec_of(config),
         facts | {"provenance": dict(config.provenance)},
         make,
+        config.win_probability,
     )

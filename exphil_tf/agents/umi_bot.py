@@ -29,6 +29,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import Bundle, open_bundle
 from exphil_tf.inference.session import session_options
 from exphil_tf.melee.enums import ACTION_COUNT, zero_index_table
+from exphil_tf.rewards.win_score import win_probability
 
 ZERO_INDEX = "zero_index.json"
 """Beside the bundle: pairs of character and action whose frames count from 0."""
@@ -45,7 +46,8 @@ _STATE, _NEW = "state.", "new."
 class BundleBot(umi.Bot):
     """Plays an exported policy.
 
-    A bot is a subclass with `name`, `bundle` and what else the arena reads in its body.
+    A bot is a subclass with `name`, `bundle` and what else the arena reads in its body:
+    `reports_win_prob` says that the bundle knows how probable a win is.
     """
 
     bundle: ClassVar[Path]
@@ -71,6 +73,7 @@ class BundleBot(umi.Bot):
         }
         self._outputs = [port.name for port in bundle.config.outputs]
         self._told = self._conditions(bundle, session.delay)
+        self._win_weights = bundle.config.win_probability if self.reports_win_prob else None
         self._columns = bundle.config.columns
         self._seed = np.uint64(session.rng_seed & 0xFFFFFFFF)
         self._scratch = session.num_slots - 1
@@ -100,7 +103,11 @@ class BundleBot(umi.Bot):
         after = {
             name: found["controller" if name == "prev_action" else _new(name)] for name in state
         }
-        return umi.Actions(ctrl=arena_controller(found["controller"])), after
+        weights = self._win_weights
+        return umi.Actions(
+            ctrl=arena_controller(found["controller"]),
+            win_prob=None if weights is None else win_probability(columns, weights),
+        ), after
 
     def _conditions(self, bundle: Bundle, delay: int) -> dict[str, int]:
         conditions = bundle.config.told()

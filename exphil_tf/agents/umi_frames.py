@@ -19,7 +19,7 @@ import numpy as np
 
 from exphil_tf.features.character_state import CharacterTrackers
 from exphil_tf.features.field import Field, Group
-from exphil_tf.features.item_slots import Items, ItemTrackers
+from exphil_tf.features.item_slots import NO_ITEMS, Items, ItemTrackers
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.melee.controls import AXES, STICK_STEPS, TRIGGER_STEPS
@@ -42,7 +42,18 @@ _UNTOLD_STAGES = (Stage.DREAMLAND, Stage.POKEMON_STADIUM)
 _STAGE_IDS = np.zeros(256, np.uint8)
 for _libmelee, _external in STAGE_FROM_LIBMELEE.items():
     _STAGE_IDS[_libmelee] = _external
+_IS_UNTOLD = np.isin(np.arange(256), _UNTOLD_STAGES)
 _BOUNDS = {field.name: field for field in SCHEMA.fields}
+_SOURCES = {name: name for name in _SAME} | _OTHERWISE
+_PLACES = {name: place for place, name in enumerate(_SOURCES)}
+_LEAST, _MOST = (
+    {
+        group: np.array([getattr(_BOUNDS[f"{group}.{name}"], edge) for name in _SOURCES], float)
+        for group in ("p", "n")
+    }
+    for edge in ("low", "high")
+)
+"""Bounds of what `_SOURCES` names."""
 _UNTOLD = [f.name for f in SCHEMA.group(Group.STAGE) if f.since == _MOVING]
 
 
@@ -82,17 +93,19 @@ class UmiFrames:
             if not exists.any():
                 return
             columns["n.exists"][...] = exists
-        for name, source in ({n: n for n in _SAME} | _OTHERWISE).items():
-            values = bodies[source]
-            if name == "hitstun":
-                first, last = HITSTUN_ACTIONS
-                action = bodies["action"]
-                values = np.where((action >= first) & (action <= last), values, 0)
-            if name == "action_frame" and group == "p":
-                action = np.minimum(bodies["action"], self._zero_index.shape[1] - 1)
-                values = values + self._zero_index[bodies["character"], action]
-            column = _within(_BOUNDS[f"{group}.{name}"], values)
-            columns[f"{group}.{name}"][...] = column if group == "p" else column * exists
+        parts = [bodies[source] for source in _SOURCES.values()]
+        values, action = np.stack(parts, -1, dtype=np.float64), bodies["action"]
+        first, last = HITSTUN_ACTIONS
+        values[..., _PLACES["hitstun"]] *= (action >= first) & (action <= last)
+        if group == "p":
+            at = bodies["character"], np.minimum(action, self._zero_index.shape[1] - 1)
+            values[..., _PLACES["action_frame"]] += self._zero_index[at]
+        bounded = np.fmin(np.fmax(values, _LEAST[group]), _MOST[group])
+        bounded[values != values] = 0  # noqa: PLR0124 - a NaN
+        if group == "n":
+            bounded *= exists[..., None]
+        for name, place in _PLACES.items():
+            columns[f"{group}.{name}"][...] = bounded[..., place]
 
 
 def _within(field: Field, values: np.ndarray) -> np.ndarray:
@@ -105,21 +118,26 @@ def _within(field: Field, values: np.ndarray) -> np.ndarray:
 
 
 def _put_controllers(columns: dict[str, np.ndarray], pads: Any) -> None:
-    for axis in AXES:
-        steps = np.rint((_unit(pads[axis]) - 0.5) * (2 * STICK_STEPS))
-        columns[f"c.{axis}"][...] = steps / np.float32(STICK_STEPS)
+    sticks = _unit(np.stack([pads[axis] for axis in AXES]))
+    steps = np.rint((sticks - 0.5) * (2 * STICK_STEPS)) / np.float32(STICK_STEPS)
+    for axis, values in zip(AXES, steps, strict=True):
+        columns[f"c.{axis}"][...] = values
     steps = np.rint(_unit(pads["shoulder"]) * TRIGGER_STEPS)
     columns["c.shoulder"][...] = steps / np.float32(TRIGGER_STEPS)
     columns["c.buttons"][...] = pads["buttons"]
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(values.astype(np.float64), nan=0.5), 0, 1)
+    found = np.fmin(np.fmax(values.astype(np.float64), 0), 1)
+    found[values != values] = 0.5  # noqa: PLR0124 - a NaN
+    return found
 
 
 def _items(slots: Any) -> Items:
     """Those present of `[batch, 15]`, one entry each."""
     row, place = np.nonzero(slots["exists"])
+    if not len(row):
+        return NO_ITEMS
     there = slots[row, place]
     return Items(
         row.astype(np.int64),
@@ -140,13 +158,13 @@ def _stage(frames: Any, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     found = stage_columns(0, columns["frame"])
     found["s.stage"][...] = stage
     at = stage == Stage.FOUNTAIN_OF_DREAMS
-    for side in ("left", "right"):
+    for side in ("left", "right") if at.any() else ():
         found[f"s.fod_{side}"][at] = _within(_BOUNDS[f"s.fod_{side}"], frames[f"fod_{side}"][at])
     at = stage == Stage.YOSHIS_STORY
-    for axis in ("x", "y"):
+    for axis in ("x", "y") if at.any() else ():
         values = frames[f"randall_{axis}"][at]
         found[f"s.randall_{axis}"][at] = _within(_BOUNDS[f"s.randall_{axis}"], values)
-    untold = np.isin(stage, _UNTOLD_STAGES)
+    untold = _IS_UNTOLD[stage]
     for name in _UNTOLD:
         found[name][untold] = 0
     bit = SCHEMA.absent_bits[_MOVING]

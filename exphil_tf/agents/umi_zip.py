@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.inference.bundle import open_bundle
+from exphil_tf.inference.bundle import Bundle, open_bundle
 from exphil_tf.melee.enums import zero_index_table
 from exphil_tf.process.exit_codes import EXIT_INTERNAL
 
@@ -44,6 +44,7 @@ class Bot(BundleBot):
     name = {name!r}
     characters = {characters!r}
     delay = {delay!r}
+    reports_win_prob = {reports_win_prob!r}
     bundle = Path(__file__).resolve().parent / "bundle"
     temperature = {temperature!r}
 
@@ -80,19 +81,18 @@ def write_bot(bundle: Path, output: Path, facts: BotFacts) -> list[str]:
         )
     if facts.delay is not None:
         opened.config.told().ids(frame_delay=facts.delay)
-    parts = dict(_parts(bundle, facts))
+    parts = dict(_parts(opened, facts))
     atomic.write_bytes(output, _zipped(parts))
     return list(parts)
 
 
-def _parts(bundle: Path, facts: BotFacts) -> Iterator[tuple[str, bytes]]:
-    values = {"name": facts.name, "characters": facts.characters}
-    values |= {"delay": facts.delay, "temperature": facts.temperature}
+def _parts(bundle: Bundle, facts: BotFacts) -> Iterator[tuple[str, bytes]]:
+    values = asdict(facts) | {"reports_win_prob": bundle.config.win_probability is not None}
     yield "run.py", _ENTRY.format(**values).encode()
     yield "requirements.txt", _requirements(_REQUIRED).encode()
     pairs = np.argwhere(zero_index_table()).tolist()
     yield "zero_index.json", json.dumps(pairs, separators=(",", ":")).encode()
-    for path in sorted(bundle.iterdir()):
+    for path in sorted(bundle.folder.iterdir()):
         if path.is_file():
             yield f"bundle/{path.name}", path.read_bytes()
     for path in _modules():

@@ -64,6 +64,9 @@ class LatencyConfig:
     """Also with empty caches, as between two frames of an emulator; a tenth of the calls."""
     paced: bool = False
     """Also at 60 calls a second, asleep in between as play is; a tenth of the calls."""
+    live: bool = False
+    """Also the whole of play's part of a frame, from libmelee's game state to the controller's pipe
+    (at 60 frames a second with --paced); a tenth of the calls."""
     profile: bool = False
     """Also tell which operations take the time."""
     output: Path = Path("benchmark-results/latency")

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from exphil_tf.benchmarking import frame_timing, host, latency_report, op_profile, roofline
+from exphil_tf.benchmarking import (
+    frame_timing,
+    host,
+    latency_report,
+    op_profile,
+    roofline,
+)
 from exphil_tf.benchmarking.benchmark_config import LatencyConfig
 from exphil_tf.benchmarking.frame_timing import Cell, Timing
 from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
@@ -16,7 +24,11 @@ from exphil_tf.evaluation import episodes
 from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import Bundle, open_bundle
+from exphil_tf.melee.types import Game
 from exphil_tf.sim.sample_games import SampleConfig, make_games
+
+if TYPE_CHECKING:
+    from exphil_tf.benchmarking.live_timing import LiveTiming
 
 _SAMPLE_GAMES = 4
 _SAMPLE_SECONDS = 30
@@ -60,6 +72,13 @@ def measure(
         if config.paced:
             status.update("timing at 60 frames a second")
             paced = frame_timing.measure(bundles, perspectives, num_frames=count, between="paced")
+        live: dict[str, LiveTiming] = {}
+        if config.live:
+            from exphil_tf.benchmarking import live_timing  # libmelee takes a second to import
+
+            status.update("timing live play")
+            pause = frame_timing.pacer() if config.paced else None
+            live = live_timing.measure(bundles, _sample_games()[0], num_frames=count, pause=pause)
         profiles: dict[str, Profile] = {}
         if config.profile:
             status.update("profiling")
@@ -77,6 +96,7 @@ def measure(
         cold=cold,
         paced=paced,
         profiles=profiles,
+        live=live,
     )
 
 
@@ -104,8 +124,12 @@ def _perspectives(config: LatencyConfig) -> list[Perspective]:
     """Games to play: of the dataset, or samples."""
     if config.data is not None:
         return list(episodes.dataset_perspectives(config.data, config.split))
-    samples = SampleConfig(games=_SAMPLE_GAMES, max_seconds=_SAMPLE_SECONDS)
-    return list(episodes.perspectives_of(make_games(samples)))
+    return list(episodes.perspectives_of(_sample_games()))
+
+
+@functools.cache
+def _sample_games() -> tuple[Game, ...]:
+    return tuple(make_games(SampleConfig(games=_SAMPLE_GAMES, max_seconds=_SAMPLE_SECONDS)))
 
 
 def _floors(bundles: Mapping[str, Bundle]) -> dict[str, Floor]:

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 from rich import box
@@ -17,12 +17,17 @@ from exphil_tf.evaluation import checks
 from exphil_tf.evaluation.checks import Check
 from exphil_tf.foundation import atomic
 
+if TYPE_CHECKING:  # libmelee takes a second to import
+    from exphil_tf.benchmarking.live_timing import LiveTiming
+
 FORMAT = 1
 """Raised when a figure of `latency.json` changes its name or meaning."""
 JSON_NAME, PLOT_NAME = "latency.json", "latency.png"
 
 TARGET_P50_US, TARGET_P99_US = 200.0, 600.0
 """Whole frame, one row, one thread; set for two Mamba layers of width 256 and state 16."""
+TARGET_LIVE_P99_US = 2000.0
+"""Of live play, from the game's state to the controller's pipe."""
 LEAST_SPEEDUP = 1.5
 """Of quantized weights over float32."""
 GREATEST_FLOORS = 3.0
@@ -69,6 +74,8 @@ class LatencyReport:
     paced: Mapping[Cell, Timing]
     """At 60 calls a second; empty if not measured."""
     profiles: Mapping[str, Profile]
+    live: "Mapping[str, LiveTiming]" = field(default_factory=dict)
+    """Form → play's whole part of a frame; empty if not measured."""
 
     def of_one(self, form: str, *, is_cold: bool = False) -> Timing | None:
         """A form's timing of one row on one thread, if there is one."""
@@ -79,8 +86,14 @@ class LatencyReport:
         return [form for form, held in self.precisions.items() if held == precision]
 
     def checks(self) -> tuple[Check, ...]:
-        """What is asked of the shipped form, int8 by training, one row on one thread."""
-        return tuple(c for form in self.forms_of("int8-qat") for c in _checks(self, form))
+        """What is asked of int8 by training, one row on one thread, and of every form live."""
+        shipped = [check for form in self.forms_of("int8-qat") for check in _checks(self, form)]
+        text = "p99 of a live frame in processor µs at most"
+        live = [
+            Check.at_most(form, text, value=timing.cpu_p99, limit=TARGET_LIVE_P99_US)
+            for form, timing in self.live.items()
+        ]
+        return (*shipped, *live)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `latency.json` holds them."""
@@ -98,6 +111,7 @@ class LatencyReport:
             "warm": _plain(self.warm),
             "cold": _plain(self.cold),
             "paced": _plain(self.paced),
+            "live": {form: dataclasses.asdict(found) for form, found in self.live.items()},
             "profiles": {form: dataclasses.asdict(found) for form, found in self.profiles.items()},
             "checks": [dataclasses.asdict(found) for found in self.checks()],
         }
@@ -141,6 +155,8 @@ def show(console: Console, report: LatencyReport) -> None:
     if report.paced:
         title = "at 60 calls a second, asleep in between"
         console.print("", title, _timing_table(report, report.paced), sep="\n")
+    if report.live:
+        console.print("", "live play, one game", _live_table(report), sep="\n")
     for form, found in report.profiles.items():
         console.print("", f"operations of a frame, {form}", _op_table(found), sep="\n")
     console.print("")
@@ -212,6 +228,18 @@ def _timing_table(report: LatencyReport, timings: Mapping[Cell, Timing]) -> Tabl
             f"{floors:.1f}" if cell.batch_size == 1 else "",
             _speed(report, timings, cell),
         )
+    return table
+
+
+def _live_table(report: LatencyReport) -> Table:
+    """A row per form, µs; parts are medians of processor time."""
+    parts = next(iter(report.live.values())).parts
+    table = _empty("µs a frame", "p50", "p99", "max", "CPU p50", "CPU p99", *parts)
+    mark = "~" if report.is_busy else ""
+    for form, timing in report.live.items():
+        wall = (f"{mark}{us:,.0f}" for us in (timing.p50, timing.p99, timing.max))
+        used = (timing.cpu_p50, timing.cpu_p99, *timing.parts.values())
+        table.add_row(form, *wall, *(f"{us:,.0f}" for us in used))
     return table
 
 

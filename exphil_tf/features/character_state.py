@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exphil_tf.features.schema import PLAYERS
 from exphil_tf.melee import specials
 from exphil_tf.melee.enums import ACTION_COUNT
 from exphil_tf.melee.specials import Charge, Role
@@ -37,6 +38,11 @@ SOURCES = (
     "p.character", "p.action", "p.action_frame", "p.percent", "p.hitlag", "p.on_ground",
 )  # fmt: skip
 """The columns that they are made from."""
+_KEEPS = (
+    specials.ROLE_BITS | specials.SPECIAL_BITS << specials.SPECIAL_SHIFT
+    | specials.USES_ONCE | specials.GIVES_BACK | specials.JUDGES
+)  # fmt: skip
+"""Bits of actions that change what is kept, or are told by themselves."""
 _SEGMENT = 1 << 32
 """Above any sum of levels, so that no level outlives what empties."""
 
@@ -97,20 +103,32 @@ def character_columns(columns: Columns) -> dict[str, np.ndarray]:
 
 
 class CharacterTracker:
-    """Character state of a live game, or of games that go on together, a frame at a time."""
+    """Character state of a live game, or of games that go on together, a frame at a time.
+
+    On most frames nobody does anything that is kept: then nothing is computed anew (a test holds
+    whole games against `character_columns`).
+    """
 
     def __init__(self) -> None:
         self._last: _State | None = None
+        self._found: dict[str, np.ndarray] = {}
+        self._rests = False
 
     def step(self, columns: Columns) -> dict[str, np.ndarray]:
-        """`COLUMNS`, `[…, players]`, of the next frame.
+        """`COLUMNS`, `[…, players]`, of the next frame; not to be written to.
 
         Args:
           columns: `SOURCES` of that frame within their bounds, `[…, *field.shape]`.
         """
+        if self._rests:
+            assert self._last is not None
+            before = self._last.rows.character
+            if _is_quiet(columns["p.character"], columns["p.action"], before):
+                return self._found
         now = _Rows(*(column.copy() for column in _rows(columns)))
-        self._last, found = _advance(self._last or _first_state(now), now)
-        return found
+        self._last, self._found = _advance(self._last or _first_state(now), now)
+        self._rests = not (now.code & _KEEPS).any() and not self._last.spent.any()
+        return self._found
 
 
 class CharacterTrackers:
@@ -123,6 +141,8 @@ class CharacterTrackers:
     def __init__(self, rows: int):
         self._rows = rows
         self._kept: _State | None = None
+        self._rests = np.zeros(rows, bool)
+        self._found = {name: np.zeros((rows, PLAYERS), np.uint8) for name in COLUMNS}
 
     def step(
         self, columns: Columns, rows: np.ndarray, *, begins: np.ndarray
@@ -134,6 +154,11 @@ class CharacterTrackers:
           rows: int `[batch]`: where each game is kept.
           begins: bool `[batch]`: it is the game's first frame.
         """
+        if self._rests[rows].all() and not begins.any():
+            assert self._kept is not None
+            before = self._kept.rows.character[rows]
+            if _is_quiet(columns["p.character"], columns["p.action"], before):
+                return {name: kept[rows] for name, kept in self._found.items()}
         now = _rows(columns)
         first = _first_state(now)
 
@@ -151,7 +176,26 @@ class CharacterTrackers:
             self._kept = _each(room, first)
         after, found = _advance(_each(taken, first, self._kept), now)
         self._kept = _each(put, self._kept, after)
+        keeps = ((now.code & _KEEPS) != 0) | after.spent
+        self._rests[rows] = ~keeps.any(axis=tuple(range(1, keeps.ndim)))
+        for name, column in found.items():
+            self._found[name][rows] = column
         return found
+
+
+def _is_quiet(character: np.ndarray, action: np.ndarray, before: np.ndarray) -> bool:
+    """Whether a frame changes nothing for those who kept nothing on the frame before.
+
+    Args:
+      character: `[…, players]`, as `action`.
+      action: of the frame.
+      before: characters of the frame before.
+    """
+    return not (
+        (_codes(character, action) & _KEEPS).any()
+        or action.min() <= specials.LAST_DEAD_ACTION
+        or (character != before).any()
+    )
 
 
 class _State(NamedTuple):
@@ -195,8 +239,11 @@ def _first_state(now: _Rows) -> _State:
 
 def _rows(columns: Columns) -> _Rows:
     rows = _Rows(*(np.asarray(columns[f"p.{name}"]) for name in ("action", *_Rows._fields[1:])))
-    at = rows.character.astype(np.int32) * ACTION_COUNT + rows.action
-    return rows._replace(code=specials.action_codes()[at])
+    return rows._replace(code=_codes(rows.character, rows.action))
+
+
+def _codes(character: np.ndarray, action: np.ndarray) -> np.ndarray:
+    return specials.action_codes()[character.astype(np.int32) * ACTION_COUNT + action]
 
 
 def _before(first: _Rows) -> _Rows:

@@ -41,6 +41,7 @@ from exphil_tf.melee.enums import BUTTONS
 COMPONENTS = ("buttons", *AXES, "shoulder")
 """Sampling order."""
 _BYTE = {field.name[2:]: index for index, field in enumerate(CONTROLLER_FIELDS)}
+_AXIS_BYTES = [_BYTE[axis] for axis in AXES]
 
 
 def _even_steps(count: int, *, first: int, last: int) -> np.ndarray:
@@ -238,9 +239,9 @@ def to_bytes(values: dict[str, Any]) -> np.ndarray:
         `[…]`.
     """
     actions = np.zeros((*np.shape(values["shoulder"]), ACTION_BYTES), np.uint8)
-    for axis in AXES:
-        steps = np.rint(np.clip(values[axis], -1, 1) * np.float32(STICK_STEPS))
-        actions[..., _BYTE[axis]] = steps.astype(np.int8).view(np.uint8)
+    axes = np.clip(np.stack([values[axis] for axis in AXES], axis=-1), -1, 1)
+    steps = np.rint(axes * np.float32(STICK_STEPS))
+    actions[..., _AXIS_BYTES] = steps.astype(np.int8).view(np.uint8)
     actions[..., _BYTE["shoulder"]] = np.rint(
         np.clip(values["shoulder"], 0, 1) * np.float32(TRIGGER_STEPS)
     )

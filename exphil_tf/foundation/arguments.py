@@ -172,8 +172,8 @@ _WANTED = {"config": "a file", "preset": "a name"}
 
 def _is_former_file(name: str, option: Option) -> bool:
     """Whether a flag's name of old said a file, of which there is a folder here."""
-    row = former_options.FORMER.get(name) if name != option.name else None
-    return row is not None and row.is_file
+    row = former_options.FORMER.get(name)
+    return row is not None and row.is_file and option.name in row.to
 
 
 def _is_flag(token: str) -> bool:

@@ -38,7 +38,7 @@ FORMER_COMMANDS: dict[str, FormerCommand] = {
     "benchmark_architectures": FormerCommand(("benchmark", "architectures")),
     "gpu_benchmark": FormerCommand(("benchmark", "architectures")),
     "play_dolphin": FormerCommand(("play",)),
-    "play_dolphin_async": FormerCommand(("play",)),
+    "play_dolphin_async": FormerCommand(("play", "--async")),
     "train_ppo": FormerCommand(("ppo",)),
     "train_self_play": FormerCommand(("self_play",)),
     "registry": FormerCommand(("registry",)),

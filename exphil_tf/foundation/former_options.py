@@ -61,7 +61,7 @@ FORMER: dict[str, Former] = {
     "student_hidden": Former(("hidden",)),
     # Files that are folders here. What --checkpoint says is more than a name: see `checkpoint`.
     "output": Former(("run_dir",), only_with="run_dir", is_file=True),
-    "policy": Former(("run",), only_with="run", is_file=True),
+    "policy": Former(("run", "policy"), is_file=True),
     "compare": Former(("run",), only_with="view_games", is_file=True),
     # Flags that stand for an option with a value.
     "backup": Former(("backup_count",), "3"),
@@ -76,6 +76,9 @@ FORMER: dict[str, Former] = {
     # Nothing left to do: accepted with one note.
     "auto_batch_backoff": _idle(_MEASURED, 1),
     "auto_batch_min": _idle(_MEASURED, 1),
+    "backbone": _idle(
+        "in play, as the policy's folder says what its network is", 1, only_with="dolphin"
+    ),
     "cache": _idle(_CACHED),
     "cache_dir": _idle(_CACHED, 1),
     "cache_embeddings": _idle(_EMBEDDED),

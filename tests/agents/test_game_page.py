@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import shutil
@@ -14,27 +13,15 @@ import numpy as np
 import pytest
 
 from exphil_tf import view
-from exphil_tf.agents.game_judgement import Judgement, judge, worst_moments
+from exphil_tf.agents.game_judgement import judge, worst_moments
 from exphil_tf.agents.game_page import game_page
 from exphil_tf.agents.policy_source import of_bundle, open_policy
-from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.bundle import open_bundle
 from exphil_tf.replays.parse import parse
+from tests.agents.game_pages import hostile, opinion
 
 NODE = shutil.which("node")
-HOSTILE = '</script><script>var injected = 1</script><img src=x onerror="injected=1">'
-
-
-def opinion(frames: int) -> Judgement:
-    """A policy's opinion whose figures can be foretold."""
-    rng, sizes = np.random.default_rng(0), ControllerCodec().sizes
-    nats = np.ones((frames, 2), np.float32)
-    nats[40, 1], nats[90, 0] = 9.0, 7.0
-    targets = rng.integers(0, 2, (frames, 2, 13)).astype(np.int32)
-    chances = rng.random((frames, 2, sum(sizes.values())), np.float32)
-    values = ControllerCodec().bucket_values()
-    return Judgement(2, chances, targets, nats, sizes, values)
 
 
 def looked_at(page: str, folder: Path, **asked) -> dict:
@@ -75,10 +62,8 @@ def test_the_page_shows_the_columns_and_answers_keys(real_replay, tmp_path):
 
 
 def test_a_hostile_name_stays_a_name(real_replay, tmp_path):
-    game = parse(real_replay("items"))
-    players = tuple(dataclasses.replace(p, name=HOSTILE) for p in game.info.players)
-    game = dataclasses.replace(game, info=dataclasses.replace(game.info, players=players))
-    page = game_page(game, title=HOSTILE)
+    game, text = hostile(parse(real_replay("items")))
+    page = game_page(game, title=text)
 
     class Scripts(HTMLParser):
         count = images = 0
@@ -91,7 +76,7 @@ def test_a_hostile_name_stays_a_name(real_replay, tmp_path):
     parser.feed(page)
     assert (parser.count, parser.images) == (3, 0)
     found = looked_at(page, tmp_path)
-    assert found["global"] == "undefined" and found["title"].startswith(HOSTILE)
+    assert found["global"] == "undefined" and found["title"].startswith(text)
 
 
 def test_the_page_needs_nothing_else(real_replay):

@@ -12,47 +12,19 @@ from melee.controller import Controller
 
 from exphil_tf.agents.libmelee_io import PipeController
 from exphil_tf.features.controller import ControllerCodec, to_bytes
-from exphil_tf.features.packing import pack, unpack
 from exphil_tf.melee.controls import TRIGGER_DEAD_ZONE, TRIGGER_STEPS, clamp_stick
 from exphil_tf.melee.enums import BUTTONS
-from exphil_tf.replays import absent
 from exphil_tf.replays.parse import parse
-from exphil_tf.replays.refusals import ReplayError
-from tests.agents.game_states import live_columns
-
-
-def assert_same_columns(path: Path) -> int:
-    """The live path's columns are those that records hold of the first versions of frames."""
-    game = parse(path, version="first")
-    want = unpack(pack(game.frames))
-    skipped = set(absent.fields(game.info.absent))
-    found = list(live_columns(path))
-    assert len(found) == len(want) > 100
-    for name in want:
-        if name in skipped:
-            continue  # derived of frames to come, which only replays have
-        live = np.stack([columns[name] for columns in found])
-        assert live.dtype == want[name].dtype
-        np.testing.assert_array_equal(live, want[name], err_msg=f"{path.name}: {name}")
-    return len(found)
+from tests.agents.game_states import assert_same_columns, live_game
 
 
 @pytest.mark.parametrize("name", ["items", "nana"])
 def test_live_columns_are_those_of_records(real_replay: Callable[[str], Path], name: str) -> None:
-    assert_same_columns(real_replay(name))
-
-
-@pytest.mark.slow
-def test_live_columns_of_every_replay(real_replays: list[Path]) -> None:
-    frames = {}
-    for path in real_replays:
-        try:
-            if parse(path).info.version < (3, 0, 0):
-                continue
-        except ReplayError:
-            continue
-        frames[path.name] = assert_same_columns(path)
-    assert len(frames) >= 2
+    """`test_train_serve` has it of every replay."""
+    path = real_replay(name)
+    live, game = live_game(path), parse(path, version="first")
+    assert len(live["frame"]) == len(game.frames) > 100
+    assert_same_columns(live, game)
 
 
 # -- Controllers -----------------------------------------------------------------------------------

@@ -2,69 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import os
-import signal
+import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
+import melee
 import numpy as np
 import pytest
 
 from exphil_tf.agents.agent import Agent, AgentOptions
-from exphil_tf.agents.dolphin import Dolphin, DolphinGone
+from exphil_tf.agents.dolphin import Dolphin
 from exphil_tf.agents.drivers import NEUTRAL, Beside, InStep
 from exphil_tf.agents.game_record import Report
 from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat
-from exphil_tf.features.controller import ControllerCodec, to_bytes
 from exphil_tf.features.packing import action_order, pack, unpack
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.replays.libmelee_state import SlippiConsole
 from exphil_tf.replays.parse import parse
+from exphil_tf.replays.writer import write_slp
+from tests.agents.played import Random, assert_replay_holds, play, rules, seat
 from tests.agents.test_agent import Counting
 
-CODEC = ControllerCodec(within_reach=True)
 FRAMES = 50
-
-
-class Random:
-    """Draws inputs, and keeps what it was shown and what it said."""
-
-    def __init__(self):
-        self.stale = self.dropped = 0
-        self.rng = np.random.default_rng(2)
-        self.games: list[tuple[list, list]] = []
-
-    def begin(self):
-        self.games.append(([], []))
-
-    def answer(self, frame, columns):
-        axes = {name: self.rng.integers(0, 17) for name in ("main_x", "main_y", "c_x", "c_y")}
-        buckets = {"buttons": self.rng.integers(0, 2, 8), **axes, "shoulder": 0}
-        stored = to_bytes(CODEC.decode(buckets))
-        seen, said = self.games[-1]
-        seen.append({name: column[0].copy() for name, column in columns.items()})
-        said.append(stored)
-        return stored
-
-    def close(self):
-        pass
-
-
-def play(options, seats, rules, *, report=None):
-    report = report or Report(None)
-    lines = []
-    with Dolphin(options, [seat.port for seat in seats]) as dolphin:
-        loop = MatchLoop(dolphin, seats, rules, report=report, say=lines.append)
-        loop.run()
-    return report.records, lines
-
-
-def rules(options, **others) -> MatchRules:
-    return MatchRules(Stage.BATTLEFIELD, replay_dir=options.replay_dir, **others)
-
-
-def seat(driver, port=1, character=Character.MEWTWO, **others) -> Seat:
-    return Seat(port, character, "bundle", Agent(Counting()), driver, **others)
 
 
 def test_three_games_are_what_their_replays_hold(fake, tmp_path):
@@ -74,37 +37,14 @@ def test_three_games_are_what_their_replays_hold(fake, tmp_path):
         options, [seat(driver)], rules(options, games=3), report=Report(tmp_path / "report")
     )
     assert len(records) == len(lines) == len(driver.games) == 3
-    for record, (seen, said) in zip(records, driver.games, strict=True):
+    for record, game in zip(records, driver.games, strict=True):
         path = options.replay_dir / record.replay
         assert record.replay_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
         facts = record.character, record.opponent_character, record.stage, record.frames
         assert facts == ("mewtwo", "fox", "battlefield", FRAMES) and record.missed_frames == 0
-        rows = pack(parse(path, version="first").frames)
-        own = rows[:, action_order(0)]
-        # A clicked trigger reads as a full one, Z as a third.
-        analog, shoulder = own[1:].copy(), CODEC_SHOULDER
-        wanted = np.array(said[:-1])
-        np.testing.assert_array_equal(
-            np.delete(analog, shoulder, 1), np.delete(wanted, shoulder, 1)
-        )
-        written = unpack(rows)
-        for name in written:
-            live = np.stack([columns[name] for columns in seen])
-            np.testing.assert_array_equal(live, written[name], err_msg=name)
+        assert record.frame_time["calls"] == FRAMES * record.game
+        assert_replay_holds(options, record, game)
     assert [r.game for r in Report(tmp_path / "report").records] == [1, 2, 3]
-
-
-CODEC_SHOULDER = int(
-    np.flatnonzero(
-        to_bytes(
-            {
-                "buttons": np.zeros(8),
-                **dict.fromkeys(("main_x", "main_y", "c_x", "c_y"), np.float32(0)),
-                "shoulder": np.float32(1),
-            }
-        )
-    )[0]
-)
 
 
 @pytest.mark.slow
@@ -160,6 +100,59 @@ def test_beside_the_game_frames_are_answered_in_time_and_never_missed(fake):
     assert steps[0] == 0 and steps[-1] > 30 and (np.diff(steps.astype(int)) >= 0).all()
 
 
+# -- Slippi Direct ---------------------------------------------------------------------------------
+
+
+class Recorded:
+    """A game whose states are those of a file, and then menus."""
+
+    def __init__(self, path):
+        self.console = SlippiConsole(path=str(path), is_dolphin=False)
+        self.console.connect()
+        self.controllers = {1: MagicMock(port=1)}
+
+    def step(self):
+        state = self.console.step()
+        return SimpleNamespace(menu_state=melee.Menu.UNKNOWN_MENU) if state is None else state
+
+
+@pytest.mark.parametrize("own", [1, 2])
+def test_a_netplay_game_deals_the_ports_and_our_code_tells_which_is_ours(
+    real_replay, tmp_path, own
+):
+    """The pad stays in port 1 of our Dolphin, whichever port the game shows us at."""
+    game, codes = parse(real_replay("items")), ("OURS#7", "THEM#1")[:: 3 - 2 * own]
+    players = [
+        dataclasses.replace(player, code=code)
+        for player, code in zip(game.info.players, codes, strict=True)
+    ]
+    info = dataclasses.replace(game.info, players=tuple(players))
+    path = tmp_path / "game.slp"
+    write_slp(dataclasses.replace(game, info=info), path)
+    driver, report = Random(), Report(None)
+    direct = MatchRules(Stage.BATTLEFIELD, 1, connect_code="THEM#1", own_code="OURS#7")
+    recorded = Recorded(path)
+    MatchLoop(recorded, [seat(driver)], direct, report=report, say=lambda _: None).run()
+    seen = [columns["p.x"].tolist() for columns in driver.games[0][0]]
+    want = game.frames["p.x"] if own == 1 else game.frames["p.x"][:, ::-1]
+    assert seen == want.tolist() and report.records[0].frames == len(seen)
+    assert (report.records[0].port, report.records[0].opponent_port) == (own, 3 - own)
+    assert recorded.controllers[1].tilt_analog.called
+
+
+@pytest.mark.slow
+def test_the_account_is_copied_and_the_connection_delays(fake, tmp_path):
+    account = tmp_path / "user.json"
+    account.write_text('{"connectCode": "OURS#7"}')
+    options = dataclasses.replace(fake(frames=5), user_json=account, online_delay=4)
+    with Dolphin(options, [1]) as dolphin:
+        home = Path(dolphin.console.dolphin_home_path)
+        ini = (home / "Config/Dolphin.ini").read_text().lower().replace(" ", "")
+        assert (home / "Slippi/user.json").read_text() == account.read_text()
+        assert re.search(r"onlinedelay=4\b", ini)
+    assert not home.exists() and account.exists()
+
+
 # -- Drivers ---------------------------------------------------------------------------------------
 
 
@@ -206,50 +199,3 @@ def test_what_the_agent_raises_comes_out():
     with pytest.raises(ValueError, match="want x"):
         driver.answer(0, {})
     assert InStep(Agent(Counting())).answer(0, {}).any()
-
-
-# -- Faults ----------------------------------------------------------------------------------------
-
-
-def children(pid: int) -> set[int]:
-    """Processes that descend from one."""
-    found: set[int] = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if parent == pid:
-            found |= {int(path.parent.name)} | children(int(path.parent.name))
-    return found
-
-
-@pytest.mark.parametrize(
-    ("kind", "message"),
-    [
-        ("exit", r"Dolphin ended by itself \(exit code 3\)"),
-        pytest.param("freeze", "Dolphin gave no frame for 1 s", marks=pytest.mark.slow),
-        pytest.param(
-            "close_pipes", "Dolphin no longer reads its controller pipes", marks=pytest.mark.slow
-        ),
-    ],
-)
-def test_faults_are_told_apart_and_leave_nothing_behind(fake, kind, message):
-    before = children(os.getpid())
-    fault = {"kind": kind, "frame": 20}
-    options = fake(frames=40, fault=fault, hang_timeout_s=1.0)
-    with pytest.raises(DolphinGone, match=message) as error:
-        play(options, [seat(Random())], rules(options, games=1))
-    assert error.value.exit_code == 74
-    assert children(os.getpid()) <= before
-
-
-@pytest.mark.slow
-def test_a_killed_dolphin_is_noticed(fake):
-    options = fake(frames=4000)
-    dolphin = Dolphin(options, [1])
-    with pytest.raises(DolphinGone, match=r"exit code -9"), dolphin:
-        for step in range(400):
-            dolphin.step()
-            if step == 20:
-                os.kill(dolphin.console._process.pid, signal.SIGKILL)

@@ -243,6 +243,22 @@ def test_missing_things_have_their_exit_codes(tmp_path, iso, exported):
         assert error.value.exit_code == 66
 
 
+def test_slippi_direct_wants_an_account(tmp_path, iso, exported):
+    account = tmp_path / "user.json"
+    words = ["--policy", str(exported), "--dolphin", str(iso), "--iso", str(iso)]
+    words += ["--connect-code", "THEM#1"]
+    assert not parsed(*words).waits, "the other side would not"
+    for text, code in ((None, 66), ("{}", 65), ("no JSON", 65)):
+        if text is not None:
+            account.write_text(text)
+        with pytest.raises(UserError, match="--user-json") as error:
+            play.main([*words, "--user-json", str(account)])
+        assert error.value.exit_code == code
+    account.write_text('{"connectCode": "OURS#7"}')
+    with pytest.raises(UserError, match="online_delay: want at most the policy's delay, 0 frames"):
+        play.main([*words, "--user-json", str(account)])
+
+
 def test_a_policy_of_another_schema_is_refused(tmp_path, iso, exported):
     import shutil
 

@@ -1,5 +1,6 @@
 """Timing with clocks that tell what they are told; floors, profiles and judgement by hand."""
 
+import dataclasses
 import io
 import json
 import math
@@ -22,6 +23,7 @@ from exphil_tf.benchmarking import (
 )
 from exphil_tf.benchmarking.frame_timing import Calls, Cell, Clocks, Rounds, Timing
 from exphil_tf.benchmarking.latency_report import Floor, LatencyReport
+from exphil_tf.benchmarking.live_timing import LiveTiming
 from exphil_tf.benchmarking.op_profile import NodePrice, OpTime, Profile
 from exphil_tf.evaluation.episodes import Perspective
 from exphil_tf.exporting.publishing import publish
@@ -246,6 +248,19 @@ def made(*, q=(150.0, 170.0), p99=500.0, is_busy=False, weight_bytes=1_000_000):
     )
 
 
+def test_live_play_is_judged_by_processor_time():
+    report = dataclasses.replace(
+        made(q=(150.0, 170.0)),
+        live={
+            form: LiveTiming(10, 900.0, 9000.0, 9000.0, 500.0, p99, {"read": 1.0})
+            for form, p99 in (("f", 1999.0), ("d", 2001.0))
+        },
+    )
+    text = "p99 of a live frame in processor µs at most"
+    found = {check.form: check.is_met for check in report.checks() if check.what == text}
+    assert found == {"f": True, "d": False}
+
+
 def missed(report):
     return [check.what.split(",")[0] for check in report.checks() if not check.is_met]
 
@@ -371,11 +386,18 @@ def test_a_fixed_batch_is_timed_at_that_batch_only(bundles, games, tmp_path):
     assert plain["profiles"] == {} and plain["cold"] == []
 
 
-def test_without_a_dataset_sample_games_are_played(bundles, tmp_path):
-    run(bundles, "float", threads="1", batch_sizes="1", frames="4", output=str(tmp_path))
-    assert cells(json.loads((tmp_path / "latency.json").read_text())["warm"]) == [
-        ("float", 1, 1, 4)
-    ]
+def test_without_a_dataset_sample_games_are_played(bundles, tmp_path, capsys):
+    run(
+        bundles, "float", "fixed", threads="1", batch_sizes="1", frames="40", live=True,
+        output=str(tmp_path),
+    )  # fmt: skip
+    plain = json.loads((tmp_path / "latency.json").read_text())
+    assert cells(plain["warm"]) == [("float", 1, 1, 40)]
+    live = plain["live"]["float"]
+    assert set(plain["live"]) == {"float"}, "one row is what live play has"
+    assert live["frames"] == 4 and 0 < live["p50"] <= live["p99"] <= live["max"]
+    assert set(live["parts"]) == {"read", "agent", "send"} and min(live["parts"].values()) > 0
+    assert "live play, one game" in capsys.readouterr().out
 
 
 def test_mistakes_are_told_in_a_sentence(bundles, games, tmp_path):

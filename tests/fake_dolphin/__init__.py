@@ -30,8 +30,8 @@ def make_executable(folder: Path, **plan: Any) -> Path:
       folder: to be filled.
       plan: `replay` (path; what goes by; none plays in the simulator), `frames` (of each game),
         `keeps` (characters and stage are the replay's, whatever the menus say), `human_ports`
-        (ports at which somebody sits who has already chosen), `fault` (`kind` freeze, exit or
-        close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).
+        (ports at which somebody sits who has already chosen), `fault` (`kind` freeze, exit, kill
+        or close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text(json.dumps({k: _plain(v) for k, v in plan.items()}))
