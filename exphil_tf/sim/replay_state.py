@@ -15,8 +15,8 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import grabs, hits, staling
+from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
-from exphil_tf.sim.rules.choices import FLOAT, PEACH
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH
