@@ -30,8 +30,12 @@ def refused(*flags: str) -> str:
     return str(caught.value)
 
 
+BESIDE_A_DATASET = ("data", "datasets_dir")
+"""Without effect where `parsed` gives a dataset; `tests/test_flags.py` has them."""
+
+
 @pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("name", [name for name in OPTIONS if name != "data"])
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in BESIDE_A_DATASET])
 def test_accepted_and_effective_or_refused(backbone, name):
     option = OPTIONS[name]
     base = ["--backbone", backbone, *stage(TrainConfig, option, backbone)]
@@ -105,6 +109,7 @@ WITHOUT_EFFECT = {
     "with_prev_action": ["--no-with-prev-action"],
     "jit": ["--no-jit"],
     "run_dir": ["--run-dir", "runs/a"],
+    "data": ["--data", "x"],
 }
 """How to set what other options go with by default (or what one goes with) to something else."""
 

@@ -25,6 +25,7 @@ from rich.console import Console
 from beam_pipelines.cached_dataset import DatasetRequest
 from exphil_tf import train
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
+from exphil_tf.cloud.address import parse
 from exphil_tf.data import input as data_input
 from exphil_tf.data.sampling import describe
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
@@ -35,7 +36,7 @@ from exphil_tf.preprocessing import rejects
 from exphil_tf.records.manifest import load_manifest
 from exphil_tf.replays.player_registry import PlayerRegistry
 from exphil_tf.replays.players import KnownPlayers
-from exphil_tf.training import batch_fit, losses, run_folder
+from exphil_tf.training import batch_fit, goodput, losses, run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.devices import parse_devices
@@ -448,7 +449,7 @@ TABLE: dict[str, Row] = {
     "replays": row(preprocessing, "--replays a b"),
     "data": row(lambda c: c.data.data, "--data elsewhere"),
     "verify_data": row(comparing, "--verify-data sizes", "--data d"),
-    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere"),
+    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere", "--replays a"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
     "num_noisy_variants": row(
         preprocessing, "--num-noisy-variants 3", "--replays a --augment --augment-from variants"
@@ -623,6 +624,12 @@ TABLE: dict[str, Row] = {
     "log_interval": row(kept, "--log-interval 7", SEEDED),
     "wandb": row(sent_to_wandb, "--wandb", SEEDED),
     "wandb_project": row(sent_to_wandb, "--wandb-project mine", (*SEEDED, "--wandb")),
+    "sync": row(lambda c: c.cloud.sync and parse(c.cloud.sync), "--sync s3:bucket/runs"),
+    "max_hours": row(lambda c: c.cloud.budget_s, "--max-hours 2"),
+    "max_cost": row(lambda c: c.cloud.budget_s, "--max-cost 2", "--price 1"),
+    "price": row(lambda c: goodput.sentence({}, price=c.cloud.price), "--price 2"),
+    "on_exit": row(lambda c: c.cloud.exit_words, "--on-exit true"),
+    "stop_pod": row(lambda c: c.cloud.ends_machine, "--stop-pod vast"),
     "wandb_name": row(sent_to_wandb, "--wandb-name mine", (*SEEDED, "--wandb")),
     "precision": row(precision, "--precision bf16", SEEDED),
     "jit": row(compiled, "--no-jit", SEEDED),

