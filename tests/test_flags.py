@@ -449,7 +449,7 @@ TABLE: dict[str, Row] = {
     "replays": row(preprocessing, "--replays a b"),
     "data": row(lambda c: c.data.data, "--data elsewhere"),
     "verify_data": row(comparing, "--verify-data sizes", "--data d"),
-    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere", "--replays a"),
+    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere", "--data none --replays a"),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
     "num_noisy_variants": row(
         preprocessing, "--num-noisy-variants 3", "--replays a --augment --augment-from variants"

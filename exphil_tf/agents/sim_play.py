@@ -182,7 +182,8 @@ class SimGames:
             latency=self._agents[0].latency.to_dict(),
             self_destructs=int(row.self_destructs[us]),
             opponent_self_destructs=int(row.self_destructs[them]),
-            **replay,
+            replay=replay.get("replay", ""),
+            replay_sha256=replay.get("replay_sha256", ""),
         )
         self._report.add(record)
         self._say(record)

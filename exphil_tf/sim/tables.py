@@ -148,7 +148,7 @@ def tables() -> np.ndarray:
     found["counts_from_zero"] = zero_index_table()[:CHARACTERS]
     found["charges"] = [tuple(row) for row in specials.charge_table()]
     found["keeps_lift"], found["stage_id"] = specials.keeps_until_cyclone(), STAGES
-    for name in hit_tables().dtype.names:
+    for name in hit_tables().dtype.names or ():
         found[name] = hit_tables()[name]
     found.setflags(write=False)
     return found
