@@ -70,8 +70,12 @@ DATASET = Path(tempfile.gettempdir()) / f"exphil-flags-{os.getpid()}"
 """A dataset of five small chunks."""
 
 
+NO_DATASET = "replays-alone"
+
+
 def parsed(*flags: str) -> TrainConfig:
-    return load(TrainConfig, ["--data", "dataset", *flags], env={}, presets=PRESETS)
+    data = [] if NO_DATASET in flags else ["--data", "dataset"]
+    return load(TrainConfig, [*data, *flags], env={}, presets=PRESETS)
 
 
 # -- Probes: what the thing that a flag names says -------------------------------------------------
@@ -449,7 +453,9 @@ TABLE: dict[str, Row] = {
     "replays": row(preprocessing, "--replays a b"),
     "data": row(lambda c: c.data.data, "--data elsewhere"),
     "verify_data": row(comparing, "--verify-data sizes", "--data d"),
-    "datasets_dir": row(lambda c: c.data.datasets_dir, "--datasets-dir elsewhere", "--data none --replays a"),
+    "datasets_dir": row(
+        lambda c: c.data.datasets_dir, "--datasets-dir elsewhere", ("--replays", NO_DATASET)
+    ),
     "max_files": row(preprocessing, "--max-files 5", "--replays a"),
     "num_noisy_variants": row(
         preprocessing, "--num-noisy-variants 3", "--replays a --augment --augment-from variants"
