@@ -240,7 +240,7 @@ def test_a_pod_starts(pod):
     assert ended.returncode == 0, ended.stderr
     assert [words[1] for words in pod.asked()] == ["down", "down"]
     sourced = subprocess.run(
-        ["bash", "-c", f"source {SCRIPTS}/runpod_entrypoint.sh && command -v sync-all-up"],
+        ["bash", "-c", f"source '{SCRIPTS}/runpod_entrypoint.sh' && command -v sync-all-up"],
         env=pod.environ(), capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert sourced.stdout.strip() == str(SCRIPTS / "bin/sync-all-up")
@@ -259,7 +259,7 @@ def test_ssh_is_for_the_owner_and_knows_the_pods_variables(pod):
     assert folder.stat().st_mode & 0o777 == 0o700
     assert "canary" not in (pod.folder / ".bashrc").read_text()
     shell = subprocess.run(
-        ["bash", "-c", f"source {pod.folder}/.bashrc && echo $B2_APP_KEY$MINE"],
+        ["bash", "-c", f"source '{pod.folder}/.bashrc' && echo $B2_APP_KEY$MINE"],
         env={"PATH": "/usr/bin:/bin", "POD_PROCESS": "self"}, capture_output=True, text=True,
         check=True,
     )  # fmt: skip
@@ -267,7 +267,7 @@ def test_ssh_is_for_the_owner_and_knows_the_pods_variables(pod):
     with subprocess.Popen(["sleep", "60"], env={"B2_APP_KEY": "it is", "MINE": "no"}) as first:
         time.sleep(0.1)
         shell = subprocess.run(
-            ["bash", "-c", f"source {pod.folder}/.bashrc && echo $B2_APP_KEY$MINE"],
+            ["bash", "-c", f"source '{pod.folder}/.bashrc' && echo $B2_APP_KEY$MINE"],
             env={"PATH": "/usr/bin:/bin", "POD_PROCESS": str(first.pid)}, capture_output=True,
             text=True, check=True,
         )  # fmt: skip

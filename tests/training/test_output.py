@@ -30,7 +30,7 @@ def test_a_full_log_disk_stops_neither_start_nor_run(trainer, tmp_path):
 def test_a_limit_on_file_size_is_a_sentence_and_keeps_the_last_checkpoint(trainer, tmp_path):
     trainer(tmp_path, "--max-steps", "20", "--save-every-steps", "5", signal_at_update=6)
     before = {path.name for path in (tmp_path / "runs/run/checkpoints").iterdir()}
-    ended = trainer(tmp_path, "--max-steps", "20", "--resume", "auto", file_bytes=4000)
+    ended = trainer(tmp_path, "--max-steps", "20", "--resume", "auto", file_bytes=20_000)
     assert ended.status == 74, ended.output
     last = ended.output.splitlines()[-1]
     assert last.startswith("error: ")

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import re
+import shlex
 import shutil
 import sys
 import threading
@@ -201,7 +202,7 @@ def ended_in(folder, **cloud):
 def test_a_budget_ends_a_run_that_goes_on_with_more(tmp_path):
     script = tmp_path / "end.py"
     script.write_text("import os; open(__file__ + '.said', 'w').write(os.environ['RUN_REASON'])")
-    saved = f"{sys.executable} {script}"
+    saved = shlex.join([sys.executable, str(script)])
     outcome, printed = ended_in(tmp_path / "run", max_cost=1e-6, price=1.0, on_exit=saved)
     assert (outcome.reason, outcome.position.step) == ("out of budget", 0)
     assert re.search(r"; cost \d", printed)  # since this process began

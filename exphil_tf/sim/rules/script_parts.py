@@ -120,6 +120,8 @@ def strike(match, seat, p, foe, pad):
     elif chosen > 0.92:
         pad.stick_y = -1.0
         press(p, pad, B)
+    elif chosen > 0.84:
+        smash(p, foe, pad, chance(match, seat, 24, 17))
     else:
         press(p, pad, A)
 
@@ -152,10 +154,11 @@ def smash(p, foe, pad, chosen):
     """A flick of the C-stick: ahead, up or down."""
     if p.c_x != 0 or p.c_y != 0:
         return
-    if chosen < 0.5:
+    drawn = 16 * chosen - int(16 * chosen)  # whatever part of its range the caller smashes in
+    if drawn < 0.5:
         pad.c_x = side_of(p, foe)
     else:
-        pad.c_y = 1.0 if chosen < 0.75 else -1.0
+        pad.c_y = 1.0 if drawn < 0.75 else -1.0
 
 
 @rule
