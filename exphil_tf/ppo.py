@@ -8,29 +8,22 @@ A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. 
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from exphil_tf.foundation.errors import run
-from exphil_tf.process.console import make_console
 from exphil_tf.training.ppo_config import PpoConfig
-from exphil_tf.training.run_options import read_playing_run, with_seed
+from exphil_tf.training.run_options import read_playing_run
 
 PROG = "python -m exphil_tf.ppo"
 
 
 def main(argv: Sequence[str]) -> int:
     """Learns as the arguments say; returns the exit code."""
-    from exphil_tf.rl.playing_run import PlayingRun
+    from exphil_tf.rl.playing_run import learn
 
     loaded, location = read_playing_run(PpoConfig, argv, prog=PROG)
-    console = make_console(quiet=not loaded.config.run.verbosity)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    return PlayingRun(with_seed(loaded.config), location, prog=PROG, argv=argv).train(
-        console, environ=os.environ
-    )
+    return learn(loaded.config, location, prog=PROG, argv=argv)
 
 
 if __name__ == "__main__":

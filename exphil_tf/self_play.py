@@ -7,29 +7,22 @@ A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; see doc
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Sequence
 
 from exphil_tf.foundation.errors import run
-from exphil_tf.process.console import make_console
 from exphil_tf.training.ppo_config import SelfPlayConfig
-from exphil_tf.training.run_options import read_playing_run, with_seed
+from exphil_tf.training.run_options import read_playing_run
 
 PROG = "python -m exphil_tf.self_play"
 
 
 def main(argv: Sequence[str]) -> int:
     """Learns as the arguments say; returns the exit code."""
-    from exphil_tf.rl.playing_run import PlayingRun
+    from exphil_tf.rl.playing_run import learn
 
     loaded, location = read_playing_run(SelfPlayConfig, argv, prog=PROG)
-    console = make_console(quiet=not loaded.config.run.verbosity)
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    return PlayingRun(with_seed(loaded.config), location, prog=PROG, argv=argv).train(
-        console, environ=os.environ
-    )
+    return learn(loaded.config, location, prog=PROG, argv=argv)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlparse
+
+from tests.loopback import serving
 
 
 class Faults:
@@ -86,12 +88,5 @@ def _handler(target, faults):
 @contextlib.contextmanager
 def proxy(target: str, faults: Faults) -> Iterator[str]:
     """The address of a proxy before `target` that spoils what `faults` says."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(target, faults))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(_handler(target, faults)) as address:
+        yield address

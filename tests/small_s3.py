@@ -2,13 +2,14 @@
 
 import contextlib
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlparse
 from xml.sax.saxutils import escape
+
+from tests.loopback import serving
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -95,12 +96,5 @@ def listing(objects, prefix):
 def small_s3() -> Iterator[str]:
     """The address of a server on loopback."""
     own = type("Own", (Handler,), {"buckets": {}, "parts": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), own)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(own) as address:
+        yield address

@@ -710,7 +710,9 @@ def test_preset_builds_its_network_and_input(name):
     policy = Policy(config.policy(), seed=0)
     assert policy.num_parameters > 10_000
     assert grid(config).window == config.input.window_size
-    assert horizon_of(10**6, run=config.run, accumulation_steps=1).total_steps >= 700
+    assert horizon_of(10**6, run=config.run, accumulation_steps=1).total_steps > (
+        699 if name == "quick" else 1000
+    )
     Schedule(config.schedule, total_steps=10**5)
     if config.filters.train_character is not None:
         on_replays = load(TrainConfig, ["--preset", name, "--replays", "x"], presets=PRESETS)

@@ -157,7 +157,7 @@ def test_inputs_follow_from_the_state(games):
                         loss_marginal -= np.log(marginal[bucket])
                         frames += 1
     assert frames > 5000
-    assert loss_table < 0.9 * loss_marginal  # the spot on the rim is chance
+    assert loss_table < 0.85 * loss_marginal
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +19,25 @@ from exphil_tf.foundation.config import dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.process.console import make_console
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, MixConfig, PlayingConfig
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
+from exphil_tf.training.run_options import with_seed
 from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from exphil_tf.rl.ppo_setup import PlayingSetup
+
+
+def learn(config: PlayingConfig, location: RunLocation, *, prog: str, argv: Sequence[str]) -> int:
+    """Learns by playing as a command's arguments say; returns the exit code."""
+    console = make_console(quiet=not config.run.verbosity)
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    run = PlayingRun(with_seed(config), location, prog=prog, argv=argv)
+    return run.train(console, environ=os.environ)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ next, but for the weights.
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from exphil_tf.rl.results import outcome
 from exphil_tf.rl.returns import Transitions
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.snapshots import Snapshots
-from exphil_tf.rl.stopwatch import Stopwatch
+from exphil_tf.training.spent import Spent
 from models.policy import PREVIOUS_CONTROLLER
 
 
@@ -93,7 +94,7 @@ class Rollouts(tf.train.experimental.PythonState):
     ):
         super().__init__()
         self.matches, self.learner, self.options = matches, learner, options
-        self.stopwatch = Stopwatch()
+        self.stopwatch = Spent(time.process_time)  # a busy machine's clock tells nothing
         self._actors = (learner, *others)
         self._rng = np.random.Generator(np.random.PCG64(options.seed))
         self._frames = _Storage(options.length + learner.delay + 1)

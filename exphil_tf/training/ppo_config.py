@@ -248,9 +248,7 @@ class PlayingConfig:
 
         Raises: ValueError: if none was drawn yet.
         """
-        if self.run.seed is None:
-            raise ValueError("run.seed: want a number once a run starts. Received: None")
-        return self.run.seed
+        return self.run.drawn_seed
 
 
 Playing = TypeVar("Playing", bound=PlayingConfig)

@@ -283,6 +283,16 @@ class RunConfig:
             )
 
     @property
+    def drawn_seed(self) -> int:
+        """The seed of a run that starts.
+
+        Raises: ValueError: if none was drawn yet.
+        """
+        if self.seed is None:
+            raise ValueError("run.seed: want a number once a run starts. Received: None")
+        return self.seed
+
+    @property
     def keeps_compilations(self) -> bool:
         """Whether compiled steps are kept for later runs."""
         return self.jit and self.compile_cache

@@ -5,26 +5,35 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.table import Table
 
 
 class Spent:
-    """Seconds of this process, by part of the loop."""
+    """Seconds of this process, by part.
 
-    def __init__(self) -> None:
+    Args:
+      clock: that counts them: `time.process_time` counts processor seconds of all its threads.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._begun_s = time.monotonic()
+        self._clock, self._begun_s = clock, clock()
 
     @contextlib.contextmanager
     def on(self, part: str) -> Iterator[None]:
         """Counts what is done within under a part."""
-        began = time.monotonic()
+        began = self._clock()
         try:
             yield
         finally:
-            self.seconds[part] += time.monotonic() - began
+            self.seconds[part] += self._clock() - began
+
+    def take(self) -> dict[str, float]:
+        """Seconds by part so far, which are zero afterwards."""
+        found, self.seconds = dict(self.seconds), defaultdict(float)
+        return found
 
     def shift(self, part: str, other: str, seconds: float) -> None:
         """Counts seconds of one part under another."""
@@ -33,7 +42,7 @@ class Spent:
 
     def by_part(self) -> dict[str, float]:
         """Seconds by part, the most first, and what is left over as `other`."""
-        total = time.monotonic() - self._begun_s
+        total = self._clock() - self._begun_s
         found = {name: max(0.0, value) for name, value in self.seconds.items()}
         found["other"] = max(0.0, total - sum(found.values()))
         return dict(sorted(found.items(), key=lambda item: -item[1]))

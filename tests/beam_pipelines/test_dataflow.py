@@ -10,14 +10,15 @@ import os
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlparse
 
 import google_crc32c
 import pytest
+
+from tests.loopback import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = (
@@ -89,22 +90,16 @@ class Google:
 
     def __init__(self):
         self.files, self.jobs, self.status = {}, [], 200
-        own = type("Own", (Handler,), {"outer": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), own)
-        self.url = f"http://localhost:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self.handler, self.url = type("Own", (Handler,), {"outer": self}), ""
 
 
 @pytest.fixture
 def google():
     pytest.importorskip("google.cloud.dataflow", reason="needs apache-beam[gcp]")
     made = Google()
-    yield made
-    made.close()
+    with serving(made.handler) as address:
+        made.url = address.replace("127.0.0.1", "localhost")
+        yield made
 
 
 def preprocess(google, *flags):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from exphil_tf import benchmark, preprocess, samples
+from exphil_tf import benchmark
 from exphil_tf.benchmarking import architecture_training, architectures
 from exphil_tf.benchmarking.architecture_training import Job, Point, Trained, fit_width
 from exphil_tf.benchmarking.benchmark_config import ArchitecturesConfig
@@ -20,6 +20,7 @@ from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation.errors import UserError
 from models.backbones import BACKBONES
 from tests.exported_policies import export, make_policy
+from tests.sample_dataset import make_dataset
 
 NLL = {"mlp": 1.5, "lstm": 0.9}
 SMALL = (
@@ -30,13 +31,8 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("architectures")
-    sample = ["--games", "3", "--min-seconds", "5", "--max-seconds", "6", "--seed", "5"]
-    samples.main(["--output", str(folder / "replays"), *sample])
-    options = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
-    replays, output = str(folder / "replays"), str(folder / "dataset")
-    preprocess.main(["--replays", replays, "--output", output, *options])
-    return folder / "dataset"
+    sample = ("--games", "3", "--min-seconds", "5", "--max-seconds", "6")
+    return make_dataset(tmp_path_factory.mktemp("architectures"), sample, "--min-frames", "100")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,13 @@
 """Addresses and keys; without a server."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from exphil_tf.cloud.address import access_of, open_store, parse, setting
 from exphil_tf.foundation.errors import UserError
+from tests.loopback import serving
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,9 @@ def test_backblaze_tells_the_region():
             self.end_headers()
             self.wfile.write(json.dumps({"apiInfo": {"storageApi": told}}).encode())
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    api = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(Handler) as api:
         access = access_of(parse("b2:b1b"), {"B2_KEY_ID": "id", "B2_APP_KEY": "key"}, b2_api=api)
         assert access.region == "us-west-004"
         assert access.endpoint == "https://s3.us-west-004.backblazeb2.com"
         with pytest.raises(UserError, match="refuses the keys"):
             access_of(parse("b2:b1b"), {"B2_KEY_ID": "id", "B2_APP_KEY": "no"}, b2_api=api)
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -6,9 +6,8 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from exphil_tf.cloud.store import FolderStore
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from tests.faulty_stores import make_run, tree
+from tests.loopback import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,11 +106,8 @@ def refusing():
 
         do_PUT = do_GET
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
 def test_no_key_is_in_an_error_or_a_traceback(refusing, tmp_path):

@@ -5,24 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from exphil_tf import preprocess, samples
 from exphil_tf.evaluation.baselines import BaselineFit, neutral_buckets
 from exphil_tf.evaluation.metrics import Accumulator, Sample
 from exphil_tf.evaluation.results import ActionChanges, Curve, Evaluation, OwnActions
 from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.melee.enums import Character
+from tests.sample_dataset import make_dataset
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     """Games of 9 to 10 s: chunks shorter than the longest unroll, several of them per game."""
-    folder = tmp_path_factory.mktemp("evaluate")
-    sample = ["--games", "4", "--min-seconds", "9", "--max-seconds", "10", "--seed", "5"]
-    samples.main(["--output", str(folder / "replays"), *sample])
-    options = ["--chunk-frames", "256", "--test-split", "0.25", "--workers", "1"]
-    replays, output = str(folder / "replays"), str(folder / "dataset")
-    preprocess.main(["--replays", replays, "--output", output, *options])
-    return folder / "dataset"
+    sample = ("--games", "4", "--min-seconds", "9", "--max-seconds", "10")
+    return make_dataset(tmp_path_factory.mktemp("evaluate"), sample, "--test-split", "0.25")
 
 
 @pytest.fixture(scope="session")

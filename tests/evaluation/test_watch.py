@@ -8,26 +8,22 @@ import pytest
 from rich.console import Console
 from tiny_imitation import make, make_batch, train
 
-from exphil_tf import evaluate, preprocess, samples
+from exphil_tf import evaluate
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.checkpoints.store import CheckpointStore
 from exphil_tf.evaluation import watch as watching
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.state import TrainState
+from tests.sample_dataset import make_dataset
 
 CONFIG = EvaluationConfig(jit=False, limit_frames=200, baseline_frames=200)
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("watch")
-    sample = ["--games", "3", "--min-seconds", "5", "--max-seconds", "6", "--seed", "5"]
-    samples.main(["--output", str(folder / "replays"), *sample])
-    options = ["--chunk-frames", "256", "--min-frames", "100", "--workers", "1"]
-    replays, output = str(folder / "replays"), str(folder / "dataset")
-    preprocess.main(["--replays", replays, "--output", output, *options])
-    return folder / "dataset"
+    sample = ("--games", "3", "--min-seconds", "5", "--max-seconds", "6")
+    return make_dataset(tmp_path_factory.mktemp("watch"), sample, "--min-frames", "100")
 
 
 class Run:

@@ -2,9 +2,8 @@
 
 import json
 import logging
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -13,6 +12,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.run_end import RunEnd
 from exphil_tf.training.webhook import VARIABLE, Webhook
+from tests.loopback import serving
 
 
 class Server:
@@ -34,13 +34,7 @@ class Server:
 
             do_PUT = do_POST
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self.handler, self.url = Handler, ""
 
     def texts(self):
         return [json.loads(body)["text"] for *_, body in self.requests]
@@ -49,8 +43,8 @@ class Server:
 @pytest.fixture
 def server():
     made = Server()
-    yield made
-    made.close()
+    with serving(made.handler) as made.url:
+        yield made
 
 
 def test_end_and_nan_are_told_and_nothing_else(server):

@@ -154,11 +154,10 @@ def smash(p, foe, pad, chosen):
     """A flick of the C-stick: ahead, up or down."""
     if p.c_x != 0 or p.c_y != 0:
         return
-    drawn = 16 * chosen - int(16 * chosen)  # whatever part of its range the caller smashes in
-    if drawn < 0.5:
+    if chosen < 0.5:
         pad.c_x = side_of(p, foe)
     else:
-        pad.c_y = 1.0 if drawn < 0.75 else -1.0
+        pad.c_y = 1.0 if chosen < 0.75 else -1.0
 
 
 @rule

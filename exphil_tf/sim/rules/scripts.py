@@ -107,7 +107,7 @@ def _hold_as_a_hand(match, seat, pad):
 
 @rule
 def _short_of(value, drawn):
-    return round(80 * value * (1.0 - max(0.0, 0.2 * drawn - 0.1))) / 80
+    return round(80 * value * (1.0 - max(0.0, 0.125 * drawn - 0.0625))) / 80
 
 
 # -- The scripts -------------------------------------------------------------------------------
