@@ -27,7 +27,7 @@ start_sshd() {
   [[ -f $folder/host_key ]] || ssh-keygen -q -t ed25519 -N '' -f "$folder/host_key"
   # Shells that come in by SSH know the variables of the pod, which are written nowhere.
   if ! grep -qs pod_environment "$HOME/.bashrc"; then
-    echo "source $_exphil_scripts/pod_environment.sh" >>"$HOME/.bashrc"
+    printf 'source %q\n' "$_exphil_scripts/pod_environment.sh" >>"$HOME/.bashrc"
   fi
   "$(command -v sshd)" -p "$port" -h "$folder/host_key" -o PasswordAuthentication=no \
     -o "AuthorizedKeysFile=$folder/authorized_keys" -o UsePAM=no -o "PidFile=$folder/sshd.pid"
