@@ -33,6 +33,12 @@ def remember(p, move):
     if p.used == move:
         return
     p.used = move
+    push(p, move)
+
+
+@rule
+def push(p, move):
+    """Puts a move into the queue: a projectile's, of which each is a use of its own."""
     for at in range(MOVES - 1, 0, -1):
         p.stale[at] = p.stale[at - 1]
     p.stale[0] = move
