@@ -15,6 +15,7 @@ import numpy as np
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.flights import shot_hits
 from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.rules.staling import FIRST_THROW, LAST_THROW
 
 STALES = np.arange(9, 0, -1) / 100
 """What each of the last nine moves that were the same takes off."""
@@ -105,8 +106,9 @@ def of_player(game: Recorded, victim: int) -> Iterator[dict[str, float]]:
             queue = StaleQueue()
         move = int(game["last_attack"][frame, attacker])
         row = _row(game, frame, victim)
-        # Each projectile is a use of its own.
-        use = -frame if by_shot[frame] else int(starts[frame - (row["traded"] > 0)])
+        # Each projectile is a use of its own, but those of a throw are the throw's.
+        own = by_shot[frame] and not FIRST_THROW <= move <= LAST_THROW
+        use = -frame if own else int(starts[frame - (row["traded"] > 0)])
         row["damage"] = _fresh(float(row["dealt"]), *queue.push(move, use))
         before = frame
         yield row

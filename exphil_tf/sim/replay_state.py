@@ -226,7 +226,7 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
     if now.stock < before.stock:
         staling.forget(attacker)
     if by_shot:
-        staling.push(attacker, now.last_attack)
+        staling.remember_shot(attacker, now.last_attack)
         return
     if lands and now.last_attack > 0:
         staling.remember(attacker, now.last_attack)

@@ -88,7 +88,7 @@ def _step(match, shot, tables):
     shot.flown += math.hypot(shot.vx, shot.vy)
     shot.life -= 1
     stage = tables.stages[match.stage]
-    inside = stage.left < shot.x < stage.right and stage.bottom < shot.y < stage.top
+    inside = stage.left < shot.x < stage.right and shot.y > stage.bottom  # no top ends a shot
     if shot.life <= 0 or not inside:
         shot.kind = 0
     elif shot.vy < 0:
@@ -150,7 +150,7 @@ def _nearest(shot, kind, x, y):
 
 @rule
 def _hit(shot, owner, victim, guarded, height, tables):
-    """What it does; a shot is over then, and is a use of its own among stale moves."""
+    """What it does; a shot is over then."""
     kind = tables.shots[shot.kind - 1]
     dealt = kind.hit.damage * staling.share(owner, kind.hit.move)
     lag = knockback.hitlag(dealt) if kind.flinches else 0.0
@@ -162,7 +162,7 @@ def _hit(shot, owner, victim, guarded, height, tables):
         victim.hitlag = lag
         return
     shot.struck = HIT
-    staling.push(owner, kind.hit.move)
+    staling.remember_shot(owner, kind.hit.move)
     if kind.flinches:
         hits.hurt(victim, kind.hit, dealt, lag, way, height, tables)
     else:
