@@ -26,9 +26,15 @@ LEDGER: dict[str, str] = {
     "shows do what is about the middle of other characters' same move",
     "smash attacks": "no charging",
     "shields": "a circle that shrinks; no light shields, no tilting, nothing is reflected",
-    "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
-    "fly; throws of Donkey Kong's cargo and Kirby's leaps stay where they are",
-    "projectiles and items": "none",
+    "grabs and throws": "no chain of special grabs; throws of Donkey Kong's cargo and Kirby's "
+    "leaps stay where they are",
+    "projectiles and items": "what recorded games show to leave at an age of an action, as "
+    "circles and straight beams against the same capsules; turnips and bombs are neither pulled "
+    "up nor held, so that nobody has one to throw; a blaster shoots once a draw; Shadow Balls, "
+    "arrows, fire, Thunder, what Ness has, Din's Fire's blast and charge shots that are not full "
+    "do nothing; a boomerang does not follow its owner, a turnip does not bounce off; nothing is "
+    "reflected, deflected or caught, and sides of stages let shots through; of both players eight "
+    "at once, of which a policy sees the first five",
     "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
     "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
     "not followed by the stick",
@@ -182,8 +188,11 @@ percent, launch speed (1 %), hitstun (one frame), hitlag and the victim's action
 def page(found: Fidelity) -> str:
     """One self-contained page of HTML."""
     frames = [(name, _HEADS, rows(found.frames, by)) for by, name in enumerate(_SECTIONS)]
-    sections = [*frames, ("Hits", _HIT_HEADS, hit_rows(found.hits)),
-                ("Projectiles", _SHOT_HEADS, shot_rows(found.shots))]
+    sections = [
+        *frames,
+        ("Hits", _HIT_HEADS, hit_rows(found.hits)),
+        ("Projectiles", _SHOT_HEADS, shot_rows(found.shots)),
+    ]
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(_PAGE)
     return template.render(sections=sections, ledger=LEDGER.items())

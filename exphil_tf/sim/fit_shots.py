@@ -88,7 +88,11 @@ def _like(found: dict[tuple[int, ...], list[Flown]], key: tuple[int, ...]) -> li
 def _kind(flown: list[Flown]) -> Row:
     """How it flies, what it does to whom it meets, and how large it is."""
     courses = [one.course() for one in flown]
-    return _flight(flown, courses) | _hit_of(flown) | sizes([(one.game, one.row, one.hit is not None) for one in flown])
+    return (
+        _flight(flown, courses)
+        | _hit_of(flown)
+        | sizes([(one.game, one.row, one.hit is not None) for one in flown])
+    )
 
 
 def _all(games: Sequence[Recorded]) -> Iterator[Flown]:

@@ -32,8 +32,8 @@ class Recorded:
     Attributes:
       stage: external id.
       columns: short name → `[frames, players]`: the schema's columns of players and controllers,
-        and those of `PhysicsColumns`; the schema's of items, by their whole names; `frame`, `left` and `right` (Fountain of Dreams' platforms)
-        `[frames]`.
+        and those of `PhysicsColumns`; the schema's of items by their whole names,
+        `[frames, items]`; `frame`, `left` and `right` (Fountain of Dreams' platforms) `[frames]`.
       held_out: of the two players.
       moving: whether the stage may have another form than at the start on some frames.
       cardinals: whether the game took a stick near an axis for one along it (UCF 0.84, which

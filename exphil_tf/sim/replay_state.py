@@ -227,7 +227,12 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
         staling.forget(attacker)
     if by_shot:
         staling.remember_shot(attacker, now.last_attack)
-        return
+    else:
+        _learn_touch(attacker, now, before, lands, tables)
+
+
+@rule
+def _learn_touch(attacker, now, before, lands, tables):
     if lands and now.last_attack > 0:
         staling.remember(attacker, now.last_attack)
     if lands or (now.hitlag > 0 and before.hitlag <= 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -55,7 +56,9 @@ def struck_by(flown: np.ndarray) -> np.ndarray:
     return np.stack([(hit & (flown["owner"] == seat)).any(1) for seat in (0, 1)], 1)
 
 
-def shot_counts(truth: np.ndarray, flown: np.ndarray, *, judged: np.ndarray) -> dict[str, ShotCounts]:
+def shot_counts(
+    truth: np.ndarray, flown: np.ndarray, *, judged: np.ndarray
+) -> dict[str, ShotCounts]:
     """By who shoots what.
 
     Args:
@@ -63,45 +66,60 @@ def shot_counts(truth: np.ndarray, flown: np.ndarray, *, judged: np.ndarray) -> 
       flown: the same, each row made of the truth's row before.
       judged: bool `[frames - 1, 2]`, by the shooter.
     """
-    names = _names()
-    found: dict[str, ShotCounts] = {}
     before, after, made = truth[:-1], truth[1:], flown[1:]
-    name_before, name_after, name_made = (names[part["kind"]] for part in (before, after, made))
-    rows = np.arange(len(before))[:, None]
-    counted = [judged[rows, part["owner"]] for part in (before, after, made)]
     goes_on = (before["kind"] > 0) & (after["kind"] == before["kind"])
     goes_on &= after["life"] <= before["life"]
     begins = (after["kind"] > 0) & ~goes_on
     ours = (made["kind"] > 0) & ((before["kind"] == 0) | (made["life"] > before["life"]))
-    apart = np.hypot(after["x"] - made["x"], after["y"] - made["y"])
-    for name in {*np.unique(name_after), *np.unique(name_made)} - {""}:
-        fly = goes_on & (name_before == name) & counted[0]
-        ends = (before["kind"] > 0) & ~goes_on & (name_before == name) & counted[0]
-        new, new_ours = (
-            part & (who == name) & mask
-            for part, who, mask in ((begins, name_after, counted[1]), (ours, name_made, counted[2]))
+    found: dict[str, ShotCounts] = {}
+    for name in {*_named(after), *_named(made)} - {""}:
+        here, new, new_ours = (
+            mask & _is_judged(part, name, judged)
+            for part, mask in ((before, before["kind"] > 0), (after, begins), (made, ours))
         )
-        both = np.minimum(new.sum(1), new_ours.sum(1))
-        found[name] = ShotCounts(
-            frames=int(fly.sum()), near=int((fly & (made["kind"] > 0) & (apart < NEAR)).sum()),
-            lost=int((fly & (made["kind"] == 0)).sum()),
-            launches=int(new.sum()), launched=int(both.sum()),
-            placed=_placed(after, made, new, new_ours), imagined=int((new_ours.sum(1) - both).sum()),
-            ends=int(ends.sum()), ended=int((ends & (made["kind"] == 0)).sum()),
-        )  # fmt: skip
+        found[name] = ShotCounts()
+        found[name].add(_of_flights(after, made, goes_on=here & goes_on, ends=here & ~goes_on))
+        found[name].add(_of_launches(after, made, new=new, ours=new_ours))
     return found
 
 
-def _placed(after: np.ndarray, made: np.ndarray, new: np.ndarray, ours: np.ndarray) -> int:
-    """Launches with one of ours near them on the same frame."""
-    count = 0
-    for frame in np.flatnonzero(new.any(1) & ours.any(1)).tolist():
+def _named(shots: np.ndarray) -> set[str]:
+    return set(_names()[np.unique(shots["kind"])].tolist())
+
+
+def _is_judged(shots: np.ndarray, name: str, judged: np.ndarray) -> np.ndarray:
+    rows = np.arange(len(shots))[:, None]
+    return (_names()[shots["kind"]] == name) & judged[rows, shots["owner"]]
+
+
+def _of_flights(
+    after: np.ndarray, made: np.ndarray, *, goes_on: np.ndarray, ends: np.ndarray
+) -> ShotCounts:
+    is_over = made["kind"] == 0
+    apart = np.hypot(after["x"] - made["x"], after["y"] - made["y"])
+    return ShotCounts(
+        frames=int(goes_on.sum()), near=int((goes_on & ~is_over & (apart < NEAR)).sum()),
+        lost=int((goes_on & is_over).sum()), ends=int(ends.sum()),
+        ended=int((ends & is_over).sum()),
+    )  # fmt: skip
+
+
+def _of_launches(
+    after: np.ndarray, made: np.ndarray, *, new: np.ndarray, ours: np.ndarray
+) -> ShotCounts:
+    both = np.minimum(new.sum(1), ours.sum(1))
+    placed = 0
+    for frame in np.flatnonzero(both).tolist():
         theirs, mine = after[frame][new[frame]], made[frame][ours[frame]]
         apart = np.hypot(theirs["x"][:, None] - mine["x"], theirs["y"][:, None] - mine["y"])
-        count += int((apart.min(1) < FAR).sum())
-    return count
+        placed += int((apart.min(1) < FAR).sum())
+    return ShotCounts(
+        launches=int(new.sum()), launched=int(both.sum()), placed=placed,
+        imagined=int((ours.sum(1) - both).sum()),
+    )  # fmt: skip
 
 
+@functools.cache
 def _names() -> np.ndarray:
     """Name of each `kind` of a `SHOT`; "" for none."""
     rows = shot_tables()["shots"]
