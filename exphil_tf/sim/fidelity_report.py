@@ -29,12 +29,11 @@ LEDGER: dict[str, str] = {
     "grabs and throws": "no chain of special grabs; throws of Donkey Kong's cargo and Kirby's "
     "leaps stay where they are",
     "projectiles and items": "what recorded games show to leave at an age of an action, as "
-    "circles and straight beams against the same capsules; turnips and bombs are neither pulled "
-    "up nor held, so that nobody has one to throw; a blaster shoots once a draw; Shadow Balls, "
-    "arrows, fire, Thunder, what Ness has, Din's Fire's blast and charge shots that are not full "
-    "do nothing; a boomerang does not follow its owner, a turnip does not bounce off; nothing is "
-    "reflected, deflected or caught, and sides of stages let shots through; of both players eight "
-    "at once, of which a policy sees the first five",
+    "circles and straight beams against the same capsules; no turnips and bombs, which one has "
+    "to hold; a blaster shoots once a draw; Shadow Balls, arrows, fire, Thunder, what Ness has, "
+    "Din's Fire's blast and charge shots that are not full do nothing; a boomerang does not "
+    "follow its owner; nothing is reflected, deflected or caught, and sides of stages let shots "
+    "through; of both players eight at once, of which a policy sees the first five",
     "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
     "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
     "not followed by the stick",

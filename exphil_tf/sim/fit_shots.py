@@ -104,10 +104,15 @@ def _all(games: Sequence[Recorded]) -> Iterator[Flown]:
             if at < 1 or not _leaves(game, row) or action != game["action"][at - 1, owner]:
                 continue
             age, before = (float(game["state_age"][one, owner]) for one in (at, at - 1))
-            if act.JAB_1 <= action < act.ACTIONS and before < age:
+            if _shoots(action) and before < age:
                 hit = hits[1 - owner].get(int(row["after"]))
                 yield Flown(game, row, int(game["character"][at, owner]), action, age, before,
                             game.held_out[owner], _turned(game, row, hit))  # fmt: skip
+
+
+def _shoots(action: int) -> bool:
+    """Special moves and throws; who throws an item has to hold one, which the rules do not know."""
+    return act.SPECIAL_FIRST <= action < act.ACTIONS or act.THROW_F <= action <= act.THROW_LOW
 
 
 def _leaves(game: Recorded, row: np.ndarray) -> bool:

@@ -8,9 +8,12 @@ from exphil_tf.sim.recorded import Recorded
 
 FLIGHT = np.dtype(
     [("slot", "i1"), ("first", "i4"), ("after", "i4"), ("type", "i2"), ("state", "i2"),
-     ("owner", "i1")]
+     ("owner", "i1"), ("bounced", "i1")]
 )  # fmt: skip
-"""Frames from `first` to before `after` on which an item moves in one state; whose it is."""
+"""Frames from `first` to before `after` on which an item moves in one state; whose it is, and
+whether it has come off a body or a shield, and hits nobody any more."""
+_JUMP = 0.5
+"""Change of the horizontal speed on one frame that only a body or a shield makes."""
 _RISE = 1e-4
 
 
@@ -38,23 +41,27 @@ def _of_slot(game: Recorded, slot: int, moves: np.ndarray) -> np.ndarray:
         changes[1:] |= np.diff(column.astype(int)) != 0
     # Another item may take the slot on the very next frame.
     changes[1:] |= np.diff(game["i.timer"][:, slot].astype(int)) > 0
-    first = np.flatnonzero(changes)
+    bounces = ~changes
+    bounces[1:] &= np.abs(np.diff(game["i.speed_x"][:, slot])) > _JUMP
+    first = np.flatnonzero(changes | bounces)
     after = np.append(first[1:], len(moves))
     kept = moves[first]
     found = np.zeros(int(kept.sum()), FLIGHT)
     found["slot"], found["first"], found["after"] = slot, first[kept], after[kept]
+    found["bounced"] = bounces[first[kept]]
     for name, column in zip(("type", "state", "owner"), columns, strict=True):
         found[name] = column[first[kept]]
     return found
 
 
 def shot_hits(game: Recorded, victim: int) -> np.ndarray:
-    """Frames on which a projectile of the other player hits: its flight ends, percent rises.
+    """Frames on which a projectile of the other player hits: its flight ends, and percent rises.
 
     Bool `[frames]`. Projectiles that are seen on no frame, because they hit at once, are not told.
     """
     found = np.zeros(len(game), bool)
     mine = flights(game)
-    ends = mine["after"][(mine["owner"] == 1 - victim) & (mine["after"] < len(game))]
+    hits = (mine["owner"] == 1 - victim) & (mine["after"] < len(game)) & (mine["bounced"] == 0)
+    ends = mine["after"][hits]
     found[ends] = True
     return found & np.append(False, np.diff(game["percent"][:, victim]) > _RISE)

@@ -115,7 +115,7 @@ def shots(game: Recorded) -> np.ndarray:
         owner = int(row["owner"])
         who = int(game["character"][at.start, owner])
         kind = kind_of(who, int(row["type"]), int(row["state"]))
-        if not kind:
+        if not kind or row["bounced"]:
             continue
         here = table[at, slot]
         here["kind"], here["owner"] = kind, owner

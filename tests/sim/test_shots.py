@@ -166,6 +166,15 @@ def test_flights_and_what_they_hit_are_told():
     assert np.flatnonzero(shot_hits(game, 1)).tolist() == [196] and not shot_hits(game, 0).any()
 
 
+def test_what_comes_off_a_shield_hits_nobody():
+    game = recording(launches=1)
+    game["i.speed_x"][26:36, 0], game["i.speed_y"][26:36, 0] = -2, 4.5
+    game["percent"][26:, 1] = 3
+    found = flights(game)
+    assert found["first"].tolist() == [16, 26] and found["bounced"].tolist() == [0, 1]
+    assert np.flatnonzero(shot_hits(game, 1)).tolist() == [26]
+
+
 def test_a_launch_is_estimated():
     (row,) = fit_shots([recording()])
     assert (row["character"], row["action"], row["age"]) == (FALCO, LOOP, 16)
