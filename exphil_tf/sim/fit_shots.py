@@ -118,9 +118,11 @@ def _shoots(action: int) -> bool:
 def _leaves(game: Recorded, row: np.ndarray) -> bool:
     """Whether a flight begins with a launch: not where another one goes over into it."""
     before, slot = int(row["first"]) - 1, int(row["slot"])
-    flew = game["i.speed_x"][before, slot] != 0 or game["i.speed_y"][before, slot] != 0
-    goes_on = game["i.exists"][before, slot] and game["i.type"][before, slot] == row["type"]
-    return _TYPES[0] <= row["type"] <= _TYPES[1] and not (flew and goes_on)
+    exists, kind, *speed = (
+        float(game[f"i.{name}"][before, slot]) for name in ("exists", "type", "speed_x", "speed_y")
+    )
+    goes_on = exists > 0 and kind == row["type"] and any(speed)
+    return _TYPES[0] <= int(row["type"]) <= _TYPES[1] and not goes_on
 
 
 def _hits(game: Recorded, victim: int) -> dict[int, dict[str, float]]:
