@@ -186,7 +186,7 @@ class RunConfig:
     min_steps: int | None = option(None, kind=Kind.LENGTH)
     """At least this many updates: as many more epochs as a small collection takes for them."""
     max_steps: int | None = option(None, kind=Kind.LENGTH)
-    """End after this many updates even if epochs are left."""
+    """End after this many updates even if epochs or min_steps are left."""
     validate_every_steps: int | None = option(None, kind=Kind.RUN)
     """Updates between validations, besides those at epochs' ends."""
     batch_size: int = option(16, kind=Kind.TRAINING)
@@ -266,10 +266,6 @@ class RunConfig:
         for name in (*limits, "save_every_batches", "memory_budget_mb"):
             if getattr(self, name) is not None:
                 _check_at_least(name, getattr(self, name), 1)
-        if self.max_steps is not None and (self.min_steps or 0) > self.max_steps:
-            raise ValueError(
-                f"min_steps: want at most max_steps ({self.max_steps}). Received: {self.min_steps}"
-            )
         for name in ("keep_best", "backup_count"):
             _check_at_least(name, getattr(self, name), 0)
         check_batch(self.batch_size, len(parse_devices(self.devices)))

@@ -24,10 +24,9 @@ def test_a_small_collection_is_read_until_there_were_enough_updates():
     assert horizon_of(1000, run=run, accumulation_steps=1) == Horizon(100.0, 300)
     both = RunConfig(epochs=3, batch_size=10, min_steps=50, max_steps=80)
     assert horizon_of(1000, run=both, accumulation_steps=1).total_steps == 80
-    with pytest.raises(
-        ValueError, match=r"min_steps: want at most max_steps \(80\)\. Received: 81"
-    ):
-        RunConfig(min_steps=81, max_steps=80)
+    # A preset's least does not stand in the way of who asks for fewer.
+    fewer = RunConfig(epochs=3, batch_size=10, min_steps=81, max_steps=80)
+    assert horizon_of(20, run=fewer, accumulation_steps=1).total_steps == 80
 
 
 def test_validation_within_epochs():
