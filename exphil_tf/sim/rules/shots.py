@@ -69,10 +69,24 @@ def fly(match, players, tables):
             continue
         if not shots[at].fresh:
             _step(match, shots[at], tables)
-        shots[at].fresh = 0
         if shots[at].kind > 0:
             owner = shots[at].owner
             _meet(shots[at], players[owner], players[1 - owner], tables)
+    _settle(shots)
+
+
+@rule
+def _settle(shots):
+    """What is new takes the lowest slot that is free now, as items do where they are recorded."""
+    for at in range(SHOTS):
+        if shots[at].kind <= 0 or not shots[at].fresh:
+            continue
+        shots[at].fresh = 0
+        for lower in range(at):
+            if shots[lower].kind <= 0:
+                shots[lower] = shots[at]
+                shots[at].kind = 0
+                break
 
 
 @rule
