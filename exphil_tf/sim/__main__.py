@@ -100,6 +100,7 @@ def _validate(config: ValidateConfig, console: Console) -> None:
     for by in (0, 1):
         console.print(fidelity_report.terminal(found.frames, by))
     console.print(fidelity_report.hit_terminal(found.hits))
+    console.print(fidelity_report.shot_terminal(found.shots))
     if config.json is not None:
         text = json.dumps(fidelity_report.facts(found), indent=1) + "\n"
         write_file(config.json, [text.encode()])

@@ -14,22 +14,26 @@ from exphil_tf.sim.replay_state import (
     settle_platform,
     was_hit,
 )
-from exphil_tf.sim.rules import stocks
+from exphil_tf.sim.rules import keeps, stocks
+from exphil_tf.sim.state import SHOTS
 
 NEAR = 1.0
 
 
 @kernel
-def follow(match, players, truth, pads, tables, ahead, starts):
+def follow(match, players, truth, shots, by_shot, pads, tables, ahead, flown, starts):
     """What the rules make of each recorded frame, started from the one before.
 
     Args:
       match: `MATCH` `[1]`, on the right stage.
       players: its players `[1, 2]`.
       truth: `SEEN` `[frames, 2]`.
+      shots: `SHOT` `[frames, SHOTS]`: the recorded projectiles.
+      by_shot: bool `[frames, 2]`: whether a player's projectile hits.
       pads: `INPUT` `[frames, 2]`.
       tables: `TABLES` `[1]`.
       ahead: `PLAYER` `[frames, 2]`, filled: row f is made of row f - 1 of the truth.
+      flown: `SHOT` `[frames, SHOTS]`, filled alike.
       starts: `MATCH` `[frames]`, filled: the state of each recorded frame.
     """
     for seat in range(2):
@@ -45,11 +49,15 @@ def follow(match, players, truth, pads, tables, ahead, starts):
             force(players[0, seat], truth[frame, seat], truth[frame - 1, seat], tables[0])
             settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
+            keeps.remember(players[0, seat], tables[0])
+        for slot in range(SHOTS):
+            flown[frame, slot] = match[0].shots[slot]
+            match[0].shots[slot] = shots[frame, slot]
         for seat in range(2):
             lands = was_hit(truth[frame, 1 - seat], truth[frame - 1, 1 - seat])
             learn_hit(
                 players[0, seat], starts[frame - 1].players[seat], truth[frame, seat],
-                truth[frame - 1, seat], lands, tables[0],
+                truth[frame - 1, seat], lands, by_shot[frame, seat], tables[0],
             )  # fmt: skip
         starts[frame] = match[0]
 
@@ -73,6 +81,8 @@ def run_freely(starts, match, players, truth, pads, tables, lengths, every, foun
         match[0] = starts[start]
         for step in range(1, lengths[-1] + 1):
             step_match(match[0], players[0], pads[start + step], tables[0])
+            for seat in range(2):
+                keeps.remember(players[0, seat], tables[0])
             for which in range(len(lengths)):
                 if lengths[which] != step:
                     continue

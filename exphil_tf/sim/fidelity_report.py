@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 from rich.table import Table as RichTable
 
 from exphil_tf.sim.hit_fidelity import COVERED, HitCounts, HitTable
+from exphil_tf.sim.shot_fidelity import ShotCounts
 from exphil_tf.sim.validate import (
     DISTANCES,
     FREE_FRAMES,
@@ -25,9 +26,14 @@ LEDGER: dict[str, str] = {
     "shows do what is about the middle of other characters' same move",
     "smash attacks": "no charging",
     "shields": "a circle that shrinks; no light shields, no tilting, nothing is reflected",
-    "grabs and throws": "no chain of special grabs; the lasers of Fox's and Falco's throws do not "
-    "fly; throws of Donkey Kong's cargo and Kirby's leaps stay where they are",
-    "projectiles and items": "none",
+    "grabs and throws": "no chain of special grabs; throws of Donkey Kong's cargo and Kirby's "
+    "leaps stay where they are",
+    "projectiles and items": "what recorded games show to leave at an age of an action, as "
+    "circles and straight beams against the same capsules; no turnips and bombs, which one has "
+    "to hold; a blaster shoots once a draw; Shadow Balls, arrows, fire, Thunder, what Ness has, "
+    "Din's Fire's blast and charge shots that are not full do nothing; a boomerang does not "
+    "follow its owner; nothing is reflected, deflected or caught, and sides of stages let shots "
+    "through; of both players eight at once, of which a policy sees the first five",
     "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
     "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
     "not followed by the stick",
@@ -66,8 +72,9 @@ def facts(found: Fidelity) -> dict[str, Any]:
     cells = [{"class": kind, "character": who} | c.to_dict() for (kind, who), c in table.items()]
     hits = {name: counts.to_dict() for name, counts in found.hits.kinds.items()}
     stocks = dict(zip(("lost", "made", "imagined"), found.hits.stocks.tolist(), strict=True))
-    return {"all": total.to_dict(), **parts, "hits": hits, "stocks": stocks, "cells": cells,
-            "ledger": LEDGER}  # fmt: skip
+    shots = {name: counts.to_dict() for name, counts in sorted(found.shots.items())}
+    return {"all": total.to_dict(), **parts, "hits": hits, "stocks": stocks, "shots": shots,
+            "cells": cells, "ledger": LEDGER}  # fmt: skip
 
 
 def hit_rows(hits: HitTable) -> list[list[str]]:
@@ -97,6 +104,21 @@ def hit_terminal(hits: HitTable) -> RichTable:
 def hit_markdown(hits: HitTable) -> str:
     """The table of hits for docs."""
     return _markdown(_HIT_HEADS, hit_rows(hits))
+
+
+_SHOT_HEADS = ("projectile", "frames", "≤ 0.01", "lost", "launches", "made", "placed", "imagined",
+               "ends", "made")  # fmt: skip
+
+
+def shot_rows(shots: Mapping[str, ShotCounts]) -> list[list[str]]:
+    """Cells of the table of projectiles, the most frequent first."""
+    order = sorted(shots.items(), key=lambda pair: -pair[1].frames)
+    return [[name, *(f"{one:,}" for one in counts.to_dict().values())] for name, counts in order]
+
+
+def shot_terminal(shots: Mapping[str, ShotCounts]) -> RichTable:
+    """The table of projectiles for a terminal."""
+    return _terminal(_SHOT_HEADS, shot_rows(shots), "Projectiles, one frame ahead")
 
 
 def rows(table: Table, by: int) -> list[list[str]]:
@@ -165,7 +187,11 @@ percent, launch speed (1 %), hitstun (one frame), hitlag and the victim's action
 def page(found: Fidelity) -> str:
     """One self-contained page of HTML."""
     frames = [(name, _HEADS, rows(found.frames, by)) for by, name in enumerate(_SECTIONS)]
-    sections = [*frames, ("Hits", _HIT_HEADS, hit_rows(found.hits))]
+    sections = [
+        *frames,
+        ("Hits", _HIT_HEADS, hit_rows(found.hits)),
+        ("Projectiles", _SHOT_HEADS, shot_rows(found.shots)),
+    ]
     environment = jinja2.Environment(autoescape=True)
     template = environment.from_string(_PAGE)
     return template.render(sections=sections, ledger=LEDGER.items())

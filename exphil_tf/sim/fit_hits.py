@@ -124,6 +124,23 @@ def _kind(key: np.ndarray, angle: float, hits: Events, *, whole: int) -> Row:
     }  # fmt: skip
 
 
+def kind_of_shot(hits: Events) -> Row:
+    """What a projectile does, of the hits of one; `flinches` 0 where it does damage alone."""
+    rounded = np.round(hits["damage"])
+    whole = np.abs(hits["damage"] - rounded) < 2e-3
+    damage = _commonest(rounded[whole] if whole.any() else rounded)
+    group = hits.where(rounded == damage)
+    found = max(_angles(group), key=lambda pair: pair[1].sum(), default=None)
+    angle, mask = found or (float(np.round(np.median(group["angle"]))), np.ones(len(group), bool))
+    key = np.array([0, 0, damage])
+    row = _kind(key, angle, group.where(mask), whole=len(group))
+    names = ("damage", "angle", "growth", "base", "set", "electric", "move", "agree")
+    flinches = int(np.mean(hits["hitlag"] > 0) > 0.5)
+    if not flinches:
+        row |= {"angle": 0.0, "growth": 0, "base": 0, "set": 0, "electric": 0, "agree": 1.0}
+    return {name: row[name] for name in names} | {"flinches": flinches, "hits": len(hits)}
+
+
 def _line(hits: Events, weight: np.ndarray | float) -> tuple[int, int, int, float]:
     """Growth, base, damage of a set knockback, and the share of hits that agree."""
     still = (hits["moving"] == 0) & ~np.isin(hits["before"], _CROUCHES)

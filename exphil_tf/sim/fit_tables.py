@@ -18,6 +18,7 @@ from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
 from exphil_tf.sim.fit_hits import fit_hits
 from exphil_tf.sim.fit_ledges import catches
+from exphil_tf.sim.fit_shots import fit_shots
 from exphil_tf.sim.fit_speeds import speeds
 from exphil_tf.sim.fit_widths import widths
 from exphil_tf.sim.recorded import Recorded
@@ -56,7 +57,7 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
     found["attributes"].sort(key=lambda row: row["character"])
     found["ledge"] = ledges(games)
     found["catch"], found["hangs"] = catches(games)
-    return found | fit_hits(games)
+    return found | fit_hits(games) | {"shots": fit_shots(games)}
 
 
 def ledges(games: Iterable[Recorded]) -> list[Row]:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from exphil_tf.sim import actions as act
+from exphil_tf.sim.flights import shot_hits
 from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.rules.staling import FIRST_THROW, LAST_THROW
 
 STALES = np.arange(9, 0, -1) / 100
 """What each of the last nine moves that were the same takes off."""
@@ -69,6 +71,7 @@ def begins(game: Recorded, victim: int) -> np.ndarray:
     )
     for name in ("speed_x_attack", "speed_y_attack"):
         felt |= np.abs(np.diff(game[name][:, victim])) > 0.06
+    felt |= shot_hits(game, victim)[1:]  # Fox's lasers are not felt
     return np.flatnonzero(rises & felt) + 1
 
 
@@ -96,14 +99,16 @@ class StaleQueue:
 def of_player(game: Recorded, victim: int) -> Iterator[dict[str, float]]:
     """Hits that a player takes in a game, as rows of `Events`."""
     attacker, queue, before = 1 - victim, StaleQueue(), 0
-    starts = _starts(game, attacker)
+    starts, by_shot = _starts(game, attacker), shot_hits(game, victim)
     for frame in begins(game, victim).tolist():
         stocks = game["stock"][before : frame + 1, attacker]
         if stocks.min() != stocks.max():
             queue = StaleQueue()
         move = int(game["last_attack"][frame, attacker])
         row = _row(game, frame, victim)
-        use = int(starts[frame - (row["traded"] > 0)])
+        # Each projectile is a use of its own, but those of a throw are the throw's.
+        own = by_shot[frame] and not FIRST_THROW <= move <= LAST_THROW
+        use = -frame if own else int(starts[frame - (row["traded"] > 0)])
         row["damage"] = _fresh(float(row["dealt"]), *queue.push(move, use))
         before = frame
         yield row

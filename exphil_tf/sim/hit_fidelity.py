@@ -2,7 +2,7 @@
 
 Every frame is made from the recorded frame before. A recorded hit is a rise of percent; it is
 *covered* where the rules know how it comes about: a hitbox of the attacker's own action, a throw or
-a pummel. Projectiles and the like are not. Rows are judged by attackers whose games nothing was
+a pummel, a projectile. Rows are judged by attackers whose games nothing was
 estimated on.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.hit_tables import hit_tables
 
-KINDS = ("aerial", "ground attack", "special", "throw, pummel", "other", "not judged")
+KINDS = ("aerial", "ground attack", "special", "throw, pummel", "projectile", "other", "not judged")
 """Classes of the attacker's action; what is under way without a hitbox of its own is other, and not
 judged is what only games of players that are held out show."""
-COVERED = KINDS[:4]
+COVERED = KINDS[:5]
 """Those that the rules know how to make."""
 _RISE = 1e-4
 _PERCENT, _SPEED, _STUN = 1e-3, 0.01, 1
@@ -94,22 +94,28 @@ class HitTable:
         self.stocks = self.stocks + other.stocks
 
 
-def hit_table(truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray) -> HitTable:
+def hit_table(
+    truth: np.ndarray, ahead: np.ndarray, *, judged: np.ndarray, by_shot: np.ndarray | None = None
+) -> HitTable:
     """Compares the hits of a game.
 
     Args:
       truth: `SEEN` `[frames, 2]`.
       ahead: `PLAYER` `[frames, 2]`: row f is made of row f - 1 of the truth.
       judged: bool `[frames - 1, 2]`, by the attacker.
+      by_shot: bool `[frames, 2]`, whether a player's projectile hits, in the record or as the rules
+        make it; None for never.
     """
     table = HitTable()
     before, after, made = truth[:-1], truth[1:], ahead[1:]
-    kinds = _kind_of(before, after)
+    shot = np.zeros(before.shape, bool) if by_shot is None else by_shot[1:]
+    kinds = np.where(shot, KINDS.index("projectile"), _kind_of(before, after))
     for victim in (0, 1):
         attacker = 1 - victim
         b, t, m = before[:, victim], after[:, victim], made[:, victim]
         counted = judged[:, attacker] & (b["stock"] > 0)
-        real = (t["percent"] > b["percent"] + _RISE) & counted & _felt(b, t)
+        real = (t["percent"] > b["percent"] + _RISE) & counted
+        real &= _felt(b, t) | shot[:, attacker]
         ours = (m["percent"] > b["percent"] + _RISE) & counted
         for at, name in enumerate(KINDS):
             here = kinds[:, attacker] == at

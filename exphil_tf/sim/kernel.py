@@ -1,7 +1,8 @@
 """One frame of a match, and of many matches in one call.
 
 Order of a frame, as in the game: hitlag holds or ends; animations advance and what ends is followed
-by the next action; controllers are read; choices; speeds; steps and landings; stocks.
+by the next action, and projectiles leave; controllers are read; choices; speeds; steps and
+landings; hits; projectiles fly and hit; stocks.
 """
 
 from exphil_tf.melee.types import GO_FRAME
@@ -20,6 +21,7 @@ from exphil_tf.sim.rules import (
     knockback,
     motion,
     shields,
+    shots,
     stocks,
 )
 
@@ -45,6 +47,7 @@ def step_match(match, players, pads, tables):
 def _play(match, players, pads, tables):
     for seat in range(2):
         _age(players[seat], tables)
+        shots.leave(match, players[seat], seat, tables)
     floors.mark_ledges(players[0], players[1])
     for seat in range(2):
         controls.read_input(players[seat], pads[seat])
@@ -58,6 +61,7 @@ def _play(match, players, pads, tables):
     for seat in range(2):
         shields.hold(players[seat], tables)
     hits.strike(match, players, tables)
+    shots.fly(match, players, tables)
 
 
 @rule

@@ -32,8 +32,8 @@ class Recorded:
     Attributes:
       stage: external id.
       columns: short name → `[frames, players]`: the schema's columns of players and controllers,
-        and those of `PhysicsColumns`; `frame`, `left` and `right` (Fountain of Dreams' platforms)
-        `[frames]`.
+        and those of `PhysicsColumns`; the schema's of items by their whole names,
+        `[frames, items]`; `frame`, `left` and `right` (Fountain of Dreams' platforms) `[frames]`.
       held_out: of the two players.
       moving: whether the stage may have another form than at the start on some frames.
       cardinals: whether the game took a stick near an axis for one along it (UCF 0.84, which
@@ -98,6 +98,7 @@ def from_game(game: Game, physics: PhysicsColumns) -> Recorded:
     frames = game.frames
     start = int(np.searchsorted(frames["frame"], GO_FRAME))
     columns = {name[2:]: frames[name] for name in frames if name[:2] in ("p.", "c.")}
+    columns |= {name: frames[name] for name in frames if name.startswith("i.")}
     columns |= physics._asdict()
     columns |= {"frame": frames["frame"], "left": frames["s.fod_left"]}
     columns |= {"right": frames["s.fod_right"], "stadium": frames["s.stadium"]}

@@ -13,13 +13,15 @@ from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.flights import flights, shot_hits
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
 from exphil_tf.sim.sequences import FAST_FALL
+from exphil_tf.sim.shot_tables import kind_of
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
-from exphil_tf.sim.state import INPUT, MATCH
+from exphil_tf.sim.state import INPUT, MATCH, SHOT, SHOTS
 
 SEEN = np.dtype(
     [
@@ -105,6 +107,31 @@ def _put_cardinals(table: np.ndarray, game: Recorded) -> None:
 _CARDINAL_STEPS = 6
 
 
+def shots(game: Recorded) -> np.ndarray:
+    """`SHOT` `[frames, SHOTS]`: the recorded projectiles that the rules know, in their slots."""
+    table = np.zeros((len(game), SHOTS), SHOT)
+    for row in flights(game):
+        at, slot = slice(int(row["first"]), int(row["after"])), int(row["slot"])
+        owner = int(row["owner"])
+        who = int(game["character"][at.start, owner])
+        kind = kind_of(who, int(row["type"]), int(row["state"]))
+        if not kind or row["bounced"]:
+            continue
+        here = table[at, slot]
+        here["kind"], here["owner"] = kind, owner
+        for name, column in (("x", "x"), ("y", "y"), ("vx", "speed_x"), ("vy", "speed_y"),
+                             ("life", "timer")):  # fmt: skip
+            here[name] = game[f"i.{column}"][at, slot]
+        steps = np.hypot(here["vx"], here["vy"])
+        here["flown"] = np.cumsum(steps) - steps[0]
+    return table
+
+
+def hit_by_shots(game: Recorded) -> np.ndarray:
+    """Bool `[frames, players]`: whether a player's projectile hits the other one."""
+    return np.stack([shot_hits(game, 1 - player) for player in (0, 1)], 1)
+
+
 def match_of(game: Recorded) -> np.ndarray:
     """`MATCH` `[1]` on the stage of a game; its players stand nowhere yet."""
     match = np.zeros(1, MATCH)
@@ -171,7 +198,7 @@ def _begin(p, r, before):
 
 
 @rule
-def learn_hit(attacker, old, now, before, lands, tables):
+def learn_hit(attacker, old, now, before, lands, by_shot, tables):
     """What an attack has done: the queue and who was struck are the record's, not the rules'.
 
     Args:
@@ -180,6 +207,7 @@ def learn_hit(attacker, old, now, before, lands, tables):
       now: `SEEN` record of the frame.
       before: `SEEN` record of the frame before.
       lands: whether the other player's percent rises.
+      by_shot: whether a projectile does it.
       tables: `TABLES` record.
     """
     for at in range(staling.MOVES):
@@ -197,6 +225,14 @@ def learn_hit(attacker, old, now, before, lands, tables):
         attacker.grab_left = grabs.hold_frames(now.percent)
     if now.stock < before.stock:
         staling.forget(attacker)
+    if by_shot:
+        staling.remember_shot(attacker, now.last_attack)
+    else:
+        _learn_touch(attacker, now, before, lands, tables)
+
+
+@rule
+def _learn_touch(attacker, now, before, lands, tables):
     if lands and now.last_attack > 0:
         staling.remember(attacker, now.last_attack)
     if lands or (now.hitlag > 0 and before.hitlag <= 0):

@@ -60,6 +60,22 @@ PLAYER = np.dtype(
 )  # fmt: skip
 """One player."""
 
+SHOTS = 8
+"""Projectiles of a match at once; who shoots a ninth shoots nothing."""
+SHOT = np.dtype(
+    [
+        ("x", "f4"), ("y", "f4"), ("vx", "f4"), ("vy", "f4"),
+        ("flown", "f4"),  # game units since it left
+        ("life", "i2"),  # frames left
+        ("kind", "i1"),  # row of the table of shots + 1; 0: none
+        ("owner", "i1"),
+        ("fresh", "i1"),  # since this frame
+        ("struck", "i1"),  # 1: somebody on this frame; 2: a shield
+    ],
+    align=True,
+)  # fmt: skip
+"""A projectile; see `exphil_tf.sim.rules.shots`."""
+
 MATCH = np.dtype(
     [
         ("players", PLAYER, (2,)),
@@ -68,6 +84,7 @@ MATCH = np.dtype(
         ("limit", "i4"),  # last frame by time
         ("over", "i4"),
         ("seed", "u8"),
+        ("shots", SHOT, (SHOTS,)),
         ("heights", "f4", (2,)),  # of Fountain of Dreams' platforms, left and right
     ],
     align=True,

@@ -26,6 +26,7 @@ from exphil_tf.sim.attributes import (
     read_rows,
 )
 from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
+from exphil_tf.sim.shot_tables import SHOT_FIELDS, shot_tables
 from exphil_tf.sim.stage_lines import (
     LINE,
     MAX_LINES,
@@ -99,6 +100,7 @@ TABLES = np.dtype(
         ("keeps_lift", "i1", (CHARACTERS,)),  # landing does not give it back
         ("stage_id", "i4", (len(STAGES),)),  # in replays
         *HIT_FIELDS,
+        *SHOT_FIELDS,
     ],
     align=True,
 )
@@ -150,6 +152,8 @@ def tables() -> np.ndarray:
     found["keeps_lift"], found["stage_id"] = specials.keeps_until_cyclone(), STAGES
     for name in hit_tables().dtype.names or ():
         found[name] = hit_tables()[name]
+    for name in shot_tables().dtype.names or ():
+        found[name] = shot_tables()[name]
     found.setflags(write=False)
     return found
 

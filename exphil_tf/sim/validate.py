@@ -19,7 +19,8 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compare import follow, run_freely
 from exphil_tf.sim.hit_fidelity import HitTable, hit_table
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.replay_state import match_of, pads, seen
+from exphil_tf.sim.replay_state import hit_by_shots, match_of, pads, seen, shots
+from exphil_tf.sim.shot_fidelity import ShotCounts, shot_counts, struck_by
 from exphil_tf.sim.state import PLAYER
 from exphil_tf.sim.tables import tables
 
@@ -93,16 +94,20 @@ class Fidelity:
     Attributes:
       frames: counts by class and character.
       hits: which hits happen, and what comes of them.
+      shots: projectiles, by kind.
     """
 
     frames: Table = field(default_factory=dict)
     hits: HitTable = field(default_factory=HitTable)
+    shots: dict[str, ShotCounts] = field(default_factory=dict)
 
     def add(self, other: Fidelity) -> None:
         """Adds that of another game."""
         for key, counts in other.frames.items():
             self.frames.setdefault(key, Counts()).add(counts)
         self.hits.add(other.hits)
+        for name, one in other.shots.items():
+            self.shots.setdefault(name, ShotCounts()).add(one)
 
 
 def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Fidelity:
@@ -125,13 +130,19 @@ def compare(game: Recorded, *, everybody: bool) -> Fidelity:
     match["heights"] = np.stack([game["left"][0], game["right"][0]])
     ahead = np.zeros(truth.shape, PLAYER)
     starts = np.zeros(len(truth), match.dtype)
-    follow(match, match["players"], truth, inputs, tables(), ahead, starts)
+    recorded, by_shot = shots(game), hit_by_shots(game)
+    flown = np.zeros_like(recorded)
+    follow(
+        match, match["players"], truth, recorded, by_shot, inputs, tables(), ahead, flown, starts
+    )
     judged = truth["stock"][:-1] > 0
     if not everybody:
         judged &= np.array(game.held_out)
     free = _freely(starts, truth, inputs)
     counts = _count(truth, ahead, judged=judged, free=free)
-    return Fidelity(counts, hit_table(truth, ahead, judged=judged))
+    by_shot |= struck_by(flown)
+    hits = hit_table(truth, ahead, judged=judged, by_shot=by_shot)
+    return Fidelity(counts, hits, shot_counts(recorded, flown, judged=judged))
 
 
 def _freely(starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:

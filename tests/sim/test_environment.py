@@ -11,7 +11,7 @@ import pytest
 from exphil_tf.features.character_state import COLUMNS, CharacterTracker
 from exphil_tf.features.controller import to_bytes
 from exphil_tf.features.frame_builder import FrameBuilder
-from exphil_tf.features.schema import SCHEMA, Group
+from exphil_tf.features.schema import ITEM_SLOTS, SCHEMA, Group
 from exphil_tf.features.stage_columns import stage_columns
 from exphil_tf.features.viewpoint import take_perspective
 from exphil_tf.melee import specials
@@ -25,6 +25,7 @@ from exphil_tf.sim.observe import STARTS, Layout
 from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.sim.random_pads import RandomPads
 from exphil_tf.sim.rules import controls
+from exphil_tf.sim.shot_tables import shot_tables
 from exphil_tf.sim.stage_lines import STAGES
 
 KNOWN = [int(one) for one in Character if one != Character.NANA]
@@ -68,9 +69,23 @@ def reference(matches, tracker):
     heights = np.where(is_fountain[:, None], matches["heights"], 0)
     moving = {"s.fod_left": heights[:, 0], "s.fod_right": heights[:, 1]}
     builder.put_columns(stage_columns(stage, matches["frame"], moving))
-    builder.put_columns(dict.fromkeys(("p.items_owned", "p.held_item", "p.held_frames"), 0))
+    builder.put_columns(dict.fromkeys(("p.held_item", "p.held_frames"), 0))
+    builder.put_columns(shown_shots(matches["shots"][:, :ITEM_SLOTS]))
     builder.put_columns(tracker.step(builder.peek()))
     return builder.columns()
+
+
+def shown_shots(shots):
+    """Columns of items: the projectiles in the first slots."""
+    there = shots["kind"] > 0
+    kinds = shot_tables()["shots"][np.maximum(shots["kind"] - 1, 0)]
+    columns = {"i.exists": there, "i.type": kinds["type"], "i.state": kinds["state"]}
+    columns |= {"i.x": shots["x"], "i.y": shots["y"], "i.timer": shots["life"]}
+    columns |= {"i.speed_x": shots["vx"], "i.speed_y": shots["vy"]}
+    columns = {name: np.where(there, column, 0) for name, column in columns.items()}
+    bits = there * 2 ** np.arange(ITEM_SLOTS)
+    owned = [(bits * (shots["owner"] == seat)).sum(1) for seat in (0, 1)]
+    return columns | {"p.items_owned": np.stack(owned, 1)}
 
 
 def whole_layout():

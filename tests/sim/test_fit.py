@@ -88,7 +88,7 @@ def test_where_libmelee_knows_a_constant_replays_say_the_same():
 def test_tables_are_small_sorted_and_without_holes():
     moves = ("attributes", "feet", "aerials", "specials", "courses", "curves", "ledge", "catch",
              "hangs")  # fmt: skip
-    hits = ("hits", "throws", "held", "bodies", "bubbles", "safe", "weights")
+    hits = ("hits", "throws", "held", "bodies", "bubbles", "safe", "weights", "shots")
     for name in moves + hits:
         path = data_file(f"{name}.csv")
         assert path.stat().st_size < 64 << 10
@@ -132,6 +132,8 @@ def test_recorded_games_are_foretold(corpus_dir, tmp_path, capsys):
         assert found["action_class"][kind]["within_0.01"] > 0.93, kind
     aerials = found["hits"]["aerial"]
     assert aerials["made_share"] > 0.6 and aerials["percent"] > 0.8 and aerials["speed"] > 0.8
+    shots = found["shots"].values()
+    assert sum(one["near"] for one in shots) > 0.9 * sum(one["frames"] for one in shots)
     assert found["stocks"]["made"] > 0.9 * found["stocks"]["lost"]
     assert "Not simulated" in (tmp_path / "f.html").read_text()
     assert command.main(["fit", "--replays", str(tmp_path), "--output", str(tmp_path / "t")]) == 0

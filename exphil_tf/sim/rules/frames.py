@@ -1,6 +1,6 @@
 """A match as a frame's values, side by side: what `exphil_tf.sim.observe` shows of it."""
 
-from exphil_tf.features.field import PLAYERS
+from exphil_tf.features.field import ITEM_SLOTS, PLAYERS
 from exphil_tf.melee import specials, stages
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim.compiled import kernel, rule
@@ -30,6 +30,7 @@ def write_frames(matches, values, places, table):
     at = places[0]
     for one in range(len(matches)):
         _write_stage(matches[one], values[one], at, table[0])
+        _write_items(matches[one], values[one], at, table[0])
         for seat in range(PLAYERS):
             p = matches[one].players[seat]
             _write_player(p, seat, values[one], at, table[0])
@@ -49,6 +50,28 @@ def _write_stage(match, row, at, table):
     else:
         row[at.s_randall_x] = 0.0
         row[at.s_randall_y] = 0.0
+
+
+@rule
+def _write_items(match, row, at, table):
+    """Projectiles, as items in the slots that they have here; the last ones are not seen."""
+    for seat in range(PLAYERS):
+        row[at.p_items_owned + seat] = 0
+    shots = match.shots
+    for slot in range(ITEM_SLOTS):
+        shot = shots[slot]
+        exists = shot.kind > 0
+        kind = table.shots[max(0, shot.kind - 1)]
+        row[at.i_exists + slot] = exists
+        row[at.i_x + slot] = shot.x if exists else 0.0
+        row[at.i_y + slot] = shot.y if exists else 0.0
+        row[at.i_speed_x + slot] = shot.vx if exists else 0.0
+        row[at.i_speed_y + slot] = shot.vy if exists else 0.0
+        row[at.i_type + slot] = kind.type if exists else 0
+        row[at.i_state + slot] = kind.state if exists else 0
+        row[at.i_timer + slot] = shot.life if exists else 0
+        if exists:
+            row[at.p_items_owned + shot.owner] += 1 << slot
 
 
 @rule

@@ -116,7 +116,8 @@ def _rebound(p, damage, tables):
 
 
 @rule
-def _may_be_hit(p):
+def may_be_hit(p):
+    """Whether a player is there to be hit at all."""
     if p.action <= act.REBIRTH_WAIT or p.safe_frames > 1 or p.stock <= 0:
         return False
     return not grabs.is_held(p.action)
@@ -132,7 +133,7 @@ def touch(attacker, victim, tables):
       tables: `TABLES` record.
     """
     row = box_row(attacker, tables)
-    if row < 0 or attacker.hitlag > 0 or not _may_be_hit(victim):
+    if row < 0 or attacker.hitlag > 0 or not may_be_hit(victim):
         return NOTHING
     window = tables.boxes[row].window
     is_grab = attacker.action == act.GRAB or attacker.action == act.DASH_GRAB

@@ -3,6 +3,8 @@
 from exphil_tf.sim.compiled import rule
 
 MOVES = 9
+FIRST_THROW, LAST_THROW = 53, 56
+"""Moves of throws, as replays number them."""
 
 
 @rule
@@ -33,6 +35,20 @@ def remember(p, move):
     if p.used == move:
         return
     p.used = move
+    _push(p, move)
+
+
+@rule
+def remember_shot(p, move):
+    """The same for a projectile: each is a use of its own, but those of a throw are the throw's."""
+    if FIRST_THROW <= move <= LAST_THROW:
+        remember(p, move)
+    else:
+        _push(p, move)
+
+
+@rule
+def _push(p, move):
     for at in range(MOVES - 1, 0, -1):
         p.stale[at] = p.stale[at - 1]
     p.stale[0] = move
