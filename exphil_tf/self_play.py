@@ -2,7 +2,8 @@
 
     python -m exphil_tf.self_play --pretrained RUN --mock --num-games 4 --timesteps 100000
 
-A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; see docs/rl.md.
+A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; `--mode league` makes a
+league, as `exphil_tf.league run` does. See docs/rl.md.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ PROG = "python -m exphil_tf.self_play"
 
 def main(argv: Sequence[str]) -> int:
     """Learns as the arguments say; returns the exit code."""
+    from exphil_tf.rl.league.league_run import RUN_PROG, LeagueRun, of_playing
     from exphil_tf.rl.playing_run import PlayingRun
 
     loaded, location = read_playing_run(SelfPlayConfig, argv, prog=PROG)
     console = make_console(quiet=not loaded.config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    return PlayingRun(with_seed(loaded.config), location, prog=PROG, argv=argv).train(
-        console, environ=os.environ
-    )
+    config = with_seed(loaded.config)
+    if config.mix.mode == "league":
+        league = LeagueRun(of_playing(config), location, prog=RUN_PROG, argv=argv)
+        return league.run(console, environ=os.environ)
+    return PlayingRun(config, location, prog=PROG, argv=argv).train(console, environ=os.environ)
 
 
 if __name__ == "__main__":

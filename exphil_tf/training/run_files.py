@@ -16,9 +16,15 @@ SNAPSHOTS = "snapshots"
 """Earlier policies of a run by playing."""
 CONTEST = "contest.json"
 """Games counted at the end of one."""
+RATINGS = "ratings.json"
+"""Of snapshots, if they were asked for."""
+LEAGUE = "league.json"
+TURNS = "turns"
+"""Runs of a league's players, by snapshot."""
 CONTENTS = (
     CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, EVALUATION,
     "wandb", "comparison", "hard-labels", SNAPSHOTS, CONTEST,
+    RATINGS, LEAGUE, TURNS,
 )  # fmt: skip
 """What a run leaves in its folder; whatever else lies there is not the run's."""
 

@@ -108,7 +108,7 @@ class League:
     def run(self, work: Work) -> bool:
         """All that is left to do; False if it was interrupted."""
         while True:
-            self._count_all(work)
+            self.count_pending(work)
             turn = self.next_turn()
             if turn is None:
                 return True
@@ -128,7 +128,8 @@ class League:
         pairs += [(s.name, other) for s in state.snapshots for other in s.pairs]
         return (pair for pair in pairs if not state.is_counted(*pair))
 
-    def _count_all(self, work: Work) -> None:
+    def count_pending(self, work: Work) -> None:
+        """Counts the games of all pairs that are left, and lets snapshots join."""
         for one, other in list(self.pending()):
             tally = work.count(one, other, seed=self._seed(3, _index(self.state, one, other)))
             self.state.counts.append(Count(one, other, tally.games, tally.wins, tally.sums()))
@@ -258,8 +259,11 @@ class League:
         )
 
     def _pairs(self, turn: Turn) -> tuple[str, ...]:
-        """Whom a new snapshot meets to be rated: anchors, start, parent, everybody's newest, and
-        those with the fewest games besides."""
+        """Whom a new snapshot meets to be rated, without doubles.
+
+        Anchors, the start, its parent, everybody's newest, whom it learnt against, and of the
+        others those with the fewest games.
+        """
         if turn.role == FRESH:
             return turn.opponents
         state = self.state

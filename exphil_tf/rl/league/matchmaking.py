@@ -44,17 +44,17 @@ class Rival:
 
 
 def f_hard(win_rates: np.ndarray, power: float = HARD_POWER) -> np.ndarray:
-    """(1 - x)^p."""
+    """As (1 - x)^p."""
     return (1.0 - win_rates) ** power
 
 
 def f_var(win_rates: np.ndarray) -> np.ndarray:
-    """x (1 - x)."""
+    """As x (1 - x)."""
     return win_rates * (1.0 - win_rates)
 
 
 def f_capped(win_rates: np.ndarray) -> np.ndarray:
-    """min(1/2, 1 - x), a league exploiter's."""
+    """As min(1/2, 1 - x), a league exploiter's."""
     return np.minimum(0.5, 1.0 - win_rates)
 
 

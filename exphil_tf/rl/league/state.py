@@ -20,8 +20,8 @@ from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_I
 from exphil_tf.rl.league.payoff import Payoff
 from exphil_tf.rl.league.ratings import Rating, Strengths, fit
 from exphil_tf.training.ppo_config import SCRIPT
+from exphil_tf.training.run_files import LEAGUE
 
-FILE = "league.json"
 FORMAT = 1
 """Raised when an entry changes its name or meaning."""
 START = "start"
@@ -118,7 +118,7 @@ def script_names(scripts: Sequence[str]) -> tuple[str, ...]:
 
 def save(state: State, folder: Path) -> None:
     """Writes the file; at any moment it is either the old one or the new one."""
-    atomic.write_json(folder / FILE, dataclasses.asdict(state))
+    atomic.write_json(folder / LEAGUE, dataclasses.asdict(state))
 
 
 def load(folder: Path) -> State:
@@ -126,7 +126,7 @@ def load(folder: Path) -> State:
 
     Raises: UserError: if there is none (66), it is damaged (65), or of another format (78).
     """
-    path = folder / FILE
+    path = folder / LEAGUE
     if not path.is_file():
         raise UserError(
             f"{path}: no such file",
