@@ -82,7 +82,8 @@ class LeagueRun:
                 slots=config.game.num_games // 2,
                 save=lambda state: states.save(state, folder),
             )
-            if not league.run(LeagueWork(config, folder, console, environ)):
+            work = LeagueWork(config, folder, console=console, environ=environ)
+            if not league.run(work):
                 console.print(f"interrupted. Go on: {command(self.prog, '--resume', folder)}")
                 return EXIT_INTERRUPTED
             copy_policy(folder / run_folder.SNAPSHOTS / league.main().name, folder / "policy")
@@ -149,9 +150,9 @@ class LeagueWork:
         self,
         config: LeagueConfig,
         folder: Path,
+        *,
         console: Console,
         environ: MutableMapping[str, str],
-        *,
         start: str = START,
     ):
         self._config, self._folder, self._console = config, folder, console

@@ -36,11 +36,12 @@ def rate_snapshots(config: SelfPlayConfig, run_dir: Path, console: Console) -> S
     folder = run_dir / run_folder.SNAPSHOTS
     names = chosen(sorted(path.name for path in folder.glob("step-*") if path.is_dir()))
     scripts = anchors(config)
-    snapshots = [_snapshot(folder, names, place, scripts) for place in range(len(names))]
+    snapshots = [_snapshot(folder, names, place, scripts=scripts) for place in range(len(names))]
     state = State(config.seed, scripts, snapshots)
     table = of_playing(counted)
     league = League(state, table.league, slots=1, save=lambda _: None)
-    league.count_pending(LeagueWork(table, run_dir, console, {}, start=names[0]))
+    work = LeagueWork(table, run_dir, console=console, environ={}, start=names[0])
+    league.count_pending(work)
     atomic.write_json(run_dir / run_folder.RATINGS, dataclasses.asdict(state))
     print_standings(state, console)
     return state
@@ -52,7 +53,7 @@ def chosen(names: list[str]) -> list[str]:
     return [names[place] for place in dict.fromkeys(places.tolist())]
 
 
-def _snapshot(folder: Path, names: list[str], place: int, scripts: tuple[str, ...]) -> Snapshot:
+def _snapshot(folder: Path, names: list[str], place: int, *, scripts: tuple[str, ...]) -> Snapshot:
     name = names[place]
     return Snapshot(
         name,

@@ -13,8 +13,10 @@ from exphil_tf.agents.named_agents import make_agent
 from exphil_tf.agents.policy_source import open_policy
 from exphil_tf.agents.sim_play import SimGames, SimMatch, rows
 from exphil_tf.foundation import atomic
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.replays.parse import parse
+from exphil_tf.rl.league.state import State
 from exphil_tf.training import run_folder
 from exphil_tf.training.ppo_config import SCRIPT, GameConfig
 
@@ -118,3 +120,17 @@ def _agent(folder: Path, name: str, game: GameConfig, *, games: int, seed: int) 
 def _write_page(replay: Path) -> None:
     page = game_page(parse(replay), title=replay.parent.name)
     atomic.write_bytes(replay.with_suffix(".html"), page.encode())
+
+
+def worth_a_look(state: State) -> tuple[str, list[str]]:
+    """The newest main agent, and whom its games are worth looking at against.
+
+    Raises: UserError: if no main agent has learnt yet.
+    """
+    mains = [snapshot for snapshot in state.snapshots if snapshot.role == "main"]
+    if not mains:
+        raise UserError("--games: want a main agent that had a turn", "Go on with the league.")
+    newest = {s.player: s.name for s in state.snapshots if s.role != "main"}
+    rated = state.ratings()
+    script = max(state.anchors, key=lambda name: rated[name].points)
+    return mains[-1].name, [*newest.values(), script]

@@ -41,7 +41,7 @@ def standings(state: State) -> list[Standing]:
 
 
 def to_json(state: State) -> dict[str, Any]:
-    """Plain values: standings, how exploitable, and whether the first main agent became stronger."""
+    """Plain values: standings, how exploitable, whether the main agent became stronger."""
     return {
         "standings": [asdict(row) for row in standings(state)],
         "exploitability": [asdict(row) for row in exploitability(state)],
