@@ -38,7 +38,7 @@ class FakeWork:
             if self.left < 0:
                 raise Killed
 
-    def learn(self, turn):
+    def learn(self, turn) -> Learnt | None:
         self._work()
         self.turns.append(turn)
         return Learnt(turn.timesteps or 100, turn.name)
