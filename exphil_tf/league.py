@@ -29,6 +29,7 @@ from exphil_tf.process.console import make_console, wide_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.league_config import LeagueConfig
+from exphil_tf.training.run_files import LEAGUE_PAGE
 from exphil_tf.training.run_options import read_playing_run, with_seed
 
 PROG = "python -m exphil_tf.league"
@@ -112,7 +113,7 @@ def _report(config: ReportConfig) -> None:
     if config.games:
         _play(config, found, console.print)
     page = league_report.page(found, config.league).encode()
-    output = config.output or config.league / league_report.PAGE
+    output = config.output or config.league / LEAGUE_PAGE
     atomic.write_bytes(output, page)
     console.print(f"wrote {output} ({len(page) / 1e6:.2f} MB)")
 

@@ -21,10 +21,13 @@ RATINGS = "ratings.json"
 LEAGUE = "league.json"
 TURNS = "turns"
 """Runs of a league's players, by snapshot."""
+SHOWN_GAMES = "shown-games"
+"""Games of a league to look at."""
+LEAGUE_PAGE = "report.html"
 CONTENTS = (
     CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, EVALUATION,
     "wandb", "comparison", "hard-labels", SNAPSHOTS, CONTEST,
-    RATINGS, LEAGUE, TURNS,
+    RATINGS, LEAGUE, TURNS, SHOWN_GAMES, LEAGUE_PAGE,
 )  # fmt: skip
 """What a run leaves in its folder; whatever else lies there is not the run's."""
 

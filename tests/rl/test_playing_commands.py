@@ -1,5 +1,6 @@
-"""`exphil_tf.ppo` and `exphil_tf.self_play`: from a policy to a run, a bundle and counted games."""
+"""`exphil_tf.ppo`, `self_play` and `league`: from a policy to a run, a bundle and counted games."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,10 +11,13 @@ from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_w
 from exphil_tf.features.delay import Delay
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
-from exphil_tf.rl.league.league_run import LeagueWork
+from exphil_tf.rl.league.league import Turn
+from exphil_tf.rl.league.league_run import LeagueWork, anchors, turn_config
 from exphil_tf.rl.league.state import load as load_league
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.snapshots import steps_in
+from exphil_tf.training.league_config import LeagueConfig
+from exphil_tf.training.ppo_config import GameConfig
 from exphil_tf.training.registry import Registry
 from tests.rl.small_games import Bandit, make, options, tiny_policy
 
@@ -125,6 +129,25 @@ LEAGUE += [
 ]
 
 
+def test_a_leagues_plan_and_its_turns_are_told_without_training(pretrained, tmp_path, capsys):
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "plan"]
+    assert league.main(["run", *QUICK, *LEAGUE, *words, "--dry-run"]) == 0
+    assert "3 generations of main1, main-exploiter1, league-exploiter1" in capsys.readouterr().out
+    assert not (tmp_path / "plan").exists()
+    turn = Turn("x-002", "x", "main", 2, "x-001", ("self", "script:idle", "y-001"), seed=5)
+    config = turn_config(LeagueConfig(), turn, tmp_path)
+    snapshots = tmp_path / "snapshots"
+    assert config.opponents == ("self", "script:idle", str(snapshots / "y-001"))
+    assert (config.start.pretrained, config.start.kl_teacher) == (
+        snapshots / "x-001",
+        snapshots / "start",
+    )
+    assert config.run.seed == 5 and config.run.keep_value_head and not config.run.register
+    with pytest.raises(UserError, match="--anchors: want some of idle, "):
+        anchors(dataclasses.replace(LeagueConfig(), game=GameConfig("mock")), ["nobody"])
+
+
+@pytest.mark.slow
 def test_a_league_trains_counts_and_ends_with_a_policy(pretrained, tmp_path, capsys):
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "three"]
     words += ["--generations", "1", "--main-exploiters", "0", "--league-exploiters", "0"]

@@ -26,7 +26,6 @@ from exphil_tf.rl.league.state import START, State
 from exphil_tf.rl.tally import Tally
 from exphil_tf.training import run_folder
 
-PAGE = "report.html"
 _COLOURS = {"main": POLICY, "main_exploiter": HUMAN, "league_exploiter": OTHER}
 LEARNT = {
     "reward": "Reward a minute",

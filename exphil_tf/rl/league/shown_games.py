@@ -19,9 +19,7 @@ from exphil_tf.replays.parse import parse
 from exphil_tf.rl.league.state import State
 from exphil_tf.training import run_folder
 from exphil_tf.training.ppo_config import SCRIPT, GameConfig
-
-GAMES = "games"
-"""Folder of them in a league's."""
+from exphil_tf.training.run_files import SHOWN_GAMES
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def play_games(
       say: takes a line for each game.
     """
     for other in others:
-        place = folder / GAMES / f"{one}-against-{other.removeprefix(SCRIPT)}"
+        place = folder / SHOWN_GAMES / f"{one}-against-{other.removeprefix(SCRIPT)}"
         script = other.removeprefix(SCRIPT) if other.startswith(SCRIPT) else ""
         own = character_from_name(game.character)
         match = SimMatch(
@@ -101,7 +99,7 @@ def describe(record: GameRecord) -> str:
 def shown_games(folder: Path) -> list[ShownGame]:
     """Those that were played before."""
     found = []
-    for path in sorted((folder / GAMES).glob("*/games.json")):
+    for path in sorted((folder / SHOWN_GAMES).glob("*/games.json")):
         told = atomic.read_json(path)
         place = path.parent.relative_to(folder).as_posix()
         for game in told["games"]:

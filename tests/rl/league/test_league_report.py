@@ -62,15 +62,15 @@ def log(folder, name):
 
 def test_the_page_has_everything_and_needs_nothing(state, tmp_path):
     log(tmp_path, "main1-001")
-    games = tmp_path / "games" / "main1-001-against-start"
+    games = tmp_path / "shown-games" / "main1-001-against-start"
     games.mkdir(parents=True)
     told = {"replay": "sim-1-0000.slp", "outcome": "won 2–0 stocks, 3.1 min"}
     atomic.write_json(games / "games.json", {"one": "main1-001", "other": "start", "games": [told]})
     text = page(state, tmp_path)
     assert "it became stronger" in text
     assert "wins 20 % of 50 games against main1-001 (95 % interval 11 to 33 %)" in text
-    assert 'href="games/main1-001-against-start/sim-1-0000.html"' in text
-    assert 'href="games/main1-001-against-start/sim-1-0000.slp"' in text
+    assert 'href="shown-games/main1-001-against-start/sim-1-0000.html"' in text
+    assert 'href="shown-games/main1-001-against-start/sim-1-0000.slp"' in text
     assert "main1-001 3." in text  # updates taken back
     assert text.count("<svg") == 3
     assert "<b>" not in text
