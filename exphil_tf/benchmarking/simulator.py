@@ -50,6 +50,7 @@ def run(config: SimulatorConfig, console: Console) -> None:
     speed = measure(config)
     console.print(_table(speed))
     facts = {**asdict(speed), "matches": config.matches, "machine": host.describe()}
+    config.output.parent.mkdir(parents=True, exist_ok=True)
     write_file(config.output, [(json.dumps(facts, indent=1) + "\n").encode()])
     console.print(f"Written to {config.output}", markup=False)
 

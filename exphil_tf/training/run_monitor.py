@@ -50,7 +50,8 @@ def tail(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-            found = [_event(line) for line in file]
+            # No more than was there: a log may grow, or be a device without end.
+            found = [_event(line) for line in file.read(_TAIL_BYTES).splitlines()]
     except OSError:
         return []
     return [event for event in found if event]

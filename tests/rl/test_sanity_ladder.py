@@ -10,7 +10,7 @@ def recent(reports, name, last=5):
     return sum(report.values[name] for report in reports[-last:]) / last
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "vtrace"])
+@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("vtrace", marks=pytest.mark.slow)])
 def test_a_bandit_is_solved(algorithm):
     """Pressing A on all frames and B on none earns 0.1 a frame but for a game's last: 340."""
     config = options(lr=1e-2, algorithm=algorithm, rollout=17, minibatches=1, entropy_coef=0.0)
