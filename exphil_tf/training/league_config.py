@@ -37,16 +37,16 @@ class LeagueOptions:
     all that the game has."""
     rated_pairs: int = 4
     """Further opponents of each new snapshot's counted games, those with the fewest games."""
-    exploit_timesteps: int = option(100_000, kind=Kind.LENGTH)
+    exploit_timesteps: int | None = option(None, kind=Kind.LENGTH)
     """Frames that a fresh exploiter learns from against the last main agent, to tell how
-    exploitable that is; 0 leaves it out."""
+    exploitable that is; none means as many as in a turn, 0 leaves it out."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
         lows = {"main_agents": 1, "generations": 1, "matchups": 1, "exploiter_turns": 1}
-        lows |= dict.fromkeys(
-            ("main_exploiters", "league_exploiters", "rated_pairs", "exploit_timesteps"), 0
-        )
+        lows |= dict.fromkeys(("main_exploiters", "league_exploiters", "rated_pairs"), 0)
+        if self.exploit_timesteps is not None:
+            lows["exploit_timesteps"] = 0
         for name, low in lows.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")

@@ -221,8 +221,10 @@ class League:
     def _exploit(self) -> Turn | None:
         """A fresh exploiter against the first main agent as it is; None if it was there."""
         target, timesteps = self.main(), self.options.exploit_timesteps
-        name = f"{FRESH}-{target.generation:03d}-{timesteps}"
-        if not timesteps or any(s.name == name for s in self.state.snapshots):
+        name = f"{FRESH}-{target.generation:03d}"
+        if timesteps is not None:
+            name += f"-{timesteps}"
+        if timesteps == 0 or any(s.name == name for s in self.state.snapshots):
             return None
         return Turn(
             name,

@@ -48,7 +48,8 @@ class FakeWork:
             return float(ANCHORS.index(name))
         if name == START:
             return 0.5
-        player, generation = name.rsplit("-", 1) if FRESH not in name else (FRESH, "2")
+        is_fresh = name.startswith(FRESH)
+        player, generation = (FRESH, "2") if is_fresh else name.rsplit("-", 1)
         bonus = 5.0 if self.exploiters_win and "exploiter" in player else 0.0
         return 0.5 * int(generation) * (2.0 if player == "main1" else 1.0) + bonus
 
@@ -184,3 +185,13 @@ def test_a_file_that_is_no_league_is_refused(tmp_path, text, code):
 def test_no_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         states.load(tmp_path)
+
+
+def test_a_fresh_exploiter_learns_as_long_as_a_turn_or_not_at_all(whole, tmp_path):
+    folder, _, _ = whole
+    for timesteps, names in ((None, ["fresh-exploiter-003"]), (0, []), (10, [])):
+        (tmp_path / FILE).write_bytes((folder / FILE).read_bytes())
+        work = FakeWork(tmp_path)
+        go_on(tmp_path, work, dataclasses.replace(OPTIONS, exploit_timesteps=timesteps))
+        assert [turn.name for turn in work.turns] == names
+        assert all(turn.timesteps is None for turn in work.turns)
