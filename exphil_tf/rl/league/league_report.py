@@ -6,6 +6,7 @@ The page needs nothing from outside itself but the games that it links to, which
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -217,10 +218,14 @@ def _colour(player: str) -> str:
 
 
 def _points(state: State, folder: Path, player: str) -> Iterator[Point]:
-    """Of a player's turns, in order; their frames go on from where the turn began."""
-    for snapshot in state.snapshots:
-        if snapshot.player != player or not snapshot.parent:
-            continue
+    """Of a player's turns, in order; their frames go on from where the turn began.
+
+    A gap stands where a player began anew, so that no line is drawn across.
+    """
+    turns = [s for s in state.snapshots if s.player == player and s.parent]
+    for place, snapshot in enumerate(turns):
+        if place and snapshot.parent != turns[place - 1].name:
+            yield Point(math.nan, dict.fromkeys(LEARNT, math.nan), {})
         lines = _log(folder / run_folder.TURNS / snapshot.name / run_folder.LOG)
         first = state.snapshot(snapshot.parent).frames
         last = max((line["step"] for line in lines), default=1)

@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -11,7 +12,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl.league import standings
 from exphil_tf.rl.league.league import Exploited, first_state
-from exphil_tf.rl.league.league_report import matrix, page
+from exphil_tf.rl.league.league_report import _points, matrix, page
 from exphil_tf.rl.league.rated_snapshots import chosen
 from exphil_tf.rl.league.shown_games import worth_a_look
 from exphil_tf.rl.league.state import Count, Snapshot, save
@@ -78,6 +79,21 @@ def test_the_page_has_everything_and_needs_nothing(state, tmp_path):
     assert page(state, tmp_path) == text
     # Without logs and games it is a page too.
     assert page(state, tmp_path / "nothing").count("<svg") == 1
+
+
+def test_a_player_that_begins_anew_leaves_a_gap(state, tmp_path):
+    state.snapshots += [
+        snapshot("main1-002", "main", 2, "main1-001", 3000),
+        snapshot("main-exploiter1-002", "main_exploiter", 2, "start", 1000),
+    ]
+    for one in state.snapshots:
+        log(tmp_path, one.name)
+    (whole, anew) = (
+        [point.frames for point in _points(state, tmp_path, player)]
+        for player in ("main1", "main-exploiter1")
+    )
+    assert whole == [250, 500, 1000, 1500, 2000, 3000]
+    np.testing.assert_equal(anew, [250, 500, 1000, np.nan, 250, 500, 1000])
 
 
 def test_the_matrix_counts_each_pair_from_both_sides(state):
