@@ -57,6 +57,7 @@ def play_scripts(matches, scripts, pads, tables):
                 let_go(pads[at, seat])
                 _play(scripts[at, seat], matches[at], seat, players, pads[at, seat], tables[0])
                 _take_other_buttons(matches[at], seat, pads[at, seat])
+                _hold_as_a_hand(matches[at], seat, pads[at, seat])
 
 
 @rule
@@ -95,6 +96,18 @@ def _take_other_buttons(match, seat, pad):
         pad.buttons ^= X | Y
     if pad.buttons & L:
         pad.buttons ^= L | R
+
+
+@rule
+def _hold_as_a_hand(match, seat, pad):
+    """No hand finds the same spot again: a part of the way is missing half of the time."""
+    pad.stick_x = _short_of(pad.stick_x, chance(match, seat, 10, 23))
+    pad.stick_y = _short_of(pad.stick_y, chance(match, seat, 10, 24))
+
+
+@rule
+def _short_of(value, drawn):
+    return round(80 * value * (1.0 - max(0.0, 0.2 * drawn - 0.1))) / 80
 
 
 # -- The scripts -------------------------------------------------------------------------------
