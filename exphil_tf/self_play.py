@@ -2,7 +2,8 @@
 
     python -m exphil_tf.self_play --pretrained RUN --mock --num-games 4 --timesteps 100000
 
-A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; see docs/rl.md.
+A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; `--mode league` makes a
+league, as `exphil_tf.league run` does. See docs/rl.md.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ PROG = "python -m exphil_tf.self_play"
 
 def main(argv: Sequence[str]) -> int:
     """Learns as the arguments say; returns the exit code."""
+    from exphil_tf.rl.league.league_run import RUN_PROG, of_playing, run_league
     from exphil_tf.rl.playing_run import learn
 
     loaded, location = read_playing_run(SelfPlayConfig, argv, prog=PROG)
+    if loaded.config.mix.mode == "league":
+        return run_league(of_playing(loaded.config), location, prog=RUN_PROG, argv=argv)
     return learn(loaded.config, location, prog=PROG, argv=argv)
 
 

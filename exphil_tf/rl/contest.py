@@ -7,60 +7,20 @@ would count short ones too often.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from exphil_tf.agents.game_record import wilson
 from exphil_tf.rewards.terms import OPPONENT, OWN
 from exphil_tf.rl.actor import Actor
+from exphil_tf.rl.behaviour import Behaviour
 from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.results import outcome
 from exphil_tf.rl.seats import Seats
+from exphil_tf.rl.tally import Tally
 from models.policy import PREVIOUS_CONTROLLER
 
 _LEDGE = (252, 263)
 """First and last action of hanging on a ledge and leaving it."""
-
-
-@dataclass
-class Tally:
-    """What one side did."""
-
-    games: int = 0
-    wins: float = 0.0
-    """A draw is half a win."""
-    timeouts: int = 0
-    frames: int = 0
-    stocks_lost: int = 0
-    self_destructs: int = 0
-    """Stocks lost without a hit since the ground or ledge was left."""
-    stocks_taken: int = 0
-    damage_dealt: float = 0.0
-    damage_taken: float = 0.0
-    on_ledge: int = 0
-    """Frames of hanging there."""
-    leads: list[float] = field(default_factory=list)
-    """Own stocks left minus the opponent's, by game."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, with what follows from them."""
-        low, high = wilson(self.wins, self.games)
-        minutes = max(self.frames, 1) / 3600
-        return {
-            "games": self.games,
-            "wins": self.wins,
-            "win_rate": self.wins / max(self.games, 1),
-            "win_rate_95": [low, high],
-            "timeouts": self.timeouts,
-            "frames_per_game": self.frames / max(self.games, 1),
-            "stock_lead": float(np.mean(self.leads)) if self.leads else 0.0,
-            "self_destructs_per_game": self.self_destructs / max(self.games, 1),
-            "damage_dealt_per_minute": self.damage_dealt / minutes,
-            "damage_taken_per_minute": self.damage_taken / minutes,
-            "share_on_ledge": self.on_ledge / max(self.frames, 1),
-        }
 
 
 def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, seed: int) -> Tally:
@@ -76,7 +36,7 @@ def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, s
     rng = np.random.Generator(np.random.PCG64(seed))
     tally, left = Tally(), np.full(matches.count, games)
     controllers = np.zeros((matches.count, 2, PREVIOUS_CONTROLLER), np.float32)
-    was_hit = np.zeros((matches.count, 2), bool)
+    was_hit, behaviour = np.zeros((matches.count, 2), bool), Behaviour(matches.count)
     before = _seen(matches, own)
     while left.any():
         for actor in actors:
@@ -87,6 +47,7 @@ def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, s
         after = _seen(matches, own)
         counts = left > 0
         was_hit = _count(tally, before, after, was_hit=was_hit, counts=counts)
+        behaviour.see(tally, before, after, counts=counts)
         over = matches.is_over
         _end(tally, {name: column[over & counts] for name, column in after.items()})
         left[over & counts] -= 1
@@ -95,6 +56,7 @@ def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, s
             for actor in actors:
                 actor.begin(over)
             was_hit[over] = False
+            behaviour.begin(over)
             after = _seen(matches, own)
         before = after
     return tally
@@ -103,7 +65,7 @@ def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, s
 def _seen(matches: Matches, own: Seats) -> dict[str, np.ndarray]:
     """Columns of players `[matches, own/opponent]`."""
     columns = matches.columns()
-    names = ("p.stock", "p.percent", "p.on_ground", "p.action")
+    names = ("p.stock", "p.percent", "p.on_ground", "p.action", "p.x", "p.hitstun")
     return {name: own.own_first(columns[name][None])[0].astype(np.float32) for name in names}
 
 

@@ -22,7 +22,7 @@ from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
-from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, MixConfig, PlayingConfig
+from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import with_seed
@@ -76,6 +76,10 @@ class PlayingRun:
         code = run.report(outcome, console, prog=self.prog)
         if not code and config.run.contest_games:
             self._contest(console)
+        if not code and isinstance(config, SelfPlayConfig) and config.mix.track_elo:
+            from exphil_tf.rl.league.rated_snapshots import rate_snapshots
+
+            rate_snapshots(config, self.location.run_dir, console)
         return code
 
     def _contest(self, console: Console) -> None:
@@ -109,7 +113,12 @@ class PlayingRun:
         folders = [name for name in self.config.opponents if is_run(name)]
         policies = {name: {"weights_sha256": _weights_of(Path(name))} for name in folders}
         start = {"weights_sha256": _weights_of(pretrained(self.config))}
-        return {"pretrained": start, **({"opponents": policies} if policies else {})}
+        found: dict[str, Any] = {"pretrained": start}
+        if policies:
+            found["opponents"] = policies
+        if self.config.start.kl_teacher is not None:
+            found["kl_teacher"] = {"weights_sha256": _weights_of(self.config.start.kl_teacher)}
+        return found
 
 
 def pretrained(config: PlayingConfig) -> Path:
@@ -141,9 +150,6 @@ def check(config: PlayingConfig) -> None:
             "--dolphin: learning in Dolphin is not there yet; games are played in the simulator",
             "Leave --dolphin out, and play the result: python -m exphil_tf.play.",
         )
-    mix = getattr(config, "mix", None)
-    if isinstance(mix, MixConfig):
-        _check_mix(mix)
     computers = [name for name in config.opponents if CPU.fullmatch(name)]
     if computers:
         raise UserError(
@@ -151,19 +157,6 @@ def check(config: PlayingConfig) -> None:
             "Give self, script:NAME, or the folder of a run.",
         )
     pretrained(config)
-
-
-def _check_mix(mix: MixConfig) -> None:
-    if mix.mode == "league":
-        raise UserError(
-            "--mode league: there is no league yet, only a policy and its past",
-            "Give --mode simple_mix.",
-        )
-    if mix.track_elo:
-        raise UserError(
-            "--track-elo: nothing rates snapshots yet; they are kept as policies in snapshots/",
-            "Leave it out.",
-        )
 
 
 def _weights_of(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,16 @@ from typing import Any
 
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.checkpoints.value_weights import load_value_head
+from exphil_tf.checkpoints.value_weights import (
+    VALUE_WEIGHTS,
+    StoredValueHead,
+    load_value_head,
+    value_file,
+)
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
-from exphil_tf.rl.contest import Tally
 from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.playing_run import pretrained
@@ -25,6 +30,7 @@ from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.rl.snapshots import Snapshots
+from exphil_tf.rl.tally import Tally
 from exphil_tf.training import run_folder
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.learner_run import LearnerSetup
@@ -132,7 +138,7 @@ def _others(config: PlayingConfig, seating: Seating) -> dict[str, Actor]:
             continue
         folder = pretrained(config) if name.startswith(SNAPSHOT) else Path(name)
         policy, info = bundles.load_policy(run_folder.find_bundle(folder))
-        delay = _delay(info, config.game.frame_delay)
+        delay = delay_of(info, config.game.frame_delay)
         found[name] = Actor(policy, info, seats, delay=delay, jit=config.run.jit)
     return found
 
@@ -176,8 +182,8 @@ def _rollouts(
     matches = make_matches(config, seating.learner, policy.embedding.inputs)
     for name, seats in seating.others.items():
         if name.startswith(SCRIPT):
-            _seat_script(matches, name, seats)
-    delay = _delay(info, config.game.frame_delay)
+            seat_script(matches, name, seats)
+    delay = delay_of(info, config.game.frame_delay)
     actor = Actor(policy, info, seating.learner, delay=delay, jit=config.run.jit)
     options = RolloutOptions(
         length=config.gradient.rollout,
@@ -188,7 +194,16 @@ def _rollouts(
     return Rollouts(matches, actor, others=tuple(others.values()), options=options)
 
 
-def _seat_script(matches: Matches, name: str, seats: Seats) -> None:
+def seat_script(matches: Matches, name: str, seats: Seats) -> None:
+    """Lets a script play.
+
+    Args:
+      matches: of the game.
+      name: of the script, with its prefix.
+      seats: its.
+
+    Raises: UserError: if there is none of that name.
+    """
     try:
         matches.seat_script(name.removeprefix(SCRIPT), seats)
     except ValueError as error:
@@ -255,7 +270,12 @@ def make_learner(
 
 def _teacher(config: PlayingConfig, folder: Path) -> Policy | None:
     is_asked = config.gradient.teacher_kl or config.gradient.teacher_reverse_kl
-    return bundles.load_policy(folder)[0] if is_asked else None
+    if not is_asked:
+        return None
+    teacher, _ = bundles.load_policy(folder)
+    if config.start.kl_teacher is not None:
+        bundles.start_from(teacher, run_folder.find_bundle(config.start.kl_teacher))
+    return teacher
 
 
 def _value_head(config: PlayingConfig, policy: Policy, folder: Path) -> ValueHead:
@@ -280,8 +300,13 @@ def _exporter(
 
     def export(folder: Path, provenance: Mapping[str, Any]) -> None:
         stamped = dataclasses.replace(info, provenance=dict(provenance), weights=weights)
+        attached: dict[str, bytes] = {}
+        if config.run.keep_value_head:
+            gamma = config.reward.gamma
+            half_life = math.log(0.5) / math.log(gamma) if gamma < 1 else math.inf
+            attached[VALUE_WEIGHTS] = value_file(StoredValueHead(learner.value, half_life))
         with learner.averaged():
-            bundles.save_policy(folder, learner.policy, stamped)
+            bundles.save_policy(folder, learner.policy, stamped, attached=attached)
 
     return export
 
@@ -319,14 +344,15 @@ def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
     policy, info = bundles.load_policy(folder)
     asked, jit = config.game.frame_delay, config.run.jit
     matches = make_matches(config, own, policy.embedding.inputs)
-    actors = [Actor(policy, info, own, delay=_delay(info, asked), jit=jit)]
+    actors = [Actor(policy, info, own, delay=delay_of(info, asked), jit=jit)]
     if opponent.startswith(SCRIPT):
-        _seat_script(matches, opponent, other)
+        seat_script(matches, opponent, other)
     else:
         their, its = bundles.load_policy(run_folder.find_bundle(Path(opponent)))
-        actors.append(Actor(their, its, other, delay=_delay(its, asked), jit=jit))
+        actors.append(Actor(their, its, other, delay=delay_of(its, asked), jit=jit))
     return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
 
 
-def _delay(info: PolicyInfo, asked: int | None) -> int:
+def delay_of(info: PolicyInfo, asked: int | None) -> int:
+    """Frames between a state and the input that answers it: what was asked for, or the policy's."""
     return info.delay.frames if asked is None else asked

@@ -7,13 +7,14 @@ from typing import Any
 from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import Option, options
 from exphil_tf.training.distill_config import DistillConfig
+from exphil_tf.training.league_config import LeagueConfig
 from exphil_tf.training.ppo_config import PpoConfig, SelfPlayConfig
 
 
 @functools.cache
 def _known() -> Mapping[str, Option]:
     """By name, of every command that trains: distilling has every option of training."""
-    played = {**options(SelfPlayConfig), **options(PpoConfig)}
+    played = {**options(LeagueConfig), **options(SelfPlayConfig), **options(PpoConfig)}
     return {**played, **options(DistillConfig)}
 
 

@@ -193,6 +193,9 @@ class PlayedRunConfig(RunConfig):
     """Games to count behind the last update, against the policy it started from and against each
     opponent, on changing ports; contest.json and the last lines tell."""
 
+    keep_value_head: bool = False
+    """Keep the value head in the policy's folder, for a run by playing that starts from it."""
+
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""
         super().__post_init__()
@@ -223,6 +226,8 @@ class StartConfig:
 
     pretrained: Path | None = None
     """Folder of the run, or policy bundle, to start from; it is the teacher too."""
+    kl_teacher: Path | None = None
+    """Folder of another teacher, of the same network; none means --pretrained."""
 
 
 @dataclass(frozen=True)
@@ -286,17 +291,19 @@ class MixConfig:
     KIND: ClassVar = Kind.TRAINING
 
     mode: Literal["simple_mix", "league"] = "simple_mix"
-    """simple_mix: half of the matches against itself, half against its own past."""
-    snapshot_interval: int = 5
+    """simple_mix: half of the matches against itself, half against its own past. league: as
+    exphil_tf.league run, by that command's defaults."""
+    snapshot_interval: int = option(5, only_with={"mode": "simple_mix"})
     """Updates after which the policy as it is joins its past, and opponents are drawn anew."""
-    snapshot_history: int = 20
+    snapshot_history: int = option(20, only_with={"mode": "simple_mix"})
     """Newest snapshots that opponents are drawn from."""
-    snapshot_players: int = 2
+    snapshot_players: int = option(2, only_with={"mode": "simple_mix"})
     """Snapshots that play at the same time."""
-    opponent: tuple[str, ...] = ()
+    opponent: tuple[str, ...] = option((), only_with={"mode": "simple_mix"})
     """Who gets matches besides, as many as each snapshot: script:NAME, the folder of a run."""
-    track_elo: bool = option(False, kind=Kind.WORK)
-    """Rate the snapshots as they come."""
+    track_elo: bool = option(False, kind=Kind.WORK, only_with={"mode": "simple_mix"})
+    """Rate some snapshots against each other and the scripts behind the last update; ratings.json
+    and the last lines tell. A league always does."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""

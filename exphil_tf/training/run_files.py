@@ -16,9 +16,18 @@ SNAPSHOTS = "snapshots"
 """Earlier policies of a run by playing."""
 CONTEST = "contest.json"
 """Games counted at the end of one."""
+RATINGS = "ratings.json"
+"""Of snapshots, if they were asked for."""
+LEAGUE = "league.json"
+TURNS = "turns"
+"""Runs of a league's players, by snapshot."""
+SHOWN_GAMES = "shown-games"
+"""Games of a league to look at."""
+LEAGUE_PAGE = "report.html"
 CONTENTS = (
     CONFIG_YAML, CONFIG_JSON, LOG, TENSORBOARD, CHECKPOINTS, POLICY, EVALUATION,
     "wandb", "comparison", "hard-labels", SNAPSHOTS, CONTEST,
+    RATINGS, LEAGUE, TURNS, SHOWN_GAMES, LEAGUE_PAGE,
 )  # fmt: skip
 """What a run leaves in its folder; whatever else lies there is not the run's."""
 

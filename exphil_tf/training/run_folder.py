@@ -9,6 +9,8 @@ runs/NAME/
   policy/        the policy to play with: the best, or the latest
   snapshots/     of a run by playing: earlier policies, which it met
   contest.json   of a run by playing: games counted at its end
+  ratings.json   of one whose snapshots were rated
+  league.json    of a league: everything that it knows, beside turns/, runs of its players
   lock           held while a process trains
 """
 
@@ -43,10 +45,13 @@ from exphil_tf.training.run_files import (
     CONFIG_YAML,
     CONTENTS,
     CONTEST,
+    LEAGUE,
     LOG,
     POLICY,
+    RATINGS,
     SNAPSHOTS,
     TENSORBOARD,
+    TURNS,
     read_json,
 )
 from exphil_tf.training.run_summary import summarise
@@ -56,11 +61,14 @@ __all__ = [
     "CONFIG_JSON",
     "CONFIG_YAML",
     "CONTEST",
+    "LEAGUE",
     "LOG",
     "POLICY",
+    "RATINGS",
     "RUN_JSON",
     "SNAPSHOTS",
     "TENSORBOARD",
+    "TURNS",
     "RunLocation",
     "check_same",
     "claim",

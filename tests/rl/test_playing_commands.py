@@ -1,17 +1,23 @@
-"""`exphil_tf.ppo` and `exphil_tf.self_play`: from a policy to a run, a bundle and counted games."""
+"""`exphil_tf.ppo`, `self_play` and `league`: from a policy to a run, a bundle and counted games."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from exphil_tf import ppo, self_play
+from exphil_tf import league, ppo, self_play
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
 from exphil_tf.features.delay import Delay
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
+from exphil_tf.rl.league.league import Turn
+from exphil_tf.rl.league.league_run import LeagueWork, anchors, turn_config
+from exphil_tf.rl.league.state import load as load_league
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.snapshots import steps_in
+from exphil_tf.training.league_config import LeagueConfig
+from exphil_tf.training.ppo_config import GameConfig
 from exphil_tf.training.registry import Registry
 from tests.rl.small_games import Bandit, make, options, tiny_policy
 
@@ -71,8 +77,7 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
         (ppo, [], "--pretrained: want the folder of a run"),
         (ppo, ["--pretrained", "x", "--opponent", "cpu3"], "computer plays in Dolphin alone"),
         (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
-        (self_play, ["--pretrained", "x", "--track-elo"], "nothing rates snapshots yet"),
-        (self_play, ["--pretrained", "x", "--mode", "league"], "no league yet"),
+        (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
         (ppo, ["--rewards", "fancy"], "want groups of"),
         (ppo, ["--reward-weights", "damage"], "want TERM=NUMBER"),
         (ppo, ["--gamma", "1.5"], "gamma: want 0 < x <= 1"),
@@ -109,6 +114,99 @@ def test_a_contest_counts_games_of_both_sides():
     assert (tally.games, tally.wins, tally.timeouts) == (8, 8.0, 8)
     assert tally.damage_taken == 0 and tally.damage_dealt == 8 * 16 * 10
     assert tally.to_dict()["win_rate_95"][0] == pytest.approx(0.6756, abs=1e-3)
+
+
+LEAGUE = ["--num-games", "2", "--timesteps", "32", "--contest-games", "2", "--matchups", "1"]
+LEAGUE += [
+    "--max-episode-frames",
+    "20",
+    "--value-burn-in",
+    "0",
+    "--anchors",
+    "idle",
+    "--exploit-timesteps",
+    "16",
+]
+
+
+def test_a_leagues_plan_and_its_turns_are_told_without_training(pretrained, tmp_path, capsys):
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "plan"]
+    assert league.main(["run", *QUICK, *LEAGUE, *words, "--dry-run"]) == 0
+    assert "3 generations of main1, main-exploiter1, league-exploiter1" in capsys.readouterr().out
+    assert not (tmp_path / "plan").exists()
+    turn = Turn("x-002", "x", "main", 2, "x-001", ("self", "script:idle", "y-001"), seed=5)
+    config = turn_config(LeagueConfig(), turn, tmp_path)
+    snapshots = tmp_path / "snapshots"
+    assert config.opponents == ("self", "script:idle", str(snapshots / "y-001"))
+    assert (config.start.pretrained, config.start.kl_teacher) == (
+        snapshots / "x-001",
+        snapshots / "start",
+    )
+    assert config.run.seed == 5 and config.run.keep_value_head and not config.run.register
+    with pytest.raises(UserError, match="--anchors: want some of idle, "):
+        anchors(dataclasses.replace(LeagueConfig(), game=GameConfig("mock")), ["nobody"])
+
+
+@pytest.mark.slow
+def test_a_league_trains_counts_and_ends_with_a_policy(pretrained, tmp_path, capsys):
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "three"]
+    words += ["--generations", "1", "--main-exploiters", "0", "--league-exploiters", "0"]
+    assert league.main(["run", *QUICK, *LEAGUE, *words, "--exploit-timesteps", "0"]) == 0
+    folder = tmp_path / "three"
+    state = load_league(folder)
+    assert [one.name for one in state.snapshots] == ["start", "main1-001"]
+    assert {(c.one, c.other, c.games) for c in state.counts} == {
+        ("start", "script:idle", 2),
+        ("main1-001", "script:idle", 2),
+        ("main1-001", "start", 2),
+    }
+    first, last = weights(folder / "snapshots" / "start"), weights(folder / "policy")
+    assert any((first[name] != last[name]).any() for name in first)
+    assert (folder / "policy" / "value.safetensors").is_file()
+    assert "main1-001" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_league_that_is_killed_ends_as_one_that_never_was(pretrained, tmp_path, monkeypatch):
+    """Between turns and within one, whose run has no checkpoint yet; then by its other command."""
+    words = [*QUICK, *LEAGUE, "--pretrained", str(pretrained), "--runs-dir", str(tmp_path)]
+    words += ["--generations", "1"]
+    assert league.main(["run", *words, "--name", "whole"]) == 0
+    count, calls = LeagueWork.count, []
+
+    def dies(self, one, other, *, seed):
+        calls.append((one, other))
+        if len(calls) in (3, 7):
+            raise KeyboardInterrupt
+        return count(self, one, other, seed=seed)
+
+    monkeypatch.setattr(LeagueWork, "count", dies)
+    with pytest.raises(KeyboardInterrupt):
+        league.main(["run", *words, "--name", "parts"])
+    again = ["run", "--resume", str(tmp_path / "parts")]
+    with pytest.raises(KeyboardInterrupt):
+        league.main(again)
+    assert league.main(again) == 0
+    texts = [(tmp_path / name / "league.json").read_bytes() for name in ("whole", "parts")]
+    assert texts[0] == texts[1]
+    with pytest.raises(UserError, match="other options: matchups"):
+        league.main([*again, "--matchups", "2"])
+
+
+@pytest.mark.slow
+def test_self_play_rates_its_snapshots_or_becomes_a_league(pretrained, tmp_path):
+    words = [*QUICK, "--pretrained", str(pretrained), "--runs-dir", str(tmp_path)]
+    words += ["--max-episode-frames", "20", "--contest-games", "2"]
+    elo = ["--name", "rated", "--timesteps", "144", "--snapshot-interval", "2", "--track-elo"]
+    assert self_play.main([*words, *elo]) == 0
+    told = json.loads((tmp_path / "rated" / "ratings.json").read_text())
+    assert [one["name"] for one in told["snapshots"]] == ["step-00000000", "step-00000002"]
+    scripts = len(told["anchors"])
+    assert scripts > 1
+    assert len(told["counts"]) == scripts * (scripts - 1) // 2 + 2 * scripts + 1
+    assert self_play.main([*words, "--name", "led", "--mode", "league", "--timesteps", "32"]) == 0
+    found = load_league(tmp_path / "led").snapshots
+    assert len(found) == 11 and found[-1].name == "fresh-exploiter-003"
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""A league: policies that learn against each other's past, and how strong each of them is."""
