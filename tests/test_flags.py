@@ -317,7 +317,8 @@ def kept(config):
         run = run_in(place, run=config.run, resume=False)
         console = Console(file=printed, width=200)
         run.train(lambda: setup_of(LineLearner(), horizon=Horizon(4.0, 32)), console)
-        events = [json.loads(line) for line in (run.location.run_dir / "log.jsonl").open()]
+        lines = (run.location.run_dir / "log.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
         return (
             sorted(path.name for path in run.location.run_dir.glob("checkpoints/step-*")),
             [(event["event"], event["step"]) for event in events],
@@ -663,8 +664,8 @@ def test_every_option_has_a_row():
     assert sorted(TABLE) == sorted(options(TrainConfig))
 
 
-SLOW = ("overwrite", "dry_run")
-"""Rows that train by the command; `tests/training/test_output.py` runs both options as well."""
+SLOW = ("overwrite", "dry_run", "checkpoint_every", "memory_efficient_attention")
+"""Rows that train by the command, or trace large graphs, of what other tests ask as well."""
 
 
 @pytest.mark.parametrize("name", TABLE)

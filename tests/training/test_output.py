@@ -8,7 +8,7 @@ import pytest
 from exphil_tf.foundation import atomic
 
 
-@pytest.mark.parametrize("stdout", ["gone", "full"])
+@pytest.mark.parametrize("stdout", ["gone", pytest.param("full", marks=pytest.mark.slow)])
 def test_nobody_reads_and_the_run_ends_well(trainer, tmp_path, stdout):
     ended = trainer(tmp_path, "--max-steps", "6", stdout=stdout)
     assert ended.status == 0, ended.output
