@@ -4,6 +4,7 @@
 parametrised test. All comparisons are against the layer's own `step`, which is the definition.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,15 @@ def unroll(layer: Any, x: np.ndarray, is_resetting: np.ndarray, state: Any = Non
     return np.asarray(y), state
 
 
+@functools.lru_cache(maxsize=1)
+def graph_of_step(layer: Any) -> Any:
+    """One graph for all frames of a check: tracing takes longer than they do."""
+    return tf.function(layer.step, autograph=False)
+
+
 def repeat_step(layer: Any, x: np.ndarray, is_resetting: np.ndarray, state: Any) -> tuple:
     """Steps through the frames; returns numpy outputs `[batch, time, width]` and the state."""
-    step = tf.function(layer.step, autograph=False)
+    step = graph_of_step(layer)
     outputs = []
     for t in range(x.shape[1]):
         y, state = step(tf.constant(x[:, t]), state, tf.constant(is_resetting[:, t]))

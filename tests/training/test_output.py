@@ -77,7 +77,7 @@ def test_a_resume_that_finds_nothing_says_so(trainer, tmp_path):
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)
     (tmp_path / "runs/mine").mkdir(parents=True)
     (tmp_path / "runs/mine/config.yaml").write_text("lr: 0.1\n")
-    ended = trainer(tmp_path, "--resume", "auto", "--name", "mime", "--max-steps", "2")
+    ended = trainer(tmp_path, "--resume", "auto", "--name", "mime", "--dry-run")
     assert ended.status == 0, ended.output
     sentence = "nothing to resume in runs/mime, a new run starts; did you mean mine?"
     assert f"note: --resume auto: {sentence}" in ended.output

@@ -26,9 +26,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
+import tensorflow as tf
+from tensorboard.plugins.hparams import api  # noqa: F401 - a run imports it
+
+from exphil_tf import train  # noqa: F401
 from exphil_tf.foundation import errors
-from exphil_tf.training import imitation, mirrored
+from exphil_tf.training import imitation, learner_run, mirrored  # noqa: F401
+
+# What runs do with files, signals and faults is tested with them, not how fast their graphs are:
+# rewriting graphs would take a quarter of a run.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def interrupt(signals):
