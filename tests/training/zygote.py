@@ -16,6 +16,7 @@ Faults happen inside the child, at exact places:
 """
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -110,6 +111,8 @@ def child(request, output):
 
 
 def main():
+    gc.collect()
+    gc.freeze()  # else each child would look through what was imported, and so copy it
     for line in sys.stdin:
         request = json.loads(line)
         begin = time.monotonic()
