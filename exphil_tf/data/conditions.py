@@ -52,7 +52,8 @@ class ConditionReader:
         shares = ones[0] * _WHOLE
         if self._training and self.has_returns:
             own = tf.random.experimental.stateless_fold_in(seed, 1)
-            shares = tf.random.stateless_uniform([count], own, 1, _WHOLE + 1, tf.int32)
+            draws = tf.random.stateless_uniform([2, count], own, 1, _WHOLE + 1, tf.int32)
+            shares = tf.reduce_max(draws, 0)  # high levels are rare: they are told more often
         return is_told * tf.stack([ones[0], shares])
 
     def names(self, player_ids: tf.Tensor) -> Any:
