@@ -215,10 +215,13 @@ def test_a_budget_ends_a_run_that_goes_on_with_more(tmp_path):
 
 def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("exphil_tf.training.run_end.FINISHED_S", 0.2)
-    (tmp_path / "file").write_text("no folder")
-    outcome, _ = ended_in(tmp_path / "run", sync=str(tmp_path / "file"))
+    (tmp_path / "my file").write_text("no folder")
+    outcome, _ = ended_in(tmp_path / "a run", sync=str(tmp_path / "my file"))
     assert outcome.reason == "finished"
-    assert "the copy is not complete" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the copy is not complete" in said
+    words = shlex.split(said.partition("Later: ")[2])
+    assert words[3:] == ["up", str(tmp_path / "a run"), str(tmp_path / "my file/a run")]
 
 
 @pytest.mark.parametrize(
