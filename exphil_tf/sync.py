@@ -204,10 +204,9 @@ def _snapshot(config: SnapshotConfig, console: Console) -> int:
 def _list(config: ListConfig, console: Console) -> int:
     address, store = _open(config.address)
     sizes: dict[str, list[int]] = {}
-    published = {
-        one.key.rpartition("/")[0] for one in store.list() if one.key.endswith(f"/{CHECKSUMS}")
-    }
-    for one in store.list():
+    found = store.list()
+    published = {one.key.rpartition("/")[0] for one in found if one.key.endswith(f"/{CHECKSUMS}")}
+    for one in found:
         if one.key.rpartition("/")[2] == MANIFEST:
             continue
         place = next((p for p in published if one.key.startswith(f"{p}/")), None)
