@@ -227,6 +227,12 @@ def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys)
     assert words[3:] == ["up", str(tmp_path / "a run"), str(tmp_path / "my file/a run")]
 
 
+def test_a_run_is_not_copied_onto_itself(tmp_path):
+    for place in (tmp_path, tmp_path / "run", tmp_path / "run/copies"):
+        with pytest.raises(UserError, match="want a copy outside of what it is a copy of"):
+            ended_in(tmp_path / "run", sync=str(place))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
