@@ -476,7 +476,10 @@ def test_the_job_for_spot_machines():
     job = yaml.safe_load((ROOT / "configs/skypilot.yaml").read_text())
     assert job["resources"]["use_spot"]
     assert job["resources"]["job_recovery"]["strategy"] == "EAGER_NEXT_REGION"
-    assert set(job) == {"name", "resources", "envs", "secrets", "setup", "run"}
+    assert set(job) == {"name", "workdir", "resources", "envs", "secrets", "setup", "run"}
+    assert (job["workdir"], job["setup"].split()[:2]) == (".", ["set", "-e"])
+    for script in (job["setup"], job["run"]):
+        subprocess.run(["bash", "-n", "-c", script], check=True)
     assert all(value is None for value in job["secrets"].values())
     (line,) = re.findall(r"python -m exphil_tf\.train (.+?)\n", job["run"].replace("\\\n", ""))
     line = re.sub(r"\$\{?(\w+)\}?", lambda match: str(job["envs"].get(match[1]) or "x"), line)
