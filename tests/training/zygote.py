@@ -2,7 +2,8 @@
 
 An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
 Protocol: one JSON object a line on stdin (`module`, of `exphil_tf` unless it has a dot; `argv`,
-`cwd`, `faults`), one on stdout (`status`: exit code, or minus the signal; `output`; `seconds`).
+`cwd`, `environ` besides the own one, `faults`), one on stdout (`status`: exit code, or minus the
+signal; `output`; `seconds`).
 
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
@@ -98,6 +99,7 @@ def child(request, output):
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.chdir(request["cwd"])
+    os.environ.update(request.get("environ", {}))
     spoil_output(request.get("faults", {}).get("stdout"))
     install(request.get("faults", {}))
     try:
