@@ -52,6 +52,11 @@ class ListConfig:
     json: bool = False
     """Print JSON instead of a table."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        if self.limit < 1:
+            raise ValueError(f"limit: want at least 1. Received: {self.limit}")
+
 
 @dataclass(frozen=True)
 class NameConfig:

@@ -66,6 +66,7 @@ _PLURALS: dict[Any, str] = {float: "numbers", int: "integers", Path: "paths"}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NONE = ("none", "null")
 FALSE = _FALSE
+_MAX_INTEGER = 1 << 63
 SWITCH_WORDS = ("true", "yes", "on", "false", "no", "off", "none")
 
 
@@ -84,9 +85,19 @@ def typed(setting: Setting) -> Any:
     if not isinstance(spec, PrimitiveConstructorSpec):
         raise TypeError(f"{option.name}: want a type that words can tell: {option.annotation}")
     try:
-        return spec.instance_from_str(words)
+        found = spec.instance_from_str(words)
     except (ValueError, OverflowError):
         raise _wrong(setting) from None
+    if not all(map(_is_number_of_use, found if isinstance(found, tuple) else (found,))):
+        raise _wrong(setting)
+    return found
+
+
+def _is_number_of_use(value: object) -> bool:
+    """Whether a value is no NaN, which few bounds refuse, and no integer beyond 64 bits."""
+    if isinstance(value, int):
+        return -_MAX_INTEGER <= value < _MAX_INTEGER
+    return value == value  # noqa: PLR0124 - NaN is not
 
 
 def tokens(setting: Setting) -> list[str]:
