@@ -7,6 +7,7 @@ import re
 from exphil_tf import docs
 from exphil_tf.foundation.config import load_partial
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import options
 
 # Below nothing, and yet it means something: percent to lose; and what is held against a policy's
@@ -52,3 +53,14 @@ def test_no_number_is_taken_that_nobody_can_mean():
             ]
     assert taken == []
     assert tried > 500
+
+
+def test_a_place_named_by_nothing_is_not_this_folder():
+    """As `--output "$UNSET"` of a shell names it."""
+    for command, cls in roots():
+        known = options(cls).values()
+        words = ["x" for option in known if option.is_positional]
+        for option in known:
+            is_place = "Path" in str(option.annotation) or option.kind is Kind.PLACE
+            if is_place and not option.is_positional and "bool" not in str(option.annotation):
+                assert is_refused(cls, words, option.flag, ""), (command, option.flag)

@@ -10,7 +10,7 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from tyro.constructors import (
 )
 
 from exphil_tf.foundation.errors import UserError, shown
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import Option
 
 
@@ -124,9 +125,18 @@ def _words(setting: Setting) -> list[str]:
         words = [_called(setting.option, str(value))]
     else:
         words = re.split(r"[\s,]+", str(value).strip()) if str(value).strip() else []
-    if any(word.startswith("--") for word in words) or (is_scalar(annotation) and len(words) != 1):
+    is_short = is_scalar(annotation) and len(words) != 1
+    if is_short or _is_blank_path(setting, words) or any(w.startswith("--") for w in words):
         raise _wrong(setting)
     return words
+
+
+def _is_blank_path(setting: Setting, words: Sequence[str]) -> bool:
+    """Whether a flag names a place by nothing, as an unset variable of a shell does: not here."""
+    option = setting.option
+    is_path = Path in _members(option.annotation) or option.kind in (Kind.PLACE, Kind.SOURCE)
+    is_given = setting.rank is Rank.FLAG and setting.value != option.default
+    return "" in words and is_given and (is_path or not is_scalar(option.annotation))
 
 
 def _called(option: Option, word: str) -> str:
@@ -160,12 +170,15 @@ def _wrong(setting: Setting, hint: str = "") -> UserError:
 
 def is_scalar(annotation: Any) -> bool:
     """Whether a value is one word, not a list of them."""
-    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    return not any(_is_list(member) for member in members)
+    return not any(_is_list(member) for member in _members(annotation))
 
 
 def _is_list(annotation: Any) -> bool:
     return (typing.get_origin(annotation) or annotation) in (tuple, list, set, frozenset)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return typing.get_args(annotation) if _is_union(annotation) else (annotation,)
 
 
 def _is_union(annotation: Any) -> bool:

@@ -18,7 +18,9 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training import backups, run_folder
 from exphil_tf.training.run_folder import RunLocation, runs_in
+from exphil_tf.training.run_options import read_run
 from exphil_tf.training.run_summary import summarise
+from exphil_tf.training.train_config import TrainConfig
 
 
 def make_run(folder, mark):
@@ -178,6 +180,12 @@ def test_a_folder_that_cannot_be_moved_is_refused(tmp_path, monkeypatch):
         overwrite(tmp_path / "run")
     assert caught.value.exit_code == 73
     assert contents(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\nb", "-x"])
+def test_a_name_that_is_none_is_told_from_a_defect(name):
+    with pytest.raises(UserError, match="--name: want "):
+        read_run(TrainConfig, ["--data", "d", "--name", name], prog="train")
 
 
 def test_the_message_says_what_is_there(tmp_path):
