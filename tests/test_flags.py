@@ -11,11 +11,8 @@ import io
 import json
 import os
 import shutil
-import sys
 import tempfile
-import types
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -327,10 +324,6 @@ def kept(config):
         )
 
 
-def place_of(asked):
-    return asked["project"], asked["name"] if asked["name"] != asked["id"] else None
-
-
 def traced(config):
     """Whether a run leaves a trace of its updates, and tells where the time went."""
     printed = io.StringIO()
@@ -343,14 +336,14 @@ def traced(config):
 
 def sent_to_wandb(config):
     """The project that a tiny learner's run is sent to, and the name that it was given there."""
-    projects: list[tuple[str, str | None]] = []
-    fake = types.ModuleType("wandb")
-    sent = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
-    fake.init = lambda **asked: projects.append(place_of(asked)) or sent  # type: ignore
-    with pytest.MonkeyPatch.context() as p:
-        p.setitem(sys.modules, "wandb", fake)
-        kept(config)
-    return projects
+    sent: list[dict] = []
+    with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
+        p.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_wandb"))
+        p.setenv("WANDB_MODE", "offline")
+        run_in(place, run=config.run, resume=False).train(lambda: setup_of(LineLearner()))
+        for path in Path(place).rglob("offline.jsonl"):
+            sent += [json.loads(line) for line in path.read_text().splitlines()[:1]]
+    return [(one["project"], one["name"] if one["name"] != one["id"] else None) for one in sent]
 
 
 def command(config):

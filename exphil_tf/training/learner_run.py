@@ -31,7 +31,8 @@ from exphil_tf.training.profiler import Profiler
 from exphil_tf.training.run_config import RunConfig, StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.state import Position, TrainState
-from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard, WandB
+from exphil_tf.training.telemetry import JsonLines, Sink, Telemetry, TensorBoard
+from exphil_tf.training.wandb_sink import WandB
 
 _log = logging.getLogger(__name__)
 
