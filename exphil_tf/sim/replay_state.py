@@ -15,7 +15,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.flights import flights, shot_hits
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules import grabs, hits, staling
+from exphil_tf.sim.rules import floors, grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
 from exphil_tf.sim.sequences import FAST_FALL
@@ -155,7 +155,7 @@ def force(p, r, before, tables):
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
-        loops = p.action == r.action and r.action == act.DEAD_STAR
+        loops = p.action == r.action and act.DEAD_STAR <= r.action <= act.DEAD_AHEAD
         if not loops:
             p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
         p.rate = float(tables.begins_rate[r.character, action])
@@ -180,6 +180,7 @@ def force(p, r, before, tables):
     p.grounded, p.fast_falls = r.grounded, r.fast_falls
     p.safe_frames = max(p.safe_frames, 2) if r.safe else 0
     p.influence = r.hitlag > 0 and act.DAMAGE_FIRST <= r.action <= act.DAMAGE_LAST
+    p.feet = 0.0 if r.grounded else floors.feet(p, tables)
     if r.slides:
         p.flag = 1
     if r.grounded:
@@ -193,8 +194,6 @@ def _begin(p, r, before):
         p.tilt_x = LONG_AGO
     elif r.action == act.PLATFORM_DROP or act.JUMP_F <= r.action <= act.AIR_JUMP_B:
         p.tilt_y = LONG_AGO
-        if r.action >= act.AIR_JUMP_F:
-            p.air_frames = 0
 
 
 @rule

@@ -30,6 +30,7 @@ PLAYER = np.dtype(
         ("percent", "f4"), ("shield", "f4"),
         ("hitlag", "f4"), ("hitstun", "f4"),
         ("air_frames", "i2"),  # since the ground was left
+        ("feet", "f4"),  # their height above the position
         ("helpless", "i2"),  # special move that the last special fall came of; 0: an air dodge
         ("safe_frames", "i2"),  # of invulnerability to come
         ("ledge_wait", "i2"),  # until a ledge may be caught

@@ -124,7 +124,8 @@ def fly_on(match, p, a, tables):
     if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
         return
     old_x, old_y = p.x, p.y
-    below = feet(p, tables)
+    old_feet = p.feet
+    p.feet = feet(p, tables)
     p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
@@ -133,7 +134,7 @@ def fly_on(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
         return
-    line = _line_under(match, p, tables, old_y + below, p.y + below)
+    line = _line_under(match, p, tables, old_y + old_feet, p.y + p.feet)
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
         if p.action == act.AIR_DODGE and p.air_frames == 1:

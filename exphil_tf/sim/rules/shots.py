@@ -178,6 +178,6 @@ def _hit(shot, owner, victim, guarded, height, tables):
     shot.struck = HIT
     staling.remember_shot(owner, kind.hit.move)
     if kind.flinches:
-        hits.hurt(victim, kind.hit, dealt, lag, way, height, tables)
+        hits.hurt(victim, kind.hit, kind.hit.damage, dealt, lag, way, height, tables)
     else:
         victim.percent = min(knockback.MOST_PERCENT, victim.percent + dealt)

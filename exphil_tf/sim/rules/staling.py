@@ -5,6 +5,8 @@ from exphil_tf.sim.compiled import rule
 MOVES = 9
 FIRST_THROW, LAST_THROW = 53, 56
 """Moves of throws, as replays number them."""
+NO_MOVE = 1
+"""What hits and is no move of its own (a hammer, a Mr. Saturn) never stales."""
 
 
 @rule
@@ -49,6 +51,8 @@ def remember_shot(p, move):
 
 @rule
 def _push(p, move):
+    if move <= NO_MOVE:
+        return
     for at in range(MOVES - 1, 0, -1):
         p.stale[at] = p.stale[at - 1]
     p.stale[0] = move
