@@ -194,6 +194,8 @@ def _begin(p, r, before):
         p.tilt_x = LONG_AGO
     elif r.action == act.PLATFORM_DROP or act.JUMP_F <= r.action <= act.AIR_JUMP_B:
         p.tilt_y = LONG_AGO
+        if r.action >= act.AIR_JUMP_F:
+            p.air_frames = 0
 
 
 @rule
@@ -209,7 +211,7 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
       by_shot: whether a projectile does it.
       tables: `TABLES` record.
     """
-    for at in range(staling.MOVES):
+    for at in range(staling.KEPT):
         attacker.stale[at] = old.stale[at]
     goes_on = now.action == before.action and now.age >= before.age
     attacker.used = old.used if goes_on else 0

@@ -49,6 +49,7 @@ def _multi_jump(p, a, tables):
         return False
     p.jumps -= 1
     p.fast_falls = 0
+    p.air_frames = 0
     p.vx = p.stick_x * a.air_jump_stick
     enter(p, int(a.multi_jump) + used - 1, tables)
     return True
@@ -63,6 +64,7 @@ def air_jump(p, a, tables):
         return False
     p.jumps -= 1
     p.fast_falls = 0
+    p.air_frames = 0
     p.tilt_y = controls.LONG_AGO
     p.vx = p.stick_x * a.air_jump_stick
     p.vy = a.air_jump_speed + a.gravity

@@ -163,10 +163,21 @@ def _nearest(shot, kind, x, y):
 
 
 @rule
+def _move(kind, owner):
+    """The move that a shot is of: a throw's are that throw's, though all look alike."""
+    move = kind.hit.move
+    throws = act.THROW_F <= owner.action <= act.THROW_LOW
+    if throws and staling.FIRST_THROW <= move <= staling.LAST_THROW:
+        move = staling.FIRST_THROW + owner.action - act.THROW_F
+    return move
+
+
+@rule
 def _hit(shot, owner, victim, guarded, height, tables):
     """What it does; a shot is over then."""
     kind = tables.shots[shot.kind - 1]
-    dealt = kind.hit.damage * staling.share(owner, kind.hit.move)
+    move = _move(kind, owner)
+    dealt = kind.hit.damage * staling.share(owner, move)
     lag = knockback.hitlag(dealt) if kind.flinches else 0.0
     way = 1.0 if shot.vx >= 0 else -1.0
     shot.kind = 0
@@ -176,7 +187,7 @@ def _hit(shot, owner, victim, guarded, height, tables):
         victim.hitlag = lag
         return
     shot.struck = HIT
-    staling.remember_shot(owner, kind.hit.move)
+    staling.remember_shot(owner, move)
     if kind.flinches:
         hits.hurt(victim, kind.hit, kind.hit.damage, dealt, lag, way, height, tables)
     else:
