@@ -18,6 +18,7 @@ from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import floors, grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
+from exphil_tf.sim.rules.shots import move_of
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.shot_tables import kind_of
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
@@ -242,6 +243,26 @@ def _learn_touch(attacker, now, before, lands, tables):
             attacker.struck = tables.boxes[row].window
         elif grabs.is_holding(now.action):
             attacker.struck = 1
+
+
+@rule
+def remember_share(shot, slot, before, tables):
+    """How stale a recorded shot is: as its owner's queue was when it left.
+
+    Args:
+      shot: `SHOT` record of the frame.
+      slot: its place.
+      before: `MATCH` record of the frame before.
+      tables: `TABLES` record.
+    """
+    if shot.kind <= 0:
+        return
+    old = before.shots[slot]
+    if old.kind == shot.kind and old.flown < shot.flown:
+        shot.share = old.share
+        return
+    owner = before.players[shot.owner]
+    shot.share = staling.share(owner, move_of(tables.shots[shot.kind - 1], owner))
 
 
 @rule

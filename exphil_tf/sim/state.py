@@ -67,6 +67,7 @@ SHOT = np.dtype(
     [
         ("x", "f4"), ("y", "f4"), ("vx", "f4"), ("vy", "f4"),
         ("flown", "f4"),  # game units since it left
+        ("share", "f4"),  # of its damage: how stale it was as it left
         ("life", "i2"),  # frames left
         ("kind", "i1"),  # row of the table of shots + 1; 0: none
         ("owner", "i1"),

@@ -48,6 +48,7 @@ def _begin(match, p, seat, row, tables):
         shots[at].x, shots[at].y = p.x + kind.x * p.facing, p.y + kind.y
         shots[at].vx, shots[at].vy = kind.speed_x * p.facing, kind.speed_y
         shots[at].flown, shots[at].life = 0.0, kind.life
+        shots[at].share = staling.share(p, move_of(kind, p))
         shots[at].kind, shots[at].owner = row + 1, seat
         shots[at].fresh, shots[at].struck = 1, 0
         return
@@ -163,7 +164,7 @@ def _nearest(shot, kind, x, y):
 
 
 @rule
-def _move(kind, owner):
+def move_of(kind, owner):
     """The move that a shot is of: a throw's are that throw's, though all look alike."""
     move = kind.hit.move
     throws = act.THROW_F <= owner.action <= act.THROW_LOW
@@ -176,8 +177,7 @@ def _move(kind, owner):
 def _hit(shot, owner, victim, guarded, height, tables):
     """What it does; a shot is over then."""
     kind = tables.shots[shot.kind - 1]
-    move = _move(kind, owner)
-    dealt = kind.hit.damage * staling.share(owner, move)
+    dealt = kind.hit.damage * shot.share
     lag = knockback.hitlag(dealt) if kind.flinches else 0.0
     way = 1.0 if shot.vx >= 0 else -1.0
     shot.kind = 0
@@ -187,7 +187,7 @@ def _hit(shot, owner, victim, guarded, height, tables):
         victim.hitlag = lag
         return
     shot.struck = HIT
-    staling.remember_shot(owner, move)
+    staling.remember_shot(owner, move_of(kind, owner))
     if kind.flinches:
         hits.hurt(victim, kind.hit, kind.hit.damage, dealt, lag, way, height, tables)
     else:
