@@ -44,17 +44,14 @@ class ConditionReader:
 
     def told(self, count: tf.Tensor, seed: tf.Tensor) -> Any:
         """int32 `[2, views]`: 1 where a view's name is told; shares of levels, 0 where none is."""
-        ones = tf.ones(tf.stack([2, count]), tf.int32)
-        is_told = ones
-        if self._dropout:
-            draws = tf.random.stateless_uniform(tf.stack([2, count]), seed)
-            is_told = tf.cast(draws >= self._dropout, tf.int32)
-        shares = ones[0] * _WHOLE
-        if self._training and self.has_returns:
-            own = tf.random.experimental.stateless_fold_in(seed, 1)
-            draws = tf.random.stateless_uniform([2, count], own, 1, _WHOLE + 1, tf.int32)
-            shares = tf.reduce_max(draws, 0)  # high levels are rare: they are told more often
-        return is_told * tf.stack([ones[0], shares])
+        rows = 4 if self.has_returns else 2
+        draws = tf.random.stateless_uniform(tf.stack([rows, count]), seed)
+        is_told = tf.cast(draws[:2] >= self._dropout, tf.int32)
+        if not (self._training and self.has_returns):
+            return is_told * tf.constant([[1], [_WHOLE]])
+        # High levels are rare: the greater of two shares tells them more often.
+        shares = 1 + tf.cast(tf.reduce_max(draws[2:], 0) * _WHOLE, tf.int32)
+        return is_told * tf.stack([tf.ones_like(shares), shares])
 
     def names(self, player_ids: tf.Tensor) -> Any:
         """The policy's player ids, int64, for those of the dataset."""

@@ -54,7 +54,7 @@ def kept_by(got, *, key=KEY):
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_):
+        def log_message(self, format, *args):
             pass
 
     return Handler
