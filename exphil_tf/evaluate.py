@@ -86,6 +86,8 @@ class EvaluateConfig:
         """Raises ValueError naming the option that is out of range."""
         if self.replays and self.data is not None:
             raise ValueError("replays and data: want one of them. Received: both")
+        if self.max_files is not None and self.max_files < 1:
+            raise ValueError(f"max_files: want at least 1. Received: {self.max_files}")
         if self.view_games < 0:
             raise ValueError(f"view_games: want at least 0. Received: {self.view_games}")
         if not 0 < self.poll_seconds < math.inf:

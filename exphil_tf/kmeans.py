@@ -60,6 +60,8 @@ class KMeansConfig:
         """Refuses what can't be fitted."""
         if bool(self.replays) == (self.data is not None):
             raise ValueError("want either --replays or --data")
+        if self.max_files is not None and self.max_files < 1:
+            raise ValueError(f"max_files: want at least 1. Received: {self.max_files}")
         if self.buckets % 2 == 0 or not 3 <= self.buckets <= 161:
             raise ValueError(f"buckets: want an odd number in 3…161. Received: {self.buckets}")
         if not self.axes or not set(self.axes) <= set(AXES):

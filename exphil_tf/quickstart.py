@@ -54,6 +54,12 @@ class QuickstartConfig:
     seed: int = 0
     """The same seed makes the same games and the same policy."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name, low in (("games", 1), ("max_steps", 1), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")
+
 
 RunCommand = Callable[[str, list[str]], tuple[int, str]]
 """Runs a command of this package by name and arguments, showing what it prints; its exit code and

@@ -52,6 +52,11 @@ class ListConfig:
     json: bool = False
     """Print JSON instead of a table."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        if self.limit < 1:
+            raise ValueError(f"limit: want at least 1. Received: {self.limit}")
+
 
 @dataclass(frozen=True)
 class NameConfig:
@@ -123,7 +128,9 @@ def _list(config: ListConfig, console: Console) -> None:
     if config.json:
         console.print(json.dumps([asdict(entry) for entry in entries], indent=1), soft_wrap=True)
         return
-    console.print(_table(entries))
+    of_tags = " with these tags" if config.tags else ""
+    none = f"no policies{of_tags} in {config.runs_dir}; training registers each one that it makes"
+    console.print(_table(entries) if entries else none)
 
 
 def _best(config: BestConfig, console: Console) -> None:

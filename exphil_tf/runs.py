@@ -32,6 +32,7 @@ from exphil_tf.training.run_monitor import snapshot
 from exphil_tf.training.run_summary import RunSummary, duration, summarise
 
 PROG = "python -m exphil_tf.runs"
+_NO_RUNS = "no runs in {}; python -m exphil_tf.train makes some, --runs-dir names another folder"
 HELP_FORMS = ("list", "info", "compare", "watch")
 """First words of the forms that have a `--help` of their own."""
 
@@ -138,7 +139,7 @@ def _list(config: ListConfig, console: Console) -> None:
         backbone = str(one.config.get("backbone", "?"))
         row = (one.path.name, backbone, f"{one.step:,}", one.state, _best(one), size, when)
         table.add_row(*row)
-    console.print(table if found else f"no runs in {config.runs_dir}")
+    console.print(table if found else _NO_RUNS.format(config.runs_dir))
 
 
 def _info(config: InfoConfig, console: Console) -> None:

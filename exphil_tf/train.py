@@ -23,7 +23,7 @@ from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
-from exphil_tf.training import plan
+from exphil_tf.training import plan, run_folder
 from exphil_tf.training.batch_fit import with_batch_size
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.dataset import Dataset
@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     loaded, location = read_options(argv)
     config, notes = resolve(loaded.config)
     config, more = with_frequent_saves(config, given=loaded.given)
+    run_folder.check_free(location, overwrite=config.run.overwrite)
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     request = DatasetRequest(

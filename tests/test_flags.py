@@ -6,15 +6,13 @@ so no flag can be added that does nothing.
 """
 
 import dataclasses
+import functools
 import io
 import json
 import os
 import shutil
-import sys
 import tempfile
-import types
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -317,16 +315,13 @@ def kept(config):
         run = run_in(place, run=config.run, resume=False)
         console = Console(file=printed, width=200)
         run.train(lambda: setup_of(LineLearner(), horizon=Horizon(4.0, 32)), console)
-        events = [json.loads(line) for line in (run.location.run_dir / "log.jsonl").open()]
+        lines = (run.location.run_dir / "log.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
         return (
             sorted(path.name for path in run.location.run_dir.glob("checkpoints/step-*")),
             [(event["event"], event["step"]) for event in events],
             len(printed.getvalue().splitlines()),
         )
-
-
-def place_of(asked):
-    return asked["project"], asked["name"] if asked["name"] != asked["id"] else None
 
 
 def traced(config):
@@ -341,14 +336,14 @@ def traced(config):
 
 def sent_to_wandb(config):
     """The project that a tiny learner's run is sent to, and the name that it was given there."""
-    projects: list[tuple[str, str | None]] = []
-    fake = types.ModuleType("wandb")
-    sent = SimpleNamespace(log=lambda *a, **k: None, finish=lambda: None)
-    fake.init = lambda **asked: projects.append(place_of(asked)) or sent  # type: ignore
-    with pytest.MonkeyPatch.context() as p:
-        p.setitem(sys.modules, "wandb", fake)
-        kept(config)
-    return projects
+    sent: list[dict] = []
+    with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
+        p.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_wandb"))
+        p.setenv("WANDB_MODE", "offline")
+        run_in(place, run=config.run, resume=False).train(lambda: setup_of(LineLearner()))
+        for path in Path(place).rglob("offline.jsonl"):
+            sent += [json.loads(line) for line in path.read_text().splitlines()[:1]]
+    return [(one["project"], one["name"] if one["name"] != one["id"] else None) for one in sent]
 
 
 def command(config):
@@ -663,8 +658,8 @@ def test_every_option_has_a_row():
     assert sorted(TABLE) == sorted(options(TrainConfig))
 
 
-SLOW = ("overwrite", "dry_run")
-"""Rows that train by the command; `tests/training/test_output.py` runs both options as well."""
+SLOW = ("overwrite", "dry_run", "checkpoint_every", "memory_efficient_attention")
+"""Rows that train by the command, or trace large graphs, of what other tests ask as well."""
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -684,10 +679,15 @@ def test_flag_changes_the_option(name, tmp_path):
 )
 def test_flag_changes_what_it_names(name, tmp_path):
     probe, *_ = TABLE[name]
-    before, after = (parsed(*flags) for flags in with_files(TABLE[name], tmp_path))
-    if name == "replays":
-        before = dataclasses.replace(before, data=parsed("--replays", "other").data)
-    assert probe(before) != probe(after)
+    stage, flags = with_files(TABLE[name], tmp_path)
+    without = ("--replays", "other") if name == "replays" else stage
+    assert answer(probe, without) != probe(parsed(*flags))
+
+
+@functools.cache
+def answer(probe, flags):
+    """Of a probe without the option, which several have in common."""
+    return probe(parsed(*flags))
 
 
 def with_files(of, tmp_path):

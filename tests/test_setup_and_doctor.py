@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exphil_tf import doctor, setup
+from exphil_tf import doctor, samples, setup
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training.run_options import read_run
 from exphil_tf.training.train_config import TrainConfig, resolve
@@ -81,26 +82,53 @@ def test_the_tier_is_that_of_the_gpu():
     assert setup.tier([]) == "cpu"
 
 
-def test_the_wizard_on_a_terminal(tmp_path):
-    """A wrong answer is asked for again; the last one starts the run, here a dry one."""
+def on_a_terminal(folder, typed):
+    """What a wizard on a pseudo-terminal says to what is typed; it must end well."""
     own, terminal = pty.openpty()
     environ = {**os.environ, "PYTHONPATH": str(Path(setup.__file__).parents[1]), "TERM": "dumb"}
     child = subprocess.Popen(
         [sys.executable, "-m", "exphil_tf.setup"],
-        stdin=terminal, stdout=terminal, stderr=terminal, env=environ, cwd=tmp_path,
+        stdin=terminal, stdout=terminal, stderr=terminal, env=environ, cwd=folder,
     )  # fmt: skip
     os.close(terminal)
-    (tmp_path / "replays/a.slp").write_bytes(bytes(5000))
-    os.write(own, b"nonsense\nquick\n\ncpu\n\n--dry-run --seed 4\ny\n")
+    os.write(own, typed.encode())
     said = read_until_closed(own)
     assert child.wait(timeout=60) == 0, said
+    return said
+
+
+def test_the_wizard_on_a_terminal(tmp_path):
+    """A wrong answer is asked for again; the last one starts the run, here a dry one."""
+    (tmp_path / "replays/a.slp").write_bytes(bytes(5000))
+    said = on_a_terminal(tmp_path, "nonsense\nquick\n\ncpu\n\n--dry-run --seed 4\ny\n")
     assert "want one of quick, standard, best, online. Received: 'nonsense'" in said
     assert "python -m exphil_tf.train --preset quick --replays replays --dry-run --seed 4" in said
     assert "would first be preprocessed" in said
 
 
+TINY = "--max-steps 2 --hidden 8 --num-layers 1 --batch-size 2 --window-size 20 --no-jit"
+
+
+@pytest.mark.slow
+def test_what_the_wizard_prints_trains(tmp_path, capsys):
+    """By a terminal and by a file, from replays in a folder with spaces and letters."""
+    place = tmp_path / "meine Spiele – neu"
+    samples.main(["--output", str(place), "--games", "2", "--max-seconds", "20", "--seed", "5"])
+    said = on_a_terminal(tmp_path, f"quick\n\ncpu\n{place}\n{TINY} --name typed\ny\n")
+    assert "finished at step 2" in said
+    assert (tmp_path / "runs/typed/policy/config.json").is_file()
+    capsys.readouterr()
+    line = printed(
+        capsys, f"goal: quick\nhardware: cpu\ndata: {place}\noptions: {TINY} --name by-file\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(setup.__file__).parents[1])}
+    command = f"{shlex.quote(sys.executable)} -m exphil_tf.train {line}"
+    subprocess.run(command, shell=True, check=True, env=environ)
+    assert (tmp_path / "runs/by-file/policy/config.json").is_file()
+
+
 def read_until_closed(descriptor: int) -> str:
-    found, limit = b"", time.monotonic() + 60
+    found, limit = b"", time.monotonic() + 600
     while time.monotonic() < limit:
         if select.select([descriptor], [], [], 1)[0]:
             try:

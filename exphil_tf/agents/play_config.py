@@ -101,7 +101,8 @@ class PlayConfig:
         character_from_name(self.character)
         character_from_name(self.opponent_character)
         stage_from_name(self.stage)
-        for name, low in (("games", 0), ("restarts", 0), ("threads", 1), ("online_delay", 0)):
+        lows = {"games": 0, "restarts": 0, "threads": 1, "online_delay": 0, "seed": 0}
+        for name, low in lows.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name}: want at least {low}. Received: {getattr(self, name)}")
         if not self.hang_timeout > 0 or not self.speed >= 0:

@@ -105,6 +105,8 @@ class SimulatorConfig:
         """Raises ValueError naming what is below one."""
         if min(self.matches, self.frames, *self.threads, len(self.threads)) < 1:
             raise ValueError(f"want matches, frames, threads ≥ 1. Received: {self}")
+        if self.seed < 0:
+            raise ValueError(f"seed: want at least 0. Received: {self.seed}")
 
 
 if TYPE_CHECKING:
@@ -168,8 +170,9 @@ class ArchitecturesConfig:
                 raise ValueError(f"{name}: want at least 1. Received: {value}")
         if not 0 < self.cpu_seconds < math.inf:
             raise ValueError(f"cpu_seconds: want above 0. Received: {self.cpu_seconds}")
-        if self.limit_frames < 0:
-            raise ValueError(f"limit_frames: want at least 0. Received: {self.limit_frames}")
+        for name in ("limit_frames", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: want at least 0. Received: {getattr(self, name)}")
 
     @property
     def names(self) -> list[str]:

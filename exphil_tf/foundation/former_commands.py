@@ -26,11 +26,15 @@ FORMER_COMMANDS: dict[str, FormerCommand] = {
         (), "a policy is quantized as it is exported: python -m exphil_tf.export RUN --output "
         "BUNDLE --precision int8-qat, int8-static or int8-dynamic",
     ),
+    "convert_to_onnx": FormerCommand(
+        (), "a policy is exported without a detour: python -m exphil_tf.export RUN --output BUNDLE"
+    ),
     "train_kmeans": FormerCommand(("kmeans",)),
     "find_lr": FormerCommand(("find_lr",)),
     "scan_replays": FormerCommand(("scan",)),
     "validate_replays": FormerCommand(("scan", "--list")),
     "parse_replays": FormerCommand(("preprocess",)),
+    "replay_converter": FormerCommand(("preprocess",)),
     "download_replays": FormerCommand(
         (), "nothing is downloaded: others' replays have licences and people's names in them; play "
         "some with Slippi, or make sample games: python -m exphil_tf.samples",
@@ -39,6 +43,7 @@ FORMER_COMMANDS: dict[str, FormerCommand] = {
     "gpu_benchmark": FormerCommand(("benchmark", "architectures")),
     "play_dolphin": FormerCommand(("play",)),
     "play_dolphin_async": FormerCommand(("play", "--async")),
+    "melee_bridge": FormerCommand((), "the game is spoken to by python -m exphil_tf.play"),
     "train_ppo": FormerCommand(("ppo",)),
     "train_self_play": FormerCommand(("self_play",)),
     "registry": FormerCommand(("registry",)),

@@ -10,7 +10,7 @@ import enum
 import re
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from tyro.constructors import (
 )
 
 from exphil_tf.foundation.errors import UserError, shown
+from exphil_tf.foundation.kinds import Kind
 from exphil_tf.foundation.options import Option
 
 
@@ -66,6 +67,7 @@ _PLURALS: dict[Any, str] = {float: "numbers", int: "integers", Path: "paths"}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NONE = ("none", "null")
 FALSE = _FALSE
+_MAX_INTEGER = 1 << 63
 SWITCH_WORDS = ("true", "yes", "on", "false", "no", "off", "none")
 
 
@@ -84,9 +86,19 @@ def typed(setting: Setting) -> Any:
     if not isinstance(spec, PrimitiveConstructorSpec):
         raise TypeError(f"{option.name}: want a type that words can tell: {option.annotation}")
     try:
-        return spec.instance_from_str(words)
+        found = spec.instance_from_str(words)
     except (ValueError, OverflowError):
         raise _wrong(setting) from None
+    if not all(map(_is_number_of_use, found if isinstance(found, tuple) else (found,))):
+        raise _wrong(setting)
+    return found
+
+
+def _is_number_of_use(value: object) -> bool:
+    """Whether a value is no NaN, which few bounds refuse, and no integer beyond 64 bits."""
+    if isinstance(value, int):
+        return -_MAX_INTEGER <= value < _MAX_INTEGER
+    return value == value  # noqa: PLR0124 - NaN is not
 
 
 def tokens(setting: Setting) -> list[str]:
@@ -113,9 +125,18 @@ def _words(setting: Setting) -> list[str]:
         words = [_called(setting.option, str(value))]
     else:
         words = re.split(r"[\s,]+", str(value).strip()) if str(value).strip() else []
-    if any(word.startswith("--") for word in words) or (is_scalar(annotation) and len(words) != 1):
+    is_short = is_scalar(annotation) and len(words) != 1
+    if is_short or _is_blank_path(setting, words) or any(w.startswith("--") for w in words):
         raise _wrong(setting)
     return words
+
+
+def _is_blank_path(setting: Setting, words: Sequence[str]) -> bool:
+    """Whether a flag names a place by nothing, as an unset variable of a shell does: not here."""
+    option = setting.option
+    is_path = Path in _members(option.annotation) or option.kind in (Kind.PLACE, Kind.SOURCE)
+    is_given = setting.rank is Rank.FLAG and setting.value != option.default
+    return "" in words and is_given and (is_path or not is_scalar(option.annotation))
 
 
 def _called(option: Option, word: str) -> str:
@@ -149,12 +170,15 @@ def _wrong(setting: Setting, hint: str = "") -> UserError:
 
 def is_scalar(annotation: Any) -> bool:
     """Whether a value is one word, not a list of them."""
-    members = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
-    return not any(_is_list(member) for member in members)
+    return not any(_is_list(member) for member in _members(annotation))
 
 
 def _is_list(annotation: Any) -> bool:
     return (typing.get_origin(annotation) or annotation) in (tuple, list, set, frozenset)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return typing.get_args(annotation) if _is_union(annotation) else (annotation,)
 
 
 def _is_union(annotation: Any) -> bool:

@@ -57,6 +57,7 @@ class PlayingRun:
         """
         config = self.config
         check(config)
+        run_folder.check_free(self.location, overwrite=config.run.overwrite)
         for note in self.location.notes():
             console.print(f"note: {note}")
         console.print(f"run: {self.location.run_dir}  seed: {config.seed}", soft_wrap=True)

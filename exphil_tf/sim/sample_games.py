@@ -52,6 +52,8 @@ class SampleConfig:
                 "want games ≥ 1 and 1 ≤ min_seconds ≤ max_seconds ≤ 480. Received: "
                 f"games={self.games}, {self.min_seconds}, {self.max_seconds}"
             )
+        if self.seed < 0:
+            raise ValueError(f"seed: want at least 0. Received: {self.seed}")
 
 
 def write_games(folder: Path, config: SampleConfig) -> int:

@@ -235,16 +235,25 @@ def claim(location: RunLocation, *, overwrite: bool, backup_count: int = 1) -> P
     """
     run_dir = location.run_dir
     backups.recover(run_dir)
+    check_free(location, overwrite=overwrite)
     if location.is_resuming or not (run_dir / CONFIG_YAML).exists():
         return None
-    if not overwrite:
+    return backups.set_aside(run_dir, CONTENTS, marker=CONFIG_YAML, keep=backup_count)
+
+
+def check_free(location: RunLocation, *, overwrite: bool) -> None:
+    """Refuses a folder that `claim` would refuse, so that a command can tell before it works.
+
+    Raises: UserError: (73) if a run is there that is neither to be resumed nor overwritten.
+    """
+    run_dir = location.run_dir
+    if not (location.is_resuming or overwrite) and (run_dir / CONFIG_YAML).exists():
         raise UserError(
             f"{run_dir}: holds a run ({summarise(run_dir).in_words()})",
             "Go on with it by --resume auto, replace it by --overwrite (which keeps a backup), or "
             "choose another --name.",
             exit_code=EXIT_CANNOT_CREATE,
         )
-    return backups.set_aside(run_dir, CONTENTS, marker=CONFIG_YAML, keep=backup_count)
 
 
 def save_options(run_dir: Path, text: str) -> None:

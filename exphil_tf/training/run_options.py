@@ -93,7 +93,11 @@ def _gone_on(sources: Sources[Any], target: RunLocation) -> Loaded[Any]:
 def _target(sources: Sources[Any], *, prefix: str) -> RunLocation:
     names = ("name", "run_dir", "runs_dir", "resume")
     asked = dict(zip(names, sources.values(*names), strict=True))
-    return run_folder.locate(RunConfig(**asked), prefix=prefix)
+    try:
+        run = RunConfig(**asked)
+    except ValueError as error:
+        raise UserError(f"--{error}", "Choose another --name.") from error
+    return run_folder.locate(run, prefix=prefix)
 
 
 def _prefix(sources: Sources[Any]) -> str:

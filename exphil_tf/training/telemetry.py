@@ -1,19 +1,14 @@
-"""What a run tells while it runs: a JSONL log, TensorBoard, a console, and W&B if asked.
+"""What a run tells while it runs: a JSONL log and TensorBoard; others are sinks of their own.
 
 Each place is a *sink*. A sink that fails (disk full, no network, bad key) is closed with one
 warning, and the run goes on: nothing here can stop it or make it wait.
 """
 
-import contextlib
-import functools
 import json
 import logging
 import math
-import os
-import queue
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -111,78 +106,6 @@ class TensorBoard:
             k: v if isinstance(v, (bool, int, float)) else str(v) for k, v in self._hparams.items()
         }
         api.hparams(plain)
-
-
-class WandB:
-    """Weights & Biases: online where there is a key for it, else offline (`wandb sync` uploads).
-
-    All of it happens in a thread of its own, its start too: a server that does not answer costs the
-    run nothing but its lines there.
-
-    Args:
-      folder: for what `wandb sync` uploads.
-      project: in Weights & Biases.
-      run_id: of the run, so that a resumed run goes on with it.
-      name: of the run; None for its id.
-      hparams: the configuration.
-      environ: of the process; `WANDB_API_KEY` is the key, `WANDB_MODE` outranks what follows of it.
-      finish_s: seconds that it gets at the end.
-
-    Raises: ImportError: if it is not installed.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        project: str,
-        run_id: str,
-        name: str | None = None,
-        hparams: Mapping[str, Any],
-        environ: Mapping[str, str] | None = None,
-        finish_s: float = 10.0,
-    ):
-        try:
-            import wandb  # an optional extra  # type: ignore[import-not-found]
-        except ImportError as error:
-            raise ImportError("wandb is not installed; it is the extra `wandb`") from error
-        environ = os.environ if environ is None else environ
-        self._finish_s = finish_s
-        self._queue: queue.Queue[Event | None] = queue.Queue(maxsize=1000)
-        start = functools.partial(
-            wandb.init, dir=str(folder), project=project, name=name or run_id, id=run_id,
-            config=dict(hparams), mode=_wandb_mode(environ), resume="allow",
-            settings={"disable_git": True, "disable_code": True, "silent": True},
-        )  # fmt: skip
-        self._thread = threading.Thread(target=self._work, args=(start,), name="wandb", daemon=True)
-        self._thread.start()
-
-    def write(self, event: Event) -> None:
-        """Queues the event's numbers; if W&B hangs, they are dropped."""
-        if not self._queue.full():
-            self._queue.put_nowait(event)
-
-    def close(self) -> None:
-        """Gives W&B some seconds to finish."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
-        self._thread.join(timeout=self._finish_s)
-        if self._thread.is_alive():
-            _log.warning("W&B does not answer; its last lines are lost")
-
-    def _work(self, start: Callable[[], Any]) -> None:
-        try:
-            run = start()
-            while (event := self._queue.get()) is not None:
-                run.log(scalars(event), step=int(event["step"]))
-            run.finish()
-        except Exception as error:  # whatever it is, the run goes on
-            text = (str(error).splitlines() or [type(error).__name__])[0]
-            _log.warning("W&B: %s; training goes on without it", text)
-
-
-def _wandb_mode(environ: Mapping[str, str]) -> str:
-    return environ.get("WANDB_MODE") or ("online" if environ.get("WANDB_API_KEY") else "offline")
 
 
 def scalars(event: Event) -> dict[str, float]:

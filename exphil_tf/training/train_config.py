@@ -70,6 +70,11 @@ class DataConfig:
     """How shards are compared with their manifest: contents `once` as long as a file stays as it
     is, `always`, or `sizes` only."""
 
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the field that is out of range."""
+        if self.max_files is not None and self.max_files < 1:
+            raise ValueError(f"max_files: want at least 1. Received: {self.max_files}")
+
 
 @dataclass(frozen=True)
 class ModelConfig:

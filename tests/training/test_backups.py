@@ -1,9 +1,16 @@
 """A run that gives way to another is there afterwards, whatever happens in between."""
 
+import contextlib
 import errno
 import itertools
 import os
+import random
+import resource
+import signal
 import socket
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -11,7 +18,9 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.training import backups, run_folder
 from exphil_tf.training.run_folder import RunLocation, runs_in
+from exphil_tf.training.run_options import read_run
 from exphil_tf.training.run_summary import summarise
+from exphil_tf.training.train_config import TrainConfig
 
 
 def make_run(folder, mark):
@@ -24,7 +33,11 @@ def make_run(folder, mark):
 
 def contents(folder):
     files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in files
+        if not path.name.startswith(".tmp-")  # of a writer that was killed; training sweeps
+    }
 
 
 def overwrite(folder, keep=3):
@@ -93,6 +106,68 @@ def test_nothing_is_lost_at_any_moment(tmp_path, monkeypatch, fault):
     assert moment == 7  # three parts, the marker's copy, two older backups, and this one's name
 
 
+def overwrite_for_ever(run, made):
+    """Runs that give way to each other; of each that is whole its mark is noted."""
+    for mark in itertools.count(int(made.read_text().split()[-1]) + 1):
+        overwrite(run)
+        for name in ("checkpoints/step-1/state", "log.jsonl", "config.json", "config.yaml"):
+            (run / name).parent.mkdir(parents=True, exist_ok=True)
+            (run / name).write_text(str(mark))
+        with made.open("a") as file:
+            file.write(f"{mark} ")
+
+
+def in_child(act):
+    """The process id of a fork that does something, and nothing else."""
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(OSError):
+            act()
+        os._exit(0)
+    return child
+
+
+def kill_many(folder, *, kills, seed):
+    """Kills what overwrites runs, again and again; the newest three runs are whole each time."""
+    run, made, moment = folder / "run", folder / "made", random.Random(seed)
+    made.write_text("0 ")
+    for _ in range(kills):
+        size = made.stat().st_size
+        child = in_child(lambda: overwrite_for_ever(run, made))
+        while made.stat().st_size == size:
+            time.sleep(0.001)
+        time.sleep(moment.uniform(0, 0.02))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert_newest_are_whole(run, made)
+    # A disk that takes not a byte more.
+    overwrite(run)
+    make_run(run, "last")
+    whole = contents(run)
+    full = in_child(lambda: (resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)), overwrite(run)))
+    os.waitpid(full, 0)
+    assert contents(run) == whole
+
+
+def assert_newest_are_whole(run, made):
+    backups.recover(run)
+    places = [contents(place) for place in (run, *backups.backups(run).values())]
+    for mark in made.read_text().split()[-3:]:
+        texts = [set(place.values()) for place in places if place.get("config.yaml") == mark]
+        assert mark == "0" or texts == [{mark}], (mark, places)
+
+
+def test_runs_survive_kills_at_random_moments(tmp_path, project_root):
+    """In a process that forks: pytest has threads."""
+    code = "import sys, pathlib; from tests.training.test_backups import kill_many; kill_many("
+    code += "pathlib.Path(sys.argv[1]), kills=20, seed=1)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=project_root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_a_folder_that_cannot_be_moved_is_refused(tmp_path, monkeypatch):
     make_run(tmp_path / "run", "1")
     whole = contents(tmp_path / "run")
@@ -105,6 +180,12 @@ def test_a_folder_that_cannot_be_moved_is_refused(tmp_path, monkeypatch):
         overwrite(tmp_path / "run")
     assert caught.value.exit_code == 73
     assert contents(tmp_path / "run") == whole
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\nb", "-x"])
+def test_a_name_that_is_none_is_told_from_a_defect(name):
+    with pytest.raises(UserError, match="--name: want "):
+        read_run(TrainConfig, ["--data", "d", "--name", name], prog="train")
 
 
 def test_the_message_says_what_is_there(tmp_path):

@@ -4,9 +4,6 @@ import json
 import logging
 import os
 import re
-import sys
-import threading
-import types
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.metric import Metric
 from exphil_tf.training.spent import Spent
-from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, WandB, scalars
+from exphil_tf.training.telemetry import JsonLines, Telemetry, TensorBoard, scalars
 
 TRAIN = {
     "epoch": 0.5, "nll_total": 3.0, "nll": {"buttons": 1.0, "main_x": 2.0}, "lr": 1e-3,
@@ -109,95 +106,6 @@ def test_scalars_are_flattened_numbers():
         {"event": "validation", "step": 3, "is_best": True, "split": "x", "nll": {"a": 1}}
     )
     assert found == {"validation/nll/a": 1.0}
-
-
-class FakeRun:
-    def __init__(self, hang):
-        self.hang, self.rows, self.finished = hang, [], False
-        self.released = threading.Event()
-
-    def log(self, row, step):
-        if self.hang:
-            self.released.wait()
-        self.rows.append((step, row))
-
-    def finish(self):
-        self.finished = True
-
-
-@pytest.fixture
-def fake_wandb(monkeypatch):
-    made = {}
-    module = types.ModuleType("wandb")
-    module.hang = False  # type: ignore[attr-defined]
-
-    def init(**options):
-        made["options"] = options
-        made["run"] = FakeRun(module.hang)  # type: ignore[attr-defined]
-        return made["run"]
-
-    module.init = init  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "wandb", module)
-    return module, made
-
-
-def test_wandb_is_offline_with_a_stable_id(tmp_path, fake_wandb):
-    _, made = fake_wandb
-    sink = WandB(tmp_path, project="p", run_id="run_1", hparams={"lr": 1}, environ={})
-    sink.write({"event": "train", "step": 3, **TRAIN})
-    sink.close()
-    assert made["options"]["mode"] == "offline"
-    assert made["options"]["id"] == "run_1"
-    assert made["run"].rows[0][0] == 3
-    assert made["run"].rows[0][1]["train/nll/main_x"] == 2.0
-    assert made["run"].finished
-
-
-def test_a_hanging_wandb_neither_slows_nor_stops(tmp_path, fake_wandb):
-    module, made = fake_wandb
-    module.hang = True
-    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
-    for step in range(3000):
-        sink.write({"event": "train", "step": step})
-    sink.close()  # both came back while it hangs
-    assert not made["run"].rows
-    made["run"].released.set()
-
-
-@pytest.mark.parametrize(
-    ("environ", "mode"),
-    [
-        ({}, "offline"),
-        ({"WANDB_API_KEY": "k"}, "online"),
-        ({"WANDB_API_KEY": "k", "WANDB_MODE": "disabled"}, "disabled"),
-    ],
-)
-def test_wandb_is_online_where_there_is_a_key(tmp_path, fake_wandb, environ, mode):
-    _, made = fake_wandb
-    WandB(tmp_path, project="p", run_id="r", name="mine", hparams={}, environ=environ).close()
-    assert (made["options"]["mode"], made["options"]["name"]) == (mode, "mine")
-    assert "k" not in str(made["options"].values())  # the key is wandb's to read
-
-
-def test_a_wandb_that_cannot_start_costs_a_warning(tmp_path, fake_wandb, caplog):
-    """Its start happens beside the run too."""
-    module, _ = fake_wandb
-    released = threading.Event()
-
-    def init(**options):
-        del options
-        released.wait()
-        raise ConnectionError("refused\nand more")
-
-    module.init = init
-    sink = WandB(tmp_path, project="p", run_id="r", hparams={}, finish_s=0.2)
-    with caplog.at_level(logging.WARNING):
-        sink.write({"event": "train", "step": 1})
-        sink.close()
-        assert "W&B does not answer" in caplog.text
-        released.set()
-        sink._thread.join()
-    assert "W&B: refused; training goes on without it" in caplog.text
 
 
 METRICS = (
