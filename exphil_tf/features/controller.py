@@ -229,6 +229,9 @@ def _button_bits() -> np.ndarray:
     return ((np.arange(256)[:, None] >> np.arange(len(BUTTONS))) & 1).astype(np.int32)
 
 
+_PLACES = np.arange(len(BUTTONS), dtype=np.uint8)
+
+
 def to_bytes(values: dict[str, Any]) -> np.ndarray:
     """Stored controller bytes uint8 `[…, ACTION_BYTES]` of controller values.
 
@@ -239,14 +242,14 @@ def to_bytes(values: dict[str, Any]) -> np.ndarray:
         `[…]`.
     """
     actions = np.zeros((*np.shape(values["shoulder"]), ACTION_BYTES), np.uint8)
-    axes = np.clip(np.stack([values[axis] for axis in AXES], axis=-1), -1, 1)
+    # A live frame calls this: np.clip costs three times what minimum and maximum do.
+    axes = np.minimum(np.maximum(np.stack([values[axis] for axis in AXES], axis=-1), -1), 1)
     steps = np.rint(axes * np.float32(STICK_STEPS))
     actions[..., _AXIS_BYTES] = steps.astype(np.int8).view(np.uint8)
-    actions[..., _BYTE["shoulder"]] = np.rint(
-        np.clip(values["shoulder"], 0, 1) * np.float32(TRIGGER_STEPS)
-    )
+    shoulder = np.minimum(np.maximum(values["shoulder"], 0), 1)
+    actions[..., _BYTE["shoulder"]] = np.rint(shoulder * np.float32(TRIGGER_STEPS))
     bits = np.asarray(values["buttons"]).astype(np.uint8)
-    actions[..., _BYTE["buttons"]] = (bits << np.arange(len(BUTTONS), dtype=np.uint8)).sum(-1)
+    actions[..., _BYTE["buttons"]] = (bits << _PLACES).sum(-1)
     return actions
 
 

@@ -187,15 +187,21 @@ class ItemTracker:
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports, self._slots = ports, SlotTracker()
+        self._none = self._columns(NO_ITEMS, [])
 
     def step(self, items: Items) -> dict[str, np.ndarray]:
         """Columns of the next frame, as those of `item_columns` without the frames' axis.
 
+        They are not to be written to.
+
         Args:
           items: those present, each with row 0.
         """
-        slot = np.array(self._slots.step(items.spawn_id.tolist()), np.int64)
-        columns = _fill(items, slot, 1, ports=self._ports)
+        slots = self._slots.step(items.spawn_id.tolist())
+        return self._columns(items, slots) if slots else self._none
+
+    def _columns(self, items: Items, slots: Sequence[int]) -> dict[str, np.ndarray]:
+        columns = _fill(items, np.array(slots, np.int64), 1, ports=self._ports)
         return {name: column[0] for name, column in columns.items()}
 
 

@@ -148,7 +148,13 @@ class Schema:
 
     def zeros(self, *lead: int) -> dict[str, np.ndarray]:
         """Zeroed columns `[*lead, *field.shape]`."""
-        return {field.name: np.zeros((*lead, *field.shape), field.dtype) for field in self.fields}
+        zeros = np.zeros
+        return {name: zeros(lead + shape, dtype) for name, shape, dtype in self._columns}
+
+    @functools.cached_property
+    def _columns(self) -> list[tuple[str, tuple[int, ...], np.dtype]]:
+        """Name, trailing shape and dtype of each field: live play asks on every frame."""
+        return [(field.name, field.shape, np.dtype(field.dtype)) for field in self.fields]
 
     def mismatch(self, fingerprint: object, digests: Mapping[str, str]) -> str:
         """The sentence that refuses an artefact of another schema, with the first differences."""
