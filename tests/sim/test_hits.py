@@ -75,7 +75,7 @@ def test_a_hit_does_what_the_published_formulas_say():
     assert hit["facing"] == -1 and not hit["grounded"] and hit["action"] == act.DAMAGE_FLY_TOP
 
 
-@pytest.mark.parametrize(("held", "charged"), [(1, 0), (12, 10), (80, 60)])
+@pytest.mark.parametrize(("held", "charged"), [(1, 0), (12, 11), (80, 60)])
 def test_a_smash_grows_stronger_while_a_is_held(held, charged):
     """Fox's stands still at its second frame; 60 frames there add 36.71 % of the damage."""
     world = face_to_face()

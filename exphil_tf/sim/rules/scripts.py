@@ -84,7 +84,7 @@ def _play(script, match, seat, players, pad, tables):
         _hop(match, p, foe, pad)
     elif script == TURTLE:
         _hide(match, seat, p, foe, pad)
-    elif script == AGGRESSOR or (script != JUMPER and script != TURTLE and is_idle(foe)):
+    elif script == AGGRESSOR or is_idle(foe):
         _rush(match, seat, p, foe, pad)
     elif script == SPACER:
         _space(match, seat, p, foe, pad, tables)
