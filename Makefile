@@ -72,7 +72,7 @@ cover: $(INSTALLED)  ## Run the default tests and tell which lines and branches 
 lint: $(INSTALLED)  ## Check style, formatting, Dockerfiles and banned text
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check . || { echo "error: not formatted. Run make format" >&2; exit 1; }
-	@$(BIN)/hadolint Dockerfile.cpu Dockerfile.gpu
+	@$(BIN)/hadolint Dockerfile.cpu Dockerfile.gpu Dockerfile.worker
 	@$(BIN)/pytest -q --no-header -p no:cacheprovider tests/test_project.py -k banned
 	@echo "lint: style, formatting, Dockerfiles and banned text are clean"
 

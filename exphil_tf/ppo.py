@@ -1,6 +1,6 @@
 """Improves a trained policy by playing: PPO or V-trace against scripts, policies or itself.
 
-    python -m exphil_tf.ppo --pretrained RUN --mock --timesteps 10000
+    python -m exphil_tf.ppo --pretrained RUN --timesteps 10000
     python -m exphil_tf.ppo --pretrained RUN --character fox --opponent RUN --timesteps 2000000
 
 A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. See docs/rl.md.

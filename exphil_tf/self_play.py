@@ -1,6 +1,6 @@
 """Improves a trained policy against itself and its own past.
 
-    python -m exphil_tf.self_play --pretrained RUN --mock --num-games 4 --timesteps 100000
+    python -m exphil_tf.self_play --pretrained RUN --num-games 4 --timesteps 100000
 
 A run's folder is as one of `exphil_tf.train`, with `snapshots/` beside; `--mode league` makes a
 league, as `exphil_tf.league run` does. See docs/rl.md.

@@ -29,7 +29,7 @@ import tyro
 from rich.console import Console
 from rich.progress import DownloadColumn, TransferSpeedColumn
 
-from exphil_tf.cloud.address import Address, open_store, parse
+from exphil_tf.cloud.address import Address, open_store, parse, require_apart
 from exphil_tf.cloud.download import download
 from exphil_tf.cloud.store import OnBytes, Store
 from exphil_tf.cloud.sums import MANIFEST, OnFile, Summary, silent
@@ -129,6 +129,8 @@ def main(argv: Sequence[str]) -> int:
     if taken is None:
         return EXIT_OK
     form, rest = taken
+    if "" in rest:  # of a shell's variable that is not set; as a path it would be this folder
+        raise UserError(f"{form}: want FOLDER and ADDRESS. Received: an empty word")
     console, prog = make_console(), f"{PROG} {form}"
     if form == "up":
         return _up(load(UpConfig, rest, prog=prog), console)
@@ -153,6 +155,7 @@ def _up(config: UpConfig, console: Console) -> int:
 def _copy_up(folder: Path, text: str, console: Console) -> int:
     _require(folder)
     address, store = _open(text)
+    require_apart(address, folder)
     with _shown(console, "up") as on_file:
         summary = upload(folder, store, on_file=on_file)
     return _report(summary, f"{folder} → {address}", console)
@@ -162,6 +165,7 @@ def _down(config: DownConfig, console: Console) -> int:
     address, store = _open(config.address)
     if address.kind == "folder":
         _require(Path(address.path).expanduser())
+        require_apart(parse(str(config.folder.absolute())), Path(address.path).expanduser())
     with _shown(console, "down") as on_file:
         summary = download(store, config.folder, on_file=on_file)
     return _report(summary, f"{address} → {config.folder}", console)
@@ -172,6 +176,7 @@ def _watch(config: WatchConfig, console: Console) -> int:
         return _copy_up(config.folder, config.address, console)
     _require(config.folder)
     address, store = _open(config.address)
+    require_apart(address, config.folder)
     console.print(f"{config.folder} → {address}, every {config.interval:g} s until it is stopped")
     try:
         while True:
@@ -203,11 +208,12 @@ def _snapshot(config: SnapshotConfig, console: Console) -> int:
 
 def _list(config: ListConfig, console: Console) -> int:
     address, store = _open(config.address)
+    if address.kind == "folder":
+        _require(Path(address.path).expanduser())
     sizes: dict[str, list[int]] = {}
-    published = {
-        one.key.rpartition("/")[0] for one in store.list() if one.key.endswith(f"/{CHECKSUMS}")
-    }
-    for one in store.list():
+    found = store.list()
+    published = {one.key.rpartition("/")[0] for one in found if one.key.endswith(f"/{CHECKSUMS}")}
+    for one in found:
         if one.key.rpartition("/")[2] == MANIFEST:
             continue
         place = next((p for p in published if one.key.startswith(f"{p}/")), None)

@@ -79,12 +79,12 @@ class EmbeddingConfig:
     with_delay: bool = option(False, is_derived=True)
     """Feed the delay of the unroll or game. The trainer sets it (`--condition-on-delay`)."""
     condition_on_return: bool = False
-    """Tell the policy, frame by frame, at which level the return of the coming second lies (percent
-    dealt minus percent taken, a stock counting 100), so that play can ask for one."""
+    """Tell the policy, frame by frame, what the coming second brings at least (percent dealt minus
+    percent taken, a stock counting 100), in levels, so that play can ask for one."""
     return_edges: tuple[float, ...] = option(
-        (-8.0, -1.0, 1.0, 8.0), only_with={"condition_on_return": True}
+        (1.0, 4.0, 8.0, 12.0), only_with={"condition_on_return": True}
     )
-    """Percent at which one level of the return ends and the next begins."""
+    """Percent that each level of the return but the first asks for at least."""
     return_half_life: float = option(30.0, only_with={"condition_on_return": True})
     """Frames after which a gain counts half in the return of the coming second."""
     with_projectiles: bool = True

@@ -9,6 +9,7 @@ set -euo pipefail
 # shellcheck source=scripts/storage.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/storage.sh"
 
+show_help "${BASH_SOURCE[0]}" "$@"
 folder=${CHECKPOINT_DIR:-$WORKSPACE/checkpoints}
 options=()
 while [[ $# -gt 0 ]]; do
@@ -16,8 +17,7 @@ while [[ $# -gt 0 ]]; do
     --interval) want_value "$@" && options+=(--interval "$2") && shift 2 ;;
     --checkpoint-dir) want_value "$@" && folder=$2 && shift 2 ;;
     --once) options+=(--once) && shift ;;
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit 0 ;;
-    *) echo "error: $1: want --interval, --once or --checkpoint-dir" >&2 && exit 2 ;;
+    *) refuse "$1" "--interval, --once or --checkpoint-dir" ;;
   esac
 done
 address=$(address_of artifacts)

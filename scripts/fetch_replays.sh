@@ -9,6 +9,8 @@ set -euo pipefail
 # shellcheck source=scripts/storage.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/storage.sh"
 
+show_help "${BASH_SOURCE[0]}" "$@"
+if [[ $# -gt 0 ]]; then refuse "$1" "no argument: REPLAY_DIR and REPLAY_SUBDIR say what and where"; fi
 address=$(address_of replays)
 if [[ -z $address ]]; then
   not_configured

@@ -9,9 +9,11 @@ set -euo pipefail
 # shellcheck source=scripts/storage.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/storage.sh"
 
+show_help "${BASH_SOURCE[0]}" "$@"
 replays=$REPLAY_DIR files=50 epochs=3 batch=32 window=80
 rest=()
 while [[ $# -gt 0 ]]; do
+  if [[ $1 == --*=* ]]; then set -- "${1%%=*}" "${1#*=}" "${@:2}"; fi
   case $1 in
     --replays) want_value "$@" && replays=$2 && shift 2 ;;
     --max-files) want_value "$@" && files=$2 && shift 2 ;;
@@ -20,6 +22,10 @@ while [[ $# -gt 0 ]]; do
     *) rest+=("$1") && shift ;;
   esac
 done
+for number in "$files" "$batch"; do
+  [[ $number =~ ^[1-9][0-9]*$ ]] || refuse "$number" "a whole number of files, or in a batch"
+done
+[[ $epochs =~ ^[0-9]*\.?[0-9]+$ ]] || refuse "$epochs" "a number of epochs"
 out=${BENCHMARK_DIR:-$WORKSPACE/checkpoints}
 data=$WORKSPACE/datasets/benchmark-$files
 mkdir -p "$out" "$WORKSPACE/datasets"

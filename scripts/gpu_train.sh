@@ -20,12 +20,28 @@ has() {
   return 1
 }
 
+# Whether a run's folder is given, which knows its replays; --resume auto names none.
+names_a_run() {
+  local before="" word
+  for word in "$@"; do
+    case $before$word in
+      --resume=auto) ;;
+      --resume=*) return 0 ;;
+    esac
+    before=
+    if [[ $word == --resume ]]; then before=--resume=; fi
+  done
+  return 1
+}
+
 command -v nvidia-smi >/dev/null || echo "note: no nvidia-smi: this trains on the CPU" >&2
 [[ -n ${TMUX:-} ]] || echo "note: not in tmux: the run ends with this connection" >&2
 options=()
-if ! has "--replays|--data|--resume|--input|-h|--help" "$@"; then options+=(--replays "$REPLAY_DIR"); fi
-if ! has "--run-dir|--runs-dir|--output|--checkpoint|--resume" "$@"; then
-  options+=(--runs-dir "$WORKSPACE/checkpoints")
+if ! names_a_run "$@"; then
+  if ! has "--replays|--data|--input|-h|--help" "$@"; then options+=(--replays "$REPLAY_DIR"); fi
+  if ! has "--run-dir|--runs-dir|--output|--checkpoint" "$@"; then
+    options+=(--runs-dir "$WORKSPACE/checkpoints")
+  fi
 fi
 if ! has "--datasets-dir" "$@"; then options+=(--datasets-dir "$WORKSPACE/datasets"); fi
 address=$(address_of artifacts)

@@ -17,6 +17,7 @@ if [[ ${BASH_SOURCE[0]} != "$0" ]]; then return 0; fi
 set -euo pipefail
 # shellcheck source=scripts/storage.sh
 source "$_exphil_scripts/storage.sh"
+show_help "${BASH_SOURCE[0]}" "$@"
 
 start_sshd() {
   local folder=$HOME/.ssh port=${SSH_PORT:-22}

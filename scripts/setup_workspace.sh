@@ -7,11 +7,12 @@ here=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source=scripts/storage.sh
 source "$here/storage.sh"
 
+show_help "${BASH_SOURCE[0]}" "$@"
 skip=
 case ${1:-} in
   --skip-replays) skip=yes ;;
   "") ;;
-  *) echo "error: $1: want --skip-replays or nothing" >&2 && exit 2 ;;
+  *) refuse "$1" "--skip-replays or nothing" ;;
 esac
 
 echo "1/5 folders in $WORKSPACE"

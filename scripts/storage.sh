@@ -37,6 +37,22 @@ not_configured() {
     "R2_SECRET_KEY, R2_ENDPOINT and R2_BUCKET." >&2
 }
 
+# Prints what stands at the head of a script and ends, if the first argument asks for help.
+#   show_help SCRIPT "$@"
+show_help() {
+  if [[ ${2:-} == -h || ${2:-} == --help ]]; then
+    sed -n '2,${/^#/!q;s/^# \{0,1\}//p}' "$1"
+    exit 0
+  fi
+}
+
+# Ends with an error about an argument that a script does not take.
+#   refuse ARGUMENT WANTED
+refuse() {
+  echo "error: $1: want $2" >&2
+  exit 2
+}
+
 # Ends with an error if the first argument has no value behind it.
 #   want_value "$@"
 want_value() {

@@ -1,6 +1,13 @@
 #!/usr/bin/env bash
-# The nine helpers of a pod, by the name that it is called by: see scripts/bin. Nothing is deleted,
-# here or there; what is the same is skipped, links are followed.
+# The nine helpers of a pod: this script, by the name that it is called by.
+#
+#   sync-all-up                                    checkpoints, logs and cache, to the store
+#   sync-checkpoints-up, sync-logs-up, sync-cache-up
+#   sync-checkpoints-down [--snapshot DATE], sync-cache-down
+#   sync-snapshot [DATE]                           as of today, or of a date
+#   list-snapshots, list-checkpoints [--local]
+#
+# Nothing is deleted, here or there; what is the same is skipped, links are followed.
 set -euo pipefail
 # shellcheck source=scripts/storage.sh
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/storage.sh"
@@ -9,6 +16,12 @@ name=$(basename "$0")
 checkpoints=${CHECKPOINT_DIR:-$WORKSPACE/checkpoints}
 logs=$WORKSPACE/logs
 cache=$WORKSPACE/datasets
+show_help "${BASH_SOURCE[0]}" "$@"
+case "$name $*" in
+  "list-checkpoints --local" | "sync-checkpoints-down --snapshot"* | "sync-snapshot "[!-]*) ;;
+  "$name ") ;;
+  *) refuse "$*" "what $name --help says" ;;
+esac
 if [[ $name == list-checkpoints && ${1:-} == --local ]]; then
   exec "$PYTHON" -m exphil_tf.runs list --runs-dir "$checkpoints"
 fi
@@ -50,6 +63,8 @@ case $name in
     for folder in "$checkpoints" "$logs"; do
       if [[ -d $folder && -n $(ls -A "$folder") ]]; then
         sync snapshot "$folder" "$address" ${1:+--date "$1"}
+      else
+        echo "$folder: nothing to copy"
       fi
     done
     ;;

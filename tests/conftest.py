@@ -9,6 +9,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # Two cores: a pool of threads per library and per pytest worker would only fight over them.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import random
 import signal
 import sys
@@ -40,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files anew from what the code gives now, instead of comparing",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what has been imported by now: a million objects that stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 parametrised test. All comparisons are against the layer's own `step`, which is the definition.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,9 +43,15 @@ def unroll(layer: Any, x: np.ndarray, is_resetting: np.ndarray, state: Any = Non
     return np.asarray(y), state
 
 
+@functools.lru_cache(maxsize=1)
+def graph_of_step(layer: Any) -> Any:
+    """One graph for all frames of a check: tracing takes longer than they do."""
+    return tf.function(layer.step, autograph=False)
+
+
 def repeat_step(layer: Any, x: np.ndarray, is_resetting: np.ndarray, state: Any) -> tuple:
     """Steps through the frames; returns numpy outputs `[batch, time, width]` and the state."""
-    step = tf.function(layer.step)
+    step = graph_of_step(layer)
     outputs = []
     for t in range(x.shape[1]):
         y, state = step(tf.constant(x[:, t]), state, tf.constant(is_resetting[:, t]))
@@ -149,7 +156,7 @@ def compiles(make: Make) -> None:
         return loss, tape.gradient(loss, layer.trainable_variables)
 
     eager = loss_and_gradients(tf.constant(x))
-    compiled = tf.function(loss_and_gradients, jit_compile=True)(tf.constant(x))
+    compiled = tf.function(loss_and_gradients, jit_compile=True, autograph=False)(tf.constant(x))
     assert all(np.isfinite(value).all() for value in keras.tree.flatten(eager))
     assert_close(eager, compiled, atol=2e-4)
     weights = zip(layer.trainable_variables, eager[1], strict=True)
@@ -187,7 +194,10 @@ def dropout_only_trains(make: Make) -> None:
     layer = make(0)
     x, is_resetting = (tf.constant(v) for v in inputs())
     state = layer.initial_state(BATCH)
-    run = tf.function(lambda training: layer.unroll(x, state, is_resetting, training=training)[0])
+    run = tf.function(
+        lambda training: layer.unroll(x, state, is_resetting, training=training)[0],
+        autograph=False,
+    )
     still, again = run(False), run(False)
     assert_close(still, again, atol=0)
     first, second = np.asarray(run(True)), np.asarray(run(True))

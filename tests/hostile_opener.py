@@ -6,6 +6,7 @@ with a line: `played`, `refused CODE`, or the error that should not have been.
 
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from exphil_tf.foundation.errors import UserError
@@ -33,17 +34,22 @@ def load(folder: Path) -> None:
     load_policy(folder)
 
 
+def answer_to(run: Callable[[Path], None], folder: Path) -> str:
+    """`played`, `refused CODE IS_PRINTABLE`, or the error that should not have been."""
+    try:
+        run(folder)
+    except UserError as error:
+        return f"refused {error.exit_code} {str(error).isprintable()}"
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+    return "played"
+
+
 def main() -> None:
     """Answers line by line; the first folder is sound and loads the libraries."""
     run = {"bundle": play, "policy": load}[sys.argv[1]]
     for number, line in enumerate(sys.stdin):
-        try:
-            run(Path(line.rstrip("\n")))
-            answer = "played"
-        except UserError as error:
-            answer = f"refused {error.exit_code} {str(error).isprintable()}"
-        except BaseException as error:
-            answer = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
+        answer = answer_to(run, Path(line.rstrip("\n")))
         if number == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             held = pages * resource.getpagesize()

@@ -3,10 +3,12 @@
 import contextlib
 import hashlib
 import time
+import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlparse
+from urllib.request import Request, urlopen
 from xml.sax.saxutils import escape
 
 from tests.loopback import serving
@@ -98,3 +100,10 @@ def small_s3() -> Iterator[str]:
     own = type("Own", (Handler,), {"buckets": {}, "parts": {}})
     with serving(own) as address:
         yield address
+
+
+def new_bucket(server: str) -> str:
+    """Makes a bucket on a server of ours or moto's; returns its name."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    urlopen(Request(f"{server}/{name}", method="PUT", data=b"")).close()
+    return name

@@ -4,6 +4,7 @@ They are opened in a process of their own with a gigabyte to spare: none may end
 more, or be answered by anything but the documented error. `HOSTILE=3000 pytest -m slow` tries more.
 """
 
+import functools
 import os
 import queue
 import subprocess
@@ -16,6 +17,7 @@ import hostile_folders as hostile
 import numpy as np
 import pytest
 import traced_policies as policies
+from hostile_opener import answer_to, load
 
 from exphil_tf.checkpoints.file_names import CONFIG, WEIGHTS
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
@@ -67,15 +69,15 @@ def opener(request):
     made.close()
 
 
-def attack(opener, folder, spoil, count):
+def attack(ask, folder, spoil, count):
     """Answers to `count` spoilt copies; the first is of the sound folder."""
     sound = hostile.read_folder(folder)
-    assert opener.ask(folder) == "played"
+    assert ask(folder) == "played"
     answers = Counter()
     for seed in range(count):
         rng = np.random.default_rng(seed)
         copied = hostile.write_folder(folder.with_name("copy"), spoil(rng, dict(sound)))
-        answer = opener.ask(copied)
+        answer = ask(copied)
         assert answer == "played" or answer.split(" ")[0] == "refused", f"{seed}: {answer}"
         assert "False" not in answer, f"{seed}: a message that spoils a terminal"
         answers[answer] += 1
@@ -99,21 +101,30 @@ def spoil_policy(rng, files):
     return files | {WEIGHTS: hostile.spoil_weights(rng, files[WEIGHTS])}
 
 
-counts = pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
-
-
-@counts
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("opener", ["bundle"], indirect=True)
 def test_hostile_exports(opener, tmp_path, count):
     publish(policies.bundle(tmp_path / "sound", "mlp"), {"forms": {}})
-    answers = attack(opener, tmp_path / "sound", spoil_bundle, count)
+    answers = attack(opener.ask, tmp_path / "sound", spoil_bundle, count)
     assert answers["refused 65 True"] > count / 2
 
 
-@counts
-@pytest.mark.parametrize("opener", ["policy"], indirect=True)
-def test_hostile_policies(opener, tmp_path, count):
+@pytest.fixture
+def sound_policy(tmp_path):
     policy = policies.policy("mlp")
     save_policy(tmp_path / "sound", policy, PolicyInfo(policy.config))
-    answers = attack(opener, tmp_path / "sound", spoil_policy, count)
-    assert answers["refused 65 True"] > count / 2
+    return tmp_path / "sound"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opener", ["policy"], indirect=True)
+def test_hostile_policies(opener, sound_policy):
+    answers = attack(opener.ask, sound_policy, spoil_policy, MANY)
+    assert answers["refused 65 True"] > MANY / 2
+
+
+def test_a_few_hostile_policies(sound_policy):
+    """In this process, which has imported TensorFlow."""
+    ask = functools.partial(answer_to, load)
+    answers = attack(ask, sound_policy, spoil_policy, FEW)
+    assert answers["refused 65 True"] > FEW / 2

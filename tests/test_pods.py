@@ -82,7 +82,10 @@ class Pod:
 
 @pytest.fixture
 def pod(tmp_path):
-    return Pod(tmp_path)
+    """In a folder whose name a shell would take apart."""
+    folder = tmp_path / 'Ordner – é $x "y"'
+    folder.mkdir()
+    return Pod(folder)
 
 
 def test_replays_are_fetched_from_b2_then_r2_or_not_at_all(pod):
@@ -190,6 +193,52 @@ def test_training_on_a_pod(pod):
     own = ("--data", "d", "--run-dir", "r", "--sync=/mnt", "--datasets-dir", "x")
     pod.run("gpu_train.sh", *own, **KEYS)
     assert pod.asked() == [["train", *own]]
+
+
+def test_a_run_that_may_be_gone_on_with_is_told_where_all_of_it_is(pod):
+    """`--resume auto` names no run, so its first start needs replays; a run's folder knows them."""
+    places = ["--replays", f"{pod.workspace}/replays", "--runs-dir", f"{pod.workspace}/checkpoints"]
+    for words, added in (
+        (["--name", "mine", "--resume", "auto"], places),
+        (["--resume=auto"], places),
+        (["--resume", f"{pod.workspace}/checkpoints/mine"], []),
+        (["--resume=x", "--name", "auto"], []),
+    ):
+        pod.run("gpu_train.sh", *words)
+        datasets = ["--datasets-dir", f"{pod.workspace}/datasets"]
+        assert pod.asked() == [["train", *words, *added, *datasets]]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fetch_replays.sh", "auto_sync_checkpoints.sh", "gpu_benchmark.sh", "setup_workspace.sh",
+     "runpod_entrypoint.sh", "bin/sync-all-up", "bin/list-snapshots"],
+)  # fmt: skip
+def test_help_is_help_and_nothing_else(pod, name):
+    for word in ("--help", "-h"):
+        ended = pod.run(name, word, **KEYS)
+        assert (ended.returncode, ended.stderr, pod.asked()) == (0, "", [])
+        assert name.removeprefix("bin/") in ended.stdout
+        assert "set -euo" not in ended.stdout
+    assert not pod.workspace.exists()
+
+
+def test_odd_arguments_are_refused_before_anything_is_done(pod):
+    for name, *words in (
+        ("fetch_replays.sh", "mewtwo"),
+        ("setup_workspace.sh", "--all"),
+        ("gpu_benchmark.sh", "--epochs", "$(touch x)"),
+        ("gpu_benchmark.sh", "--batch-size=-1"),
+        ("gpu_benchmark.sh", "--replays"),
+        ("bin/sync-all-up", "checkpoints"),
+        ("bin/sync-checkpoints-down", "--date", "2026-02-01"),
+        ("bin/sync-checkpoints-down", "--snapshot"),
+        ("bin/sync-snapshot", "--now"),
+        ("bin/list-checkpoints", "--here"),
+    ):
+        ended = pod.run(name, *words, **KEYS)
+        assert (ended.returncode, pod.asked()) == (2, []), name
+        assert ended.stderr.startswith("error: ") and "want" in ended.stderr
 
 
 def test_every_line_of_the_documents_for_the_pod_is_read(pod):
@@ -371,6 +420,9 @@ def test_compose_has_the_services_of_the_documents():
     named = ["train-production", "train-production-online", "train-standard", "train-quick"]
     others = ["train-cpu-quick", "scan-replays", "find-lr", "shell", "tensorboard"]
     assert list(SERVICES) == [*named, *characters, *others]
+    own = {key: value for key, value in COMPOSE.items() if not key.startswith("x-")}
+    assert set(own) == {"name", "services"}
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", own["name"])
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -424,7 +476,10 @@ def test_the_job_for_spot_machines():
     job = yaml.safe_load((ROOT / "configs/skypilot.yaml").read_text())
     assert job["resources"]["use_spot"]
     assert job["resources"]["job_recovery"]["strategy"] == "EAGER_NEXT_REGION"
-    assert set(job) == {"name", "resources", "envs", "secrets", "setup", "run"}
+    assert set(job) == {"name", "workdir", "resources", "envs", "secrets", "setup", "run"}
+    assert (job["workdir"], job["setup"].split()[:2]) == (".", ["set", "-e"])
+    for script in (job["setup"], job["run"]):
+        subprocess.run(["bash", "-n", "-c", script], check=True)
     assert all(value is None for value in job["secrets"].values())
     (line,) = re.findall(r"python -m exphil_tf\.train (.+?)\n", job["run"].replace("\\\n", ""))
     line = re.sub(r"\$\{?(\w+)\}?", lambda match: str(job["envs"].get(match[1]) or "x"), line)

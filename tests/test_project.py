@@ -468,7 +468,7 @@ def test_image_is_locked_unprivileged_and_free_of_secrets(name):
     assert not {"ADD", "ARG"} & {what for what, _ in steps}
 
 
-@pytest.mark.parametrize("name", DOCKERFILES)
+@pytest.mark.parametrize("name", [*DOCKERFILES, "Dockerfile.worker"])
 def test_image_passes_hadolint(name):
     hadolint = Path(sys.executable).parent / "hadolint"
     done = subprocess.run(

@@ -1,7 +1,10 @@
 """A tiny policy with its learner, and batches of random bytes for it."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
+from any_backbone import any_backbone
 
 from exphil_tf.checkpoints.policy_bundle import named_weights
 from exphil_tf.features.packing import ACTION_BYTES, LAYOUT, ROW_BYTES
@@ -9,12 +12,24 @@ from exphil_tf.training.imitation import ImitationLearner, StepOptions, trainabl
 from exphil_tf.training.optimizers import build_optimizer
 from exphil_tf.training.run_config import LossConfig, OptimizerConfig
 from exphil_tf.training.updater import Updater
-from models.backbones import backbone_config
 from models.policy import Policy
 from models.policy_config import EmbeddingConfig, HeadConfig, PolicyConfig
 from models.policy_inputs import policy_inputs
 
 FLAT = np.ones(8, np.float32)
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Steps run operation by operation: for a few of them a tenth of what tracing a graph costs.
+
+    `test_imitation` shows that graphs do the same.
+    """
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
 
 
 def make_batch(seed, batch=4, time=5):
@@ -36,10 +51,10 @@ def make_batch(seed, batch=4, time=5):
     }
 
 
-def make(*, jit=False, dropout=0.0, loss=None, terms=(), buckets=True, **options):
+def make(*, backbone="lstm", jit=False, dropout=0.0, loss=None, terms=(), buckets=True, **options):
     config = PolicyConfig(
         EmbeddingConfig(action_dim=4, character_dim=2),
-        backbone_config(backbone="lstm", hidden=(8,), num_layers=1, dropout=dropout),
+        any_backbone(backbone, hidden=(8,), num_layers=1, dropout=dropout),
         HeadConfig(head_hidden=4, prev_action_buckets=buckets),
     )
     policy = Policy(config, seed=1, name="policy")

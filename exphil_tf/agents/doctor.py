@@ -20,6 +20,9 @@ _GAME_ID, _REVISION = b"GALE01", 2
 _REVISION_PLACE = 7
 _MD5 = "0e63d4223b01d9aba596259dc155a174"
 """Of the disc image of Melee 1.02 that Slippi asks for."""
+_ALTERED = "Changed or compressed images may desynchronise netplay."
+_COMPRESSED = (b"CISO", b"\x01\xc0\x0b\xb1", b"RVZ\x01", b"WIA\x01")
+"""How compressed images begin."""
 _CHUNK = 1 << 20
 _VERSION_S = 30.0
 
@@ -92,6 +95,9 @@ def _iso(path: Path | None) -> Check:
     digest = md5(usedforsecurity=False)
     with path.open("rb") as file:
         head = file.read(_CHUNK)
+        if head.startswith(_COMPRESSED):
+            text = f"{path}: compressed, so what is in it was not looked at"
+            return Check(name, "note", text, _ALTERED)
         if not head.startswith(_GAME_ID) or head[_REVISION_PLACE] != _REVISION:
             return Check(
                 name,
@@ -105,7 +111,7 @@ def _iso(path: Path | None) -> Check:
             head = file.read(_CHUNK)
     if digest.hexdigest() != _MD5:
         text = f"{path}: Melee 1.02, but not the plain image (md5 {digest.hexdigest()})"
-        return Check(name, "note", text, "Changed or compressed images may desynchronise netplay.")
+        return Check(name, "note", text, _ALTERED)
     return Check(name, "ok", f"{path}: Melee 1.02")
 
 
@@ -127,14 +133,14 @@ def _policy(path: Path | None) -> Check:
 
 
 def _replay_dir(path: Path) -> Check:
+    there = next(p for p in (path.absolute(), *path.absolute().parents) if p.exists())
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path):
+        with tempfile.NamedTemporaryFile(dir=there):
             pass
     except OSError as error:
         fix = "Give a folder that can be written with --replay-dir."
         return Check("replay folder", "fail", f"{path}: {error.strerror}", fix)
-    free = shutil.disk_usage(path).free >> 20
+    free = shutil.disk_usage(there).free >> 20
     status = "ok" if free > 1024 else "note"
     fix = "" if status == "ok" else "A game takes 1 to 5 MB."
     return Check("replay folder", status, f"{path}: {free:,} MB free", fix)

@@ -206,7 +206,7 @@ function opinion() {
   }
   byId("surprise").addEventListener("click", (event) => {
     const box = byId("surprise").getBoundingClientRect();
-    show(Math.floor((event.clientX - box.left) / box.width * frames));
+    pause(); show(Math.floor((event.clientX - box.left) / box.width * frames));
   });
 }
 

@@ -106,6 +106,13 @@ def _require(config: PlayConfig, *names: str) -> None:
                 "Check the path; play --doctor looks at all of them.",
                 exit_code=EXIT_NO_INPUT,
             )
+    if config.has_second_policy and not Path(config.opponent).is_dir():
+        raise UserError(
+            "--opponent: want human, cpu1 to cpu9, with --sim a script, or a policy's folder. "
+            f"Received: {config.opponent}",
+            "Check the path.",
+            exit_code=EXIT_NO_INPUT,
+        )
     _own_code(config)
 
 

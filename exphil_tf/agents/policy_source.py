@@ -67,7 +67,7 @@ def open_policy(folder: Path) -> PolicySource:
         (folder / name).is_file() for name in (f"policy/{CONFIG}", CONFIG)
     ):
         raise UserError(
-            f"--policy: {folder}: want an exported policy or a run's folder. Received: neither",
+            f"{folder}: want an exported policy or a run's folder. Received: neither",
             "Export one: python -m exphil_tf.export RUN --output BUNDLE.",
             exit_code=EXIT_NO_INPUT,
         )

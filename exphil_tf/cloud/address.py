@@ -67,10 +67,16 @@ def parse(text: str) -> Address:
         return Address(match["kind"], match["bucket"], match["rest"].strip("/"))
     if not text or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", text):
         raise UserError(
-            f"{text.partition('@')[0]!r}: no address of a store",
+            f"{_without_keys(text)!r}: no address of a store",
             "Want b2:BUCKET/PREFIX, r2:BUCKET/PREFIX, s3:BUCKET/PREFIX or a folder.",
         )
     return Address("folder", "", text)
+
+
+def _without_keys(text: str) -> str:
+    """What is no address, without what may be keys before an @ or in a query."""
+    before, at, rest = text.rpartition("@")
+    return f"{before and '…'}{at}{rest.partition('?')[0]}"
 
 
 def open_store(address: Address, environ: Mapping[str, str]) -> Store:
@@ -91,6 +97,22 @@ def open_store(address: Address, environ: Mapping[str, str]) -> Store:
         raise UserError(
             f"{address}: obstore is not installed", "pip install 'exphil-tf[cloud]'."
         ) from error
+
+
+def require_apart(address: Address, folder: Path) -> None:
+    """Refuses a copy that would lie in what it is a copy of, and grow with each copy.
+
+    Args:
+      address: of the copy, or of what is copied.
+      folder: the other one of the two.
+
+    Raises: UserError: if one is a folder in the other, as that other is copied whole.
+    """
+    if address.kind != "folder":
+        return
+    place = Path(address.path).expanduser().resolve()
+    if place.is_relative_to(folder.resolve()):
+        raise UserError(f"{folder} and {address}: want a copy outside of what it is a copy of")
 
 
 def access_of(

@@ -153,7 +153,8 @@ class BucketStore:
         except Exception as error:  # obstore's, and Rust's of any kind
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the disk
-            text = redacted(" ".join(str(error).split())[:300], self._secrets)
+            told = str(error).partition("Debug source")[0]
+            text = redacted(" ".join(told.split())[:300], self._secrets)
             if isinstance(error, FileNotFoundError):
                 raise MissingError(f"{what}: not there") from None
             raise StoreError(f"{what}: {text}") from None

@@ -130,13 +130,27 @@ def files_in(folder: Path) -> Iterator[Path]:
     if folder.is_file():
         yield folder
         return
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not _is_unfinished(name))
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unreadable):
+        folders[:] = sorted(
+            name for name in folders if not (_is_unfinished(name) or _leads_back(place, name))
+        )
         yield from (
             path
             for name in sorted(names)
             if not _is_unfinished(name) and (path := Path(place, name)).is_file()
         )
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    """A folder that is gone by now is none of what is there; one that is closed would be missed."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _leads_back(place: str, name: str) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    child = Path(place, name)
+    return child.is_symlink() and Path(place).resolve().is_relative_to(child.resolve())
 
 
 def _is_unfinished(name: str) -> bool:

@@ -4,6 +4,10 @@ A *view* is a record as one of its players sees it; what is hidden is hidden for
 policy that carries memory along is told the same thing throughout. Levels of returns are computed
 on the views' rows, as a record's overlap holds what follows its last unroll, and travel in the byte
 beside the controllers: that of the row in which a frame's answer takes effect is the frame's own.
+
+A level stands for *at least so much*. So while learning a frame is told a level up to its own, a
+view's share of it: what is played before much is gained also answers to those who ask for less, and
+asking for more never means asking for a quieter second.
 """
 
 from typing import Any
@@ -15,6 +19,8 @@ from exphil_tf.data.condition_source import ConditionSource
 from exphil_tf.data.unpack import unpack_columns
 
 _READ = ("p.stock", "p.percent", "frame", "absent")
+_WHOLE = 1000
+"""Share of a level that is all of it."""
 
 
 class ConditionReader:
@@ -23,12 +29,13 @@ class ConditionReader:
     Args:
       source: where they come from.
       width: rows of a record, overlap included.
-      training: hide some.
+      training: hide some, and tell levels up to a frame's own.
     """
 
     def __init__(self, source: ConditionSource, *, width: int, training: bool):
         self._source, self._width = source, width
         self._dropout = source.dropout if training else 0.0
+        self._training = training
 
     @property
     def has_returns(self) -> bool:
@@ -36,11 +43,18 @@ class ConditionReader:
         return self._source.returns is not None
 
     def told(self, count: tf.Tensor, seed: tf.Tensor) -> Any:
-        """int32 `[2, views]`: 1 where a view's name, its returns are told."""
-        if not self._dropout:
-            return tf.ones(tf.stack([2, count]), tf.int32)
-        draws = tf.random.stateless_uniform(tf.stack([2, count]), seed)
-        return tf.cast(draws >= self._dropout, tf.int32)
+        """int32 `[2, views]`: 1 where a view's name is told; shares of levels, 0 where none is."""
+        ones = tf.ones(tf.stack([2, count]), tf.int32)
+        is_told = ones
+        if self._dropout:
+            draws = tf.random.stateless_uniform(tf.stack([2, count]), seed)
+            is_told = tf.cast(draws >= self._dropout, tf.int32)
+        shares = ones[0] * _WHOLE
+        if self._training and self.has_returns:
+            own = tf.random.experimental.stateless_fold_in(seed, 1)
+            draws = tf.random.stateless_uniform([2, count], own, 1, _WHOLE + 1, tf.int32)
+            shares = tf.reduce_max(draws, 0)  # high levels are rare: they are told more often
+        return is_told * tf.stack([ones[0], shares])
 
     def names(self, player_ids: tf.Tensor) -> Any:
         """The policy's player ids, int64, for those of the dataset."""
@@ -55,7 +69,8 @@ class ConditionReader:
         Args:
           state: uint8 `[views, width, ROW_BYTES]`, without noise.
           valid: int32 `[views]`, rows present.
-          told: int32 `[views]`, 0 hides a view's.
+          told: int32 `[views]`, share of a frame's level that it is told, in thousandths, rounded
+            up; 0 hides a view's.
 
         Returns: uint8 `[views, width]`, 0 where nothing is told or it is not known.
         """
@@ -69,4 +84,4 @@ class ConditionReader:
             is_end=valid < self._width,
             xp=keras.ops,
         )
-        return tf.cast(levels * told[:, None], tf.uint8)
+        return tf.cast((levels * told[:, None] + _WHOLE - 1) // _WHOLE, tf.uint8)

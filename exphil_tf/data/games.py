@@ -39,7 +39,7 @@ class Views(NamedTuple):
     noisy: tf.Tensor
     """1 if noise is added."""
     told: tf.Tensor
-    """1 if returns are told."""
+    """Share of returns' levels that is told; see `ConditionReader.told`."""
     variant: tf.Tensor
     """Which of the stored variants is read."""
     delay: tf.Tensor

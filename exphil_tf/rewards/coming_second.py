@@ -7,7 +7,9 @@ so much can be asked for it. A whole game's return says little about one frame's
 does, and is at hand in the record.
 
 Levels rather than a number: half of all frames gain exactly nothing, and what is said of an
-unlikely return is learnt from those frames alone.
+unlikely return is learnt from those frames alone. A level asks for *at least* its lower bound
+(`data.conditions`): seconds that gain just nothing are quiet ones, and whoever asks for no loss
+does not ask for quiet.
 """
 
 from collections.abc import Mapping
@@ -53,17 +55,12 @@ class ReturnLevels:
         return len(self.edges) + 1
 
     def level_of(self, percent: float) -> int:
-        """The level that a return lies in, from 1."""
+        """The level that a return lies in, from 1; the highest that asks for no more."""
         return 1 + int(np.searchsorted(self.edges, percent, side="right"))
 
     def describe(self, level: int) -> str:
-        """A level in words: `1 to 8 %`."""
-        bounds = [f"{edge:g}" for edge in self.edges]
-        if level == 1:
-            return f"below {bounds[0]} %"
-        if level == self.count:
-            return f"{bounds[-1]} % or more"
-        return f"{bounds[level - 2]} to {bounds[level - 1]} %"
+        """A level in words: `at least 1 %`."""
+        return "any" if level == 1 else f"at least {self.edges[level - 2]:g} %"
 
     def returns(self, columns: Columns, *, valid: Any, xp: Any = np) -> Any:
         """Return of the coming second of every frame, in percent.

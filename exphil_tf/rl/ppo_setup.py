@@ -23,7 +23,6 @@ from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.matches import Matches
-from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.playing_run import pretrained
 from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
 from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
@@ -224,10 +223,10 @@ def make_matches(config: PlayingConfig, own: Seats, layout: InputLayout) -> Matc
     sides = dict(zip(own.match[::-1].tolist(), own.player[::-1].tolist(), strict=True))
     characters = [(pair[sides[m]], pair[1 - sides[m]]) for m in sorted(sides)]
     stages = [stage_from_name(game.stage)] * len(sides)
-    limits = {"limit_frames": game.max_episode_frames, "seed": config.seed}
-    if game.game_type == "mock":
-        return MockMatches(characters, stages, **limits)
-    return SimMatches(characters, stages, layout=layout, **limits)
+    return SimMatches(
+        characters, stages, layout=layout,
+        limit_frames=game.max_episode_frames, seed=config.seed,
+    )  # fmt: skip
 
 
 def make_learner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,8 @@ from exphil_tf.rl.matches import Controllers
 from exphil_tf.rl.seats import BothSides, Seats
 from exphil_tf.sim.environment import Environment
 from exphil_tf.sim.observe import STARTS, Layout
+from exphil_tf.sim.rules.events import EVENTS
+from exphil_tf.sim.state import INPUT, MATCH
 from models.layers.embedding_layout import InputLayout
 
 _SEED_SHIFT = np.uint64(32)
@@ -94,11 +97,13 @@ class SimMatches:
             name: np.frombuffer(record.tobytes(), np.uint8)
             for name, record in zip(_RECORDS, records, strict=True)
         }
-        return {**found, "games": self._games}
+        return {**found, "games": self._games, "version": _VERSION}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; games begin anew if it is of other rules' records."""
         environment = self._environment
+        if not np.array_equal(state.get("version", 0), _VERSION):
+            return
         records = (environment.world.matches, environment.events, environment.pads)
         for name, record in zip(_RECORDS, records, strict=True):
             stored = np.frombuffer(state[name].tobytes(), record.dtype)
@@ -108,6 +113,8 @@ class SimMatches:
 
 
 _RECORDS = ("matches", "events", "pads")
+_VERSION = np.array(zlib.crc32(repr([one.descr for one in (MATCH, EVENTS, INPUT)]).encode()))
+"""Of what the records hold."""
 
 
 def _column(values: np.ndarray, name: str) -> np.ndarray:

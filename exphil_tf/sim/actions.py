@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 DEAD_DOWN, DEAD_LEFT, DEAD_RIGHT, DEAD_UP, DEAD_STAR = 0, 1, 2, 3, 4
+DEAD_TOWARDS, DEAD_AHEAD = 6, 7  # towards the camera, and at it
 REBIRTH, REBIRTH_WAIT = 12, 13
 WAIT, WALK_SLOW, WALK_MIDDLE, WALK_FAST = 14, 15, 16, 17
 TURN, TURN_RUN, DASH, RUN, RUN_DIRECT, RUN_BRAKE = 18, 19, 20, 21, 22, 23

@@ -11,6 +11,7 @@ from exphil_tf.sim.replay_state import (
     force,
     learn_hit,
     learn_rate,
+    remember_share,
     settle_platform,
     was_hit,
 )
@@ -53,6 +54,7 @@ def follow(match, players, truth, shots, by_shot, pads, tables, ahead, flown, st
         for slot in range(SHOTS):
             flown[frame, slot] = match[0].shots[slot]
             match[0].shots[slot] = shots[frame, slot]
+            remember_share(match[0].shots[slot], slot, starts[frame - 1], tables[0])
         for seat in range(2):
             lands = was_hit(truth[frame, 1 - seat], truth[frame - 1, 1 - seat])
             learn_hit(

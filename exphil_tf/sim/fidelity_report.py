@@ -23,8 +23,9 @@ LEDGER: dict[str, str] = {
     "hits": "hitboxes from the `melee` package against one upright capsule per character and pose, "
     "so that a hit may come a frame or two early or late; which of four hitboxes it was is the one "
     "that recorded hits were nearest to; attacks clash on the ground alone; moves that no game "
-    "shows do what is about the middle of other characters' same move",
-    "smash attacks": "no charging",
+    "shows do what is about the middle of other characters' same move, and judge nothing",
+    "smash attacks": "charged where a recorded game shows the age at which one stands still; "
+    "nobody who charges is launched the further",
     "shields": "a circle that shrinks; no light shields, no tilting, nothing is reflected",
     "grabs and throws": "no chain of special grabs; throws of Donkey Kong's cargo and Kirby's "
     "leaps stay where they are",
@@ -42,7 +43,7 @@ LEDGER: dict[str, str] = {
     "ledges": "caught from within one fitted box per character, by one at a time; no end of "
     "hanging",
     "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
-    "everybody falls away as a star",
+    "everybody falls away as a star, though the game draws by lot who falls towards the camera",
     "moving stages": "Pokémon Stadium keeps its first form; Whispy's wind and the heights of "
     "Fountain of Dreams' platforms are those of the frame before, and do not change by themselves",
     "Nana": "Popo alone",

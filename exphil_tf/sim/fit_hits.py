@@ -190,7 +190,7 @@ def _slots(kinds: list[Row], games: Sequence[Recorded], *, own: int) -> Iterator
 
 
 _SAME_DAMAGE, _SAME_ANGLE = 0.02, 0.5
-_OTHER_ANGLE, _OTHER_SLOT, _NEAR_FRAMES = 0.3, 0.15, 0.7
+_OTHER_ANGLE, _OTHER_SLOT, _NEAR_FRAMES = 0.3, 0.02, 0.7
 """Votes of a hit at another angle and for slots it was not nearest to; frames it speaks for."""
 
 

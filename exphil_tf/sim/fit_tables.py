@@ -16,6 +16,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
+from exphil_tf.sim.fit_charges import charges
 from exphil_tf.sim.fit_hits import fit_hits
 from exphil_tf.sim.fit_ledges import catches
 from exphil_tf.sim.fit_shots import fit_shots
@@ -55,7 +56,7 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
             found[name] += estimate(character, sequences)
     found["attributes"] += widths(games)
     found["attributes"].sort(key=lambda row: row["character"])
-    found["ledge"] = ledges(games)
+    found["ledge"], found["charges"] = ledges(games), list(charges(games))
     found["catch"], found["hangs"] = catches(games)
     return found | fit_hits(games) | {"shots": fit_shots(games)}
 

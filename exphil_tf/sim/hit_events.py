@@ -15,7 +15,8 @@ import numpy as np
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.flights import shot_hits
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules.staling import FIRST_THROW, LAST_THROW
+from exphil_tf.sim.rules.knockback import BOUNCE, STUN
+from exphil_tf.sim.rules.staling import FIRST_THROW, LAST_THROW, NO_MOVE
 
 STALES = np.arange(9, 0, -1) / 100
 """What each of the last nine moves that were the same takes off."""
@@ -91,8 +92,9 @@ class StaleQueue:
         factor = 1 - sum(s for s, one in zip(STALES, self._moves, strict=False) if one == move)
         if (move, use) != self._last:
             self._first = factor
-            self._moves = [move, *self._moves][: len(STALES)]
             self._last = move, use
+            if move > NO_MOVE:
+                self._moves = [move, *self._moves][: len(STALES)]
         return factor, self._first
 
 
@@ -120,6 +122,12 @@ def _fresh(dealt: float, factor: float, first: float) -> float:
     return other if abs(damage - round(damage)) > _SAME > abs(other - round(other)) else damage
 
 
+def _bounces(knockback: float, hitstun: float) -> bool:
+    """Whether a launch is that of a spike off the ground: as hitstun says, of greater knockback."""
+    stun = np.floor(STUN * np.array([knockback, knockback / BOUNCE]) + 1e-3)
+    return stun[0] < stun[1] == hitstun
+
+
 def _starts(game: Recorded, player: int) -> np.ndarray:
     """Frame on which the action under way began, for every frame."""
     action, age = game["action"][:, player], game["state_age"][:, player]
@@ -138,13 +146,16 @@ def _row(game: Recorded, frame: int, victim: int) -> dict[str, float]:
     dx, dy = game["x"][frame, v] - game["x"][frame, a], game["y"][frame, v] - game["y"][frame, a]
     away = 1 if dx >= 0 else -1
     earlier = frame - 1
+    knockback = float(np.hypot(kx, ky) / LAUNCH_PER_KNOCKBACK)
+    if _bounces(knockback, float(game["misc"][frame, v])) and game["on_ground"][earlier, v]:
+        knockback, ky = knockback / BOUNCE, -ky
     return {
         "attacker": int(game["character"][frame, a]), "victim": int(game["character"][frame, v]),
         "action": before if traded else action, "age": float(age), "traded": float(traded),
         "move": int(game["last_attack"][frame, a]), "damage": 0.0,
         "dealt": float(game["percent"][frame, v] - game["percent"][earlier, v]),
         "percent": float(game["percent"][earlier, v]),
-        "knockback": float(np.hypot(kx, ky) / LAUNCH_PER_KNOCKBACK),
+        "knockback": knockback,
         "angle": float(np.degrees(np.arctan2(ky, kx * away)) % 360),
         "hitstun": float(game["misc"][frame, v]), "hitlag": float(game["hitlag"][frame, v]),
         "own_hitlag": float(game["hitlag"][frame, a]),

@@ -73,7 +73,7 @@ HIT_FIELDS = [
     ("bubbles", BUBBLE, (CHARACTERS,)),
     ("weight", "f4", (CHARACTERS,)),
     ("safe_from", "i2", _BY_ACTION), ("safe_to", "i2", _BY_ACTION),  # frames; 0 if none
-    ("own_only", "i1", _BY_ACTION),  # estimated on held-out players alone: no judge of the rules
+    ("own_only", "i1", _BY_ACTION),  # of no player that counts for estimates: no judge of the rules
     ("throws", THROW, (CHARACTERS, 5)),
     ("held", "f4", (CHARACTERS, HOLDS, HELD_AGES, 2)),  # place by the holder's action and age
 ]  # fmt: skip
@@ -92,6 +92,7 @@ def hit_tables() -> np.ndarray:
     _kinds(found)
     found["bodies"], found["pose"], found["weight"] = _bodies(), _poses(), 100
     found["throws"], found["held"], found["bubbles"] = _throws(), _held(), _bubbles()
+    found["own_only"] = 1
     for name in ("hits.csv", "throws.csv"):
         for row in read_rows(data_file(name)):
             found["own_only"][int(row["character"]), int(row["action"])] = int(row["own"])

@@ -12,16 +12,17 @@ import numpy as np
 EXTERNAL = -1
 """In place of a script: played from outside."""
 SCRIPTS: dict[str, str] = {
-    "stander": "does nothing, and does not come back either",
+    "stander": "does nothing, lets go of ledges and does not come back either",
     "walker": "walks about",
-    "jumper": "jumps at the opponent, high, and attacks in the air",
     "turtle": "waits in the shield, grabs who comes near",
     "camper": "hangs on a ledge, attacks who stands above it",
+    "jumper": "jumps at the opponent, high, and attacks in the air",
     "spacer": "dances just out of reach, steps in when something misses",
     "aggressor": "runs in and always does something",
     "punisher": "shields what comes, hits what cannot answer, guards the edge",
 }
-"""Name → what it does; their order is that of `rules.scripts`, from the weakest on."""
+"""Name → what it does; their order is that of `rules.scripts`, about that of their strength, which
+`docs/simulator.md` has the measure of."""
 PREFIXES = ("script:", "cpu-like:")
 """In front of a script's name where an opponent may be something else too."""
 

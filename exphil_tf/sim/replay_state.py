@@ -15,9 +15,10 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.flights import flights, shot_hits
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules import grabs, hits, staling
+from exphil_tf.sim.rules import floors, grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
+from exphil_tf.sim.rules.shots import move_of
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.shot_tables import kind_of
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
@@ -155,7 +156,7 @@ def force(p, r, before, tables):
     is_expected = p.action == r.action and abs(p.age - r.age) < _SAME_AGE
     if not is_expected:
         action = min(r.action, act.ACTIONS - 1)
-        loops = p.action == r.action and r.action == act.DEAD_STAR
+        loops = p.action == r.action and act.DEAD_STAR <= r.action <= act.DEAD_AHEAD
         if not loops:
             p.frames = max(0, int(round(r.age - tables.begins_at[r.character, action])))
         p.rate = float(tables.begins_rate[r.character, action])
@@ -180,6 +181,7 @@ def force(p, r, before, tables):
     p.grounded, p.fast_falls = r.grounded, r.fast_falls
     p.safe_frames = max(p.safe_frames, 2) if r.safe else 0
     p.influence = r.hitlag > 0 and act.DAMAGE_FIRST <= r.action <= act.DAMAGE_LAST
+    p.feet = 0.0 if r.grounded else floors.feet(p, tables)
     if r.slides:
         p.flag = 1
     if r.grounded:
@@ -210,7 +212,7 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
       by_shot: whether a projectile does it.
       tables: `TABLES` record.
     """
-    for at in range(staling.MOVES):
+    for at in range(staling.KEPT):
         attacker.stale[at] = old.stale[at]
     goes_on = now.action == before.action and now.age >= before.age
     attacker.used = old.used if goes_on else 0
@@ -241,6 +243,26 @@ def _learn_touch(attacker, now, before, lands, tables):
             attacker.struck = tables.boxes[row].window
         elif grabs.is_holding(now.action):
             attacker.struck = 1
+
+
+@rule
+def remember_share(shot, slot, before, tables):
+    """How stale a recorded shot is: as its owner's queue was when it left.
+
+    Args:
+      shot: `SHOT` record of the frame.
+      slot: its place.
+      before: `MATCH` record of the frame before.
+      tables: `TABLES` record.
+    """
+    if shot.kind <= 0:
+        return
+    old = before.shots[slot]
+    if old.kind == shot.kind and old.flown < shot.flown:
+        shot.share = old.share
+        return
+    owner = before.players[shot.owner]
+    shot.share = staling.share(owner, move_of(tables.shots[shot.kind - 1], owner))
 
 
 @rule

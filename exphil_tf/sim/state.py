@@ -29,7 +29,8 @@ PLAYER = np.dtype(
         ("hogged", "i1"),  # side of the ledge that the other holds: -1, 0 or 1
         ("percent", "f4"), ("shield", "f4"),
         ("hitlag", "f4"), ("hitstun", "f4"),
-        ("air_frames", "i2"),  # since the ground was left
+        ("air_frames", "i2"),  # since the ground was left, or the last jump
+        ("feet", "f4"),  # their height above the position
         ("helpless", "i2"),  # special move that the last special fall came of; 0: an air dodge
         ("safe_frames", "i2"),  # of invulnerability to come
         ("ledge_wait", "i2"),  # until a ledge may be caught
@@ -39,7 +40,7 @@ PLAYER = np.dtype(
         ("struck", "i1"),  # window of hitboxes of the action under way that has touched somebody
         ("used", "u1"),  # move of the action under way that is in the queue already
         ("influence", "i1"),  # whether the stick may bend the launch when hitlag ends
-        ("stale", "u1", (9,)),  # the last moves that hit, the latest first
+        ("stale", "u1", (10,)),  # the last moves that hit, the latest first
         ("grab_left", "f4"),  # frames until a hold is over
         # -- Controller: as the game read it, and for how many frames
         ("stick_x", "f4"), ("stick_y", "f4"), ("c_x", "f4"), ("c_y", "f4"), ("trigger", "f4"),
@@ -66,6 +67,7 @@ SHOT = np.dtype(
     [
         ("x", "f4"), ("y", "f4"), ("vx", "f4"), ("vy", "f4"),
         ("flown", "f4"),  # game units since it left
+        ("share", "f4"),  # of its damage: how stale it was as it left
         ("life", "i2"),  # frames left
         ("kind", "i1"),  # row of the table of shots + 1; 0: none
         ("owner", "i1"),

@@ -59,6 +59,7 @@ TABLES = np.dtype(
         ("length", "i2", _BY_ACTION),  # frames; 0 where unknown
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
         ("begins_at", "i1", _BY_ACTION),  # age on the first frame
+        ("charge_age", "i1", _BY_ACTION),  # smashes: where one stands still with A held; 0 unknown
         ("begins_rate", "i1", _BY_ACTION),  # 0: its animation stands still
         ("path", "i4", _BY_ACTION),  # first row in `steps`; -1 if it does not move by itself
         ("path_length", "i2", _BY_ACTION),
@@ -123,6 +124,7 @@ def tables() -> np.ndarray:
     found["special"], found["feet"] = _specials(), _feet()
     found["lands_free"] = _free_landings()
     found["ledge"], found["catch"] = _ledges(), _catches()
+    found["charge_age"] = _charges()
     for row in read_rows(data_file("hangs.csv")):
         found["hangs"][0, int(row["character"]), int(row["action"])] = 1
     for row in read_rows(data_file("curves.csv")):
@@ -292,6 +294,15 @@ def _feet() -> np.ndarray:
     for row in (*whole, *[row for row in rows if int(row["ages"]) >= 0]):
         ages = slice(None) if int(row["ages"]) < 0 else int(row["ages"])
         table[int(row["character"]), int(row["action"]), ages] = float(row["height"])
+    return table
+
+
+def _charges() -> np.ndarray:
+    table = np.zeros(_BY_ACTION, np.int8)
+    for row in read_rows(data_file("charges.csv")):
+        table[int(row["character"]), int(row["action"])] = int(row["age"])
+    for angled in range(act.FSMASH_HIGH, act.FSMASH_LOW + 1):
+        table[:, angled] = table[:, act.FSMASH]
     return table
 
 

@@ -71,7 +71,7 @@ def _words(text: str) -> list[str]:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"on_exit: want a command: {error}. Received: {text!r:.60}") from error
+        raise ValueError(f"on_exit: want a command: {error}") from error  # it may hold a key
     if not words:
         raise ValueError("on_exit: want a command. Received: an empty one")
     return words

@@ -8,20 +8,22 @@ XLA's flags) is the name of the folder here.
 
 TensorFlow writes entries in place, and a run ends with an error if one is damaged or cannot be
 written. So each process has a folder of its own, with links to the entries that are sound by their
-checksum, and what it adds is published whole when it is done. Where anything is in the way, a step
-is compiled as ever.
+checksum, and what it adds is published whole: once a step has been compiled, as the process may be
+killed, and when it is done. Where anything is in the way, a step is compiled as ever.
 """
 
 import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.user_cache import user_cache
@@ -53,6 +55,33 @@ def kept_compilations(environ: MutableMapping[str, str], *, is_wanted: bool) -> 
         yield
 
 
+class CompilationSink:
+    """Publishes what a run has compiled as soon as it tells of it: it may be killed any time.
+
+    Args:
+      environ: the process's, within `kept_compilations`.
+    """
+
+    def __init__(self, environ: Mapping[str, str]):
+        self._environ = environ
+
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Takes one event of the run."""
+        if event["event"] in ("compiled", "validation"):
+            _keep_so_far(self._environ)
+
+    def close(self) -> None:
+        """Nothing: the rest is published when `kept_compilations` ends."""
+
+
+def _keep_so_far(environ: Mapping[str, str]) -> None:
+    given = re.search(rf'{_DIRECTORY}="((?:[^"\\]|\\.)*)"', environ.get(_FLAGS, ""))
+    if given is not None:
+        private = Path(re.sub(r"\\(.)", r"\1", given[1]))
+        if private.name.startswith(_PRIVATE):
+            _publish(private, private.parent)
+
+
 def _open(environ: MutableMapping[str, str], stack: contextlib.ExitStack) -> None:
     shared = user_cache() / "xla" / _machine(environ)
     shared.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -63,7 +92,8 @@ def _open(environ: MutableMapping[str, str], stack: contextlib.ExitStack) -> Non
     stack.callback(shutil.rmtree, private, ignore_errors=True)
     _link(shared, private)
     given = environ.get(_FLAGS)
-    own = f"{_DIRECTORY}={private} --tf_xla_persistent_cache_device_types=CPU"
+    quoted = re.sub(r'(["\\])', r"\\\1", str(private))  # TensorFlow's parser ends at a space
+    own = f'{_DIRECTORY}="{quoted}" --tf_xla_persistent_cache_device_types=CPU'
     environ[_FLAGS] = f"{given} {own}" if given else own
     stack.callback(_restore, environ, given)
     stack.callback(_publish, private, shared)
@@ -94,7 +124,8 @@ def _publish(private: Path, shared: Path) -> None:
     with contextlib.suppress(OSError):
         for entry in private.glob(_ENTRY):
             if entry.stat().st_nlink == 1:
-                entry.replace(shared / f"{atomic.sha256(entry)}.{entry.name}")
+                with contextlib.suppress(FileExistsError):  # another process compiled the same
+                    os.link(entry, shared / f"{atomic.sha256(entry)}.{entry.name}")
         entries = sorted(shared.glob(f"*.{_ENTRY}"), key=lambda path: path.stat().st_mtime)
         excess = sum(path.stat().st_size for path in entries) - _ROOM_BYTES
         for entry in entries:

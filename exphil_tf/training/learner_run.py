@@ -6,6 +6,7 @@ Nothing here knows what is learnt; `training.imitation_setup` makes what it is g
 import contextlib
 import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.process.exit_codes import EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
+from exphil_tf.training.compile_cache import CompilationSink
 from exphil_tf.training.console_sink import ConsoleSink
 from exphil_tf.training.goodput import Account, last_sign_of_life
 from exphil_tf.training.horizon import Horizon
@@ -170,6 +172,7 @@ def _sinks(
         ),
         lambda: JsonLines(run_dir / run_folder.LOG),
         lambda: TensorBoard(run_dir / run_folder.TENSORBOARD, hparams),
+        lambda: CompilationSink(os.environ),
     ]
     if run.wandb:
         makers.append(

@@ -30,8 +30,8 @@ class GameConfig:
     KIND: ClassVar = Kind.TRAINING
 
     game_type: GameType = "sim"
-    """The simulator (--sim); mock (--mock) is the toy world, which needs no compilation, to try
-    commands and learning out; dolphin and libmelee are Slippi Dolphin."""
+    """The simulator (--sim), whose name in ExPhil is mock (--mock); dolphin and libmelee are Slippi
+    Dolphin."""
     dolphin: Path | None = option(None, kind=Kind.SOURCE)
     """Slippi Dolphin's executable, or the folder that holds it; play there."""
     iso: Path | None = option(None, kind=Kind.SOURCE)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from exphil_tf.cloud import pods
 from exphil_tf.foundation.errors import UserError, remark
+from exphil_tf.process.console import command
 from exphil_tf.process.exit_codes import EXIT_INTERNAL, EXIT_OK
 from exphil_tf.training import goodput
 from exphil_tf.training.cloud_config import CloudConfig
@@ -89,11 +90,9 @@ class RunEnd:
         if console is not None:
             console.print(f"--sync: the last copy, to {self.cloud.sync} …", markup=False)
         if not self.sync.finish(limit_s):
-            remark(
-                f"--sync: the copy is not complete: {self.sync.error}. Later: "
-                f"python -m exphil_tf.sync up {self.run_dir} "
-                f"{self.cloud.sync}/{self.run_dir.resolve().name}"
-            )
+            there = f"{self.cloud.sync}/{self.run_dir.resolve().name}"
+            later = command("python -m exphil_tf.sync up", self.run_dir, there)
+            remark(f"--sync: the copy is not complete: {self.sync.error}. Later: {later}")
         return time.monotonic() - began
 
     def _run_command(self, reason: str, code: int) -> None:

@@ -16,7 +16,7 @@ from rich.console import Console
 from exphil_tf.checkpoints import lock
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.cloud import pods
-from exphil_tf.cloud.address import open_store, parse
+from exphil_tf.cloud.address import open_store, parse, require_apart
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.command_help import is_secret
 from exphil_tf.foundation.errors import UserError
@@ -99,8 +99,9 @@ class TrainingRun:
         """What copies the run; a store that does not answer now may do so later."""
         if self.cloud.sync is None:
             return None
-        store = open_store(parse(self.cloud.sync), self.environ)
         name = self.location.run_dir.resolve().name
+        require_apart(parse(self.cloud.sync).join(name), self.location.run_dir)
+        store = open_store(parse(self.cloud.sync), self.environ)
         try:
             StoredRun(store, name).check_same(self.location.run_dir, facts)
         except OSError as error:

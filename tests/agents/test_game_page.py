@@ -123,6 +123,6 @@ def test_the_command_writes_a_page(exported, real_replay, tmp_path, capsys):
     assert error.value.exit_code == 66
     with pytest.raises(UserError, match="trained for 0 frames. Received: 5"):
         view.main([*flags, "--frame-delay", "5"])
-    with pytest.raises(UserError, match="--policy: .*neither") as error:
+    with pytest.raises(UserError, match="want an exported policy.*neither") as error:
         open_policy(tmp_path)
     assert error.value.exit_code == 66

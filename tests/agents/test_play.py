@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -70,6 +71,11 @@ def test_options_reach_the_agent(flags, options):
         (["--connect-code", "A#1", "--opponent", "cpu3"], "want --opponent human"),
         (["--temperature", "-1"], "temperature: want at least 0"),
         (["--policy", "x", "--dolphin", "y"], "--policy: x: want something that is there"),
+        (
+            [*(word for name in ("--policy", "--dolphin", "--iso") for word in (name, os.devnull))]
+            + ["--opponent", "cpu0"],
+            "--opponent: want human, cpu1 to cpu9, .*Received: cpu0",
+        ),
         ([], "--policy: want a path"),
     ],
 )
@@ -153,6 +159,10 @@ def test_the_doctor_says_what_is_wrong(tmp_path, iso, real_replay, capsys, monke
     told = capsys.readouterr().out
     assert "ok    executable" in told and "mainline" in told
     assert "note  disc image" in told and "not the plain image" in told
+    assert not (tmp_path / "played").exists(), "it only looks"
+    iso.write_bytes(b"CISO" + bytes(1 << 10))
+    assert play.main(flags) == 0
+    assert "note  disc image" in capsys.readouterr().out
     iso.write_bytes(b"GALE01\x00\x01")
     monkeypatch.delenv("DISPLAY")
     assert play.main(flags) == 65

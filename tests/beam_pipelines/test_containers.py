@@ -56,7 +56,7 @@ def shards(folder: Path) -> dict[str, bytes]:
     return {name: data for name, data in folder_bytes(folder).items() if name.endswith("tfrecord")}
 
 
-@pytest.mark.parametrize("flags", [[], PROCESSES])
+@pytest.mark.parametrize("flags", [[], pytest.param(PROCESSES, marks=pytest.mark.slow)])
 def test_containers_give_equal_shards(tmp_path: Path, flags: list[str]) -> None:
     write_collection(tmp_path / "plain", 9)
     files = {path.name: path.read_bytes() for path in sorted((tmp_path / "plain").iterdir())}

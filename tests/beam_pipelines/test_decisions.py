@@ -130,7 +130,8 @@ def test_a_job_decides_as_reading_file_after_file_does(seed: int, tmp_path: Path
     assert folder_bytes(tmp_path / "other") == folder_bytes(tmp_path / "data")
 
 
-def test_a_limit_is_reached_if_enough_games_are_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [[], pytest.param(PROCESSES, marks=pytest.mark.slow)])
+def test_a_limit_is_reached_if_enough_games_are_left(tmp_path: Path, flags: list[str]) -> None:
     """Also where most files turn out to be unwanted; what lies behind is not parsed."""
     (tmp_path / "replays").mkdir()
     for number in range(12):
@@ -141,9 +142,10 @@ def test_a_limit_is_reached_if_enough_games_are_left(tmp_path: Path) -> None:
     assert manifest.totals.games == 3
     assert manifest.totals.files == 12
     assert set(manifest.rejects) <= {"too_short", "max_files"}
-    other = dataclasses.replace(config, output=str(tmp_path / "other"))
-    build_dataset(other, beam_flags=PROCESSES)
-    assert folder_bytes(tmp_path / "other") == folder_bytes(tmp_path / "data")
+    if flags:
+        other = dataclasses.replace(config, output=str(tmp_path / "other"))
+        build_dataset(other, beam_flags=flags)
+        assert folder_bytes(tmp_path / "other") == folder_bytes(tmp_path / "data")
 
 
 def test_kept_copies_have_keys_of_their_own(tmp_path: Path) -> None:

@@ -110,7 +110,9 @@ def test_killed_ten_times(collection: Collection, dataset: Path, tmp_path: Path)
 PROCESSES = "--direct_running_mode=multi_processing", "--direct_num_workers=2"
 
 
-@pytest.mark.parametrize(("flags", "count"), [((), 3), (PROCESSES, 2)])
+@pytest.mark.parametrize(
+    ("flags", "count"), [((), 3), pytest.param(PROCESSES, 2, marks=pytest.mark.slow)]
+)
 def test_workers_end_with_the_job(
     flags: tuple[str, ...], count: int, collection: Collection, tmp_path: Path
 ) -> None:
@@ -130,7 +132,9 @@ def test_workers_end_with_the_job(
     assert gone
 
 
-@pytest.mark.parametrize("deed", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(
+    "deed", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)]
+)
 def test_a_killed_parser_costs_no_game(
     deed: signal.Signals, collection: Collection, dataset: Path, tmp_path: Path
 ) -> None:
@@ -223,7 +227,9 @@ def test_full_disk(collection: Collection, small_disk: Path) -> None:
     assert not (small_disk / "data" / MANIFEST).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_leaves_nothing(number: int, collection: Collection, tmp_path: Path) -> None:
     output, scratch = tmp_path / "data", Path(tempfile.mkdtemp())
     job = start(collection[0], output, env={**os.environ, "TMPDIR": str(scratch)})

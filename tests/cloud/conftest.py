@@ -1,36 +1,23 @@
 """An S3 server on loopback, where the packages for it are installed."""
 
-import uuid
-
 import pytest
 
-from tests.small_s3 import small_s3
+from tests.moto_s3 import moto_s3
+from tests.small_s3 import new_bucket, small_s3
 
 
 @pytest.fixture(scope="session", params=["small", pytest.param("moto", marks=pytest.mark.slow)])
 def s3_server(request):
     """Its address: a server of ours, and with `-m slow` moto's too."""
     pytest.importorskip("obstore", reason="the extra `cloud`")
-    if request.param == "small":
-        with small_s3() as address:
-            yield address
-        return
-    server = pytest.importorskip("moto.server", reason="moto[server], of the extra `dev`")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"http://{host}:{port}"
-    running.stop()
+    with small_s3() if request.param == "small" else moto_s3() as address:
+        yield address
 
 
 @pytest.fixture
 def bucket(s3_server):
     """The name of a new bucket there."""
-    from urllib.request import Request, urlopen
-
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    urlopen(Request(f"{s3_server}/{name}", method="PUT", data=b"")).close()
-    return name
+    return new_bucket(s3_server)
 
 
 @pytest.fixture

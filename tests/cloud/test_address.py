@@ -30,11 +30,14 @@ def test_places_under_an_address():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gs://bucket", "http://x/y", "b2:", "b2:b?x", "s3:u:p@host/x"]
-)
+    "text",
+    ["", "gs://bucket", "http://x/y", "b2:", "b2:b?key=canary", "s3:u:canary@host/x",
+     "https://u:canary@host/x?y", "b2:canary@"],
+)  # fmt: skip
 def test_what_is_no_address(text):
-    with pytest.raises(UserError, match="no address"):
+    with pytest.raises(UserError, match="no address") as caught:
         parse(text)
+    assert "canary" not in str(caught.value)
 
 
 def test_missing_keys_are_named(tmp_path):

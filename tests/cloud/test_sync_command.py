@@ -76,6 +76,12 @@ def test_what_was_not_copied_is_an_exit_code(tmp_path, capsys):
         (["up", ".", "gs://x"], "no address of a store", 2),
         (["watch", ".", "x", "--interval", "0"], "interval: want 0.05", 2),
         (["snapshot", ".", "x", "--date", "../y"], "date: want a date", 2),
+        (["list", "nowhere"], "nowhere: no such folder", 66),
+        (["up", "", "x"], "Received: an empty word", 2),
+        (["up", ".", "copy"], r"want a copy outside of what it is a copy of", 2),
+        (["watch", ".", "."], r"want a copy outside of what it is a copy of", 2),
+        (["snapshot", ".", "."], r"want a copy outside of what it is a copy of", 2),
+        (["down", ".", "copy/of"], r"want a copy outside of what it is a copy of", 2),
         (["move", ".", "x"], "want one of up, down, watch, snapshot, list first", 2),
     ],
 )

@@ -1,6 +1,7 @@
 """Copies that are killed, cut, flipped, refused and told of late; a folder stands for the store."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -196,6 +197,31 @@ def test_a_folder_that_another_tool_filled(tmp_path):
     assert sorted(tree(tmp_path / "replays")) == ["b.slp", "mewtwo/a.slp"]
     assert download(FolderStore(source), tmp_path / "replays").files == 0
     assert upload(source / "b.slp", FolderStore(tmp_path / "one")).files == 1
+
+
+def test_a_link_that_leads_back_is_not_followed(tmp_path):
+    (source := tmp_path / "slp/mewtwo").mkdir(parents=True)
+    (source / "a.slp").write_bytes(b"a")
+    (source / "all").symlink_to(tmp_path / "slp")
+    (source / "same").symlink_to(source)
+    (tmp_path / "slp/old").symlink_to(source)  # leads nowhere back but into itself
+    upload(tmp_path / "slp", FolderStore(tmp_path / "store"))
+    found = sorted(key for key in tree(tmp_path / "store") if key.endswith(".slp"))
+    assert found == ["mewtwo/a.slp", "old/a.slp"]
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_and_no_empty_one(tmp_path, monkeypatch):
+    (tmp_path / "slp/closed").mkdir(parents=True)
+    plain = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    with pytest.raises(PermissionError, match="closed"):
+        upload(tmp_path / "slp", FolderStore(tmp_path / "store"))
 
 
 def test_a_list_of_sums_names_nothing_outside_its_folder(tmp_path):

@@ -181,7 +181,7 @@ def test_games_take_turns_in_a_row(games):
             np.testing.assert_array_equal(np.concatenate([one[name], two[name]]), value)
 
 
-@pytest.mark.parametrize("augment_from", ["live", "variants"])
+@pytest.mark.parametrize("augment_from", ["live", pytest.param("variants", marks=pytest.mark.slow)])
 def test_iterator_resumes_bit_for_bit(games, tmp_path, augment_from):
     config = InputConfig(
         window_size=WINDOW, carry_state=True, augment=True, augment_from=augment_from,

@@ -87,3 +87,26 @@ def test_training_hides_a_share_and_evaluation_nothing(games):
     assert len(pairs) == 4  # one is hidden without the other
     for one in batches(games, config, training=False, count=3):
         assert ((one["name"] > 0) | ~(one["weight"] > 0).any(1)).all()
+
+
+def test_training_asks_for_no_more_than_was_gained(games):
+    """A view is told a share of its levels, and each share of a level as often."""
+    told = ConditionSource(returns=LEVELS, dropout=0.0)
+    config = InputConfig(window_size=20, conditions=told, **SMALL)
+    whole = {
+        (int(unroll["name"]), int(unroll["columns"]["frame"][0])): unroll["return"]
+        for unroll in split_batches(batches(games, config, training=False, count=99))
+    }
+    asked: dict[int, list[int]] = {level: [] for level in range(6)}
+    for unroll in split_batches(batches(games, config, training=True, count=200)):
+        own = whole.get((int(unroll["name"]), int(unroll["columns"]["frame"][0])))
+        if own is None or not (unroll["weight"] > 0).any():
+            continue
+        shares = {(int(a), int(b)) for a, b in zip(own, unroll["return"], strict=True)}
+        assert len({a for a, _ in shares}) == len(shares)  # one share throughout
+        for level, one in shares:
+            asked[level].append(one)
+    assert set(asked[0]) == {0} and set(asked[1]) == {1}
+    for level in range(2, 6):
+        assert set(asked[level]) <= set(range(1, level + 1))
+    assert set(asked[3]) == {1, 2, 3}

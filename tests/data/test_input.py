@@ -218,8 +218,17 @@ def test_same_seed_same_batches_other_seed_other_order(games):
     assert not all((a["state"] == b["state"]).all() for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("augment_from", ["live", "variants"])
-@pytest.mark.parametrize("at", [1, 7, 23])
+@pytest.mark.parametrize(
+    ("at", "augment_from"),
+    [
+        (7, "live"),
+        (23, "variants"),
+        *(
+            pytest.param(*others, marks=pytest.mark.slow)
+            for others in ((1, "live"), (23, "live"), (1, "variants"), (7, "variants"))
+        ),
+    ],
+)
 def test_iterator_resumes_bit_for_bit(games, tmp_path, at, augment_from):
     config = InputConfig(
         window_size=20, augment=True, augment_from=augment_from, online_robust=True, **SMALL

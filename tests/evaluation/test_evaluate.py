@@ -85,6 +85,7 @@ def test_each_frame_of_the_split_counts_once(values, dataset):
 def test_figures_do_not_depend_on_how_frames_are_read(values, run, dataset, tmp_path):
     """The MLP has no memory, so neither unroll length nor batch size may change a figure."""
     options = ["--no-carry-state", "--unroll-frames", "100", "--burn-in", "7", "--batch-size", "3"]
+    options += ["--own-action-frames", "0"]
     again = measured(run, dataset, tmp_path, *options)
     assert again["provenance"]["unroll_frames"] == 100
     assert again["policy"]["frames"] == values["policy"]["frames"]
@@ -123,7 +124,8 @@ def test_its_own_dataset_and_delay_are_recognised(dataset, tmp_path):
     digest = atomic.sha256(dataset / MANIFEST)
     delay = Delay(frames=5, trained_min=5, trained_max=5)
     run = make_run(tmp_path / "late", delay=delay, provenance={"data": {"manifest_sha256": digest}})
-    found = measured(run, dataset, tmp_path / "out", "--limit-frames", "1")["provenance"]
+    limits = ("--limit-frames", "1", "--baseline-frames", "200", "--own-action-frames", "0")
+    found = measured(run, dataset, tmp_path / "out", *limits)["provenance"]
     assert found["frame_delay"] == 5
     assert found["measured_on"].endswith("games that it was not trained on")
 
@@ -192,7 +194,8 @@ def test_a_run_with_memory_and_a_log(dataset, tmp_path, capsys):
     ]
     lines = "".join(json.dumps(event) + "\n" for event in events)
     (run / "log.jsonl").write_text(lines + '{"event": "train", "st')
-    assert evaluate.main([str(run), "--data", str(dataset), "--limit-frames", "300"]) == 0
+    options = ["--data", str(dataset), "--limit-frames", "300", "--no-jit"]
+    assert evaluate.main([str(run), *options]) == 0
     output = run / "evaluation" / "validation"
     values = json.loads((output / "evaluation.json").read_text())
     assert values["curves"]["train"] == {"steps": [10], "values": [9.0]}

@@ -238,7 +238,7 @@ def test_quantized_exports_play_like_their_network_and_a_stranger_does_not(batch
     assert min(head.agreement for head in found["dynamic"].components.values()) > 0.95
 
 
-@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_graph_of_a_fixed_batch_plays_all_rows(batch_size, batch):
     policy = make_policy("lstm")
     fixed = OnnxRunner(export(policy, batch_size=batch_size), CODEC)

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from rich.console import Console
-from tiny_imitation import make, make_batch, train
+from tiny_imitation import eagerly, make, make_batch, train
 
 from exphil_tf import evaluate
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
@@ -31,11 +31,12 @@ class Run:
 
     def __init__(self, folder, **kept):
         self.folder = folder
-        self.learner = make(ema=True, ema_decay=0.5)
+        self.learner = make(backbone="mlp", ema=True, ema_decay=0.5)
         self._store = CheckpointStore(folder / "checkpoints", **kept)
 
     def save(self, step, seed):
-        train(self.learner, make_batch(seed))
+        with eagerly():
+            train(self.learner, make_batch(seed))
         state = TrainState(self.learner.variables())
         self._store.save(step, state.write, {})
 

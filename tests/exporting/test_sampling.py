@@ -1,5 +1,6 @@
 """Sampling inside an exported graph: equal to the head's, and of the right distribution."""
 
+import functools
 import math
 
 import numpy as np
@@ -161,10 +162,15 @@ def chi_square(observed, expected):
     return float(((o - e) ** 2 / np.maximum(e, 1e-9)).sum()), max(len(o) - 1, 1)
 
 
+@functools.cache
+def exported(head):
+    return export(make_policy("mlp", head=head))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_100_000_draws_have_the_distribution_of_the_logits(temperature):
     """An independent head: one frame has one distribution, the textbook's case."""
-    buckets, logits = draw(export(make_policy("mlp", head="independent")), temperature, seed=11)
+    buckets, logits = draw(exported("independent"), temperature, seed=11)
     assert len(buckets) == 100_000
     assert np.ptp(logits, axis=0).max() < 1e-5
     for name in (*AXES, "shoulder"):
@@ -190,7 +196,7 @@ def test_100_000_draws_have_the_distribution_of_the_logits(temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_100_000_draws_of_components_that_depend_on_each_other(temperature):
     """An autoregressive head: counts against the sum of every draw's own probabilities."""
-    buckets, logits = draw(export(make_policy("mlp")), temperature, seed=12)
+    buckets, logits = draw(exported("autoregressive"), temperature, seed=12)
     assert np.ptp(logits[:, SPANS["buttons"]], axis=0).max() < 1e-5
     assert np.ptp(logits[:, SPANS["shoulder"]], axis=0).min() > 0.1
     for name in (*AXES, "shoulder"):

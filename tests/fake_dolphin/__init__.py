@@ -33,6 +33,10 @@ def make_executable(folder: Path, **plan: Any) -> Path:
         (ports at which somebody sits who has already chosen), `fault` (`kind` freeze, exit, kill
         or close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).
     """
+    if "replay" not in plan:
+        from fake_dolphin.matches import compile_simulator
+
+        compile_simulator()  # fills the cache; whoever waits for a Dolphin waits a minute at most
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PLAN).write_text(json.dumps({k: _plain(v) for k, v in plan.items()}))
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])

@@ -41,8 +41,12 @@ def make(name: str, **options):
     return build
 
 
-SLOW = {"compiles": ("tx_like", "hybrid", "jamba"), "unroll_splits": ("jamba",)}
-"""By check, those whose blocks are tested one by one."""
+SLOW = {
+    "compiles": ("gru", "tx_like", "hybrid", "jamba"),
+    "unroll_splits": ("jamba",),
+    "step_equals_unroll": ("hybrid",),
+}
+"""By check, those whose blocks, or whose like, are tested."""
 
 
 @pytest.mark.parametrize(

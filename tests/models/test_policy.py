@@ -53,7 +53,7 @@ def frame(nest, t: int):
 def test_played_frames_equal_the_unroll_teacher_forced_on_the_played_actions(backbone, head):
     policy = Policy(config(backbone, head=head), seed=1)
     inputs = batch(policy)
-    step = tf.function(policy.step)
+    step = tf.function(policy.step, autograph=False)
     state, played = policy.initial_state(BATCH), []
     rng = np.random.default_rng(0)
     for t in range(TIME):
@@ -149,7 +149,7 @@ def test_learns_a_batch_by_heart_in_a_compiled_step():
     optimizer = keras.optimizers.Adam(1e-2)
     optimizer.build(policy.trainable_variables)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def train(inputs: dict) -> tf.Tensor:
         with tf.GradientTape() as tape:
             logits, _ = unroll(policy, inputs, training=True)
@@ -170,7 +170,7 @@ def test_step_graph_has_only_operations_that_onnx_has(backbone):
     policy = Policy(config(backbone))
     inputs = batch(policy)
     graph = (
-        tf.function(policy.step)
+        tf.function(policy.step, autograph=False)
         .get_concrete_function(
             frame(inputs["columns"], 0),
             frame(inputs["prev_action"], 0),

@@ -89,7 +89,8 @@ def gradients(
         return tape.gradient(loss, f)
 
     inputs = {name: tf.constant(v[name], tf.float32) for name in NAMES}
-    result = tf.function(run, jit_compile=True)(**inputs) if jit else run(**inputs)
+    compiled = tf.function(run, jit_compile=True, autograph=False)
+    result = compiled(**inputs) if jit else run(**inputs)
     return {name: np.asarray(g) for name, g in result.items()}
 
 
@@ -149,7 +150,7 @@ def test_a_batch_of_unknown_size():
 
     batched = (f["x"], f["delta"], f["b"], f["c"], f["state"], tf.constant(v["is_resetting"]))
     specs = [tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in batched]
-    y, h, by_x = tf.function(run, input_signature=specs)(*batched)
+    y, h, by_x = tf.function(run, input_signature=specs, autograph=False)(*batched)
     weights = np.ones_like(v["x"]), np.zeros_like(v["state"])
     want_y, want_h = reference(v)
     assert relative_error(np.asarray(y), want_y) < 1e-6

@@ -23,7 +23,7 @@ def test_values_start_at_0_and_learn_under_xla():
     optimizer = keras.optimizers.Adam(0.02)
     optimizer.build(head.trainable_variables)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def train() -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((head(x) - wanted) ** 2)

@@ -43,7 +43,7 @@ def _reasons(results: list) -> list:
     return [result.reason if isinstance(result, ReplayError) else result for result in results]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_neighbours_of_bad_items_are_unharmed(workers: int) -> None:
     items, want = [], []
     for kind, reason in WANT.items():
@@ -127,7 +127,9 @@ def test_a_killed_parent_leaves_no_worker_behind(tmp_path: Path, project_root: P
 # -- Whoever dies through no fault of its item is asked again --------------------------------------
 
 
-@pytest.mark.parametrize("deed", ["kill", "stop", "spin", "hang", "memory"])
+@pytest.mark.parametrize(
+    "deed", ["kill", pytest.param("stop", marks=pytest.mark.slow), "spin", "hang", "memory"]
+)
 def test_one_death_does_not_count(deed: str, tmp_path: Path) -> None:
     """The OOM killer, a stopped process, a starved one: the second attempt decides."""
     marker = str(tmp_path / "marker")

@@ -37,7 +37,7 @@ NO_RESETS = np.zeros((1, 6), bool)
 
 def both_ways(function):
     """Runs in numpy and in a graph, compiled, and returns the numpy result of both."""
-    compiled = tf.function(lambda: function(ops), jit_compile=True)
+    compiled = tf.function(lambda: function(ops), jit_compile=True, autograph=False)
     return function(np), tf.nest.map_structure(lambda x: x.numpy(), compiled())
 
 

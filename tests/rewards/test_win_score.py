@@ -68,7 +68,9 @@ def test_before_anything_is_learnt_only_an_end_is_known():
 
 def test_a_graph_computes_the_same():
     columns = scores(40, seed=1)
-    compiled = tf.function(lambda given: score_features(given, xp=ops), jit_compile=True)
+    compiled = tf.function(
+        lambda given: score_features(given, xp=ops), jit_compile=True, autograph=False
+    )
     found = compiled({name: tf.constant(column) for name, column in columns.items()})
     np.testing.assert_allclose(found, score_features(columns), rtol=1e-5, atol=1e-5)
 

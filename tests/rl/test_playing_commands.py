@@ -39,7 +39,7 @@ def weights(folder):
 
 def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tmp_path):
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "one"]
-    words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:rusher"]
+    words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:aggressor"]
     words += ["--value-burn-in", "1", "--contest-games", "2", "--max-episode-frames", "40"]
     run = tmp_path / "one"
     assert ppo.main([*QUICK, *words, "--dry-run"]) == 0
@@ -53,7 +53,7 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     assert set(steps[-1]["reward_terms"]) == {"stocks", "damage", "win"}
     assert steps[-1]["kl_teacher"] > 0
     against = json.loads((run / "contest.json").read_text())["against"]
-    assert set(against) == {str(pretrained), "script:rusher"}
+    assert set(against) == {str(pretrained), "script:aggressor"}
     assert all(told["games"] == 2 and told["timeouts"] == 2 for told in against.values())
     entry = Registry(tmp_path).find("one")
     assert len(entry.parents) == 1
@@ -123,7 +123,7 @@ LEAGUE += [
     "--value-burn-in",
     "0",
     "--anchors",
-    "idle",
+    "stander",
     "--exploit-timesteps",
     "16",
 ]
@@ -134,16 +134,16 @@ def test_a_leagues_plan_and_its_turns_are_told_without_training(pretrained, tmp_
     assert league.main(["run", *QUICK, *LEAGUE, *words, "--dry-run"]) == 0
     assert "3 generations of main1, main-exploiter1, league-exploiter1" in capsys.readouterr().out
     assert not (tmp_path / "plan").exists()
-    turn = Turn("x-002", "x", "main", 2, "x-001", ("self", "script:idle", "y-001"), seed=5)
+    turn = Turn("x-002", "x", "main", 2, "x-001", ("self", "script:stander", "y-001"), seed=5)
     config = turn_config(LeagueConfig(), turn, tmp_path)
     snapshots = tmp_path / "snapshots"
-    assert config.opponents == ("self", "script:idle", str(snapshots / "y-001"))
+    assert config.opponents == ("self", "script:stander", str(snapshots / "y-001"))
     assert (config.start.pretrained, config.start.kl_teacher) == (
         snapshots / "x-001",
         snapshots / "start",
     )
     assert config.run.seed == 5 and config.run.keep_value_head and not config.run.register
-    with pytest.raises(UserError, match="--anchors: want some of idle, "):
+    with pytest.raises(UserError, match="--anchors: want some of stander, "):
         anchors(dataclasses.replace(LeagueConfig(), game=GameConfig("mock")), ["nobody"])
 
 
@@ -156,8 +156,8 @@ def test_a_league_trains_counts_and_ends_with_a_policy(pretrained, tmp_path, cap
     state = load_league(folder)
     assert [one.name for one in state.snapshots] == ["start", "main1-001"]
     assert {(c.one, c.other, c.games) for c in state.counts} == {
-        ("start", "script:idle", 2),
-        ("main1-001", "script:idle", 2),
+        ("start", "script:stander", 2),
+        ("main1-001", "script:stander", 2),
         ("main1-001", "start", 2),
     }
     first, last = weights(folder / "snapshots" / "start"), weights(folder / "policy")

@@ -9,7 +9,6 @@ from exphil_tf.features.delay import Delay
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.rl import losses
 from exphil_tf.rl.actor import Actor
-from exphil_tf.rl.mock_matches import MockMatches
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.training.state import TrainState
@@ -18,15 +17,18 @@ from tests.rl.small_games import Bandit, learn, make, options, tiny_policy
 FOX = (Character.FOX, Character.FALCO)
 
 
-def mock_game(*, delay=0, config=None, jit=False, **more):
-    """Six short matches of the toy world: against a script, a frozen policy, and itself."""
-    matches = MockMatches([FOX] * 6, [Stage.BATTLEFIELD] * 6, limit_frames=45, seed=3)
-    matches.seat_script("rusher", Seats.of([(0, 1), (1, 0)]))
+def short_games(*, delay=0, config=None, jit=False, **more):
+    """Six short matches: against a script, a frozen policy, and itself."""
+    policy = tiny_policy(backbone="lstm", units=8)
+    matches = SimMatches(
+        [FOX] * 6, [Stage.BATTLEFIELD] * 6, layout=policy.embedding.inputs,
+        limit_frames=45, seed=3,
+    )  # fmt: skip
+    matches.seat_script("aggressor", Seats.of([(0, 1), (1, 0)]))
     frozen = tiny_policy(backbone="lstm", seed=9, units=8)
     info = PolicyInfo(frozen.config, Delay(0, 0, 60))
     others = [Actor(frozen, info, Seats.of([(2, 1), (3, 0)]), delay=0, jit=jit)]
     seats = Seats.of([(0, 0), (1, 1), (2, 0), (3, 1), (4, 0), (4, 1), (5, 0), (5, 1)])
-    policy = tiny_policy(backbone="lstm", units=8)
     config = config or options(jit=jit, rollout=20, minibatches=2, ppo_epochs=1)
     return make(matches, policy, config, delay=delay, others=others, seats=seats, **more)
 
@@ -37,7 +39,7 @@ def test_learning_reads_games_as_play_did(delay):
 
     Memory, previous actions, resets and the frames that batches share all show in them.
     """
-    rollouts, learner = mock_game(delay=delay)
+    rollouts, learner = short_games(delay=delay)
     batches = [next(rollouts) for _ in range(4)]
     assert sum(len(batch.ended["won"]) for batch in batches) >= 8
     assert any(batch.is_resetting[:, 1:].any() for batch in batches)
@@ -125,7 +127,7 @@ def test_a_run_that_is_resumed_goes_on_bit_for_bit(tmp_path):
     def begin():
         config = options(jit=False, rollout=20, minibatches=2, ppo_epochs=1, teacher_kl=0.1)
         teacher = tiny_policy(backbone="lstm", units=8, seed=4)
-        rollouts, learner = mock_game(delay=2, config=config, teacher=teacher)
+        rollouts, learner = short_games(delay=2, config=config, teacher=teacher)
         return rollouts, learner, TrainState(learner.variables(), rollouts)
 
     rollouts, learner, state = begin()

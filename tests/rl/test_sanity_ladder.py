@@ -10,10 +10,18 @@ def recent(reports, name, last=5):
     return sum(report.values[name] for report in reports[-last:]) / last
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", pytest.param("vtrace", marks=pytest.mark.slow)])
-def test_a_bandit_is_solved(algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "jit"),
+    [
+        ("ppo", False),
+        pytest.param("ppo", True, marks=pytest.mark.slow),
+        pytest.param("vtrace", True, marks=pytest.mark.slow),
+    ],
+)
+def test_a_bandit_is_solved(algorithm, jit):
     """Pressing A on all frames and B on none earns 0.1 a frame but for a game's last: 340."""
-    config = options(lr=1e-2, algorithm=algorithm, rollout=17, minibatches=1, entropy_coef=0.0)
+    shape = {"rollout": 17, "minibatches": 1, "entropy_coef": 0.0}
+    config = options(lr=1e-2, jit=jit, algorithm=algorithm, **shape)
     rollouts, learner = make(Bandit(16), tiny_policy(), config)
     reports = learn(rollouts, learner, 25)
     assert reports[0].values["reward"] < 60

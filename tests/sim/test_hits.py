@@ -75,6 +75,32 @@ def test_a_hit_does_what_the_published_formulas_say():
     assert hit["facing"] == -1 and not hit["grounded"] and hit["action"] == act.DAMAGE_FLY_TOP
 
 
+@pytest.mark.parametrize(("held", "charged"), [(1, 0), (12, 10), (80, 60)])
+def test_a_smash_grows_stronger_while_a_is_held(held, charged):
+    """Fox's stands still at its second frame; 60 frames there add 36.71 % of the damage."""
+    world = face_to_face()
+    play(world, held, {"stick_y": 1.0, "buttons": controls.A})
+    row = until(world, "action", act.DAMAGE_FLY_TOP, most=30)
+    assert row["percent"][1] == pytest.approx(18 * (1 + 0.3671 * charged / 60), rel=1e-5)
+
+
+def test_what_is_no_move_does_not_stale():
+    queue = StaleQueue()
+    queue.push(13, 0)
+    queue.push(1, 1)
+    assert queue.push(13, 2)[0] == pytest.approx(0.91)
+
+
+def test_who_falls_at_the_camera_loses_the_stock_there():
+    world = face_to_face()
+    world.players["action"][0, 1], world.players["grounded"][0, 1] = act.DEAD_TOWARDS, 0
+    world.players["y"][0, 1] = 150
+    rows = play(world, 51 + 43)
+    assert rows["stock"][-2, 1] == 4 and rows["stock"][-1, 1] == 3
+    assert rows["action"][-1, 1] == act.DEAD_AHEAD
+    until(world, "action", act.REBIRTH, most=40)
+
+
 def test_both_stand_still_in_hitlag_and_a_use_hits_once():
     world = face_to_face()
     row = smash(world)
@@ -209,6 +235,7 @@ PUBLISHED = {
     ("FOX", act.UAIR): (13, 85, 116, 40), ("FALCO", act.DAIR): (12, 290, 100, 10),
     ("FALCO", act.BAIR): (15, 361, 100, 0), ("MARTH", act.FSMASH): (20, 361, 70, 80),
     ("CPTFALCON", act.FAIR): (18, 32, 100, 24), ("FOX", act.UTILT): (12, 110, 140, 18),
+    ("CPTFALCON", act.DAIR): (16, 270, 100, 40),
 }  # fmt: skip
 """Damage, angle, growth and base as SmashWiki and FightCore give them."""
 

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -46,18 +47,24 @@ class Trainer:
         self.dataset = dataset
         self.process = process
 
-    def __call__(self, cwd: Path, *flags: str, **faults: int | str) -> Ended:
+    def __call__(self, cwd: Path, *flags: str, **faults: Any) -> Ended:
         """Runs `exphil_tf.train` on the small dataset with small options."""
         return self.command(cwd, "--data", str(self.dataset), *SMALL, *flags, **faults)
 
     def command(
-        self, cwd: Path, *argv: object, module: str = "train", **faults: int | str
+        self,
+        cwd: Path,
+        *argv: object,
+        module: str = "train",
+        environ: Mapping[str, str] | None = None,
+        **faults: int | str,
     ) -> Ended:
-        """Runs a command with exactly these arguments."""
+        """Runs a command with exactly these arguments, and more variables in its environment."""
         request = {
             "module": module,
             "argv": [str(word) for word in argv],
             "cwd": str(cwd),
+            "environ": dict(environ or {}),
             "faults": faults,
         }
         assert self.process.stdin is not None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from any_backbone import any_backbone
-from tiny_imitation import FLAT, inputs_of, learner_of, make_batch, train
+from tiny_imitation import FLAT, eagerly, inputs_of, learner_of, make_batch, train
 
 from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
@@ -64,6 +64,7 @@ def test_unrolls_that_follow_one_another_equal_a_long_one(backbone):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
+@eagerly()
 def test_a_game_begins_without_the_memory_of_the_last(backbone):
     first, second = halves(make_batch(0, ROWS, TIME), begins=(True, True))
     other = halves(make_batch(1, ROWS, TIME), begins=(True, True))[0]
@@ -73,6 +74,7 @@ def test_a_game_begins_without_the_memory_of_the_last(backbone):
     assert one.validate([second]) == two.validate([second])
 
 
+@eagerly()
 def test_gradients_end_where_an_unroll_begins():
     first, second = halves(make_batch(0, ROWS, TIME))
     one = learner("lstm")
@@ -126,6 +128,7 @@ def test_memory_is_saved_and_does_not_go_back_with_the_weights():
     assert not learner("lstm", rows=0).variables().carried
 
 
+@eagerly()
 def test_validation_leaves_the_memory_of_training_alone():
     one = learner("lstm")
     first, second = halves(make_batch(0, ROWS, TIME))
@@ -139,6 +142,7 @@ def remembered(learner):
     return [v.numpy().tolist() for v in learner.variables().carried.values()]
 
 
+@eagerly()
 def test_accumulated_batches_follow_one_another():
     whole = make_batch(0, ROWS, TIME)
     one, two = learner("lstm", accumulation_steps=2), learner("lstm", rows=0)

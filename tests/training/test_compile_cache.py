@@ -1,26 +1,28 @@
 """The folder that compiled steps are kept in: sound entries only, whatever processes do to it."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from exphil_tf.training.compile_cache import kept_compilations
+from exphil_tf.training.compile_cache import CompilationSink, kept_compilations
 
 NAME = "xla_compile_cache__1__2__XLA_CPU_JIT.pb"
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return tmp_path / "exphil-tf/xla"
+    home = tmp_path / """Ordner \\ "é'"""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+    return home / "exphil-tf/xla"
 
 
 def folder_of(environ) -> Path:
     """Where TensorFlow is told to keep what it compiles."""
-    words = dict(word.split("=", 1) for word in environ["TF_XLA_FLAGS"].split())
+    words = dict(word.split("=", 1) for word in shlex.split(environ["TF_XLA_FLAGS"]))
     assert words["--tf_xla_persistent_cache_device_types"] == "CPU"
     return Path(words["--tf_xla_persistent_cache_directory"])
 
@@ -38,6 +40,19 @@ def test_what_one_process_adds_the_next_one_finds(cache):
         assert (folder_of(environ) / NAME).read_bytes() == b"machine code"
     with kept_compilations(flagged := {"XLA_FLAGS": "--xla_cpu_x=1"}, is_wanted=True):
         assert not list(folder_of(flagged).iterdir())  # other code comes of other flags
+    assert len(list(cache.glob(f"*/*.{NAME}"))) == 1
+
+
+def test_a_process_that_is_killed_leaves_what_it_compiled(cache):
+    """Nothing of `kept_compilations` itself has run by then."""
+    with kept_compilations(environ := {}, is_wanted=True):
+        (folder_of(environ) / NAME).write_bytes(b"machine code")
+        for event in ("start", "compiled", "validation"):
+            CompilationSink(environ).write({"event": event})
+            with kept_compilations(other := {}, is_wanted=True):
+                names = [path.name for path in folder_of(other).iterdir()]
+            assert names == ([] if event == "start" else [NAME])
+    CompilationSink({}).write({"event": "compiled"})  # nothing is kept: nothing to do
     assert len(list(cache.glob(f"*/*.{NAME}"))) == 1
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from any_backbone import any_backbone
-from tiny_imitation import FLAT, make, make_batch, train, weights
+from tiny_imitation import FLAT, eagerly, make, make_batch, train, weights
 
 from exphil_tf import generate_soft_labels
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, load_policy, save_policy
@@ -144,6 +144,7 @@ def test_student_comes_to_answer_as_its_teacher():
     np.testing.assert_array_equal(taught["main_x"], again["main_x"])
 
 
+@eagerly()
 def test_loss_is_the_mix_and_the_nll_stays_plain():
     teacher, batch = teacher_of(), make_batch(0)
     asked = dataclasses.replace(ASKED, alpha=0.25, temperature=3.0)
@@ -161,6 +162,7 @@ def test_loss_is_the_mix_and_the_nll_stays_plain():
     assert validated["loss"] == pytest.approx(validated["nll_total"], rel=1e-5)  # nobody teaches
 
 
+@eagerly()
 def test_alpha_0_is_plain_training():
     plain = make(dropout=0.3)
     without = dataclasses.replace(ASKED, alpha=0.0)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_imitation import make, make_batch, train, weights
+from tiny_imitation import eagerly, make, make_batch, train, weights
 
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
 from exphil_tf.features.controller import ControllerCodec
@@ -55,6 +55,7 @@ def test_step_learns_and_reports_the_plain_nll():
     assert not learner.take_report().values
 
 
+@eagerly()
 def test_everything_reported_is_declared_and_one_metric_selects():
     learner = make()
     train(learner, make_batch(0))
@@ -64,6 +65,7 @@ def test_everything_reported_is_declared_and_one_metric_selects():
     assert selecting(learner.metrics).name == "nll_total"
 
 
+@eagerly()
 def test_shaped_loss_leaves_the_reported_nll_alone():
     batch = make_batch(0)
     plain, shaped = make(), make(loss=LossConfig(label_smoothing=0.2, focal_loss=True))
@@ -72,6 +74,7 @@ def test_shaped_loss_leaves_the_reported_nll_alone():
     assert a["loss"] != b["loss"]
 
 
+@eagerly()
 def test_frames_of_weight_0_change_nothing():
     batch = make_batch(0)
     actions = batch["actions"].numpy()
@@ -91,7 +94,8 @@ def test_accumulation_equals_a_large_batch():
     batches = [make_batch(seed) for seed in range(3)]
     large, small = make(), make(accumulation_steps=3)
     for _ in range(3):
-        train(large, concatenated(batches))
+        with eagerly():
+            train(large, concatenated(batches))
         train(small, *batches)
     a, b = large.take_report().values, small.take_report().values
     assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
@@ -100,15 +104,23 @@ def test_accumulation_equals_a_large_batch():
         np.testing.assert_allclose(value, weights(small)[name], atol=2e-5, err_msg=name)
 
 
-def test_xla_gives_the_same_weights():
-    plain, compiled = make(ema=True), make(ema=True, jit=True)
-    for learner in (plain, compiled):
-        for seed in range(3):
-            train(learner, make_batch(seed))
-    for name, value in weights(plain).items():
-        np.testing.assert_allclose(value, weights(compiled)[name], atol=1e-4, err_msg=name)
+def test_graphs_and_xla_give_the_same_weights():
+    with eagerly():
+        plain = trained_on_three(make(ema=True))
+    for learner in (make(ema=True), make(ema=True, jit=True)):
+        found = trained_on_three(learner)
+        for name, value in plain.items():
+            np.testing.assert_allclose(value, found[name], atol=1e-4, err_msg=name)
 
 
+def trained_on_three(learner):
+    for seed in range(3):
+        train(learner, make_batch(seed))
+    with learner.updater.averaged():
+        return weights(learner)
+
+
+@eagerly()
 def test_dropout_runs_while_training_only():
     learner = make(dropout=0.5)
     batch = make_batch(0)
@@ -118,6 +130,7 @@ def test_dropout_runs_while_training_only():
     assert learner.take_report().values["loss"] != measured[0]["loss"]
 
 
+@eagerly()
 def test_averages_are_validated_and_exported(tmp_path):
     averaging, plain = make(ema=True, ema_decay=0.9), make(ema=False)
     for learner in (averaging, plain):
@@ -177,6 +190,7 @@ class Offset(LossTerm):
         return {"offset_error": float(sums["offset_error"]) / frames}
 
 
+@eagerly()
 def test_a_further_term_learns_its_own_and_leaves_the_policy_alone(tmp_path):
     plain, joined = (
         make(ema=True, max_grad_norm=0),
@@ -200,6 +214,7 @@ def test_a_further_term_learns_its_own_and_leaves_the_policy_alone(tmp_path):
     assert float(resumed.variables().training["offset/0"].numpy()) == learnt
 
 
+@eagerly()
 def test_state_restores_everything(tmp_path):
     def trained(learner, seeds):
         for seed in seeds:

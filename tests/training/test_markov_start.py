@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from exphil_tf.checkpoints.policy_bundle import load_policy
 from exphil_tf.data import input as data_input
@@ -18,11 +19,16 @@ from exphil_tf.training.train_config import TrainConfig
 STILL = ("--max-steps", "1", "--lr", "1e-12", "--weight-decay", "0")
 
 
-def test_a_run_starts_from_its_training_games_and_from_a_run_as_that_ended(
-    trainer, dataset, tmp_path
-):
-    assert trainer(tmp_path, *STILL).status == 0
-    policy, _ = load_policy(tmp_path / "runs/run/policy")
+@pytest.fixture(scope="module")
+def still(trainer, tmp_path_factory):
+    """The folder of a run whose one update changes next to nothing."""
+    folder = tmp_path_factory.mktemp("still")
+    assert trainer(folder, *STILL).status == 0
+    return folder
+
+
+def test_a_run_starts_from_its_training_games(still, dataset):
+    policy, _ = load_policy(still / "runs/run/policy")
     head = policy.head
     given = {"batch_size": 4, "seed": 7, "training": True, "split": "train"}
     config = InputConfig(window_size=30, augment=True, block_records=4)
@@ -37,10 +43,15 @@ def test_a_run_starts_from_its_training_games_and_from_a_run_as_that_ended(
     np.testing.assert_allclose(bias[:8], odds[:, 0], atol=1e-5)
     np.testing.assert_allclose(bias[:8] + np.diag(skip)[:8], odds[:, 1], atol=1e-5)
     np.testing.assert_allclose(head.output_kernel, 0, atol=1e-6)
-    # Games of one seed don't tell what another run counted: its weights are kept.
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_as_that_ended(still, trainer, dataset):
+    """Games of one seed don't tell what another run counted: its weights are kept."""
+    policy, _ = load_policy(still / "runs/run/policy")
     more = ("--name", "more", "--init-from", "runs/run", "--seed", "8", "--data", str(dataset))
-    assert trainer.command(tmp_path, *more, *STILL, "--no-jit").status == 0
-    tuned, _ = load_policy(tmp_path / "runs/more/policy")
+    assert trainer.command(still, *more, *STILL, "--no-jit").status == 0
+    tuned, _ = load_policy(still / "runs/more/policy")
     for one, other in zip(policy.weights, tuned.weights, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 

@@ -8,7 +8,7 @@ import pytest
 from exphil_tf.foundation import atomic
 
 
-@pytest.mark.parametrize("stdout", ["gone", "full"])
+@pytest.mark.parametrize("stdout", ["gone", pytest.param("full", marks=pytest.mark.slow)])
 def test_nobody_reads_and_the_run_ends_well(trainer, tmp_path, stdout):
     ended = trainer(tmp_path, "--max-steps", "6", stdout=stdout)
     assert ended.status == 0, ended.output
@@ -77,7 +77,7 @@ def test_a_resume_that_finds_nothing_says_so(trainer, tmp_path):
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)
     (tmp_path / "runs/mine").mkdir(parents=True)
     (tmp_path / "runs/mine/config.yaml").write_text("lr: 0.1\n")
-    ended = trainer(tmp_path, "--resume", "auto", "--name", "mime", "--max-steps", "2")
+    ended = trainer(tmp_path, "--resume", "auto", "--name", "mime", "--dry-run")
     assert ended.status == 0, ended.output
     sentence = "nothing to resume in runs/mime, a new run starts; did you mean mine?"
     assert f"note: --resume auto: {sentence}" in ended.output

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from tiny_imitation import FLAT, learner_of, make_batch, train, weights
+from tiny_imitation import FLAT, eagerly, learner_of, make_batch, train, weights
 
 from exphil_tf.checkpoints.policy_bundle import (
     PolicyInfo,
@@ -91,6 +91,7 @@ def test_calibration_on_nothing_is_refused():
         calibrate(broken, [make_batch(0)])
 
 
+@eagerly()
 def test_ranges_follow_training_until_they_are_frozen():
     policy = tiny()
     calibrate(policy, [make_batch(0)])
@@ -108,6 +109,7 @@ def test_ranges_follow_training_until_they_are_frozen():
     np.testing.assert_array_equal(bounds(policy), second)
 
 
+@eagerly()
 def test_a_batch_that_is_left_out_moves_no_range():
     policy = tiny()
     calibrate(policy, [make_batch(0)])

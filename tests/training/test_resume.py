@@ -33,6 +33,7 @@ def json_or_bytes(path):
     return {**values, "provenance": values["provenance"]["results"]}
 
 
+@pytest.mark.slow
 def test_a_run_repeats(trainer, tmp_path, undisturbed):
     ended = trainer(tmp_path)
     assert ended.sha256 == undisturbed[1]
@@ -95,6 +96,7 @@ def test_full_disk_at_a_checkpoint_exits_74_and_keeps_the_last(trainer, tmp_path
     assert all(not atomic.problems(path) for path in found)
 
 
+@pytest.mark.slow
 def test_a_few_nan_updates_are_left_out(trainer, tmp_path):
     ended = trainer(tmp_path, nan_from=6, nan_to=9)
     assert ended.status == 0, ended.output

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from exphil_tf.cloud.address import open_store, parse
 from exphil_tf.cloud.store import FolderStore
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
@@ -24,6 +25,8 @@ from exphil_tf.training.run_config import RunConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_sync import RunSync, StoredRun, fetch_run, snapshot
 from tests.faulty_stores import FaultyStore, make_run, tree
+from tests.moto_s3 import moto_s3
+from tests.small_s3 import new_bucket
 from tests.tiny_learner import LineLearner, run_in, setup_of
 
 
@@ -215,10 +218,19 @@ def test_a_budget_ends_a_run_that_goes_on_with_more(tmp_path):
 
 def test_a_store_that_is_down_does_not_stop_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("exphil_tf.training.run_end.FINISHED_S", 0.2)
-    (tmp_path / "file").write_text("no folder")
-    outcome, _ = ended_in(tmp_path / "run", sync=str(tmp_path / "file"))
+    (tmp_path / "my file").write_text("no folder")
+    outcome, _ = ended_in(tmp_path / "a run", sync=str(tmp_path / "my file"))
     assert outcome.reason == "finished"
-    assert "the copy is not complete" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "the copy is not complete" in said
+    words = shlex.split(said.partition("Later: ")[2])
+    assert words[3:] == ["up", str(tmp_path / "a run"), str(tmp_path / "my file/a run")]
+
+
+def test_a_run_is_not_copied_onto_itself(tmp_path):
+    for place in (tmp_path, tmp_path / "run", tmp_path / "run/copies"):
+        with pytest.raises(UserError, match="want a copy outside of what it is a copy of"):
+            ended_in(tmp_path / "run", sync=str(place))
 
 
 @pytest.mark.parametrize(
@@ -268,25 +280,51 @@ def test_a_key_in_a_command_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(trainer, tmp_path):
-    """The real thing, killed in updates and in saves."""
-    reference = tmp_path / "reference"
-    reference.mkdir()
+    """The real thing and moto's S3 server, killed in updates and in saves, its disk wiped."""
+    with moto_s3() as server:
+        keys = {
+            "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_ENDPOINT_URL": server,
+        }  # fmt: skip
+        address = f"s3:{new_bucket(server)}/runs"
+        stored = StoredRun(open_store(parse(address), keys), "run")
+        _ten_kills(trainer, tmp_path, address, stored, keys=keys)
+
+
+def _ten_kills(trainer, tmp_path, address, stored, *, keys):
+    (reference := tmp_path / "reference").mkdir()
     undisturbed = trainer(reference)
-    machine, store = tmp_path / "machine", tmp_path / "store"
-    machine.mkdir()
-    command = ("--sync", str(store), "--resume", "auto")
-    draw, kills = random.Random(5), 0
+    (machine := tmp_path / "machine").mkdir()
+    draw, kills, newest, lost = random.Random(5), 0, None, 0
     for _ in range(60):
         at = draw.randint(3, 9) if kills < 10 else 0
         faults = {"kill_at_update": at} if draw.random() < 0.7 else {"kill_at_fsync": at + 8}
         if at and draw.random() < 0.5:
             faults["wait_at_update"] = max(1, at - 1)
-        ended = trainer(machine, *command, **(faults if at else {}))
+        ended = trainer(
+            machine, "--sync", address, "--resume", "auto", environ=keys, **(faults if at else {})
+        )
+        fetched = re.search(r"fetched runs/run at step (\d+) from", ended.output)
+        if fetched:
+            assert int(fetched[1]) == newest, "what was whole there"
+        else:  # there was nothing, or it was killed while it fetched
+            assert newest is None or "run: " not in ended.output, ended.output
         if ended.status == 0:
             break
         assert ended.status == -9, ended.output
         kills += 1
+        newest, before = newest_whole(stored), newest or 0
+        if "kill_at_update" in faults:
+            lost += before + at - (newest or 0)
         wipe(machine)
     assert kills >= 10
     assert ended.sha256 == undisturbed.sha256
-    assert "goodput" in ended.output
+    (told,) = re.findall(r"goodput .*", ended.output)
+    print(f"{kills} kills, {lost} updates made again; {told}")
+
+
+def newest_whole(stored):
+    """The newest checkpoint on a store whose list of sums is there; None for none."""
+    keys = [one.key for one in stored.store.list("run")]
+    steps = [int(m[1]) for key in keys if (m := re.search(r"step-(\d+)/checksums.json$", key))]
+    return max(steps, default=None)

@@ -84,7 +84,8 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert facts["data"]["training_frames"] == manifest.frames("train") > 1000
     assert facts["results"]["steps"] == 6
     assert facts["results"]["weights_sha256"] == ended.sha256
-    files = {line["file"] for line in map(json.loads, (dataset / "games.jsonl").open())}
+    games = (dataset / "games.jsonl").read_text().splitlines()
+    files = {line["file"] for line in map(json.loads, games)}
     assert set(facts["replay_files"]) == files
     assert facts["replay_count"] == len(files) == 3
     assert facts["command"][:3] == ["python", "-m", "exphil_tf.train"]

@@ -7,7 +7,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 import tiny_imitation
-from tiny_imitation import make_batch
+from tiny_imitation import eagerly, make_batch
 
 from exphil_tf.checkpoints import policy_bundle
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
@@ -155,6 +155,7 @@ def test_the_last_frame_of_an_unroll_bootstraps_and_burn_in_does_not_count():
     assert float(sums["value_weight"]) == 8
 
 
+@eagerly()
 def test_values_shape_the_policy_only_by_their_weight():
     def trained(weight):
         policy = tiny_imitation.make().policy

@@ -2,7 +2,8 @@
 
 An import costs 8 s, a fork nothing; TensorFlow may be forked as long as it has run no operation.
 Protocol: one JSON object a line on stdin (`module`, of `exphil_tf` unless it has a dot; `argv`,
-`cwd`, `faults`), one on stdout (`status`: exit code, or minus the signal; `output`; `seconds`).
+`cwd`, `environ` besides the own one, `faults`), one on stdout (`status`: exit code, or minus the
+signal; `output`; `seconds`).
 
 Faults happen inside the child, at exact places:
   kill_at_update n     SIGKILL after the n-th update's weights have changed
@@ -16,6 +17,7 @@ Faults happen inside the child, at exact places:
 """
 
 import errno
+import gc
 import importlib
 import json
 import os
@@ -26,9 +28,16 @@ import tempfile
 import time
 from pathlib import Path
 
-import exphil_tf.training.imitation_setup  # noqa: F401 - imports TensorFlow
+import tensorflow as tf
+from tensorboard.plugins.hparams import api  # noqa: F401 - a run imports it
+
+from exphil_tf import train  # noqa: F401
 from exphil_tf.foundation import errors
-from exphil_tf.training import imitation, mirrored
+from exphil_tf.training import imitation, learner_run, mirrored  # noqa: F401
+
+# What runs do with files, signals and faults is tested with them, not how fast their graphs are:
+# rewriting graphs would take a quarter of a run.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 def interrupt(signals):
@@ -90,6 +99,7 @@ def child(request, output):
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
     os.chdir(request["cwd"])
+    os.environ.update(request.get("environ", {}))
     spoil_output(request.get("faults", {}).get("stdout"))
     install(request.get("faults", {}))
     try:
@@ -103,6 +113,8 @@ def child(request, output):
 
 
 def main():
+    gc.collect()
+    gc.freeze()  # else each child would look through what was imported, and so copy it
     for line in sys.stdin:
         request = json.loads(line)
         begin = time.monotonic()

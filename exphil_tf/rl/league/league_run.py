@@ -277,10 +277,6 @@ def anchors(config: PlayingConfig, asked: Sequence[str] = ()) -> tuple[str, ...]
 
 def scripts_of(config: PlayingConfig) -> tuple[str, ...]:
     """Names of all scripts of a game."""
-    if config.game.game_type == "mock":
-        from exphil_tf.sim.scripted import STYLES
-
-        return ("idle", *(style.name for style in STYLES))
     from exphil_tf.sim.opponents import SCRIPTS
 
     return tuple(SCRIPTS)

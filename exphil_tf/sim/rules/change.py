@@ -26,6 +26,7 @@ def leave_ground(p):
     """Into the air, at the speed of the ground."""
     p.grounded = 0
     p.air_frames = 0
+    p.feet = 0.0
     p.fast_falls = 0
     p.ground_speed = 0.0
     if p.jumps > 1:

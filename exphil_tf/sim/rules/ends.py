@@ -11,11 +11,16 @@ LONGEST_SPECIAL = 120
 """Frames after which a special move ends whose course nobody has recorded."""
 RUN_STICK = 0.62
 GETUP_SAFE_FRAMES = 30
+CHARGE_FRAMES = 60
+"""Of a full charge."""
 
 
 @rule
 def advance(p, a, tables):
     """One frame older; then what ends, ends."""
+    if charges(p, tables):
+        p.number += 1.0
+        return
     p.age += p.rate
     p.frames = min(p.frames + 1, 30000)
     action = p.action
@@ -40,6 +45,15 @@ def advance(p, a, tables):
         _end_special(p, tables, action)
     elif tables.length[p.character, min(action, act.ACTIONS - 1)] > 0:
         _end_by_length(p, tables, action)
+
+
+@rule
+def charges(p, tables):
+    """Whether a smash attack stands still, as A is held, and grows stronger."""
+    if not act.FSMASH_HIGH <= p.action <= act.DSMASH or p.number >= CHARGE_FRAMES:
+        return False
+    age = tables.charge_age[p.character, p.action]
+    return age > 0 and p.age == age and p.buttons & controls.A != 0
 
 
 @rule

@@ -13,7 +13,7 @@ RANDALL = 3
 OVERHANG = 0.1
 """How far past a line's end one still stands."""
 FEET_LOCKED_FRAMES = 10
-"""Frames in the air during which feet are where the position is."""
+"""Frames after leaving the ground or a jump in the air during which feet stay as they were."""
 LANDING_AGES = 30.1
 """Every landing's animation has these; it runs faster or slower to fit its lag."""
 CANCEL_FRAMES = 7
@@ -113,9 +113,11 @@ def _stops_at_edge(action, outwards):
 def feet(p, tables):
     """Height of the feet above the position."""
     if p.air_frames < FEET_LOCKED_FRAMES:
-        return 0.0
-    ages = min(max(int(p.age), 0) // FEET_AGES, FEET_BINS - 1)
-    return float(tables.feet[p.character, min(p.action, act.ACTIONS - 1), ages])
+        return p.feet
+    heights = tables.feet[p.character, min(p.action, act.ACTIONS - 1)]
+    at = min(max((p.age + 0.5) / FEET_AGES - 0.5, 0.0), FEET_BINS - 1.001)
+    first = int(at)
+    return heights[first] + (heights[first + 1] - heights[first]) * (at - first)
 
 
 @rule
@@ -124,7 +126,8 @@ def fly_on(match, p, a, tables):
     if act.LEDGE_CATCH <= p.action < act.TAUNT_R and _on_ledge(match, p, a, tables):
         return
     old_x, old_y = p.x, p.y
-    below = feet(p, tables)
+    old_feet = p.feet
+    p.feet = feet(p, tables)
     p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
@@ -133,7 +136,7 @@ def fly_on(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
         return
-    line = _line_under(match, p, tables, old_y + below, p.y + below)
+    line = _line_under(match, p, tables, old_y + old_feet, p.y + p.feet)
     if line >= 0:
         p.y = line_y(match, tables, line, p.x) + GAP
         if p.action == act.AIR_DODGE and p.air_frames == 1:

@@ -230,7 +230,7 @@ def _throw(holder, held, tables):
     else:
         dealt = throw.damage * staling.share(holder, throw.move)
     staling.remember(holder, throw.move)
-    strength = knockback.strength(held.percent, throw, dealt, THROWN_WEIGHT)
+    strength = knockback.strength(held.percent, throw, throw.damage, dealt, THROWN_WEIGHT)
     held.percent = min(knockback.MOST_PERCENT, held.percent + dealt)
     _place(holder, held, tables)
     angle = knockback.launch_angle(throw.angle, strength, 0)

@@ -7,6 +7,7 @@ from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.hit_tables import SLOTS
 from exphil_tf.sim.rules import grabs, knockback, shields, staling
 from exphil_tf.sim.rules.change import enter
+from exphil_tf.sim.rules.ends import CHARGE_FRAMES
 
 NOTHING = -1
 CLANK = 9.0
@@ -168,7 +169,8 @@ def _land(attacker, victim, code, tables):
         return
     hit = tables.kinds[tables.boxes[row].kind[slot]]
     share = staling.share(attacker, hit.move)
-    dealt = hit.damage * share
+    damage = hit.damage * charge(attacker)
+    dealt = damage * share
     lag = knockback.hitlag(dealt)
     attacker.hitlag = lag
     side = _side(attacker, victim)
@@ -180,7 +182,15 @@ def _land(attacker, victim, code, tables):
     body = tables.bodies[victim.character, 0]
     y = attacker.y + tables.boxes[row].y[slot] - victim.y
     height = (y - body.low) / max(body.high - body.low, 1.0)
-    hurt(victim, hit, dealt, lag, side, height, tables)
+    hurt(victim, hit, damage, dealt, lag, side, height, tables)
+
+
+@rule
+def charge(p):
+    """What a charge multiplies an attack's damage by."""
+    if not act.FSMASH_HIGH <= p.action <= act.DSMASH:
+        return 1.0
+    return 1.0 + knockback.CHARGED * p.number / CHARGE_FRAMES
 
 
 @rule
@@ -192,19 +202,21 @@ def _side(attacker, victim):
 
 
 @rule
-def hurt(victim, hit, dealt, lag, side, height, tables):
+def hurt(victim, hit, damage, dealt, lag, side, height, tables):
     """Damage, hitlag and launch.
 
     Args:
       victim: `PLAYER` record.
       hit: `HIT` record.
+      damage: fresh, charged.
       dealt: damage, staled.
       lag: the attacker's frames of hitlag.
       side: 1 or -1, away from the attacker.
       height: of the contact, as a share of the body.
       tables: `TABLES` record.
     """
-    strength = knockback.strength(victim.percent, hit, dealt, tables.weight[victim.character])
+    weight = tables.weight[victim.character]
+    strength = knockback.strength(victim.percent, hit, damage, dealt, weight)
     victim.percent = min(knockback.MOST_PERCENT, victim.percent + dealt)
     crouches = victim.grounded and (victim.action == act.SQUAT or victim.action == act.SQUAT_WAIT)
     if hit.electric:

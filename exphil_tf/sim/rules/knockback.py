@@ -22,6 +22,8 @@ CROUCH = 2.0 / 3.0
 BOUNCE = 0.8
 MOST_PERCENT = 999.0
 MOST_LAG = 20.0
+CHARGED = 0.3671
+"""What a full charge adds to a smash attack's damage, of all of it."""
 SAKURAI = 361.0
 SAKURAI_LOW, SAKURAI_HIGH, SAKURAI_GROUND, SAKURAI_AIR = 32.0, 32.1, 44.0, 45.0
 MOST_INFLUENCE = math.radians(18.0)
@@ -35,12 +37,13 @@ UPWARDS = 70.0, 110.0
 
 
 @rule
-def strength(percent, hit, dealt, weight):
+def strength(percent, hit, damage, dealt, weight):
     """Knockback of a hit.
 
     Args:
       percent: before it.
       hit: `HIT` or `THROW` record.
+      damage: fresh, charged.
       dealt: damage as it is dealt, staled.
       weight: of the victim.
     """
@@ -48,7 +51,7 @@ def strength(percent, hit, dealt, weight):
         pull = 1.0 + hit.set / 2.0
     else:
         after = math.floor(percent) + dealt
-        pull = after / 10.0 + after * hit.damage / 20.0
+        pull = after / 10.0 + after * damage / 20.0
     pull = pull * 1.4 * 200.0 / (weight + 100.0) + 18.0
     return pull * hit.growth / 100.0 + hit.base
 

@@ -10,6 +10,10 @@ REACH, TALL = 15.0, 12.0
 """How far ahead and above a hand's attack is taken to reach, in game units."""
 PRESS_FRAMES = 3
 KILL_PERCENT = 60.0
+UNDER, UNDER_Y = 3.0, -6.0
+"""So near to the stage's side, and so deep, one drifts outwards to rise beside it."""
+FOX, FALCO, ILLUSION_Y = 1, 22, -12.0
+"""Who comes back sideways, and down to which height."""
 
 
 @rule
@@ -72,12 +76,16 @@ def _throw(pad, chosen):
 
 @rule
 def _come_home(p, pad, home, out):
-    pad.stick_x = home
+    """A jump, then whatever special move brings most, and never under the stage."""
+    pad.stick_x = home if out > UNDER or p.y > UNDER_Y else -home
     if p.vy >= 0 or (p.y > 0 and out < 20):
         return
     if p.jumps > 0:
         if p.y < -8 or out > 20:
             press(p, pad, X)
+    elif (p.character == FOX or p.character == FALCO) and p.y > ILLUSION_Y:
+        pad.stick_x = home
+        press(p, pad, B)
     elif p.y < -10 or out > 30:
         pad.stick_x = 0.6 * home
         pad.stick_y = 0.8
@@ -98,8 +106,11 @@ def _leave_ledge(p, pad, home, chosen):
 
 @rule
 def stay_on(match, p, pad, tables):
-    """Nobody walks off by mistake."""
+    """Nobody walks off the stage by mistake; off a platform it takes a flick of the stick."""
     edge = tables.stages[match.stage].edge
+    teeters = p.action == act.TEETER or p.action == act.TEETER_WAIT
+    if teeters and abs(p.x) < edge - 9 and p.stick_x * pad.stick_x > 0:
+        pad.stick_x = 0.0
     jumps = p.action == act.JUMPSQUAT or pad.buttons & X
     if p.grounded and not jumps and abs(p.x) > edge - 9 and p.x * pad.stick_x > 0:
         pad.stick_x = 0.0
@@ -202,7 +213,9 @@ def shield(pad):
 
 @rule
 def press(p, pad, button):
-    """Down for some frames of an action and up for as many, in turns."""
+    """Down for some frames of an action and up for as many, in turns; up first if it is down."""
+    if p.frames == 0 and p.buttons & button:
+        return
     if p.frames % (2 * PRESS_FRAMES) < PRESS_FRAMES:
         pad.buttons |= button
         if button == L:
@@ -241,6 +254,16 @@ def is_attacking(p):
 @rule
 def _is_shielding(p):
     return act.GUARD_ON <= p.action <= act.GUARD_REFLECT
+
+
+@rule
+def is_idle(p):
+    """Does nothing at all, for a while already: stands or lies."""
+    waits = p.action in (act.WAIT, act.DOWN_WAIT_UP, act.DOWN_WAIT_DOWN)
+    return waits and p.frames > IDLE_FRAMES
+
+
+IDLE_FRAMES = 40
 
 
 @rule

@@ -21,6 +21,7 @@ from exphil_tf.sim.rules.script_parts import (
     drop_through,
     fight_in_air,
     is_attacking,
+    is_idle,
     is_stuck,
     jump,
     let_go,
@@ -35,9 +36,10 @@ from exphil_tf.sim.rules.script_parts import (
     walk_to,
 )
 
-STANDER, WALKER, JUMPER, TURTLE, CAMPER, SPACER, AGGRESSOR, PUNISHER = range(8)
+STANDER, WALKER, TURTLE, CAMPER, JUMPER, SPACER, AGGRESSOR, PUNISHER = range(8)
 REACTION = 12
-_HALO_PATIENCE = 40
+_HALO_PATIENCE, _LEDGE_PATIENCE = 40, 60
+_PUNISHER_RUNS = 0.7
 
 
 @kernel
@@ -63,7 +65,11 @@ def play_scripts(matches, scripts, pads, tables):
 @rule
 def _play(script, match, seat, players, pad, tables):
     p, foe = players[seat], players[1 - seat]
-    if script == STANDER or p.action <= act.DEAD_STAR:
+    if script == STANDER:
+        if p.action == act.LEDGE_WAIT and p.frames > _LEDGE_PATIENCE:
+            pad.stick_y = -1.0
+        return
+    if p.action <= act.DEAD_STAR:
         return
     if p.action == act.REBIRTH_WAIT:
         pad.stick_y = -1.0 if p.frames > _HALO_PATIENCE else 0.0
@@ -78,10 +84,10 @@ def _play(script, match, seat, players, pad, tables):
         _hop(match, p, foe, pad)
     elif script == TURTLE:
         _hide(match, seat, p, foe, pad)
+    elif script == AGGRESSOR or (script != JUMPER and script != TURTLE and is_idle(foe)):
+        _rush(match, seat, p, foe, pad)
     elif script == SPACER:
         _space(match, seat, p, foe, pad, tables)
-    elif script == AGGRESSOR:
-        _rush(match, seat, p, foe, pad)
     elif script == PUNISHER:
         _punish(match, seat, p, foe, pad, tables)
     stay_on(match, p, pad, tables)
@@ -294,8 +300,8 @@ def _punish(match, seat, p, foe, pad, tables):
         strike(match, seat, p, foe, pad)
     elif foe.y > p.y + TALL and apart < REACH:
         tilt(p, pad, 0.0, 0.5)
-    elif apart < 60 and chance(match, seat, 60, 22) < 0.3:
-        _step_in(match, seat, p, foe, pad)
+    elif chance(match, seat, 60, 22) < _PUNISHER_RUNS and not is_attacking(foe):
+        _rush(match, seat, p, foe, pad)
     else:
         _dance(match, seat, p, foe, pad, tables)
 

@@ -48,6 +48,7 @@ def _begin(match, p, seat, row, tables):
         shots[at].x, shots[at].y = p.x + kind.x * p.facing, p.y + kind.y
         shots[at].vx, shots[at].vy = kind.speed_x * p.facing, kind.speed_y
         shots[at].flown, shots[at].life = 0.0, kind.life
+        shots[at].share = staling.share(p, move_of(kind, p))
         shots[at].kind, shots[at].owner = row + 1, seat
         shots[at].fresh, shots[at].struck = 1, 0
         return
@@ -163,10 +164,20 @@ def _nearest(shot, kind, x, y):
 
 
 @rule
+def move_of(kind, owner):
+    """The move that a shot is of: a throw's are that throw's, though all look alike."""
+    move = kind.hit.move
+    throws = act.THROW_F <= owner.action <= act.THROW_LOW
+    if throws and staling.FIRST_THROW <= move <= staling.LAST_THROW:
+        move = staling.FIRST_THROW + owner.action - act.THROW_F
+    return move
+
+
+@rule
 def _hit(shot, owner, victim, guarded, height, tables):
     """What it does; a shot is over then."""
     kind = tables.shots[shot.kind - 1]
-    dealt = kind.hit.damage * staling.share(owner, kind.hit.move)
+    dealt = kind.hit.damage * shot.share
     lag = knockback.hitlag(dealt) if kind.flinches else 0.0
     way = 1.0 if shot.vx >= 0 else -1.0
     shot.kind = 0
@@ -176,8 +187,8 @@ def _hit(shot, owner, victim, guarded, height, tables):
         victim.hitlag = lag
         return
     shot.struck = HIT
-    staling.remember_shot(owner, kind.hit.move)
+    staling.remember_shot(owner, move_of(kind, owner))
     if kind.flinches:
-        hits.hurt(victim, kind.hit, dealt, lag, way, height, tables)
+        hits.hurt(victim, kind.hit, kind.hit.damage, dealt, lag, way, height, tables)
     else:
         victim.percent = min(knockback.MOST_PERCENT, victim.percent + dealt)

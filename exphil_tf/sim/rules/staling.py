@@ -1,10 +1,13 @@
-"""The queue of the last nine moves that hit: a move that is in it does less."""
+"""The queue of the last moves that hit: a move that is in it does less."""
 
 from exphil_tf.sim.compiled import rule
 
-MOVES = 9
+MOVES, KEPT = 9, 10
+"""Moves that count; one more is kept, for the release of a throw that has hit on the way."""
 FIRST_THROW, LAST_THROW = 53, 56
 """Moves of throws, as replays number them."""
+NO_MOVE = 1
+"""What hits and is no move of its own (a hammer, a Mr. Saturn) never stales."""
 
 
 @rule
@@ -23,7 +26,7 @@ def share_before(p, move):
     if p.stale[0] != move:
         return share(p, move)
     left = 1.0
-    for at in range(1, MOVES):
+    for at in range(1, KEPT):
         if p.stale[at] == move:
             left -= 0.01 * (MOVES + 1 - at)
     return left
@@ -49,7 +52,9 @@ def remember_shot(p, move):
 
 @rule
 def _push(p, move):
-    for at in range(MOVES - 1, 0, -1):
+    if move <= NO_MOVE:
+        return
+    for at in range(KEPT - 1, 0, -1):
         p.stale[at] = p.stale[at - 1]
     p.stale[0] = move
 
@@ -58,5 +63,5 @@ def _push(p, move):
 def forget(p):
     """Empties the queue, as the loss of a stock does."""
     p.used = 0
-    for at in range(MOVES):
+    for at in range(KEPT):
         p.stale[at] = 0

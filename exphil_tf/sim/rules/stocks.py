@@ -2,13 +2,16 @@
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls, staling
+from exphil_tf.sim.rules import controls, grabs, staling
 from exphil_tf.sim.rules.change import enter
 from exphil_tf.sim.rules.motion import HALO_FRAMES
 
 DEAD_FRAMES = 60
 STAR_FRAMES, STAR_BACK_FRAMES, STAR_FALL = 131, 176, 0.92
 """Off the top: frames until the stock is lost and until one comes back, and the fall's speed."""
+TOWARDS_FRAMES, AHEAD_FRAMES, AHEAD_BACK_FRAMES = 51, 43, 78
+"""Towards the camera: frames until it is hit, from then on until the stock is lost, and until one
+comes back."""
 SAFE_FRAMES = 120
 SKY = 900.0
 """Height above which nobody is left, whatever carries them there."""
@@ -22,6 +25,11 @@ def live_or_die(match, seat, players, tables):
     p = players[seat]
     if p.action == act.DEAD_STAR:
         _fall_away(match, seat, p, tables)
+        return
+    if p.action == act.DEAD_TOWARDS or p.action == act.DEAD_AHEAD:
+        _fall_ahead(match, seat, p, tables)
+        return
+    if grabs.is_held(p.action):
         return
     if p.action < act.DEAD_STAR:
         if p.frames >= DEAD_FRAMES:
@@ -69,6 +77,18 @@ def _fall_away(match, seat, p, tables):
         _lose(match, p)
         p.vy = 0.0
     elif p.frames >= STAR_BACK_FRAMES:
+        _come_back(match, seat, p, tables)
+
+
+@rule
+def _fall_ahead(match, seat, p, tables):
+    """Off the top, towards the camera: the game draws by lot who falls so; no rule begins it."""
+    if p.action == act.DEAD_TOWARDS:
+        if p.frames >= TOWARDS_FRAMES:
+            enter(p, act.DEAD_AHEAD, tables)
+    elif p.frames == AHEAD_FRAMES:
+        _lose(match, p)
+    elif p.frames >= AHEAD_BACK_FRAMES:
         _come_back(match, seat, p, tables)
 
 
