@@ -56,6 +56,7 @@ from exphil_tf.training.win_fit import WinView
 from models.layers.embedding_layout import layout
 from models.policy import Policy
 from models.policy_inputs import policy_inputs, unroll
+from tests import fake_wandb
 from tests.tiny_learner import LineLearner, run_in, setup_of
 
 SMALL = ("--hidden", "8", "--head-hidden", "4", "--action-dim", "4")
@@ -338,7 +339,7 @@ def sent_to_wandb(config):
     """The project that a tiny learner's run is sent to, and the name that it was given there."""
     sent: list[dict] = []
     with pytest.MonkeyPatch.context() as p, tempfile.TemporaryDirectory() as place:
-        p.setenv("PYTHONPATH", str(Path(__file__).parent / "fake_wandb"))
+        p.setenv("PYTHONPATH", fake_wandb.install(Path(place)))
         p.setenv("WANDB_MODE", "offline")
         run_in(place, run=config.run, resume=False).train(lambda: setup_of(LineLearner()))
         for path in Path(place).rglob("offline.jsonl"):

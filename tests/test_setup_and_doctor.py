@@ -122,8 +122,8 @@ def test_what_the_wizard_prints_trains(tmp_path, capsys):
         capsys, f"goal: quick\nhardware: cpu\ndata: {place}\noptions: {TINY} --name by-file\n"
     )
     environ = {**os.environ, "PYTHONPATH": str(Path(setup.__file__).parents[1])}
-    command = f"{shlex.quote(sys.executable)} -m exphil_tf.train {line}"
-    subprocess.run(command, shell=True, check=True, env=environ)
+    command = [sys.executable, "-m", "exphil_tf.train", *shlex.split(line)]
+    subprocess.run(command, check=True, env=environ)
     assert (tmp_path / "runs/by-file/policy/config.json").is_file()
 
 

@@ -99,8 +99,7 @@ FORMER: dict[str, Former] = {
     "val_concurrency": _idle("validation runs in the same compiled step as training", 1),
     # Refused: to leave them out would not do what they ask for.
     "mode": Former(
-        why="python -m exphil_tf.train imitates, so drop it; reinforcement learning is python -m "
-        "exphil_tf.ppo",
+        why="training imitates, so drop it; reinforcement learning is python -m exphil_tf.ppo",
         words=1,
         is_refused=True,
         only_with="window_size",

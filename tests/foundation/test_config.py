@@ -370,7 +370,7 @@ def test_an_option_outranks_an_alias_of_its_name():
         (["stray"], ["stray"]),
         (["--config"], ["--config", "file"]),
         (["--preset", "big"], ["--preset", "unknown"]),
-        (["--mode", "rl"], ["--mode", "command of its own"]),
+        (["--mode", "rl"], ["--mode", "python -m exphil_tf.ppo"]),
         (["--pseudonym-secret", "x"], ["EXPHIL_PSEUDONYM_SECRET"]),
         (["--prefetch-buffer"], ["--prefetch-buffer: want a value after it"]),
     ],

@@ -17,15 +17,15 @@ import pytest
 from exphil_tf.training import wandb_writer
 from exphil_tf.training.telemetry import Telemetry
 from exphil_tf.training.wandb_sink import WandB
+from tests.fake_wandb import install
 from tests.loopback import serving
 
-FAKE = Path(__file__).parents[1] / "fake_wandb"
 KEY = "0123456789" * 4
 
 
-def environ(url, key=KEY):
+def environ(folder, url):
     """As a user has it who wants to be online; the stand-in is the library."""
-    return {"PYTHONPATH": str(FAKE), "WANDB_BASE_URL": url, "WANDB_API_KEY": key}
+    return {"PYTHONPATH": install(folder), "WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
 
 
 def tell(folder, environ, *, finish_s=30.0, steps=3):
@@ -63,7 +63,7 @@ def kept_by(got, *, key=KEY):
 def test_rows_arrive_in_order_under_a_stable_id(tmp_path, caplog, capfd):
     got = []
     with serving(kept_by(got)) as url:
-        tell(tmp_path, environ(url))
+        tell(tmp_path, environ(tmp_path, url))
     (_, start), *rows, end = got
     wanted = {"project": "p", "name": "mine", "id": "run_1", "resume": "allow"}
     assert wanted.items() <= start.items()
@@ -77,22 +77,22 @@ def test_rows_arrive_in_order_under_a_stable_id(tmp_path, caplog, capfd):
 
 
 def test_without_a_key_it_stays_here(tmp_path):
-    tell(tmp_path, {"PYTHONPATH": str(FAKE)})
+    tell(tmp_path, {"PYTHONPATH": install(tmp_path)})
     lines = [json.loads(line) for line in (tmp_path / "offline.jsonl").read_text().splitlines()]
     assert [line["what"] for line in lines] == ["init", "log", "log", "log", "finish"]
-    tell(tmp_path, {**environ("http://nowhere"), "WANDB_MODE": "disabled"}, steps=0)
+    tell(tmp_path, {**environ(tmp_path, "http://nowhere"), "WANDB_MODE": "disabled"}, steps=0)
     assert (tmp_path / "disabled.jsonl").is_file()
 
 
 def test_a_refused_key_and_a_closed_port_cost_a_warning(tmp_path, caplog):
     got = []
     with serving(kept_by(got, key="another")) as url, caplog.at_level(logging.WARNING):
-        tell(tmp_path, environ(url))
+        tell(tmp_path, environ(tmp_path, url))
     assert got == ["refused"]
     assert "W&B: HTTP Error 401: Unauthorized; training goes on without it" in caplog.text
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        tell(tmp_path, environ(f"http://127.0.0.1:{free.getsockname()[1]}"))
+        tell(tmp_path, environ(tmp_path, f"http://127.0.0.1:{free.getsockname()[1]}"))
     assert "Connection refused>; training goes on without it" in caplog.text
     tell(tmp_path, {"PYTHONPATH": str(tmp_path)})  # where there is no such library, or the real one
     assert caplog.text.count("training goes on without it") <= 3
@@ -109,7 +109,7 @@ def test_a_server_that_hangs_neither_slows_nor_stops(tmp_path, caplog):
     server, url = silent()
     with server, caplog.at_level(logging.WARNING):
         # More than queues and pipe hold; a write that waited would never come back.
-        sink = tell(tmp_path, environ(url), finish_s=0.3, steps=4000)
+        sink = tell(tmp_path, environ(tmp_path, url), finish_s=0.3, steps=4000)
     assert "W&B does not answer; its last lines are lost" in caplog.text
     assert sink._process.wait() == -signal.SIGKILL
     assert not sink._thread.is_alive()
@@ -121,7 +121,7 @@ def test_it_ends_soon_after_a_run_that_was_killed(tmp_path):
     with server:
         child = subprocess.Popen(
             [sys.executable, "-P", wandb_writer.__file__],
-            stdin=subprocess.PIPE, env=environ(url),
+            stdin=subprocess.PIPE, env=environ(tmp_path, url),
         )  # fmt: skip
         assert child.stdin is not None
         options = {"dir": str(tmp_path), "mode": "online", "settings": {}, "finish_s": 0.1}
