@@ -187,9 +187,9 @@ def test_what_a_policy_is_told_by_default_is_the_exports(tmp_path, capsys, monke
     known = KnownPlayers({pseudonym(identity(code)): 3}, "public")
     info = PolicyInfo(policy.config, Delay(2, 1, 9), "ema", policies.WINDOW, players=known)
     save_policy(tmp_path / "run/policy", policy, info)
-    asked = ("--frame-delay", "7", "--player-style", "abcd#123", "--desired-return", "-5")
+    asked = ("--frame-delay", "7", "--player-style", "abcd#123", "--desired-return", "5")
     bundle = exported(tmp_path / "run", tmp_path / "b", *asked, *FAST)
-    assert bundle.config.told().defaults() == {"name": 3, "delay": 7, "return": 2}
+    assert bundle.config.told().defaults() == {"name": 3, "delay": 7, "return": 3}
     assert bundle.config.delay == {"frames": 7, "trained_min": 1, "trained_max": 9}
     plain = exported(tmp_path / "run", tmp_path / "p", *FAST)
     assert plain.config.told().defaults() == {"name": 0, "delay": 2, "return": 0}
@@ -203,7 +203,7 @@ def test_what_a_policy_is_told_by_default_is_the_exports(tmp_path, capsys, monke
     monkeypatch.setenv("COLUMNS", "200")
     export.main(["info", str(tmp_path / "b")])
     shown = capsys.readouterr().out
-    for text in ("ids 1 to 9, 7 by default", "2: -8 to -1 %", "3 by default (1 known)"):
+    for text in ("ids 1 to 9, 7 by default", "3: at least 4 %", "3 by default (1 known)"):
         assert text in shown, text
     late = ("--frame-delay", "10", *FAST)
     assert "1 to 9 frames. Received: 10" in str(refused(tmp_path / "run", "--output", "x", *late))
