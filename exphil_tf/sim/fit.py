@@ -201,7 +201,7 @@ def _dodge_step(seq: Sequences) -> Estimate:
     lands = seq.free & (seq.before("action") == act.JUMPSQUAT)
     lands &= seq.after("action") == act.LANDING_SPECIAL
     lands &= np.abs(seq.after("speed_air_x_self")) > 0.3
-    return commonest((seq.change("x") / seq.after("speed_air_x_self"))[lands].round(2))
+    return commonest((seq.change("x")[lands] / seq.after("speed_air_x_self")[lands]).round(2))
 
 
 def _air_push(seq: Sequences, left: np.ndarray) -> Estimate:
