@@ -61,7 +61,8 @@ class World:
         self._limit, self._first = GO_FRAME + limit_frames, first_frame
         self._tables = tables()
         self._slices = _shares(len(stages), threads)
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        # A thread each, so that a share's matches stay in one core's cache from frame to frame.
+        self._helpers = [ThreadPoolExecutor(1) for _ in self._slices[1:]]
         self.reset(np.arange(len(stages)))
 
     @property
@@ -125,10 +126,11 @@ class World:
 
     def in_parallel(self, work: Callable[[slice], None]) -> None:
         """Does some work on all matches, each thread on its share."""
-        if self._pool is None:
-            work(slice(0, len(self.matches)))
-        else:
-            list(self._pool.map(work, self._slices))
+        own, *others = self._slices
+        begun = [one.submit(work, part) for one, part in zip(self._helpers, others, strict=True)]
+        work(own)
+        for one in begun:
+            one.result()
 
 
 def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
