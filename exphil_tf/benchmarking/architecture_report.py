@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from rich.console import Console
 
-from exphil_tf import evaluation
 from exphil_tf.benchmarking import architecture_figures
 from exphil_tf.benchmarking.architecture_training import Trained
 from exphil_tf.benchmarking.speed_table import Report
+from exphil_tf.evaluation.report import template
 from exphil_tf.evaluation.results import COMPONENT_TITLES
 from exphil_tf.foundation import atomic
 
@@ -183,15 +182,6 @@ def write(report: ArchitectureReport, folder: Path) -> tuple[Path, Path]:
 
 def page(report: ArchitectureReport) -> str:
     """The HTML page; it needs nothing from outside itself."""
-    # The evaluation's page lends its style.
-    folders = [Path(__file__).parent, *map(Path, evaluation.__path__)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     curves = {row.name: row.trained.curve for row in report.ranked}
     level = report.best_baseline.nll, report.best_baseline.name
     places = {
@@ -199,7 +189,7 @@ def page(report: ArchitectureReport) -> str:
         for row in report.ranked
         for precision, latency in row.latency.items()
     }
-    return environment.get_template("architectures.html.j2").render(
+    return template("architectures.html.j2", folder=Path(__file__).parent).render(
         report=report,
         titles=COMPONENT_TITLES,
         frames=report.rows[0].measured_frames,

@@ -18,6 +18,7 @@ from exphil_tf.evaluation.results import COMPONENT_TITLES, Evaluation
 from exphil_tf.features.controller import COMPONENTS
 from exphil_tf.foundation import atomic
 
+_HERE = Path(__file__).parent
 JSON_NAME = "evaluation.json"
 PAGE_NAME = "evaluation.html"
 MOST_MATCHUPS = 60
@@ -32,10 +33,15 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     return {"format": FORMAT, **plain, "findings": [f.text for f in findings(evaluation)]}
 
 
-def template(name: str) -> jinja2.Template:
-    """A page's template; whatever is put in is escaped."""
+def template(name: str, *, folder: Path = _HERE) -> jinja2.Template:
+    """A page's template; whatever is put in is escaped.
+
+    Args:
+      name: of its file.
+      folder: where it lies; this package lends it what it includes, as the style.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, _HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

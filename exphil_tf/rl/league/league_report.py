@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from exphil_tf import evaluation
 from exphil_tf.agents.game_record import wilson
 from exphil_tf.evaluation.figures import GRID, HUMAN, MUTED, OTHER, POLICY, STYLE, svg_text
+from exphil_tf.evaluation.report import template
 from exphil_tf.rl.league.league import FRESH, Exploited, exploitability
 from exphil_tf.rl.league.shown_games import shown_games
 from exphil_tf.rl.league.standings import is_stronger, standings
@@ -79,7 +78,7 @@ def page(state: State, folder: Path) -> str:
     rows = standings(state)
     names = [row.name for row in rows]
     learnt = {player: list(_points(state, folder, player)) for player in _players(state)}
-    return _template().render(
+    return template("league.html.j2", folder=Path(__file__).parent).render(
         title=folder.resolve().name,
         state=state,
         rows=rows,
@@ -261,16 +260,3 @@ def _told(found: Exploited) -> dict[str, Any]:
     low, high = wilson(found.wins, found.games)
     share = found.wins / max(found.games, 1)
     return {"of": found, "share": share, "low": low, "high": high}
-
-
-def _template() -> jinja2.Template:
-    # The evaluation's page lends its style.
-    folders = [Path(__file__).parent, *map(Path, evaluation.__path__)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folders),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("league.html.j2")
