@@ -7,11 +7,12 @@ import math
 from exphil_tf.sim.compiled import kernel
 from exphil_tf.sim.kernel import step_match
 from exphil_tf.sim.replay_state import (
-    feel_wind,
     force,
+    guess_wind,
     learn_hit,
     learn_rate,
     remember_share,
+    set_stage,
     settle_platform,
     was_hit,
 )
@@ -22,13 +23,14 @@ NEAR = 1.0
 
 
 @kernel
-def follow(match, players, truth, shots, by_shot, pads, tables, ahead, flown, starts):
+def follow(match, players, truth, stage, shots, by_shot, pads, tables, ahead, flown, starts):
     """What the rules make of each recorded frame, started from the one before.
 
     Args:
       match: `MATCH` `[1]`, on the right stage.
       players: its players `[1, 2]`.
       truth: `SEEN` `[frames, 2]`.
+      stage: `TOLD` `[frames]`.
       shots: `SHOT` `[frames, SHOTS]`: the recorded projectiles.
       by_shot: bool `[frames, 2]`: whether a player's projectile hits.
       pads: `INPUT` `[frames, 2]`.
@@ -41,14 +43,17 @@ def follow(match, players, truth, shots, by_shot, pads, tables, ahead, flown, st
         force(players[0, seat], truth[0, seat], truth[0, seat], tables[0])
     starts[0] = match[0]
     for frame in range(1, len(truth)):
+        set_stage(match[0], players[0], stage[frame])
         step_match(match[0], players[0], pads[frame], tables[0])
         for seat in range(2):
             stocks.live_or_die(match[0], seat, players[0], tables[0])
         for seat in range(2):
             ahead[frame, seat] = players[0, seat]
-            feel_wind(match[0], players[0, seat], truth[frame, seat])
+            if not stage[frame].known:
+                guess_wind(match[0], players[0, seat], truth[frame, seat])
             force(players[0, seat], truth[frame, seat], truth[frame - 1, seat], tables[0])
-            settle_platform(match[0], players[0, seat], tables[0])
+            if not stage[frame].known:
+                settle_platform(match[0], players[0, seat], tables[0])
             learn_rate(players[0, seat], truth[frame - 1, seat], truth[frame, seat])
             keeps.remember(players[0, seat], tables[0])
         for slot in range(SHOTS):
@@ -65,7 +70,7 @@ def follow(match, players, truth, shots, by_shot, pads, tables, ahead, flown, st
 
 
 @kernel
-def run_freely(starts, match, players, truth, pads, tables, lengths, every, found):
+def run_freely(starts, match, players, truth, stage, pads, tables, lengths, every, found):
     """Runs the rules on from every so many frames, without looking at the record.
 
     Args:
@@ -73,6 +78,7 @@ def run_freely(starts, match, players, truth, pads, tables, lengths, every, foun
       match: `MATCH` `[1]`, room to work in.
       players: its players `[1, 2]`.
       truth: `SEEN` `[frames, 2]`.
+      stage: `TOLD` `[frames]`.
       pads: `INPUT` `[frames, 2]`.
       tables: `TABLES` `[1]`.
       lengths: int `[free]`, ascending.
@@ -82,6 +88,7 @@ def run_freely(starts, match, players, truth, pads, tables, lengths, every, foun
     for start in range(0, len(truth) - lengths[-1], every):
         match[0] = starts[start]
         for step in range(1, lengths[-1] + 1):
+            set_stage(match[0], players[0], stage[start + step])
             step_match(match[0], players[0], pads[start + step], tables[0])
             for seat in range(2):
                 keeps.remember(players[0, seat], tables[0])

@@ -1,6 +1,6 @@
 """One frame of a match, and of many matches in one call.
 
-Order of a frame, as in the game: hitlag holds or ends; animations advance and what ends is followed
+Order of a frame, as in the game: the stage moves; hitlag holds or ends; animations advance and what ends is followed
 by the next action, and projectiles leave; controllers are read; choices; speeds; steps and
 landings; hits; projectiles fly and hit; stocks.
 """
@@ -20,6 +20,7 @@ from exphil_tf.sim.rules import (
     keeps,
     knockback,
     motion,
+    moving,
     shields,
     shots,
     stocks,
@@ -113,6 +114,7 @@ def step_matches(matches, pads, tables):
             continue
         # An array of players of its own would be compiled for anew where there is but one match.
         players = matches[at].players
+        moving.move(matches[at], players)
         step_match(matches[at], players, pads[at], tables[0])
         for seat in range(2):
             stocks.live_or_die(matches[at], seat, players, tables[0])

@@ -20,7 +20,7 @@ from exphil_tf.replays.physics_columns import PhysicsColumns, read_physics
 from exphil_tf.replays.players import identity, pseudonym
 from exphil_tf.replays.refusals import ReplayError
 
-_UCF_084 = (3, 17, 0)
+_UCF_084, _TELLS_STAGE = (3, 17, 0), (3, 18, 0)
 HELD_OUT_SHARE = 5
 """One player in so many is held out."""
 
@@ -33,9 +33,11 @@ class Recorded:
       stage: external id.
       columns: short name → `[frames, players]`: the schema's columns of players and controllers,
         and those of `PhysicsColumns`; the schema's of items by their whole names,
-        `[frames, items]`; `frame`, `left` and `right` (Fountain of Dreams' platforms) `[frames]`.
+        `[frames, items]`; `frame`, `left` and `right` (Fountain of Dreams' platforms), `whispy`
+        and `stadium` `[frames]`.
       held_out: of the two players.
       moving: whether the stage may have another form than at the start on some frames.
+      tells_stage: whether moving parts of the stage are recorded (3.18 and later).
       cardinals: whether the game took a stick near an axis for one along it (UCF 0.84, which
         netplay has had since replays of version 3.17).
     """
@@ -45,6 +47,7 @@ class Recorded:
     held_out: tuple[bool, bool]
     moving: bool = False
     cardinals: bool = False
+    tells_stage: bool = False
 
     def __getitem__(self, name: str) -> np.ndarray:
         """A column."""
@@ -102,6 +105,7 @@ def from_game(game: Game, physics: PhysicsColumns) -> Recorded:
     columns |= physics._asdict()
     columns |= {"frame": frames["frame"], "left": frames["s.fod_left"]}
     columns |= {"right": frames["s.fod_right"], "stadium": frames["s.stadium"]}
+    columns |= {"whispy": frames["s.whispy"]}
     players = tuple(is_held_out(pseudonym(identity(player))) for player in game.info.players)
     return Recorded(
         stage=game.info.stage,
@@ -109,4 +113,5 @@ def from_game(game: Game, physics: PhysicsColumns) -> Recorded:
         held_out=(players[0], players[1]),
         moving=game.info.stage == Stage.POKEMON_STADIUM and not game.info.is_frozen_ps,
         cardinals=game.info.version >= _UCF_084,
+        tells_stage=game.info.version >= _TELLS_STAGE,
     )

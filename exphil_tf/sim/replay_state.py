@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from exphil_tf.melee.controls import STICK_STEPS
-from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
+from exphil_tf.melee.enums import HITSTUN_ACTIONS
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.flights import flights, shot_hits
@@ -18,6 +18,7 @@ from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import floors, grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
+from exphil_tf.sim.rules.moving import DREAMLAND, SCALE, TOP, feel_wind
 from exphil_tf.sim.rules.shots import move_of
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.shot_tables import kind_of
@@ -45,8 +46,9 @@ _COPIED = {
     "grounded": "on_ground", "safe": "invulnerable", "last_attack": "last_attack",
 }  # fmt: skip
 _STICKS = {"stick_x": "main_x", "stick_y": "main_y", "c_x": "c_x", "c_y": "c_y"}
-DREAMLAND = STAGES.index(Stage.DREAMLAND)
 LEAST_WIND, MOST_WIND = 0.02, 0.25
+TOLD = np.dtype([("left", "f4"), ("right", "f4"), ("blows", "i1"), ("known", "i1")], align=True)
+"""What is recorded of a stage on a frame: Fountain of Dreams' platforms, Dream Land's wind."""
 _SAME_AGE = 0.02
 _MOST_RATE = 40.0
 
@@ -281,8 +283,33 @@ def learn_rate(p, before, now):
         p.rate = gain
 
 
+def told(game: Recorded) -> np.ndarray:
+    """`TOLD` `[frames]`: what the stage does, where the game's version tells it."""
+    table = np.zeros(len(game), TOLD)
+    table["left"], table["right"], table["blows"] = game["left"], game["right"], game["whispy"]
+    table["known"] = game.tells_stage
+    return table
+
+
 @rule
-def feel_wind(match, p, r):
+def set_stage(match, players, stage):
+    """The stage of a frame to come: as it is recorded, if it is.
+
+    Args:
+      match: `MATCH` record.
+      players: its `PLAYER` records `[2]`.
+      stage: `TOLD` record.
+    """
+    if not stage.known:
+        return
+    match.heights[0], match.heights[1] = stage.left, stage.right
+    match.blows = stage.blows
+    if match.stage == DREAMLAND:
+        feel_wind(match, players)
+
+
+@rule
+def guess_wind(match, p, r):
     """Dream Land: what blows shows in the last step, as replays before 3.18 do not tell it.
 
     Args:
@@ -301,4 +328,4 @@ def settle_platform(match, p, tables):
     if p.grounded:
         moving = tables.lines[match.stage, p.line].moving
         if moving == 1 or moving == 2:
-            match.heights[moving - 1] = p.y - GAP
+            match.heights[moving - 1] = (p.y - GAP - TOP) / SCALE

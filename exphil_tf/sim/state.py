@@ -87,7 +87,13 @@ MATCH = np.dtype(
         ("over", "i4"),
         ("seed", "u8"),
         ("shots", SHOT, (SHOTS,)),
-        ("heights", "f4", (2,)),  # of Fountain of Dreams' platforms, left and right
+        # -- What moves by itself: see exphil_tf.sim.rules.moving
+        ("heights", "f4", (2,)),  # of Fountain of Dreams' platforms, left and right, as replays
+        # tell them
+        ("goals", "f4", (2,)),  # heights that they move to
+        ("waits", "i2", (2,)),  # frames until the next lot
+        ("moods", "i1", (2,)),  # what they do
+        ("blows", "i1"),  # Dream Land's wind: -1 left, 1 right, 0 none
     ],
     align=True,
 )

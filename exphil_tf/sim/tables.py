@@ -244,15 +244,17 @@ _DURATIONS = {
     act.LEDGE_CATCH: 7, act.GUARD_ON: 8, act.GUARD_OFF: 15, act.DIZZY: 400,
     act.SHIELD_BREAK_DOWN: 26, act.SHIELD_BREAK_STAND: 30, act.DOWN_HURT_UP: 16,
     act.DOWN_HURT_DOWN: 16, act.GRAB_BREAK: 30, act.REBOUND_STOP: 1, act.REBOUND: 12,
-    act.HELD_FREE: 30, act.HELD_FREE_JUMP: 24,
+    act.HELD_FREE: 30, act.HELD_FREE_JUMP: 24, act.AIR_DODGE: 49,
     act.DOWN_BOUND_UP: 26, act.DOWN_BOUND_DOWN: 26, 87: 30, 88: 30, 89: 30, 90: 61, 91: 15,
 }  # fmt: skip
 """Frames of actions that are nobody's own, from recorded games."""
+_MEWTWO = 16
 
 
 def _with_durations(length: np.ndarray) -> np.ndarray:
     for action, frames in _DURATIONS.items():
         length[:, action] = np.where(length[:, action] > 0, length[:, action], frames)
+    length[_MEWTWO, act.AIR_DODGE] = 39
     return length
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compare import follow, run_freely
 from exphil_tf.sim.hit_fidelity import HitTable, hit_table
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.replay_state import hit_by_shots, match_of, pads, seen, shots
+from exphil_tf.sim.replay_state import hit_by_shots, match_of, pads, seen, shots, told
 from exphil_tf.sim.shot_fidelity import ShotCounts, shot_counts, struck_by
 from exphil_tf.sim.state import PLAYER
 from exphil_tf.sim.tables import tables
@@ -125,34 +126,65 @@ def validate(games: Iterable[Recorded], *, everybody: bool = False) -> Fidelity:
 
 def compare(game: Recorded, *, everybody: bool) -> Fidelity:
     """That of one game."""
-    truth, inputs, match = seen(game), pads(game), match_of(game)
-    match["frame"] = game["frame"][0]
-    match["heights"] = np.stack([game["left"][0], game["right"][0]])
-    ahead = np.zeros(truth.shape, PLAYER)
-    starts = np.zeros(len(truth), match.dtype)
-    recorded, by_shot = shots(game), hit_by_shots(game)
-    flown = np.zeros_like(recorded)
-    follow(
-        match, match["players"], truth, recorded, by_shot, inputs, tables(), ahead, flown, starts
-    )
+    walk = followed(game)
+    truth = walk.truth
     judged = truth["stock"][:-1] > 0
     if not everybody:
         judged &= np.array(game.held_out)
-    free = _freely(starts, truth, inputs)
-    counts = _count(truth, ahead, judged=judged, free=free)
-    by_shot |= struck_by(flown)
-    hits = hit_table(truth, ahead, judged=judged, by_shot=by_shot)
-    return Fidelity(counts, hits, shot_counts(recorded, flown, judged=judged))
+    counts = _count(truth, walk.ahead, judged=judged, free=_freely(walk))
+    by_shot = walk.by_shot | struck_by(walk.flown)
+    hits = hit_table(truth, walk.ahead, judged=judged, by_shot=by_shot)
+    return Fidelity(counts, hits, shot_counts(walk.shots, walk.flown, judged=judged))
 
 
-def _freely(starts: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+class Walk(NamedTuple):
+    """A recorded game, and what the rules make of each of its frames from the one before.
+
+    Attributes:
+      truth: `SEEN` `[frames, 2]`.
+      stage: `TOLD` `[frames]`.
+      shots: `SHOT` `[frames, SHOTS]`, recorded.
+      by_shot: bool `[frames, 2]`, whether a player's projectile hits.
+      inputs: `INPUT` `[frames, 2]`.
+      ahead: `PLAYER` `[frames, 2]`, made.
+      flown: `SHOT` `[frames, SHOTS]`, made.
+      starts: `MATCH` `[frames]`: the state of each recorded frame.
+    """
+
+    truth: np.ndarray
+    stage: np.ndarray
+    shots: np.ndarray
+    by_shot: np.ndarray
+    inputs: np.ndarray
+    ahead: np.ndarray
+    flown: np.ndarray
+    starts: np.ndarray
+
+
+def followed(game: Recorded) -> Walk:
+    """The rules beside every frame of a game."""
+    match, truth, recorded = match_of(game), seen(game), shots(game)
+    match["frame"] = game["frame"][0]
+    match["heights"] = np.stack([game["left"][0], game["right"][0]])
+    ahead, starts = np.zeros(truth.shape, PLAYER), np.zeros(len(truth), match.dtype)
+    walk = Walk(truth, told(game), recorded, hit_by_shots(game), pads(game), ahead,
+                np.zeros_like(recorded), starts)  # fmt: skip
+    follow(
+        match, match["players"], truth, walk.stage, recorded, walk.by_shot, walk.inputs, tables(),
+        ahead, walk.flown, starts,
+    )  # fmt: skip
+    return walk
+
+
+def _freely(walk: Walk) -> np.ndarray:
     """Int8 `[frames, players, free, 3]`: started, near, same action."""
-    found = np.zeros((*truth.shape, len(FREE_FRAMES), 3), np.int8)
+    found = np.zeros((*walk.truth.shape, len(FREE_FRAMES), 3), np.int8)
     lengths = np.array(FREE_FRAMES)
-    scratch = np.zeros(1, starts.dtype)
+    scratch = np.zeros(1, walk.starts.dtype)
     run_freely(
-        starts, scratch, scratch["players"], truth, inputs, tables(), lengths, _FREE_EVERY, found
-    )
+        walk.starts, scratch, scratch["players"], walk.truth, walk.stage, walk.inputs, tables(),
+        lengths, _FREE_EVERY, found,
+    )  # fmt: skip
     return found
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.specials import FIRST_JUDGE
+from exphil_tf.melee.stages import FOD_START_HEIGHTS
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.kernel import step_matches
@@ -81,7 +82,7 @@ class World:
         rows = self._rows[which]
         fresh["frame"], fresh["limit"], fresh["stage"] = self._first, self._limit, rows
         fresh["seed"] = 0 if seeds is None else seeds
-        fresh["heights"] = self._tables["stages"][0]["start_y"][rows]
+        fresh["heights"] = fresh["goals"] = FOD_START_HEIGHTS
         players = fresh["players"]
         players["character"] = self._characters[which]
         players["x"] = self._tables["stages"][0]["start_x"][rows]

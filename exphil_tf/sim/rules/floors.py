@@ -4,7 +4,7 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls, walls
+from exphil_tf.sim.rules import controls, moving, walls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
 from exphil_tf.sim.stage_lines import GAP
 from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
@@ -33,7 +33,7 @@ def line_y(match, tables, line, x):
         return here.y0 + (here.y1 - here.y0) * (x - here.x0) / (here.x1 - here.x0)
     if here.moving == RANDALL:
         return tables.randall[match.frame % 1200, 1]
-    return float(match.heights[here.moving - 1])
+    return moving.height(match.heights[here.moving - 1])
 
 
 @rule
@@ -59,7 +59,18 @@ def walk_on(match, p, a, tables):
     x = p.x + p.vx + p.kx + p.push + p.wind
     if here.moving == RANDALL:
         x += tables.randall[match.frame % 1200, 0] - tables.randall[(match.frame - 1) % 1200, 0]
-    line = p.line
+    line = p.line = _line_at(match, tables, p.line, x)
+    left, right = line_ends(match, tables, line)
+    if left - OVERHANG <= x <= right + OVERHANG:
+        p.x = x
+        p.y = line_y(match, tables, line, min(max(x, left), right)) + GAP
+    else:
+        _at_edge(match, p, a, tables, x, min(max(x, left), right))
+
+
+@rule
+def _line_at(match, tables, line, x):
+    """The line that is at x, of those that a line joins; the last of them beyond their end."""
     left, right = line_ends(match, tables, line)
     while x > right and tables.lines[match.stage, line].right >= 0:
         line = tables.lines[match.stage, line].right
@@ -67,12 +78,7 @@ def walk_on(match, p, a, tables):
     while x < left and tables.lines[match.stage, line].left >= 0:
         line = tables.lines[match.stage, line].left
         left, right = line_ends(match, tables, line)
-    p.line = line
-    if left - OVERHANG <= x <= right + OVERHANG:
-        p.x = x
-        p.y = line_y(match, tables, line, min(max(x, left), right)) + GAP
-    else:
-        _at_edge(match, p, a, tables, x, min(max(x, left), right))
+    return line
 
 
 @rule
@@ -136,11 +142,11 @@ def fly_on(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
         return
-    line = _line_under(match, p, tables, old_y + old_feet, p.y + p.feet)
+    line = _line_crossed(match, p, tables, old_x, old_y + old_feet)
     if line >= 0:
-        p.y = line_y(match, tables, line, p.x) + GAP
         if p.action == act.AIR_DODGE and p.air_frames == 1:
             p.x = old_x + p.vx * a.dodge_step
+        line = _stand(match, p, tables, line)
         _land(p, a, tables, line)
 
 
@@ -226,7 +232,7 @@ def _on_ledge(match, p, a, tables):
 
 @rule
 def _line_under(match, p, tables, above, below):
-    """The line that the feet cross; -1 if none."""
+    """The line at this place between two heights; -1 if none."""
     found = -1
     for line in range(tables.stages[match.stage].lines):
         left, right = line_ends(match, tables, line)
@@ -235,11 +241,47 @@ def _line_under(match, p, tables, above, below):
         height = line_y(match, tables, line, p.x)
         if below > height or above < height - 0.05:
             continue
-        if tables.lines[match.stage, line].soft and _drops(p):
-            continue
         if found < 0 or height > line_y(match, tables, found, p.x):
             found = line
     return found
+
+
+@rule
+def _line_crossed(match, p, tables, old_x, old_bottom):
+    """The first line that the feet's way of this frame crosses from above; -1 if none.
+
+    A line counts where the way crosses it: who passes its height beside it does not land.
+    """
+    found, first = -1, 2.0
+    bottom = p.y + p.feet
+    for line in range(tables.stages[match.stage].lines):
+        before = old_bottom - line_y(match, tables, line, old_x)
+        after = bottom - line_y(match, tables, line, p.x)
+        if after > 0 or before < -SUNK:
+            continue
+        part = max(before, 0.0) / max(before - after, LEAST_FALL)
+        left, right = line_ends(match, tables, line)
+        if part >= first or not left <= old_x + part * (p.x - old_x) <= right:
+            continue
+        if tables.lines[match.stage, line].soft and _drops(p):
+            continue
+        found, first = line, part
+    return found
+
+
+SUNK = 0.05
+"""How far below a line the feet may be and yet cross it."""
+LEAST_FALL = 1e-6
+
+
+@rule
+def _stand(match, p, tables, line):
+    """Puts a player on a line, or on the one that it joins there, or at its end; which it is."""
+    line = _line_at(match, tables, line, p.x)
+    left, right = line_ends(match, tables, line)
+    p.x = min(max(p.x, left), right)
+    p.y = line_y(match, tables, line, p.x) + GAP
+    return line
 
 
 @rule

@@ -43,6 +43,7 @@ def _write_stage(match, row, at, table):
     row[at.s_stage] = table.stage_id[match.stage]
     row[at.s_fod_left] = match.heights[0] if match.stage == _FOUNTAIN else 0.0
     row[at.s_fod_right] = match.heights[1] if match.stage == _FOUNTAIN else 0.0
+    row[at.s_whispy] = match.blows
     row[at.s_stadium] = _STADIUM_NORMAL if match.stage == _STADIUM else 0
     if match.stage == _YOSHIS:
         row[at.s_randall_x] = table.randall[match.frame % _RANDALL_PERIOD, 0]
