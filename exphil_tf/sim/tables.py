@@ -25,6 +25,7 @@ from exphil_tf.sim.attributes import (
     melee_file,
     read_rows,
 )
+from exphil_tf.sim.diamond_tables import DIAMOND_FIELDS, diamond_tables
 from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
 from exphil_tf.sim.shot_tables import SHOT_FIELDS, shot_tables
 from exphil_tf.sim.stage_lines import (
@@ -100,6 +101,7 @@ TABLES = np.dtype(
         ("charges", CHARGE, (CHARACTERS,)),
         ("keeps_lift", "i1", (CHARACTERS,)),  # landing does not give it back
         ("stage_id", "i4", (len(STAGES),)),  # in replays
+        *DIAMOND_FIELDS,
         *HIT_FIELDS,
         *SHOT_FIELDS,
     ],
@@ -152,10 +154,9 @@ def tables() -> np.ndarray:
     found["counts_from_zero"] = zero_index_table()[:CHARACTERS]
     found["charges"] = [tuple(row) for row in specials.charge_table()]
     found["keeps_lift"], found["stage_id"] = specials.keeps_until_cyclone(), STAGES
-    for name in hit_tables().dtype.names or ():
-        found[name] = hit_tables()[name]
-    for name in shot_tables().dtype.names or ():
-        found[name] = shot_tables()[name]
+    for part in (diamond_tables(), hit_tables(), shot_tables()):
+        for name in part.dtype.names or ():
+            found[name] = part[name]
     found.setflags(write=False)
     return found
 

@@ -1,46 +1,108 @@
 """Stages' sides and undersides: what a body in the air may not pass through.
 
-A side is a profile of corners from the ledge down, the same left and right; a body is a point at a
-height above the feet, so far from the profile as the character is wide. In the game a body is a
-diamond that its animation moves; the fitted width is the middle of what recorded contacts show.
+A side is a profile of corners from the ledge down, the same left and right. A body is a diamond, as
+in the game: the feet below, corners to both sides half way up, the head as far above them. A side
+keeps all of it out, an underside stops the head.
 """
 
+from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.stage_lines import MAX_CORNERS
 
-MIDDLE = 6.0
-"""Height of a body's widest point above the position."""
-OUTSIDE = 0.01
+MIDDLE = 8.0
+"""Height of the side corners above the position where no game shows it."""
+FLATTEST = 0.5
+"""Least height of the side corners above the feet."""
+SLACK = 1.0
+"""How far inside of a side one may have been and yet be kept out of it."""
+BESIDE = 16.0
+"""How far from the stage nobody touches it."""
 
 
 @rule
-def side_x(stage, y):
-    """|x| of the side at a height; -1 above and below it."""
-    for at in range(MAX_CORNERS - 1):
-        y0, y1 = stage.side[at, 1], stage.side[at + 1, 1]
-        if y0 >= y > y1:
-            part = (y - y0) / (y1 - y0)
-            return stage.side[at, 0] + (stage.side[at + 1, 0] - stage.side[at, 0]) * part
-    return -1.0
+def keep_out(match, p, a, tables, old_x, old_y, old_feet):
+    """Stops a step at a side that it would cross; an underside stops a rise.
 
-
-@rule
-def keep_out(match, p, a, tables, old_x, old_y):
-    """Stops a step at a side that it would cross; an underside stops a rise."""
+    Args:
+      match: `MATCH` record.
+      p: `PLAYER` record, after its step.
+      a: `ATTRIBUTES` record.
+      tables: `TABLES` record.
+      old_x: where it was.
+      old_y: alike.
+      old_feet: height of the feet above that.
+    """
     stage = tables.stages[match.stage]
     top = stage.side[0, 1]
-    middle = min(p.y + MIDDLE, top - OUTSIDE) if p.y < top - MIDDLE_LEAST else p.y + MIDDLE
-    now = side_x(stage, middle)
-    if now < 0 or abs(p.x) - a.girth >= now:
+    if p.action < act.WAIT or p.y + p.feet >= top or abs(p.x) > stage.edge + BESIDE:
         return
-    old_middle = min(old_y + MIDDLE, top - OUTSIDE)
-    before = side_x(stage, old_middle)
-    if before >= 0 and abs(old_x) - a.girth >= before - 0.5:
-        p.x = (now + a.girth) * (1.0 if old_x > 0 else -1.0)
-    elif before < 0 and old_middle < top and p.y > old_y:
-        p.y = old_y
-        p.vy = min(p.vy, 0.0)
+    wide, middle = _diamond(p, a, tables)
+    tall = max(middle - p.feet, FLATTEST)
+    if p.y > old_y:
+        _stop_rise(stage, p, old_y, p.feet + 2.0 * tall)
+    least = _least_x(stage, p.y + p.feet, tall, wide)
+    if abs(p.x) >= least:
+        return
+    if old_y + old_feet >= top:
+        part = (old_y + old_feet - top) / (old_y + old_feet - p.y - p.feet)
+        comes_beside = abs(old_x + part * (p.x - old_x)) >= stage.edge
+    else:
+        comes_beside = abs(old_x) >= _least_x(stage, old_y + old_feet, tall, wide) - SLACK
+    if comes_beside:
+        p.x = least if old_x > 0 else -least
 
 
-MIDDLE_LEAST = 1.0
-"""Who is this far below the ledge is beside the stage, however tall."""
+@rule
+def _diamond(p, a, tables):
+    """Half width, and height of the side corners above the position."""
+    action = min(p.action, act.ACTIONS - 1)
+    row = tables.side_row[p.character, action]
+    if row < 0:
+        return a.girth, MIDDLE
+    at = row + min(max(int(p.age + 0.5), 0), tables.side_last[p.character, action])
+    return tables.sides[at, 0], tables.sides[at, 1]
+
+
+@rule
+def _stop_rise(stage, p, old_y, head):
+    """An underside that the head would pass through."""
+    for at in range(MAX_CORNERS - 1):
+        x0, y0 = stage.side[at, 0], stage.side[at, 1]
+        x1, y1 = stage.side[at + 1, 0], stage.side[at + 1, 1]
+        if not _is_underside(x0, y0, x1, y1) or not min(x0, x1) <= abs(p.x) <= max(x0, x1):
+            continue
+        under = y0 + (y1 - y0) * (abs(p.x) - x0) / (x1 - x0)
+        if old_y + head <= under + SLACK and p.y + head > under:
+            p.y = max(under - head, old_y)
+
+
+@rule
+def _is_underside(x0, y0, x1, y1):
+    return abs(x1 - x0) > abs(y1 - y0)
+
+
+@rule
+def _least_x(stage, low, tall, wide):
+    """|x| below which a diamond overlaps the stage's side; below 0 where it is not beside it."""
+    found = -1.0
+    for at in range(MAX_CORNERS - 1):
+        x0, y0 = stage.side[at, 0], stage.side[at, 1]
+        x1, y1 = stage.side[at + 1, 0], stage.side[at + 1, 1]
+        if y0 <= low:
+            break
+        if y1 >= low + 2.0 * tall or y0 <= y1 or _is_underside(x0, y0, x1, y1):
+            continue
+        for corner in range(3):
+            y = low + corner * tall
+            if y1 <= y <= y0:
+                reach = wide if corner == 1 else 0.0
+                found = max(found, x0 + (x1 - x0) * (y0 - y) / (y0 - y1) + reach)
+        found = max(found, _corner(x0, y0 - low, tall, wide), _corner(x1, y1 - low, tall, wide))
+    return found
+
+
+@rule
+def _corner(x, up, tall, wide):
+    """|x| that a corner of the stage keeps a diamond from, so far above its feet; -1 beside it."""
+    share = 1.0 - abs(up - tall) / tall
+    return x + wide * share if share > 0 else -1.0
