@@ -35,8 +35,8 @@ DEFAULTS: dict[str, float] = {
     "landing_lag": 4, "landing_frames": 30,
     "nair_lag": 15, "fair_lag": 20, "bair_lag": 20, "uair_lag": 18, "dair_lag": 24,
     "squat_frames": 8, "rise_frames": 10,
-    # -- Bodies: half of the distance at which they push; from the middle to a wall
-    "body": 3.25, "girth": 3.0,
+    # -- Bodies: half of the distance at which they push
+    "body": 3.25,
 }  # fmt: skip
 """Names of the constants, and what holds for a character of whom nothing is known."""
 ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS])

@@ -16,35 +16,50 @@ import numpy as np
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.recorded import Recorded
-from exphil_tf.sim.rules.walls import FLATTEST
+from exphil_tf.sim.rules.walls import FLATTEST, SLIM
 from exphil_tf.sim.stage_lines import STAGES, stage_table
 from exphil_tf.sim.validate import followed
 
 Row = dict[str, Any]
-_FIELDS = ("stage", "character", "action", "age", "x", "y", "low")
+_FIELDS = ("stage", "character", "action", "age", "x", "y", "low", "pushed")
 _MIDDLES = np.arange(3.0, 13.01, 0.2)
-_WIDTHS = (1.9, 12.0)
+_WIDTHS, _ROOM = (1.9, 12.0), 0.02
 _SAME, _MIN_CONTACTS, _MIN_SHARE = 3e-3, 3, 0.3
 _LOWEST, _BESIDE, _PUSHED = -80.0, 16.0, (0.02, 8.0)
 
 
 def diamonds(games: Iterable[Recorded]) -> Iterator[Row]:
     """Rows of the table: half width, and height of the side corners above the position."""
-    found = np.concatenate([contacts(game) for game in games])
-    keys = np.stack([found[name].astype(int) for name in ("character", "action", "age")], 1)
+    yield from rows_of(np.concatenate([contacts(game) for game in games]))
+
+
+def rows_of(found: np.ndarray) -> Iterator[Row]:
+    """Rows of the table, of contacts of any characters and actions."""
+    keys = np.stack([found["character"].astype(int), found["action"].astype(int)], 1)
     for key in np.unique(keys, axis=0):
-        here = found[(keys == key).all(1)]
-        if len(here) < _MIN_CONTACTS:
+        mine = found[(keys == key).all(1)]
+        here, clear = mine[mine["pushed"] != 0], mine[mine["pushed"] == 0]
+        ages = np.unique(here["age"])
+        if not len(ages):
             continue
-        wide, middle, count = _agreed(here)
-        if count >= max(_MIN_CONTACTS, _MIN_SHARE * len(here)):
-            yield {**dict(zip(("character", "action", "age"), key.tolist(), strict=True)),
-                   "wide": round(wide, 4), "middle": round(middle, 2), "count": count,
-                   "share": round(count / len(here), 3)}  # fmt: skip
+        agreed = [_agreed(here[here["age"] == age]) for age in ages]
+        # Where contacts leave the height open, it is the one that most of the action's agree on.
+        usual = int(np.sum([counts for _, counts in agreed], 0).argmax())
+        for age, (widths, counts) in zip(ages.tolist(), agreed, strict=True):
+            best = np.flatnonzero(counts == counts.max())
+            at = int(best[np.abs(best - usual).argmin()])
+            count, of = int(counts[at]), int((here["age"] == age).sum())
+            if count >= _MIN_CONTACTS and count >= _MIN_SHARE * of or count == of == 2:
+                passed = implied(clear[clear["age"] == age], float(_MIDDLES[at]))
+                is_wide = (passed < widths[at] - _ROOM).sum() <= count
+                yield {"character": int(key[0]), "action": int(key[1]), "age": int(age),
+                       "wide": round(float(widths[at]) if is_wide else SLIM, 4),
+                       "middle": round(float(_MIDDLES[at]), 2), "count": count,
+                       "share": round(count / of, 3)}  # fmt: skip
 
 
 def contacts(game: Recorded, *, held_out: bool = False) -> np.ndarray:
-    """Frames on which a stage's side pushes somebody in the air outwards."""
+    """Frames of bodies in the air beside a stage's side, and whether that pushes them outwards."""
     stage = stage_table()[STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
     parts = [np.zeros(0, [(name, "f8") for name in _FIELDS])]
     low = followed(game).starts["players"]["feet"]
@@ -61,32 +76,31 @@ def contacts(game: Recorded, *, held_out: bool = False) -> np.ndarray:
         push = (np.diff(x) - step) * np.sign(x[:-1])
         rise = game["speed_y_self"][1:, player] + game["speed_y_attack"][1:, player]
         free = free[:-1] & free[1:] & (np.abs(np.diff(y) - rise) < 1e-2)
-        free &= (push > _PUSHED[0]) & (push < _PUSHED[1]) & (y[1:] > _LOWEST)
+        pushed = (push > _PUSHED[0]) & (push < _PUSHED[1])
+        free &= (pushed | (np.abs(push) < _PUSHED[0])) & (y[1:] > _LOWEST)
         free &= (np.abs(x[1:]) < stage["edge"] + _BESIDE) & (y[1:] < stage["ledge_y"])
         at = np.flatnonzero(free) + 1
         part = np.zeros(len(at), parts[0].dtype)
         part["stage"], part["character"] = STAGES.index(game.stage), who[at]  # pyright: ignore[reportArgumentType]
         part["action"], part["age"] = action[at], np.round(age[at])
         part["x"], part["y"] = np.abs(x[at]), y[at]
-        part["low"] = low[at, player]
+        part["low"], part["pushed"] = low[at, player], pushed[at - 1]
         parts.append(part)
     return np.concatenate(parts)
 
 
-def _agreed(found: np.ndarray) -> tuple[float, float, int]:
-    """Half width and height of the side corners that most contacts agree on, and how many those are."""
-    best = 0.0, 0.0, 0
-    for middle in _MIDDLES:
+def _agreed(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each of `_MIDDLES`, the half width that most contacts agree on, and how many they are."""
+    widths, counts = np.zeros(len(_MIDDLES)), np.zeros(len(_MIDDLES), np.int64)
+    for row, middle in enumerate(_MIDDLES):
         wide = np.sort(implied(found, middle))
         wide = wide[(wide > _WIDTHS[0]) & (wide < _WIDTHS[1])]
-        if not len(wide):
-            continue
-        last = np.searchsorted(wide, wide + _SAME, side="right")
-        count = last - np.arange(len(wide))
-        at = int(count.argmax())
-        if count[at] > best[2]:
-            best = float(np.median(wide[at : last[at]])), float(middle), int(count[at])
-    return best
+        if len(wide):
+            last = np.searchsorted(wide, wide + _SAME, side="right")
+            agree = last - np.arange(len(wide))
+            at = int(agree.argmax())
+            widths[row], counts[row] = float(np.median(wide[at : last[at]])), int(agree[at])
+    return widths, counts
 
 
 def implied(found: np.ndarray, middle: float) -> np.ndarray:

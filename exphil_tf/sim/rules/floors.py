@@ -137,7 +137,7 @@ def fly_on(match, p, a, tables):
     p.x += p.vx + p.kx + p.wind
     p.y += p.vy + p.ky
     p.air_frames = min(p.air_frames + 1, 999)
-    walls.keep_out(match, p, a, tables, old_x, old_y, old_feet)
+    walls.keep_out(match, p, tables, old_x, old_y, old_feet)
     if _catches_ledge(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:

@@ -9,24 +9,26 @@ from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.stage_lines import MAX_CORNERS
 
-MIDDLE = 8.0
-"""Height of the side corners above the position where no game shows it."""
+SLIM, MIDDLE = 2.0, 8.0
+"""Half width (the game's least), and height of the side corners above the position, of a pose that
+no game shows beside a side."""
 FLATTEST = 0.5
 """Least height of the side corners above the feet."""
-SLACK = 1.0
+SLACK = 4.0
 """How far inside of a side one may have been and yet be kept out of it."""
+GAP = 0.1
+"""How far above an underside the head may be and yet be stopped by it."""
 BESIDE = 16.0
 """How far from the stage nobody touches it."""
 
 
 @rule
-def keep_out(match, p, a, tables, old_x, old_y, old_feet):
+def keep_out(match, p, tables, old_x, old_y, old_feet):
     """Stops a step at a side that it would cross; an underside stops a rise.
 
     Args:
       match: `MATCH` record.
       p: `PLAYER` record, after its step.
-      a: `ATTRIBUTES` record.
       tables: `TABLES` record.
       old_x: where it was.
       old_y: alike.
@@ -36,7 +38,7 @@ def keep_out(match, p, a, tables, old_x, old_y, old_feet):
     top = stage.side[0, 1]
     if p.action < act.WAIT or p.y + p.feet >= top or abs(p.x) > stage.edge + BESIDE:
         return
-    wide, middle = _diamond(p, a, tables)
+    wide, middle = _diamond(p, tables)
     tall = max(middle - p.feet, FLATTEST)
     if p.y > old_y:
         _stop_rise(stage, p, old_y, p.feet + 2.0 * tall)
@@ -53,12 +55,12 @@ def keep_out(match, p, a, tables, old_x, old_y, old_feet):
 
 
 @rule
-def _diamond(p, a, tables):
+def _diamond(p, tables):
     """Half width, and height of the side corners above the position."""
     action = min(p.action, act.ACTIONS - 1)
     row = tables.side_row[p.character, action]
     if row < 0:
-        return a.girth, MIDDLE
+        return SLIM, MIDDLE
     at = row + min(max(int(p.age + 0.5), 0), tables.side_last[p.character, action])
     return tables.sides[at, 0], tables.sides[at, 1]
 
@@ -72,7 +74,7 @@ def _stop_rise(stage, p, old_y, head):
         if not _is_underside(x0, y0, x1, y1) or not min(x0, x1) <= abs(p.x) <= max(x0, x1):
             continue
         under = y0 + (y1 - y0) * (abs(p.x) - x0) / (x1 - x0)
-        if old_y + head <= under + SLACK and p.y + head > under:
+        if old_y + head <= under + GAP and p.y + head > under:
             p.y = max(under - head, old_y)
 
 
