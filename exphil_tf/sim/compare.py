@@ -32,7 +32,7 @@ def follow(match, players, truth, stage, shots, by_shot, pads, tables, ahead, fl
       truth: `SEEN` `[frames, 2]`.
       stage: `TOLD` `[frames]`.
       shots: `SHOT` `[frames, SHOTS]`: the recorded projectiles.
-      by_shot: bool `[frames, 2]`: whether a player's projectile hits.
+      by_shot: uint16 `[frames, 2]`: the use of a player's projectile that hits; 0: none does.
       pads: `INPUT` `[frames, 2]`.
       tables: `TABLES` `[1]`.
       ahead: `PLAYER` `[frames, 2]`, filled: row f is made of row f - 1 of the truth.

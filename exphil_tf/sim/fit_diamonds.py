@@ -23,8 +23,8 @@ from exphil_tf.sim.validate import followed
 Row = dict[str, Any]
 _FIELDS = ("stage", "character", "action", "age", "x", "y", "low", "pushed")
 _MIDDLES = np.arange(3.0, 13.01, 0.2)
-_WIDTHS, _ROOM = (1.9, 12.0), 0.02
-_SAME, _MIN_CONTACTS, _MIN_SHARE = 3e-3, 3, 0.3
+_WIDTHS, _ROOM, _UNDER = (1.9, 12.0), 0.02, 0.5
+_SAME, _MIN_CONTACTS, _MIN_SHARE, _AGAINST = 3e-3, 3, 0.33, 3
 _LOWEST, _BESIDE, _PUSHED = -80.0, 16.0, (0.02, 8.0)
 
 
@@ -51,7 +51,8 @@ def rows_of(found: np.ndarray) -> Iterator[Row]:
             count, of = int(counts[at]), int((here["age"] == age).sum())
             if count >= _MIN_CONTACTS and count >= _MIN_SHARE * of or count == of == 2:
                 passed = implied(clear[clear["age"] == age], float(_MIDDLES[at]))
-                is_wide = (passed < widths[at] - _ROOM).sum() <= count
+                slim = (passed > _UNDER) & (passed < widths[at] - _ROOM)
+                is_wide = _AGAINST * int(slim.sum()) <= count
                 yield {"character": int(key[0]), "action": int(key[1]), "age": int(age),
                        "wide": round(float(widths[at]) if is_wide else SLIM, 4),
                        "middle": round(float(_MIDDLES[at]), 2), "count": count,

@@ -55,13 +55,33 @@ def _of_slot(game: Recorded, slot: int, moves: np.ndarray) -> np.ndarray:
 
 
 def shot_hits(game: Recorded, victim: int) -> np.ndarray:
-    """Frames on which a projectile of the other player hits: its flight ends, and percent rises.
+    """Frames on which a projectile of the other player hits, bool `[frames]`; see `shot_uses`."""
+    return shot_uses(game, victim) > 0
 
-    Bool `[frames]`. Projectiles that are seen on no frame, because they hit at once, are not told.
+
+def shot_uses(game: Recorded, victim: int) -> np.ndarray:
+    """The use that a projectile of the other player which hits on a frame left in; else 0.
+
+    Uint16 `[frames]`. It hits where its flight ends and percent rises. Projectiles that are seen on
+    no frame, because they hit at once, are not told.
     """
-    found = np.zeros(len(game), bool)
-    mine = flights(game)
+    found = np.zeros(len(game), np.uint16)
+    mine, uses = flights(game), use_numbers(game, 1 - victim)
     hits = (mine["owner"] == 1 - victim) & (mine["after"] < len(game)) & (mine["bounced"] == 0)
-    ends = mine["after"][hits]
-    found[ends] = True
-    return found & np.append(False, np.diff(game["percent"][:, victim]) > _RISE)
+    found[mine["after"][hits]] = uses[mine["first"][hits]]
+    return np.where(np.append(False, np.diff(game["percent"][:, victim]) > _RISE), found, 0)
+
+
+def action_starts(game: Recorded, player: int) -> np.ndarray:
+    """Frame on which the action under way began, for every frame."""
+    action, age = game["action"][:, player], game["state_age"][:, player]
+    fresh = np.append(True, (action[1:] != action[:-1]) | (age[1:] < age[:-1]))
+    return np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
+
+
+def use_numbers(game: Recorded, player: int) -> np.ndarray:
+    """Uint16 `[frames]`: a number of the action under way that no other one soon has; never 0."""
+    return (action_starts(game, player) % _MOST_USES + 1).astype(np.uint16)
+
+
+_MOST_USES = 65_535

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.flights import shot_hits
+from exphil_tf.sim.flights import action_starts, shot_hits, shot_uses
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules.knockback import BOUNCE, STUN
 from exphil_tf.sim.rules.staling import FIRST_THROW, LAST_THROW, NO_MOVE
@@ -101,16 +101,16 @@ class StaleQueue:
 def of_player(game: Recorded, victim: int) -> Iterator[dict[str, float]]:
     """Hits that a player takes in a game, as rows of `Events`."""
     attacker, queue, before = 1 - victim, StaleQueue(), 0
-    starts, by_shot = _starts(game, attacker), shot_hits(game, victim)
+    starts, shot_use = action_starts(game, attacker), shot_uses(game, victim)
     for frame in begins(game, victim).tolist():
         stocks = game["stock"][before : frame + 1, attacker]
         if stocks.min() != stocks.max():
             queue = StaleQueue()
         move = int(game["last_attack"][frame, attacker])
         row = _row(game, frame, victim)
-        # Each projectile is a use of its own, but those of a throw are the throw's.
-        own = by_shot[frame] and not FIRST_THROW <= move <= LAST_THROW
-        use = -frame if own else int(starts[frame - (row["traded"] > 0)])
+        # Projectiles are of the use that they left in, but those of a throw are the throw's.
+        own = shot_use[frame] > 0 and not FIRST_THROW <= move <= LAST_THROW
+        use = -int(shot_use[frame]) if own else int(starts[frame - (row["traded"] > 0)])
         row["damage"] = _fresh(float(row["dealt"]), *queue.push(move, use))
         before = frame
         yield row
@@ -126,13 +126,6 @@ def _bounces(knockback: float, hitstun: float) -> bool:
     """Whether a launch is that of a spike off the ground: as hitstun says, of greater knockback."""
     stun = np.floor(STUN * np.array([knockback, knockback / BOUNCE]) + 1e-3)
     return stun[0] < stun[1] == hitstun
-
-
-def _starts(game: Recorded, player: int) -> np.ndarray:
-    """Frame on which the action under way began, for every frame."""
-    action, age = game["action"][:, player], game["state_age"][:, player]
-    fresh = np.append(True, (action[1:] != action[:-1]) | (age[1:] < age[:-1]))
-    return np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
 
 
 def _row(game: Recorded, frame: int, victim: int) -> dict[str, float]:

@@ -13,7 +13,7 @@ from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import HITSTUN_ACTIONS
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.flights import flights, shot_hits
+from exphil_tf.sim.flights import flights, shot_uses, use_numbers
 from exphil_tf.sim.recorded import Recorded
 from exphil_tf.sim.rules import floors, grabs, hits, staling
 from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
@@ -113,6 +113,7 @@ _CARDINAL_STEPS = 6
 def shots(game: Recorded) -> np.ndarray:
     """`SHOT` `[frames, SHOTS]`: the recorded projectiles that the rules know, in their slots."""
     table = np.zeros((len(game), SHOTS), SHOT)
+    uses = [use_numbers(game, player) for player in (0, 1)]
     for row in flights(game):
         at, slot = slice(int(row["first"]), int(row["after"])), int(row["slot"])
         owner = int(row["owner"])
@@ -122,6 +123,7 @@ def shots(game: Recorded) -> np.ndarray:
             continue
         here = table[at, slot]
         here["kind"], here["owner"] = kind, owner
+        here["use"] = uses[owner][at.start]
         for name, column in (("x", "x"), ("y", "y"), ("vx", "speed_x"), ("vy", "speed_y"),
                              ("life", "timer")):  # fmt: skip
             here[name] = game[f"i.{column}"][at, slot]
@@ -131,8 +133,8 @@ def shots(game: Recorded) -> np.ndarray:
 
 
 def hit_by_shots(game: Recorded) -> np.ndarray:
-    """Bool `[frames, players]`: whether a player's projectile hits the other one."""
-    return np.stack([shot_hits(game, 1 - player) for player in (0, 1)], 1)
+    """Uint16 `[frames, players]`: the use of a player's projectile that hits the other one; or 0."""
+    return np.stack([shot_uses(game, 1 - player) for player in (0, 1)], 1)
 
 
 def match_of(game: Recorded) -> np.ndarray:
@@ -211,11 +213,12 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
       now: `SEEN` record of the frame.
       before: `SEEN` record of the frame before.
       lands: whether the other player's percent rises.
-      by_shot: whether a projectile does it.
+      by_shot: the use of the projectile that does it; 0: none does.
       tables: `TABLES` record.
     """
     for at in range(staling.KEPT):
         attacker.stale[at] = old.stale[at]
+    attacker.shot_use = old.shot_use
     goes_on = now.action == before.action and now.age >= before.age
     attacker.used = old.used if goes_on else 0
     attacker.struck = old.struck if goes_on else 0
@@ -230,7 +233,7 @@ def learn_hit(attacker, old, now, before, lands, by_shot, tables):
     if now.stock < before.stock:
         staling.forget(attacker)
     if by_shot:
-        staling.remember_shot(attacker, now.last_attack)
+        staling.remember_shot(attacker, now.last_attack, by_shot)
     else:
         _learn_touch(attacker, now, before, lands, tables)
 

@@ -40,6 +40,8 @@ PLAYER = np.dtype(
         ("struck", "i1"),  # window of hitboxes of the action under way that has touched somebody
         ("used", "u1"),  # move of the action under way that is in the queue already
         ("influence", "i1"),  # whether the stick may bend the launch when hitlag ends
+        ("use", "u2"),  # number of the action under way: what it shoots hits as one move
+        ("shot_use", "u2"),  # use of the last projectile that hit
         ("stale", "u1", (10,)),  # the last moves that hit, the latest first
         ("grab_left", "f4"),  # frames until a hold is over
         # -- Controller: as the game read it, and for how many frames
@@ -69,6 +71,7 @@ SHOT = np.dtype(
         ("flown", "f4"),  # game units since it left
         ("share", "f4"),  # of its damage: how stale it was as it left
         ("life", "i2"),  # frames left
+        ("use", "u2"),  # of its owner, that it left in
         ("kind", "i1"),  # row of the table of shots + 1; 0: none
         ("owner", "i1"),
         ("fresh", "i1"),  # since this frame

@@ -132,7 +132,7 @@ def compare(game: Recorded, *, everybody: bool) -> Fidelity:
     if not everybody:
         judged &= np.array(game.held_out)
     counts = _count(truth, walk.ahead, judged=judged, free=_freely(walk))
-    by_shot = walk.by_shot | struck_by(walk.flown)
+    by_shot = (walk.by_shot > 0) | struck_by(walk.flown)
     hits = hit_table(truth, walk.ahead, judged=judged, by_shot=by_shot)
     return Fidelity(counts, hits, shot_counts(walk.shots, walk.flown, judged=judged))
 
@@ -144,7 +144,7 @@ class Walk(NamedTuple):
       truth: `SEEN` `[frames, 2]`.
       stage: `TOLD` `[frames]`.
       shots: `SHOT` `[frames, SHOTS]`, recorded.
-      by_shot: bool `[frames, 2]`, whether a player's projectile hits.
+      by_shot: uint16 `[frames, 2]`, the use of a player's projectile that hits; or 0.
       inputs: `INPUT` `[frames, 2]`.
       ahead: `PLAYER` `[frames, 2]`, made.
       flown: `SHOT` `[frames, SHOTS]`, made.

@@ -19,6 +19,7 @@ def enter(p, action, tables):
     p.flag = 0
     p.struck = 0
     p.used = 0
+    p.use += 1
 
 
 @rule

@@ -47,7 +47,7 @@ def _begin(match, p, seat, row, tables):
             continue
         shots[at].x, shots[at].y = p.x + kind.x * p.facing, p.y + kind.y
         shots[at].vx, shots[at].vy = kind.speed_x * p.facing, kind.speed_y
-        shots[at].flown, shots[at].life = 0.0, kind.life
+        shots[at].flown, shots[at].life, shots[at].use = 0.0, kind.life, p.use
         shots[at].share = staling.share(p, move_of(kind, p))
         shots[at].kind, shots[at].owner = row + 1, seat
         shots[at].fresh, shots[at].struck = 1, 0
@@ -187,7 +187,7 @@ def _hit(shot, owner, victim, guarded, height, tables):
         victim.hitlag = lag
         return
     shot.struck = HIT
-    staling.remember_shot(owner, move_of(kind, owner))
+    staling.remember_shot(owner, move_of(kind, owner), shot.use)
     if kind.flinches:
         hits.hurt(victim, kind.hit, kind.hit.damage, dealt, lag, way, height, tables)
     else:

@@ -42,11 +42,18 @@ def remember(p, move):
 
 
 @rule
-def remember_shot(p, move):
-    """The same for a projectile: each is a use of its own, but those of a throw are the throw's."""
+def remember_shot(p, move, use):
+    """The same for a projectile: those of one action count once, and those of a throw are its own.
+
+    Args:
+      p: `PLAYER` record.
+      move: as replays number it.
+      use: number of the action that it left in.
+    """
     if FIRST_THROW <= move <= LAST_THROW:
         remember(p, move)
-    else:
+    elif p.shot_use != use:
+        p.shot_use = use
         _push(p, move)
 
 
@@ -63,5 +70,6 @@ def _push(p, move):
 def forget(p):
     """Empties the queue, as the loss of a stock does."""
     p.used = 0
+    p.shot_use = 0
     for at in range(KEPT):
         p.stale[at] = 0

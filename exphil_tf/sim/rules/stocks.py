@@ -29,8 +29,6 @@ def live_or_die(match, seat, players, tables):
     if p.action == act.DEAD_TOWARDS or p.action == act.DEAD_AHEAD:
         _fall_ahead(match, seat, p, tables)
         return
-    if grabs.is_held(p.action):
-        return
     if p.action < act.DEAD_STAR:
         if p.frames >= DEAD_FRAMES:
             _come_back(match, seat, p, tables)
@@ -41,7 +39,10 @@ def live_or_die(match, seat, players, tables):
             p.vy = 0.0
         return
     zones = tables.stages[match.stage]
-    if p.y < zones.bottom:
+    below = p.y
+    if grabs.is_held(p.action):  # who is carried along is looked at before the step
+        below -= players[1 - seat].vy + players[1 - seat].ky
+    if below < zones.bottom:
         _die(match, p, act.DEAD_DOWN, tables)
     elif p.x < zones.left:
         _die(match, p, act.DEAD_LEFT, tables)
