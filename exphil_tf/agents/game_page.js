@@ -66,7 +66,7 @@ function ground(pen, to, frame) {
   (stage.platforms || []).forEach((place, index) => {
     if (!place || isTransformed) return;
     let height = place[0];
-    if (stage.id === 2 && index < 2) height = get(index ? "s.fod_right" : "s.fod_left", frame);
+    if (stage.id === 2 && index < 2) height = 0.75 * get(index ? "s.fod_right" : "s.fod_left", frame) + 1.125;
     line(pen, to, place[1], place[2], height);
   });
   if (stage.id === 8) {

@@ -1,4 +1,4 @@
-"""What actions do, read off recorded games: feet in the air, landings, ledges, special moves.
+"""What actions do, read off recorded games: landings, ledges, special moves.
 
 Tables of the game's own data would say it exactly; without them, a table by character and action is
 filled with what most recorded frames agree on, and its count says how many those are.
@@ -17,58 +17,9 @@ from exphil_tf.sim.attributes import attribute_table
 from exphil_tf.sim.estimates import commonest
 from exphil_tf.sim.motion_kinds import KINDS_X, KINDS_Y, Flight, in_two_parts
 from exphil_tf.sim.sequences import Sequences
-from exphil_tf.sim.stage_lines import GAP
-from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
 Row = dict[str, Any]
-_LOCKED_FRAMES = 10
 MIN_COUNT = 5
-
-
-def _air_frames(seq: Sequences) -> np.ndarray:
-    """Frames since the ground was left, `[rows]`."""
-    grounded = seq.columns["on_ground"] != 0
-    rows = np.arange(len(grounded))
-    starts = grounded | np.append(True, ~seq.follows[:-1])
-    return rows - np.maximum.accumulate(np.where(starts, rows, 0))
-
-
-def feet(character: int, seq: Sequences) -> Iterator[Row]:
-    """Height of the feet above the position, by action in the air.
-
-    A landing shows that the feet crossed the line on that frame: they hung between the line's
-    distance from the position before and after. The height is the one that fits most landings: of
-    all ages (`ages` -1), and of each few ages that many landings show.
-    """
-    lands = seq.free & (seq.before("on_ground") == 0) & (seq.after("on_ground") != 0)
-    lands &= (_air_frames(seq)[:-1] >= _LOCKED_FRAMES) & (seq.after("action") != act.LEDGE_CATCH)
-    height = seq.after("y") - GAP
-    low = height - seq.before("y")
-    high = low - seq.after("speed_y_self")
-    for action in np.unique(seq.before("action")[lands]).tolist():
-        here = lands & (seq.before("action") == action) & (high > low) & (low > -4)
-        if action >= act.ACTIONS or here.sum() < MIN_COUNT:
-            continue
-        bins = np.minimum(seq.before("state_age")[here].astype(int) // FEET_AGES, FEET_BINS - 1)
-        for ages in (-1, *range(FEET_BINS)):
-            chosen = (bins == ages) | (ages < 0)
-            if ages >= 0 and chosen.sum() < _MIN_LANDINGS:
-                continue
-            height, fits = _height(low[here][chosen], high[here][chosen])
-            yield {"character": character, "action": action, "ages": ages, "height": height,
-                   "count": int(chosen.sum()), "fits": fits}  # fmt: skip
-
-
-def _height(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """The height inside of most intervals, and the share of them."""
-    points = np.sort(np.concatenate([low, high]))
-    middles = (points[1:] + points[:-1]) / 2
-    fits = ((low <= middles[:, None]) & (middles[:, None] <= high)).sum(1)
-    best = middles[fits == fits.max()]
-    return round(float(np.median(best)), 3), round(float(fits.max() / len(low)), 3)
-
-
-_MIN_LANDINGS = 8
 
 
 def aerials(character: int, seq: Sequences) -> Iterator[Row]:

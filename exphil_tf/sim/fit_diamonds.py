@@ -38,25 +38,48 @@ def rows_of(found: np.ndarray) -> Iterator[Row]:
     keys = np.stack([found["character"].astype(int), found["action"].astype(int)], 1)
     for key in np.unique(keys, axis=0):
         mine = found[(keys == key).all(1)]
-        here, clear = mine[mine["pushed"] != 0], mine[mine["pushed"] == 0]
-        ages = np.unique(here["age"])
-        if not len(ages):
+        for row in _of_action(mine[mine["pushed"] != 0], mine[mine["pushed"] == 0]):
+            yield {"character": int(key[0]), "action": int(key[1]), **row}
+
+
+def _of_action(here: np.ndarray, clear: np.ndarray) -> Iterator[Row]:
+    """Rows of one action's ages: those that contacts agree on, or that lie beside such."""
+    ages = np.unique(here["age"])
+    if not len(ages):
+        return
+    agreed = [_agreed(here[here["age"] == age]) for age in ages]
+    # Where contacts leave the height open, it is the one that most of the action's agree on.
+    usual = int(np.sum([counts for _, counts in agreed], 0).argmax())
+    places = [_nearest(counts, usual) for _, counts in agreed]
+    wide = np.array([widths[at] for (widths, _), at in zip(agreed, places, strict=True)])
+    for row, age in enumerate(ages.tolist()):
+        at = places[row]
+        count, of = int(agreed[row][1][at]), int((here["age"] == age).sum())
+        sure = count >= _MIN_CONTACTS and count >= _MIN_SHARE * of
+        if not count or not (sure or _is_smooth(ages, wide, row)):
             continue
-        agreed = [_agreed(here[here["age"] == age]) for age in ages]
-        # Where contacts leave the height open, it is the one that most of the action's agree on.
-        usual = int(np.sum([counts for _, counts in agreed], 0).argmax())
-        for age, (widths, counts) in zip(ages.tolist(), agreed, strict=True):
-            best = np.flatnonzero(counts == counts.max())
-            at = int(best[np.abs(best - usual).argmin()])
-            count, of = int(counts[at]), int((here["age"] == age).sum())
-            if count >= _MIN_CONTACTS and count >= _MIN_SHARE * of or count == of == 2:
-                passed = implied(clear[clear["age"] == age], float(_MIDDLES[at]))
-                slim = (passed > _UNDER) & (passed < widths[at] - _ROOM)
-                is_wide = _AGAINST * int(slim.sum()) <= count
-                yield {"character": int(key[0]), "action": int(key[1]), "age": int(age),
-                       "wide": round(float(widths[at]) if is_wide else SLIM, 4),
-                       "middle": round(float(_MIDDLES[at]), 2), "count": count,
-                       "share": round(count / of, 3)}  # fmt: skip
+        passed = implied(clear[clear["age"] == age], float(_MIDDLES[at]))
+        slim = (passed > _UNDER) & (passed < wide[row] - _ROOM)
+        is_wide = _AGAINST * int(slim.sum()) <= count
+        yield {"age": int(age), "wide": round(float(wide[row]) if is_wide else SLIM, 4),
+               "middle": round(float(_MIDDLES[at]), 2), "count": count,
+               "share": round(count / of, 3)}  # fmt: skip
+
+
+def _nearest(counts: np.ndarray, usual: int) -> int:
+    best = np.flatnonzero(counts == counts.max())
+    return int(best[np.abs(best - usual).argmin()])
+
+
+def _is_smooth(ages: np.ndarray, wide: np.ndarray, row: int) -> bool:
+    """Whether a width lies on the curve of the ages around it."""
+    around = (np.abs(ages - ages[row]) <= _AROUND) & (ages != ages[row]) & (wide > 0)
+    if around.sum() < 2:
+        return False
+    return bool(abs(np.median(wide[around]) - wide[row]) < _ON_CURVE)
+
+
+_AROUND, _ON_CURVE = 3, 0.4
 
 
 def contacts(game: Recorded, *, held_out: bool = False) -> np.ndarray:
@@ -73,6 +96,7 @@ def contacts(game: Recorded, *, held_out: bool = False) -> np.ndarray:
         free = (game["hitlag"][:, player] == 0) & (game["on_ground"][:, player] == 0)
         free &= (action >= act.JUMP_F) & (action < act.ACTIONS)
         free &= (action < act.LEDGE_CATCH) | (action >= act.SPECIAL_FIRST)
+        free &= (action < act.FALL) | (action > act.TUMBLE)  # blended with the pose before
         step = game["speed_air_x_self"][1:, player] + game["speed_x_attack"][1:, player]
         push = (np.diff(x) - step) * np.sign(x[:-1])
         rise = game["speed_y_self"][1:, player] + game["speed_y_attack"][1:, player]

@@ -17,6 +17,8 @@ from exphil_tf.sim import fit_actions
 from exphil_tf.sim.attributes import melee_values
 from exphil_tf.sim.fit import fit_character
 from exphil_tf.sim.fit_charges import charges
+from exphil_tf.sim.fit_diamonds import diamonds
+from exphil_tf.sim.fit_feet import feet
 from exphil_tf.sim.fit_hits import fit_hits
 from exphil_tf.sim.fit_ledges import catches
 from exphil_tf.sim.fit_shots import fit_shots
@@ -30,7 +32,7 @@ Row = dict[str, Any]
 _DIFFERENT = 0.01
 """Share by which two values of a constant differ if they are listed."""
 _ACTIONS = {
-    "feet": fit_actions.feet,
+    "feet": feet,
     "aerials": fit_actions.aerials,
     "specials": fit_actions.specials,
     "courses": fit_actions.courses,
@@ -58,6 +60,7 @@ def fit_tables(games: Sequence[Recorded]) -> dict[str, list[Row]]:
     found["attributes"].sort(key=lambda row: row["character"])
     found["ledge"], found["charges"] = ledges(games), list(charges(games))
     found["catch"], found["hangs"] = catches(games)
+    found["diamonds"] = list(diamonds(games))
     return found | fit_hits(games) | {"shots": fit_shots(games)}
 
 

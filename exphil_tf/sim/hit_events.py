@@ -70,8 +70,8 @@ def begins(game: Recorded, victim: int) -> np.ndarray:
     felt = (game["hitlag"][1:, victim] > 0) | (action >= act.HELD_FIRST) & (
         action <= act.THROWN_LOW
     )
-    for name in ("speed_x_attack", "speed_y_attack"):
-        felt |= np.abs(np.diff(game[name][:, victim])) > 0.06
+    launch = np.hypot(game["speed_x_attack"][:, victim], game["speed_y_attack"][:, victim])
+    felt |= np.diff(launch) > 0.06
     felt |= shot_hits(game, victim)[1:]  # Fox's lasers are not felt
     return np.flatnonzero(rises & felt) + 1
 

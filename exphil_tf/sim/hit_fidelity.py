@@ -143,7 +143,7 @@ def _early(real: np.ndarray, imagined: np.ndarray) -> int:
 def _felt(b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Whether a rise of percent is a hit, as `exphil_tf.sim.hit_events.begins` says it."""
     felt = (t["hitlag"] > 0) | (t["action"] >= act.HELD_FIRST) & (t["action"] <= act.THROWN_LOW)
-    return felt | (np.abs(t["kx"] - b["kx"]) > 0.06) | (np.abs(t["ky"] - b["ky"]) > 0.06)
+    return felt | (np.hypot(t["kx"], t["ky"]) > np.hypot(b["kx"], b["ky"]) + 0.06)
 
 
 def _counted(t: np.ndarray, m: np.ndarray, *, real: np.ndarray, ours: np.ndarray) -> HitCounts:

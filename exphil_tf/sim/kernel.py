@@ -1,8 +1,8 @@
 """One frame of a match, and of many matches in one call.
 
-Order of a frame, as in the game: the stage moves; hitlag holds or ends; animations advance and what ends is followed
-by the next action, and projectiles leave; controllers are read; choices; speeds; steps and
-landings; hits; projectiles fly and hit; stocks.
+Order of a frame, as in the game: the stage moves; hitlag holds or ends; animations advance and what
+ends is followed by the next action, and projectiles leave; controllers are read; choices; speeds;
+steps and landings; hits; projectiles fly and hit; stocks.
 """
 
 from exphil_tf.melee.types import GO_FRAME

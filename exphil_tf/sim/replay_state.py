@@ -7,10 +7,13 @@ what is recorded overwrites it on every frame.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from exphil_tf.melee.controls import STICK_STEPS
 from exphil_tf.melee.enums import HITSTUN_ACTIONS
+from exphil_tf.melee.stages import FOD_START_HEIGHTS
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.flights import flights, shot_uses, use_numbers
@@ -133,7 +136,7 @@ def shots(game: Recorded) -> np.ndarray:
 
 
 def hit_by_shots(game: Recorded) -> np.ndarray:
-    """Uint16 `[frames, players]`: the use of a player's projectile that hits the other one; or 0."""
+    """Uint16 `[frames, players]`: the use of a player's projectile that hits the other; or 0."""
     return np.stack([shot_uses(game, 1 - player) for player in (0, 1)], 1)
 
 
@@ -142,6 +145,7 @@ def match_of(game: Recorded) -> np.ndarray:
     match = np.zeros(1, MATCH)
     match["stage"] = STAGES.index(game.stage)  # pyright: ignore[reportArgumentType]
     match["limit"] = np.iinfo(np.int32).max
+    match["heights"] = FOD_START_HEIGHTS
     match["players"]["action"] = act.WAIT
     match["players"]["tilt_x"] = match["players"]["tilt_y"] = 254
     return match
@@ -273,7 +277,7 @@ def remember_share(shot, slot, before, tables):
 @rule
 def was_hit(now, before):
     """Whether a recorded player is hit on a frame, as `exphil_tf.sim.hit_events.begins` says it."""
-    launched = abs(now.kx - before.kx) > 0.06 or abs(now.ky - before.ky) > 0.06
+    launched = math.hypot(now.kx, now.ky) > math.hypot(before.kx, before.ky) + 0.06
     held = act.HELD_FIRST <= now.action <= act.THROWN_LOW
     return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched or held)
 

@@ -165,7 +165,6 @@ def followed(game: Recorded) -> Walk:
     """The rules beside every frame of a game."""
     match, truth, recorded = match_of(game), seen(game), shots(game)
     match["frame"] = game["frame"][0]
-    match["heights"] = np.stack([game["left"][0], game["right"][0]])
     ahead, starts = np.zeros(truth.shape, PLAYER), np.zeros(len(truth), match.dtype)
     walk = Walk(truth, told(game), recorded, hit_by_shots(game), pads(game), ahead,
                 np.zeros_like(recorded), starts)  # fmt: skip

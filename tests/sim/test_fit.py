@@ -87,7 +87,7 @@ def test_where_libmelee_knows_a_constant_replays_say_the_same():
 
 def test_tables_are_small_sorted_and_without_holes():
     moves = ("attributes", "feet", "aerials", "specials", "courses", "curves", "ledge", "catch",
-             "charges", "hangs")  # fmt: skip
+             "charges", "hangs", "diamonds")  # fmt: skip
     hits = ("hits", "throws", "held", "bodies", "bubbles", "safe", "weights", "shots")
     for name in moves + hits:
         path = data_file(f"{name}.csv")

@@ -34,17 +34,17 @@ def courses(world, frames, *names):
 def test_the_fountains_platforms_rise_and_sink_and_come_back():
     world = world_of(Stage.FOUNTAIN_OF_DREAMS, 24)
     assert (world.matches["heights"] == FOD_START_HEIGHTS).all()
-    (heights,) = courses(world, 6000, "heights")
+    (heights,) = courses(world, 7000, "heights")
     steps = np.abs(np.diff(heights, axis=0))
-    assert steps.max() == pytest.approx(moving.FALL, abs=1e-4)
+    assert np.diff(heights, axis=0).max() == pytest.approx(0.15, abs=1e-4)
+    assert np.diff(heights, axis=0).min() == pytest.approx(-0.1, abs=1e-4)
     assert heights.max() <= moving.HIGHEST and heights.min() < moving.LOWEST
-    assert 0.05 < (steps > 0).mean() < 0.9, "they stand for a while and move for a while"
+    assert 0.02 < (steps > 0).mean() < 0.5, "they mostly stand"
     assert len({heights[:, at].tobytes() for at in range(24)}) == 24, "each match has its own lot"
     sunk = heights < moving.LOWEST
     assert (sunk.any(0) & ~sunk[-1]).any(), "what sinks comes up again"
-    # As in the game, one that comes up stops at the height of the left one's start.
-    comes_up = sunk[:-1] & ~sunk[1:]
-    assert comes_up.any()
+    stands = steps[:-1] == 0
+    assert ((heights[1:-1] == 25) & stands).any(), "to 25"
 
 
 def test_who_stands_on_a_platform_goes_with_it():
