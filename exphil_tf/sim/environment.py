@@ -162,5 +162,5 @@ class Environment:
                 self.events[part], *self._observer.part(part), tables(),
             )  # fmt: skip
 
-        self.world.in_parallel(work)
+        self.world.shares.each(work)
         return self.events

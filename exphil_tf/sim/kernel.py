@@ -156,10 +156,6 @@ def play_matches(
 
 @kernel
 def show_matches(which, matches, seen, numbers, ids, sources, tables):
-    """What there is to see of some matches; the arrays are those of `play_matches`.
-
-    Args:
-      which: int64 `[some]`, their places.
-    """
+    """What there is to see of some matches, `which` int64 `[some]`; else as `play_matches`."""
     for at in which:
         frames.show(matches[at], seen[at], numbers[at], ids[at], sources, tables[0])

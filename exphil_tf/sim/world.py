@@ -11,8 +11,7 @@ nor on its place there, nor on how many threads step it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from exphil_tf.sim.observe import Observer
 from exphil_tf.sim.pads import CONTROLLER_VALUES
 from exphil_tf.sim.rules import entry
 from exphil_tf.sim.rules.events import EVENTS
+from exphil_tf.sim.shares import Shares
 from exphil_tf.sim.stage_lines import GAP, STAGES
 from exphil_tf.sim.state import INPUT, MATCH
 from exphil_tf.sim.tables import tables
@@ -70,9 +70,7 @@ class World:
         self.matches = self._beginnings.copy()
         self.players = self.matches["players"]
         """`PLAYER` `[matches, 2]`, a view."""
-        self._shares = _shares(len(stages), threads)
-        # A thread each, so that a share's matches stay in one core's cache from frame to frame.
-        self._helpers = [ThreadPoolExecutor(1) for _ in self._shares[1:]]
+        self.shares = Shares(len(stages), threads)
 
     @property
     def is_over(self) -> np.ndarray:
@@ -113,15 +111,7 @@ class World:
         def work(part: slice) -> None:
             play_matches(self.matches[part], pads[part], *_RULES_ALONE, tables())
 
-        self.in_parallel(work)
-
-    def in_parallel(self, work: Callable[[slice], None]) -> None:
-        """Does some work on all matches, each thread on its share."""
-        own, *others = self._shares
-        begun = [one.submit(work, part) for one, part in zip(self._helpers, others, strict=True)]
-        work(own)
-        for one in begun:
-            one.result()
+        self.shares.each(work)
 
 
 def _beginnings(characters: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -165,11 +155,6 @@ def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
 def controllers(count: int) -> np.ndarray:
     """`INPUT` `[count, 2]`, nothing pressed."""
     return np.zeros((count, 2), INPUT)
-
-
-def _shares(count: int, threads: int) -> list[slice]:
-    ends = np.linspace(0, count, threads + 1).astype(int)
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
 
 
 def _lines_under(
