@@ -17,10 +17,20 @@ from typing import Any
 import numba
 
 
+_INNER: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+
 def rule(function: Callable[..., Any]) -> Any:
     """A function that kernels call; Python cannot, which saves half of the time to compile."""
-    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(function, error_model="numpy", **options)
+    return numba.njit(function, error_model="numpy", **_INNER)
+
+
+def passage(function: Callable[..., Any]) -> Any:
+    """A rule that is compiled as a part of who calls it.
+
+    For one that calls nearly everything there is: of its own, LLVM would go over all that once more.
+    """
+    return numba.njit(function, inline="always", error_model="numpy", **_INNER)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

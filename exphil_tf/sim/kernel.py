@@ -6,7 +6,7 @@ landings; hits; projectiles fly and hit; stocks.
 """
 
 from exphil_tf.melee.types import GO_FRAME
-from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.compiled import kernel, passage, rule
 from exphil_tf.sim.pads import read_controllers
 from exphil_tf.sim.rules import (
     bodies,
@@ -30,7 +30,7 @@ from exphil_tf.sim.rules import (
 )
 
 
-@rule
+@passage
 def step_match(match, players, pads, tables):
     """One frame.
 
@@ -47,7 +47,7 @@ def step_match(match, players, pads, tables):
         _play(match, players, pads, tables)
 
 
-@rule
+@passage
 def _play(match, players, pads, tables):
     for seat in range(2):
         _age(players[seat], tables)
@@ -103,7 +103,7 @@ def _move(match, p, tables):
         floors.fly_on(match, p, a, tables)
 
 
-@rule
+@passage
 def step(match, pads, tables):
     """One frame of a match that is not over, with what becomes of stocks.
 
