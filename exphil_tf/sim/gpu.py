@@ -4,8 +4,9 @@
     on_gpu.step(pads)         # INPUT [matches, 2], of this machine or of the GPU
     matches = on_gpu.read()
 
-The rules are those that run on processors, compiled anew by numba for CUDA. Fused products and
-other sines round differently there, so that a match may take another course after a while.
+The rules are those that run on processors, compiled anew for CUDA by the package numba-cuda, which
+has to be installed (numba's own CUDA target cannot compile `min`). Fused products and other sines
+round differently there, so that a match may take another course after a while.
 """
 
 from __future__ import annotations
