@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba.cuda
 import numpy as np
-from numba import cuda
 
 from exphil_tf.sim.kernel import step
 from exphil_tf.sim.tables import tables
 
+cuda: Any = numba.cuda  # whose annotations are those of its simulator
 _BLOCK = 64
 """Threads of a block: a rule holds many values, of which a multiprocessor has room for few."""
 
