@@ -33,6 +33,8 @@ from exphil_tf.sim.tables import tables
 STOCKS = 4
 TIME_LIMIT_FRAMES = 8 * 60 * 60
 _LONG_AGO = 254
+_WHOLE = np.dtype((np.void, MATCH.itemsize))
+"""A match as bytes: copied field by field, what lies between fields would be anything."""
 _RULES_ALONE = (
     np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32),
     np.zeros((0, PLAYERS), np.int8),
@@ -67,10 +69,11 @@ class World:
         self._limit, self._first = GO_FRAME + limit_frames, first_frame
         self._beginnings = np.zeros(len(stages), MATCH)
         self.set_players(np.arange(len(stages)), characters, stages)
-        self.matches = self._beginnings.copy()
+        self.matches = np.zeros(len(stages), MATCH)
         self.players = self.matches["players"]
         """`PLAYER` `[matches, 2]`, a view."""
         self.shares = Shares(len(stages), threads)
+        self.reset(np.arange(len(stages)))
 
     @property
     def is_over(self) -> np.ndarray:
@@ -84,9 +87,8 @@ class World:
           which: int `[some]`, indices of matches.
           seeds: uint64 `[some]`, of what is drawn in them; None for 0.
         """
-        fresh = self._beginnings[which]
-        fresh["seed"] = 0 if seeds is None else seeds
-        self.matches[which] = fresh
+        self.matches.view(_WHOLE)[which] = self._beginnings.view(_WHOLE)[which]
+        self.matches["seed"][which] = 0 if seeds is None else seeds
 
     def set_players(self, which: np.ndarray, characters: np.ndarray, stages: Sequence[int]) -> None:
         """Other characters `[some, 2]` and stages for some matches, from their next reset on."""
