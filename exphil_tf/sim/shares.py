@@ -1,7 +1,8 @@
-"""Work on matches, shared among threads: each share keeps its thread, from frame to frame.
+"""Work on matches, shared among threads: each does nearly the same matches from frame to frame.
 
-So its matches stay in one core's cache. A frame takes a fraction of a millisecond, of which an
-executor's futures would be a tenth: a queue to each thread and one back are all that is between.
+So these stay in one core's cache. A frame takes a fraction of a millisecond, of which futures of an
+executor would be a tenth: a queue to each thread and one back are all that is between. The calling
+thread begins while others still wake, so it takes more, until it no longer waits at the end.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import weakref
 from collections.abc import Callable
 from queue import SimpleQueue
 
-import numpy as np
-
 Work = Callable[[slice], None]
+_STEPS = 256
+"""Shares grow and shrink by such a part of all."""
+_HASTE = 4
+"""Waiting costs more than a share that is too large: steps forth for each step back."""
 
 
 class Shares:
-    """Even parts of some things in a row, one for each thread.
+    """Parts of some things in a row, one for each thread.
 
     Args:
       count: of things.
@@ -25,45 +28,59 @@ class Shares:
     """
 
     def __init__(self, count: int, threads: int) -> None:
-        ends = np.linspace(0, count, threads + 1).astype(int).tolist()
-        parts = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
-        self._own, others = parts[0], parts[1:]
-        self._helpers = [_Helper(part) for part in others]
+        self._count = count
+        self._helpers = [_Helper() for _ in range(min(threads, count) - 1)]
+        self._own = count // (len(self._helpers) + 1)
 
     def each(self, work: Work) -> None:
         """Does some work on all parts at once; what it raises is raised once all are done."""
-        for helper in self._helpers:
-            helper.todo.put(work)
+        own, *others = self._parts()
+        for helper, part in zip(self._helpers, others, strict=True):
+            helper.todo.put((work, part))
         errors: list[BaseException] = []
         try:
-            work(self._own)
+            work(own)
         finally:
+            self._balance(waits=any(helper.done.empty() for helper in self._helpers))
             errors += [error for helper in self._helpers if (error := helper.done.get())]
         for error in errors:
             raise error
 
+    def _parts(self) -> list[slice]:
+        own, helpers = self._own, len(self._helpers)
+        if not helpers:
+            return [slice(0, self._count)]
+        ends = [own + at * (self._count - own) // helpers for at in range(helpers + 1)]
+        return [slice(0, own), *(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))]
+
+    def _balance(self, *, waits: bool) -> None:
+        """More for this thread if it waits for others, less if they wait for it."""
+        step = max(1, self._count // _STEPS)
+        own = self._own + (_HASTE * step if waits else -step)
+        self._own = max(1, min(own, self._count - len(self._helpers)))
+
 
 class _Helper:
-    """A thread that does one piece of work after another on its part, until it is dropped."""
+    """A thread that does one piece of work after another, until it is dropped."""
 
-    def __init__(self, part: slice) -> None:
-        self.todo: SimpleQueue[Work | None] = SimpleQueue()
+    def __init__(self) -> None:
+        self.todo: SimpleQueue[tuple[Work, slice] | None] = SimpleQueue()
         self.done: SimpleQueue[BaseException | None] = SimpleQueue()
-        arguments = (part, self.todo, self.done)
-        threading.Thread(target=_serve, args=arguments, daemon=True).start()
+        threading.Thread(target=_serve, args=(self.todo, self.done), daemon=True).start()
         weakref.finalize(self, self.todo.put, None)
 
 
 def _serve(
-    part: slice, todo: SimpleQueue[Work | None], done: SimpleQueue[BaseException | None]
+    todo: SimpleQueue[tuple[Work, slice] | None], done: SimpleQueue[BaseException | None]
 ) -> None:
-    while (work := todo.get()) is not None:
+    while (task := todo.get()) is not None:
+        work, part = task
         error = None
         try:
             work(part)
         except BaseException as raised:  # is the caller's, not this thread's
             error = raised
         # Whoever waits may drop everything: nothing of the work is held on to.
-        del work
+        del work, task
         done.put(error)
         del error
