@@ -1,4 +1,4 @@
-"""`exphil_tf.rl.matchmaking`: who wins more often is met more often."""
+"""`exphil_tf.rl.script_matchmaking`: who wins more often is met more often."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from exphil_tf.rl.matchmaking import Matchmaking
+from exphil_tf.rl.script_matchmaking import Matchmaking
 from exphil_tf.rl.seats import Seats
 
 MATCHES = 40
