@@ -38,16 +38,16 @@ LEDGER: dict[str, str] = {
     "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
     "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
     "not followed by the stick",
-    "walls and ceilings": "a stage's side as published corners, the same left and right; bodies are diamonds by action "
-    "and age where a game shows them beside a side, else as slim as any; no wall jumps, wall techs or "
-    "ceilings' bounces",
+    "walls and ceilings": "a stage's side as published corners, the same left and right; bodies are "
+    "diamonds by action and age where a game shows them beside a side, else as slim as any; no "
+    "wall jumps, wall techs or ceilings' bounces",
     "ledges": "caught from within one fitted box per character, by one at a time; no end of "
     "hanging",
     "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
     "everybody falls away as a star, though the game draws by lot who falls towards the camera",
-    "moving stages": "Pokémon Stadium keeps its first form, as frozen in tournaments: nothing that may "
-    "be read tells the others' lines; how often Fountain of Dreams' platforms move and how long they "
-    "stay under water is about so",
+    "moving stages": "Pokémon Stadium keeps its first form, as frozen in tournaments: nothing that "
+    "may be read tells the others' lines; how often Fountain of Dreams' platforms move and how "
+    "long they stay under water is about so",
     "Nana": "Popo alone",
     "UCF": "the dash back and cardinals as netplay has them; shield drops follow the game's own "
     "thresholds",

@@ -1,10 +1,10 @@
 """How wide a body is beside a stage's side, by action and age: `data/diamonds.csv`.
 
-In the game a body is a diamond: its lower corner the feet, its side corners half way up. What stands
-beside a side that stops it is exactly as far from it as the animation's frame makes the body wide,
-so contacts of one frame of one action agree to a thousandth of a unit; where they lean on a corner
-or a slope, they also tell how high the side corners are. Those move with the pose alone, even
-where the feet are locked.
+In the game a body is a diamond: its lower corner the feet, its side corners half way up. What
+stands beside a side that stops it is exactly as far from it as the animation's frame makes the body
+wide, so contacts of one frame of one action agree to a thousandth of a unit; where they lean on a
+corner or a slope, they also tell how high the side corners are. Those move with the pose alone,
+even where the feet are locked.
 """
 
 from __future__ import annotations

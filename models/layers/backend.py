@@ -69,6 +69,14 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
 
 
+def incoming_gradients(args: tuple, upstream: Any = None) -> list[Any]:
+    """What a custom gradient is handed for each output, in order.
+
+    TensorFlow hands one by one, JAX a nest, torch the nest by the name `upstream`.
+    """
+    return keras.tree.flatten(args if upstream is None else upstream)
+
+
 def has_gpu() -> bool:
     """Whether this process computes on a GPU: where that decides the form of a loop."""
     if keras.backend.backend() == "tensorflow":
@@ -76,3 +84,12 @@ def has_gpu() -> bool:
 
         return bool(tf.config.list_logical_devices("GPU"))
     return False
+
+
+def frames_a_turn() -> int:
+    """Frames of a recurrence in a turn of its loop: a GPU waits for every turn.
+
+    On an H200, eight make an update of two LSTM layers of 256 take 0.57 of the time for 16 unrolls
+    of 80 frames, 0.72 for 128, 0.89 for 512. On a CPU they change nothing but compile longer.
+    """
+    return 8 if has_gpu() else 1

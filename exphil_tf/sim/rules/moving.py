@@ -1,10 +1,10 @@
 """Stages that move: Fountain of Dreams' platforms and Dream Land's wind.
 
 What they do next is drawn by lot, here by a hash of the match's seed and the time. Which states
-they go through is the game's (published: doldecomp/melee). Speeds, heights, the wind and where it is
-felt are read off players in recorded games, who go with them: 7,000 frames on platforms that move,
-42,000 in the wind, 309 gusts. How often platforms are moved, and how long they stay under water,
-where nobody stands, is what those sightings leave open: about so.
+they go through is the game's (published: doldecomp/melee). Speeds, heights, the wind and where it
+is felt are read off players in recorded games, who go with them: 7,000 frames on platforms that
+move, 42,000 in the wind, 309 gusts. How often platforms are moved, and how long they stay under
+water, where nobody stands, is what those sightings leave open: about so.
 """
 
 from exphil_tf.melee.enums import Stage
