@@ -38,8 +38,8 @@ LEDGER: dict[str, str] = {
     "special moves": "flight by fitted rules in two parts or by recorded speeds, without effects; "
     "angles of Fire Fox, teleports and Dolphin Slash, Captain Falcon's and Ganondorf's rise are "
     "not followed by the stick",
-    "walls and ceilings": "a stage's side as published corners, the same left and right; bodies are "
-    "diamonds by action and age where a game shows them beside a side, else as slim as any; no "
+    "walls and ceilings": "a stage's side as published corners, the same left and right; bodies "
+    "are diamonds by action and age where a game shows them beside a side, else as slim as any; no "
     "wall jumps, wall techs or ceilings' bounces",
     "ledges": "caught from within one fitted box per character, by one at a time; no end of "
     "hanging",
