@@ -67,13 +67,17 @@ def begins(game: Recorded, victim: int) -> np.ndarray:
     """Frames on which a player is hit: not those on which being far away costs a percent."""
     rises = np.diff(game["percent"][:, victim]) > 1e-4
     action = game["action"][1:, victim]
-    felt = (game["hitlag"][1:, victim] > 0) | (action >= act.HELD_FIRST) & (
-        action <= act.THROWN_LOW
-    )
+    felt = (game["hitlag"][1:, victim] > 0) | are_held(action)
     launch = np.hypot(game["speed_x_attack"][:, victim], game["speed_y_attack"][:, victim])
     felt |= np.diff(launch) > 0.06
     felt |= shot_hits(game, victim)[1:]  # Fox's lasers are not felt
     return np.flatnonzero(rises & felt) + 1
+
+
+def are_held(action: np.ndarray) -> np.ndarray:
+    """`exphil_tf.sim.rules.grabs.is_held`, of arrays."""
+    held = (action >= act.HELD_FIRST) & (action <= act.HELD_LAST)
+    return held | (action >= act.THROWN_F) & (action <= act.THROWN_LOW)
 
 
 class StaleQueue:

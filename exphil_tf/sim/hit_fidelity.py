@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from exphil_tf.sim import actions as act
+from exphil_tf.sim.hit_events import are_held
 from exphil_tf.sim.hit_tables import hit_tables
 
 KINDS = ("aerial", "ground attack", "special", "throw, pummel", "projectile", "other", "not judged")
@@ -142,7 +143,7 @@ def _early(real: np.ndarray, imagined: np.ndarray) -> int:
 
 def _felt(b: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Whether a rise of percent is a hit, as `exphil_tf.sim.hit_events.begins` says it."""
-    felt = (t["hitlag"] > 0) | (t["action"] >= act.HELD_FIRST) & (t["action"] <= act.THROWN_LOW)
+    felt = (t["hitlag"] > 0) | are_held(t["action"])
     return felt | (np.hypot(t["kx"], t["ky"]) > np.hypot(b["kx"], b["ky"]) + 0.06)
 
 

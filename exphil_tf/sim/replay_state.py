@@ -278,7 +278,7 @@ def remember_share(shot, slot, before, tables):
 def was_hit(now, before):
     """Whether a recorded player is hit on a frame, as `exphil_tf.sim.hit_events.begins` says it."""
     launched = math.hypot(now.kx, now.ky) > math.hypot(before.kx, before.ky) + 0.06
-    held = act.HELD_FIRST <= now.action <= act.THROWN_LOW
+    held = grabs.is_held(now.action)
     return now.percent > before.percent + 1e-4 and (now.hitlag > 0 or launched or held)
 
 

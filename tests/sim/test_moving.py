@@ -60,6 +60,7 @@ def test_who_stands_on_a_platform_goes_with_it():
 
 def test_the_tree_blows_whoever_stands_before_it():
     world = world_of(Stage.DREAMLAND, 16)
+    world.players["x"][8:] -= 1.0  # the middle of both goes over to the left
     blows, players = courses(world, 3000, "blows", "players")
     assert set(np.unique(blows)) == {-1, 0, 1}
     starts = np.flatnonzero((blows[1:, 0] != 0) & (blows[:-1, 0] == 0))

@@ -37,6 +37,7 @@ def shoots(world, action=LOOP, age=15.0):
     """The first player, a frame before something leaves."""
     p = world.players[0, 0:1]
     p["action"], p["age"], p["rate"] = action, age, 1
+    p["use"] += 1
 
 
 def play(world, frames, **second):
@@ -203,3 +204,25 @@ def test_flight_launches_and_ends_are_counted():
     assert (counts.frames, counts.near, counts.lost) == (1, 1, 0)
     assert (counts.launches, counts.launched, counts.placed, counts.imagined) == (1, 1, 1, 0)
     assert (counts.ends, counts.ended) == (1, 1)
+
+
+def test_needles_of_one_throw_are_one_use_of_their_move():
+    world = facing(FOX)
+    shoots(world, age=4.0)
+    play(world, 12)
+    # The next one leaves in the same action.
+    p = world.players[0, 0:1]
+    p["action"], p["age"], p["rate"] = LOOP, 4.0, 1
+    use = int(p["use"][0])
+    play(world, 1)
+    shots = world.matches["shots"][0]
+    shots["use"][shots["kind"] > 0] = use - 1 if use > 1 else use
+    assert staled(world) == 1
+    world.players["shot_use"][0, 0] = shots["use"].max()
+    play(world, 11)
+    assert staled(world) == 1, "no second entry in the queue"
+
+
+def staled(world):
+    """Moves in the first player's queue."""
+    return int((world.players["stale"][0, 0] != 0).sum())
