@@ -206,23 +206,14 @@ def test_flight_launches_and_ends_are_counted():
     assert (counts.ends, counts.ended) == (1, 1)
 
 
-def test_needles_of_one_throw_are_one_use_of_their_move():
+def test_projectiles_of_one_action_are_one_use_of_their_move():
     world = facing(FOX)
     shoots(world, age=4.0)
+    use = int(world.players["use"][0, 0])
     play(world, 12)
-    # The next one leaves in the same action.
-    p = world.players[0, 0:1]
-    p["action"], p["age"], p["rate"] = LOOP, 4.0, 1
-    use = int(p["use"][0])
-    play(world, 1)
-    shots = world.matches["shots"][0]
-    shots["use"][shots["kind"] > 0] = use - 1 if use > 1 else use
-    assert staled(world) == 1
-    world.players["shot_use"][0, 0] = shots["use"].max()
-    play(world, 11)
-    assert staled(world) == 1, "no second entry in the queue"
-
-
-def staled(world):
-    """Moves in the first player's queue."""
-    return int((world.players["stale"][0, 0] != 0).sum())
+    for same_action, entries in ((True, 1), (False, 2)):
+        shoots(world, age=4.0)
+        if same_action:
+            world.players["use"][0, 0] = use
+        play(world, 12)
+        assert (world.players["stale"][0, 0] != 0).sum() == entries
