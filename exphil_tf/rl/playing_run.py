@@ -20,6 +20,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
+from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
@@ -157,6 +158,9 @@ def check(config: PlayingConfig) -> None:
             f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
             "Give self, script:NAME, or the folder of a run.",
         )
+    for name in config.opponents:
+        if name.startswith(SCRIPT) and name.removeprefix(SCRIPT) not in SCRIPTS:
+            raise UserError(f"--opponent {name}: want one of {', '.join(SCRIPTS)} behind {SCRIPT}")
     pretrained(config)
 
 
