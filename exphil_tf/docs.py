@@ -283,7 +283,7 @@ def _former_files() -> list[tuple[str, str]]:
         ("`priv/kmeans_centers.nx`", "a JSON file of any name"),
         (
             "cached embeddings",
-            "`datasets/`, kept by content: `ls` lists, and what is deleted is made anew when wanted",
+            "`datasets/`, kept by content: `ls` lists, and a deleted one is made anew when wanted",
         ),
         (
             "`notebooks/evaluation_dashboard.livemd`",

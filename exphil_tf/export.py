@@ -136,6 +136,9 @@ def main(argv: Sequence[str]) -> int:
         return _info(load(InfoConfig, argv[1:], prog=f"{PROG} info"), console)
     config = load(ExportConfig, argv, prog=PROG)
     source = find_bundle(config.run)
+    from exphil_tf.inference.bundle import require_room  # imports ONNX Runtime
+
+    require_room(config.output)
     with quiet_import():
         from exphil_tf.checkpoints.policy_bundle import load_policy
         from exphil_tf.exporting import convert  # noqa: F401 - imports TensorFlow and tf2onnx

@@ -20,6 +20,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
+from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
@@ -165,4 +166,16 @@ def check(config: PlayingConfig) -> None:
 
 
 def _weights_of(folder: Path) -> str:
-    return atomic.sha256(run_folder.find_bundle(folder) / WEIGHTS)
+    """Checksum of a policy's weights.
+
+    Raises: UserError: if there is no policy (66), or it is damaged (65).
+    """
+    bundle = run_folder.find_bundle(folder)
+    found = atomic.problems(bundle)
+    if found:
+        raise UserError(
+            f"{bundle}: not a sound policy bundle: {found[0]}",
+            "Copy it again, or resume its run, which exports it anew.",
+            exit_code=EXIT_DATA,
+        )
+    return atomic.sha256(bundle / WEIGHTS)
