@@ -24,6 +24,7 @@ import tyro
 from rich.console import Console
 
 from beam_pipelines.cached_dataset import DatasetRequest
+from exphil_tf.checkpoints.provenance import nested
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig, of_one_policy
 from exphil_tf.evaluation.policy_evaluation import evaluate
@@ -220,9 +221,9 @@ def _data(config: EvaluateConfig, console: Console) -> Path:
         return dataset.folder
     first = config.run[0]
     bundle = first if _is_exported(first) else find_bundle(first)
-    facts = read_json(bundle / CONFIG_JSON).get("provenance", {})
-    facts = facts.get("training", facts)  # of an exported bundle
-    folder = facts.get("data", {}).get("folder")
+    facts = read_json(bundle / CONFIG_JSON).get("provenance")
+    facts = nested(facts, "training") or facts  # of an exported bundle
+    folder = nested(facts, "data", "folder")
     if not isinstance(folder, str) or not Path(folder).is_dir():
         raise UserError(
             f"{first}: the dataset that it was trained on is not here",
