@@ -127,12 +127,13 @@ def _refuse_in_vain(loaded: Loaded[EvaluateConfig], *, is_one: bool) -> None:
 def _make_places(config: EvaluateConfig, *, is_one: bool) -> None:
     """Makes the folders that results go to, so that a wrong path is told before minutes of work.
 
-    Raises: OSError: if one cannot be made, or `--csv` is a folder.
+    Raises: OSError: if one cannot be made or is finished, or `--csv` is a folder.
     """
     output = config.output or (None if is_one else _COMPARISON)
     for folder in (output, config.csv and config.csv.parent):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            atomic.require_unpublished(folder)
     if config.csv is not None and config.csv.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(config.csv))
 

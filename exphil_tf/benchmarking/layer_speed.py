@@ -157,7 +157,7 @@ def length_report() -> Report:
 # -- Attention -------------------------------------------------------------------------------------
 
 
-_FORMS: Mapping[str, Mapping[str, int | None]] = {
+_FORMS: Mapping[str, Mapping[str, Any]] = {
     "blocks": {},
     "masked": {"chunk": _ATTENTION["time"]},
     "chunked": {"chunk": 32},

@@ -61,10 +61,11 @@ def write_file(path: Path, parts: Iterable[bytes]) -> Written:
 
     Raises:
       OSError: as the system does (disk full…); the file of that name is then as before. A device or
-        pipe is not replaced.
+        pipe is not replaced, and nothing is added to a published folder.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "no regular file", str(path))
+    require_unpublished(path.parent)
     sweep_beside(path)
     with naming(path):
         temporary, opened = _create(path)
@@ -183,6 +184,16 @@ def publish(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _fsync(target.parent)
+
+
+def require_unpublished(directory: Path) -> None:
+    """Refuses a place for files that are not of a published folder: with them it would be unsound.
+
+    Raises: PermissionError: naming the folder.
+    """
+    if (directory / CHECKSUMS).is_file():
+        what = f"finished ({CHECKSUMS}), another file would damage it"
+        raise PermissionError(errno.EPERM, what, str(directory))
 
 
 def problems(directory: Path) -> list[str]:

@@ -269,7 +269,8 @@ def _place_for(folder: Path) -> str:
     """Where a dataset may be made that is missing: its folder, unless it holds something else."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     is_free = all(n.startswith(".") or n.endswith((".tfrecord", ".jsonl")) for n in names)
-    return str(folder) if is_free and not folder.is_file() else "datasets/NAME"
+    is_there = folder.exists() and not folder.is_dir()
+    return str(folder) if is_free and not is_there else "datasets/NAME"
 
 
 def _parse(path: Path) -> Manifest:

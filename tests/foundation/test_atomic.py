@@ -296,3 +296,12 @@ def test_a_folder_takes_the_place_of_a_folder_only(tmp_path):
     with pytest.raises(FileExistsError, match="file"), atomic.publish(file):
         raise AssertionError("not reached")
     assert file.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_is_added_to_a_published_folder(tmp_path):
+    with atomic.publish(tmp_path / "policy") as folder:
+        atomic.write_bytes(folder / "weights", b"w")
+    for name in ("report.json", "weights"):
+        with pytest.raises(PermissionError, match="another file would damage it"):
+            atomic.write_bytes(tmp_path / "policy" / name, b"x")
+    assert atomic.problems(tmp_path / "policy") == []
