@@ -35,6 +35,7 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.kinds import Kind, fields_of, option
 from exphil_tf.process.console import make_console, wide_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
+from exphil_tf.records.manifest import MANIFEST
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import key_of
 from exphil_tf.replays.splits import SplitConfig
@@ -133,7 +134,7 @@ def _make_places(config: EvaluateConfig, *, is_one: bool) -> None:
     for folder in (output, config.csv and config.csv.parent):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            atomic.require_unpublished(folder)
+            atomic.require_unpublished(folder, (atomic.CHECKSUMS, MANIFEST))
     if config.csv is not None and config.csv.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(config.csv))
 

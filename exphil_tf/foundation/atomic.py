@@ -24,7 +24,7 @@ import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -186,14 +186,19 @@ def publish(target: Path) -> Iterator[Path]:
     _fsync(target.parent)
 
 
-def require_unpublished(directory: Path) -> None:
+def require_unpublished(directory: Path, seals: Sequence[str] = (CHECKSUMS,)) -> None:
     """Refuses a place for files that are not of a published folder: with them it would be unsound.
+
+    Args:
+      directory: the place.
+      seals: files that show a folder to be finished, as they list what is in it.
 
     Raises: PermissionError: naming the folder.
     """
-    if (directory / CHECKSUMS).is_file():
-        what = f"finished ({CHECKSUMS}), another file would damage it"
-        raise PermissionError(errno.EPERM, what, str(directory))
+    for seal in seals:
+        if (directory / seal).is_file():
+            what = f"finished ({seal}), another file would damage it"
+            raise PermissionError(errno.EPERM, what, str(directory))
 
 
 def problems(directory: Path) -> list[str]:
