@@ -56,6 +56,7 @@ METRICS = (
     Metric("games"),
     Metric("stock_lead", lower_is_better=False),
     Metric("reward_terms"),
+    Metric("won_against"),
     Metric("policy_loss"),
     Metric("value_loss"),
     Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
@@ -139,7 +140,7 @@ class PpoLearner:
         rows = self.rows = len(rollouts.learner.seats)
         self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
         self._terms, self.stopwatch = tuple(rollouts.options.weights), rollouts.stopwatch
-        self._snapshots = rollouts.snapshots
+        self._snapshots, self._matchmaking = rollouts.snapshots, rollouts.matchmaking
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)
         self._initial = policy.initial_state(rows)
         self._sums = RunningSums(dict.fromkeys(_STEP_SUMS, ()))
@@ -205,6 +206,8 @@ class PpoLearner:
             values["grad_norm"] = float(self._norm.numpy())
             values["lr"] = float(self._updater.optimizer.learning_rate)
             values["cpu_s"] = self.stopwatch.take()
+            if self._matchmaking is not None:
+                values["won_against"] = self._matchmaking.won
         return Report(sums["frames"], values, counts["skipped"], counts["worst_streak"])
 
     def reset(self) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.checkpoints.value_weights import (
@@ -23,6 +25,7 @@ from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.matches import Matches
+from exphil_tf.rl.matchmaking import Matchmaking
 from exphil_tf.rl.playing_run import pretrained
 from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
 from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
@@ -190,7 +193,21 @@ def _rollouts(
         weights=config.reward.weights(),
         seed=config.seed,
     )
-    return Rollouts(matches, actor, others=tuple(others.values()), options=options)
+    rollouts = Rollouts(matches, actor, others=tuple(others.values()), options=options)
+    rollouts.matchmaking = _matchmaking(config, matches, seating)
+    return rollouts
+
+
+def _matchmaking(config: PlayingConfig, matches: Matches, seating: Seating) -> Matchmaking | None:
+    scripted = {n: seats for n, seats in seating.others.items() if n.startswith(SCRIPT)}
+    if not config.draws_scripts or not scripted:
+        return None
+    names = [name.removeprefix(SCRIPT) for name, seats in scripted.items() for _ in seats.match]
+    match, player = (
+        np.concatenate([getattr(seats, part) for seats in scripted.values()])
+        for part in ("match", "player")
+    )
+    return Matchmaking(matches, Seats(match, player), names, seed=config.seed)
 
 
 def seat_script(matches: Matches, name: str, seats: Seats) -> None:

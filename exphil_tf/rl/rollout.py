@@ -29,6 +29,7 @@ from exphil_tf.rewards.playing import COLUMNS, rewards
 from exphil_tf.rl import generator_state
 from exphil_tf.rl.actor import Actor, Answer
 from exphil_tf.rl.matches import Matches
+from exphil_tf.rl.matchmaking import Matchmaking
 from exphil_tf.rl.results import outcome
 from exphil_tf.rl.returns import Transitions
 from exphil_tf.rl.seats import Seats
@@ -103,6 +104,8 @@ class Rollouts(tf.train.experimental.PythonState):
         self._is_begun = False
         self.snapshots: Snapshots | None = None
         """Who plays in the seats of the policy's past, if it has any."""
+        self.matchmaking: Matchmaking | None = None
+        """Who draws scripts for games to come, if they are drawn."""
 
     def batches(self) -> Rollouts:
         """Itself."""
@@ -165,6 +168,8 @@ class Rollouts(tf.train.experimental.PythonState):
         with self.stopwatch.on("simulator"):
             self.matches.step(self._controllers)
             if over.any():
+                if self.matchmaking is not None:
+                    self.matchmaking.next_games(over)
                 self.matches.reset(np.flatnonzero(over))
         if over.any():
             for actor in self._actors:
@@ -236,6 +241,8 @@ class Rollouts(tf.train.experimental.PythonState):
         found |= {f"frames/{name}": v for name, v in kept.items()}
         if self.snapshots is not None:
             found |= {f"snapshots/{name}": v for name, v in self.snapshots.state().items()}
+        if self.matchmaking is not None:
+            found |= {f"matchmaking/{name}": v for name, v in self.matchmaking.state().items()}
         found["rng"] = generator_state.to_array(self._rng)
         found["controllers"] = self._controllers
         file = io.BytesIO()
@@ -251,6 +258,8 @@ class Rollouts(tf.train.experimental.PythonState):
             actor.restore(_part(state, f"actor{index}/"))
         if self.snapshots is not None:
             self.snapshots.restore(_part(state, "snapshots/"))
+        if self.matchmaking is not None:
+            self.matchmaking.restore(_part(state, "matchmaking/"))
         memory = _part(state, "memory/")
         self._memory = tuple(tf.constant(memory[str(i)]) for i in range(len(memory)))
         kept = _part(state, "frames/")

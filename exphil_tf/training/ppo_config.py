@@ -248,6 +248,11 @@ class PlayingConfig:
         return (SELF,)
 
     @property
+    def draws_scripts(self) -> bool:
+        """Whether scripts are drawn for every game anew."""
+        return False
+
+    @property
     def seed(self) -> int:
         """Of everything that is drawn.
 
@@ -269,6 +274,9 @@ class OpponentConfig:
     opponent: tuple[str, ...] = ()
     """self, script:NAME, the folder of a run, or cpu1 to cpu9 in Dolphin; of several, matches are
     shared out. None: cpu3 in Dolphin, else self."""
+    matchmaking: Literal["even", "hard"] = "even"
+    """even keeps each match's opponent; hard draws among the scripts anew for every game, those
+    that win more often."""
 
 
 @dataclass(frozen=True)
@@ -282,6 +290,11 @@ class PpoConfig(PlayingConfig):
         """See the base class."""
         default = "cpu3" if self.game.is_dolphin else SELF
         return self.against.opponent or (default,)
+
+    @property
+    def draws_scripts(self) -> bool:
+        """See the base class."""
+        return self.against.matchmaking == "hard"
 
 
 @dataclass(frozen=True)

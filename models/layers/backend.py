@@ -69,6 +69,14 @@ def gelu(x: Any) -> Any:
     return 0.5 * x * (1.0 + ops.erf(x * 0.5**0.5))
 
 
+def incoming_gradients(args: tuple, upstream: Any = None) -> list[Any]:
+    """What a custom gradient is handed for each output, in order.
+
+    TensorFlow hands one by one, JAX a nest, torch the nest by the name `upstream`.
+    """
+    return keras.tree.flatten(args if upstream is None else upstream)
+
+
 def has_gpu() -> bool:
     """Whether this process computes on a GPU: where that decides the form of a loop."""
     if keras.backend.backend() == "tensorflow":

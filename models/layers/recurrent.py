@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 import numpy as np
 
-from models.layers.backend import ops
+from models.layers.backend import incoming_gradients, ops
 from models.layers.dense import dense
 from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
@@ -180,7 +180,7 @@ def _scan(cell: Cell, keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
         last, (states, activations) = time_scan(forward, start, (projected, keep))
 
         def grad(*args: Tensor, upstream: tuple | None = None) -> tuple:
-            grad_y, *grad_last = args if upstream is None else upstream
+            grad_y, *grad_last = incoming_gradients(args, upstream)
             befores = tuple(_shift(a, b) * keep for a, b in zip(start, states, strict=True))
             transposed = ops.transpose(kernel)
 

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from models.layers.backend import has_gpu, ops
+from models.layers.backend import has_gpu, incoming_gradients, ops
 from models.layers.time_scan import is_written_out, time_scan
 
 Tensor = Any
@@ -276,7 +276,7 @@ def _blocked_scan(keep: Tensor, blocks: _Blocks) -> Any:
             return grad_a, (grad_state, *grads)
 
         def grad(*args: Tensor, upstream: tuple | None = None) -> tuple:
-            grad_y, grad_final = args if upstream is None else upstream
+            grad_y, grad_final = incoming_gradients(args, upstream)
             grads_of = (wide, wide, narrow, narrow)
             grad_a, (grad_state, *grads) = time_scan(
                 backward_slice,

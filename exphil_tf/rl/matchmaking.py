@@ -1,0 +1,82 @@
+"""Which script a match meets in its next game: those that win are met more often.
+
+Prioritized fictitious self-play (Vinyals et al. 2019) over scripted opponents: with the share x of
+games that is won against a script, it is drawn in proportion to (1 − x)², and at least a little, so
+that what was learnt is not forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from exphil_tf.rl import generator_state
+from exphil_tf.rl.matches import Matches
+from exphil_tf.rl.results import outcome
+from exphil_tf.rl.seats import Seats
+
+LEAST = 0.05
+"""Priority of a script that never wins; one that always does has 1."""
+_MEMORY = 0.9
+"""What a game counts when one more against that script has ended."""
+
+
+class Matchmaking:
+    """Draws scripts for matches whose game is over.
+
+    Args:
+      matches: what is played; its scripts are seated.
+      seats: of the scripts, one of each match that has one.
+      scripts: the name of each seat's script at first.
+      seed: of the draws.
+    """
+
+    def __init__(self, matches: Matches, seats: Seats, scripts: Sequence[str], *, seed: int):
+        self._matches, self._seats = matches, seats
+        self._names = tuple(dict.fromkeys(scripts))
+        self._playing = np.array([self._names.index(name) for name in scripts])
+        self._won = np.full(len(self._names), 0.5)
+        self._rng = np.random.Generator(np.random.PCG64([seed, len(self._names)]))
+
+    @property
+    def won(self) -> dict[str, float]:
+        """Share of games won against each script, the last ten or so."""
+        return dict(zip(self._names, self._won.tolist(), strict=True))
+
+    def next_games(self, is_over: np.ndarray) -> None:
+        """Learns who won, and seats a script for the games to come.
+
+        Args:
+          is_over: bool `[matches]`, at their last frame.
+        """
+        rows = np.flatnonzero(is_over[self._seats.match])
+        if not len(rows):
+            return
+        seats = Seats(self._seats.match[rows], 1 - self._seats.player[rows])
+        columns = self._matches.columns()
+        last = {name: columns[name][seats.match] for name in ("p.stock", "p.percent")}
+        own = {n: np.where(seats.player[:, None] == 0, c, c[:, ::-1]) for n, c in last.items()}
+        for script, won in zip(self._playing[rows], outcome(own).won, strict=True):
+            self._won[script] += (1 - _MEMORY) * (won - self._won[script])
+        priority = np.maximum((1 - self._won) ** 2, LEAST)
+        drawn = self._rng.choice(len(self._names), len(rows), p=priority / priority.sum())
+        self._playing[rows] = drawn
+        self._seat(rows)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything that decides whom it seats next, by name."""
+        rng = generator_state.to_array(self._rng)
+        return {"playing": self._playing, "won": self._won, "rng": rng}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `state`."""
+        self._playing[:], self._won[:] = state["playing"], state["won"]
+        generator_state.restore(self._rng, state["rng"])
+        self._seat(np.arange(len(self._playing)))
+
+    def _seat(self, rows: np.ndarray) -> None:
+        for script in np.unique(self._playing[rows]):
+            some = rows[self._playing[rows] == script]
+            seats = Seats(self._seats.match[some], self._seats.player[some])
+            self._matches.seat_script(self._names[script], seats)
