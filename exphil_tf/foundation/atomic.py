@@ -61,11 +61,10 @@ def write_file(path: Path, parts: Iterable[bytes]) -> Written:
 
     Raises:
       OSError: as the system does (disk full…); the file of that name is then as before. A device or
-        pipe is not replaced, and nothing is added to a published folder.
+        pipe is not replaced.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "no regular file", str(path))
-    require_unpublished(path.parent)
     sweep_beside(path)
     with naming(path):
         temporary, opened = _create(path)

@@ -298,10 +298,11 @@ def test_a_folder_takes_the_place_of_a_folder_only(tmp_path):
     assert file.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_nothing_is_added_to_a_published_folder(tmp_path):
+def test_a_published_folder_is_no_place_for_reports(tmp_path):
     with atomic.publish(tmp_path / "policy") as folder:
         atomic.write_bytes(folder / "weights", b"w")
-    for name in ("report.json", "weights"):
+    (tmp_path / "manifest.json").write_text("{}")
+    atomic.require_unpublished(tmp_path)
+    for place, seals in ((tmp_path / "policy", ()), (tmp_path, ("manifest.json",))):
         with pytest.raises(PermissionError, match="another file would damage it"):
-            atomic.write_bytes(tmp_path / "policy" / name, b"x")
-    assert atomic.problems(tmp_path / "policy") == []
+            atomic.require_unpublished(place, (atomic.CHECKSUMS, *seals))
