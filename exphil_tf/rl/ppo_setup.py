@@ -25,10 +25,10 @@ from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.matches import Matches
-from exphil_tf.rl.matchmaking import Matchmaking
 from exphil_tf.rl.playing_run import pretrained
 from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
 from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
+from exphil_tf.rl.script_matchmaking import Matchmaking
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.rl.snapshots import Snapshots

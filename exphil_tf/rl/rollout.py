@@ -29,9 +29,9 @@ from exphil_tf.rewards.playing import COLUMNS, rewards
 from exphil_tf.rl import generator_state
 from exphil_tf.rl.actor import Actor, Answer
 from exphil_tf.rl.matches import Matches
-from exphil_tf.rl.matchmaking import Matchmaking
 from exphil_tf.rl.results import outcome
 from exphil_tf.rl.returns import Transitions
+from exphil_tf.rl.script_matchmaking import Matchmaking
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.snapshots import Snapshots
 from exphil_tf.training.spent import Spent

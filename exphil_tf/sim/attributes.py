@@ -39,7 +39,7 @@ DEFAULTS: dict[str, float] = {
     "body": 3.25, "girth": 3.0,
 }  # fmt: skip
 """Names of the constants, and what holds for a character of whom nothing is known."""
-ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS])
+ATTRIBUTES = np.dtype([(name, "f4") for name in DEFAULTS], align=True)
 _MARIO, _BOWSER, _LINK, _NESS, _MEWTWO, _LUIGI, _PICHU = 0, 5, 6, 8, 16, 17, 23
 _PUBLISHED = {
     (_MARIO, "run_max"): 1.5, (_BOWSER, "run_max"): 1.5, (_LINK, "run_max"): 1.3,

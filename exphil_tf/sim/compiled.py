@@ -16,17 +16,28 @@ from typing import Any
 
 import numba
 
+_OPTIONS: dict[str, Any] = {"error_model": "numpy"}
+_INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+"""Python cannot call it, which saves half of the time to compile."""
+
 
 def rule(function: Callable[..., Any]) -> Any:
-    """A function that kernels call; Python cannot, which saves half of the time to compile."""
-    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(function, error_model="numpy", **options)
+    """A function that kernels call."""
+    return numba.njit(function, **_INNER)
+
+
+def passage(function: Callable[..., Any]) -> Any:
+    """A rule that is compiled as a part of whoever calls it.
+
+    For one that calls nearly all others, which LLVM would go over once more.
+    """
+    return numba.njit(function, inline="always", **_INNER)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """A function that Python calls; its machine code is kept beside the module, or in the cache."""
     function.__qualname__ = f"{function.__qualname__}_{_fingerprint(function.__module__)}"
-    return numba.njit(function, cache=True, error_model="numpy", nogil=True)
+    return numba.njit(function, cache=True, nogil=True, **_OPTIONS)
 
 
 @functools.cache

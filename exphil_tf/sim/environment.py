@@ -22,13 +22,15 @@ import numpy as np
 
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.melee.types import GO_FRAME
+from exphil_tf.sim.kernel import play_matches
 from exphil_tf.sim.observe import Layout, Observer
 from exphil_tf.sim.opponents import EXTERNAL, script_ids
-from exphil_tf.sim.pads import CONTROLLER_VALUES, neutral, read_controllers
-from exphil_tf.sim.rules.events import EVENTS, NOBODY, note_events
-from exphil_tf.sim.rules.scripts import play_scripts
+from exphil_tf.sim.pads import CONTROLLER_VALUES, neutral
+from exphil_tf.sim.rules.events import EVENTS, NOBODY
 from exphil_tf.sim.tables import tables
 from exphil_tf.sim.world import TIME_LIMIT_FRAMES, World
+
+_NO_CONTROLLERS = np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32)
 
 
 class Environment:
@@ -105,7 +107,7 @@ class Environment:
         fresh["stocks"] = self.world.players["stock"][which]
         self.events[which] = fresh
         self.pads[which] = 0
-        self.observe_anew()
+        self._observer.write(self.world.matches, which)
 
     def set_scripts(self, which: np.ndarray, scripts: Sequence[tuple[str, str]]) -> None:
         """Other players for some matches, from the next frame on; see the class."""
@@ -135,34 +137,30 @@ class Environment:
         if not np.isfinite(controllers.sum()):
             raise ValueError("controllers: want finite numbers. Received: others")
 
-        def work(part: slice) -> None:
-            read_controllers(controllers[part], self.pads[part])
-            self._play(part)
-
-        self.world.in_parallel(work)
-        return self.events
+        return self._play(np.ascontiguousarray(controllers))
 
     def step_pads(self, pads: np.ndarray) -> np.ndarray:
         """As `step`, of `INPUT` `[matches, 2]`: controllers as the game reads them."""
-
-        def work(part: slice) -> None:
-            self.pads[part] = pads[part]
-            self._play(part)
-
-        self.world.in_parallel(work)
-        return self.events
+        if pads is not self.pads:
+            self.pads[...] = pads
+        return self._play(_NO_CONTROLLERS)
 
     def observe_anew(self) -> None:
         """Writes what there is to see, after matches were changed from outside."""
-        self.world.in_parallel(lambda part: self._observer.write(self.world.matches, part))
+        self._observer.write(self.world.matches, np.arange(len(self)))
 
     def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns `[matches, *field.shape]`, players in port order; copies."""
         return self._observer.columns()
 
-    def _play(self, part: slice) -> None:
-        matches = self.world.matches[part]
-        play_scripts(matches, self._scripts[part], self.pads[part], tables())
-        self.world.step_part(part, self.pads)
-        note_events(matches, self.events[part])
-        self._observer.write(self.world.matches, part)
+    def _play(self, controllers: np.ndarray) -> np.ndarray:
+        matches = self.world.matches
+
+        def work(part: slice) -> None:
+            play_matches(
+                matches[part], self.pads[part], controllers[part], self._scripts[part],
+                self.events[part], *self._observer.part(part), tables(),
+            )  # fmt: skip
+
+        self.world.shares.each(work)
+        return self.events

@@ -45,9 +45,9 @@ HIT = np.dtype(
     align=True,
 )  # fmt: skip
 """What a hitbox does."""
-BODY = np.dtype([("x", "f4"), ("low", "f4"), ("high", "f4"), ("radius", "f4")])
+BODY = np.dtype([("x", "f4"), ("low", "f4"), ("high", "f4"), ("radius", "f4")], align=True)
 """An upright capsule, so far in front of the position."""
-BUBBLE = np.dtype([("x", "f4"), ("y", "f4"), ("radius", "f4")])
+BUBBLE = np.dtype([("x", "f4"), ("y", "f4"), ("radius", "f4")], align=True)
 """A full shield: its centre in front of the position and above it."""
 THROW = np.dtype(
     [

@@ -6,7 +6,8 @@ landings; hits; projectiles fly and hit; stocks.
 """
 
 from exphil_tf.melee.types import GO_FRAME
-from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.compiled import kernel, passage, rule
+from exphil_tf.sim.pads import read_controllers
 from exphil_tf.sim.rules import (
     bodies,
     choices,
@@ -14,19 +15,22 @@ from exphil_tf.sim.rules import (
     downs,
     ends,
     entry,
+    events,
     floors,
+    frames,
     grabs,
     hits,
     keeps,
     knockback,
     motion,
+    scripts,
     shields,
     shots,
     stocks,
 )
 
 
-@rule
+@passage
 def step_match(match, players, pads, tables):
     """One frame.
 
@@ -43,7 +47,7 @@ def step_match(match, players, pads, tables):
         _play(match, players, pads, tables)
 
 
-@rule
+@passage
 def _play(match, players, pads, tables):
     for seat in range(2):
         _age(players[seat], tables)
@@ -99,22 +103,59 @@ def _move(match, p, tables):
         floors.fly_on(match, p, a, tables)
 
 
+@passage
+def step(match, pads, tables):
+    """One frame of a match that is not over, with what becomes of stocks.
+
+    Args:
+      match: `MATCH` record.
+      pads: `INPUT` records `[2]`.
+      tables: `TABLES` record.
+    """
+    # An array of players of its own would be compiled for anew where there is but one match.
+    players = match.players
+    step_match(match, players, pads, tables)
+    for seat in range(2):
+        stocks.live_or_die(match, seat, players, tables)
+        keeps.remember(players[seat], tables)
+    stocks.count_down(match)
+
+
 @kernel
-def step_matches(matches, pads, tables):
-    """One frame of every match that is not over.
+def play_matches(
+    matches, pads, controllers, played_by, happened, seen, numbers, ids, sources, tables
+):
+    """One frame of matches, all of it in one call: without Python, threads run side by side.
+
+    What is empty (`[0, …]`) is left out.
 
     Args:
       matches: `MATCH` `[matches]`, changed in place.
-      pads: `INPUT` `[matches, 2]`.
+      pads: `INPUT` `[matches, 2]`; written where controllers are read or scripts play.
+      controllers: float32 `[matches, 2, CONTROLLER_VALUES]`.
+      played_by: int8 `[matches, 2]`: places in `opponents.SCRIPTS`, or `EXTERNAL`.
+      happened: `EVENTS` `[matches]`, written.
+      seen: float32 `[matches, FRAME_VALUES]`, written; see `show`.
+      numbers: float32 `[matches, 2, numbers]`, written.
+      ids: int32 `[matches, 2, ids]`, written.
+      sources: of what is seen; see `show`.
       tables: `TABLES` `[1]`.
     """
+    read_controllers(controllers, pads)
     for at in range(len(matches)):
-        if matches[at].over:
-            continue
-        # An array of players of its own would be compiled for anew where there is but one match.
-        players = matches[at].players
-        step_match(matches[at], players, pads[at], tables[0])
-        for seat in range(2):
-            stocks.live_or_die(matches[at], seat, players, tables[0])
-            keeps.remember(players[seat], tables[0])
-        stocks.count_down(matches[at])
+        match = matches[at]
+        if not match.over:
+            if len(played_by) > 0:
+                scripts.play_scripts(match, played_by[at], pads[at], tables[0])
+            step(match, pads[at], tables[0])
+        if len(happened) > 0:
+            events.note_events(match, happened[at])
+        if len(seen) > 0:
+            frames.show(match, seen[at], numbers[at], ids[at], sources, tables[0])
+
+
+@kernel
+def show_matches(which, matches, seen, numbers, ids, sources, tables):
+    """What there is to see of some matches, `which` int64 `[some]`; else as `play_matches`."""
+    for at in which:
+        frames.show(matches[at], seen[at], numbers[at], ids[at], sources, tables[0])

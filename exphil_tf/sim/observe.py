@@ -10,14 +10,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.sim.rules.frames import join_frames, write_frames
+from exphil_tf.sim.kernel import show_matches
 from exphil_tf.sim.tables import tables
 
 _TOLD = -1
@@ -76,17 +76,21 @@ class Observer:
         self.values = np.zeros((count, FRAME_VALUES), np.float32)
         """float32 `[matches, FRAME_VALUES]`: every column side by side, players in port order."""
         numbers, ids = ({}, {}) if layout is None else layout
-        self._numbers_from, self._ids_from = _sources(numbers), _sources(ids)
-        self.numbers = np.zeros((count, PLAYERS, self._numbers_from.shape[1]), np.float32)
+        self.sources = (_places(), _sources(numbers), _sources(ids))
+        """Of what is seen, for compiled code; see `rules.frames.show`."""
+        _, of_numbers, of_ids = self.sources
+        self.numbers = np.zeros((count, PLAYERS, of_numbers.shape[1]), np.float32)
         """float32 `[matches, 2, numbers]`: raw game values as each player sees them, own first."""
-        self.ids = np.zeros((count, PLAYERS, self._ids_from.shape[1]), np.int32)
+        self.ids = np.zeros((count, PLAYERS, of_ids.shape[1]), np.int32)
         """int32 `[matches, 2, ids]`, alike; what a policy is told stays as it is."""
 
-    def write(self, matches: np.ndarray, part: slice) -> None:
-        """Writes the frames of `MATCH` `[matches]`, or of a part of them."""
-        write_frames(matches[part], self.values[part], _places(), tables())
-        join_frames(self.values[part], self.numbers[part], self._numbers_from)
-        join_frames(self.values[part], self.ids[part], self._ids_from)
+    def part(self, part: slice) -> tuple[Any, ...]:
+        """Values, numbers, ids of some matches and their sources, as compiled code takes them."""
+        return self.values[part], self.numbers[part], self.ids[part], self.sources
+
+    def write(self, matches: np.ndarray, which: np.ndarray) -> None:
+        """Writes the frames of some of `MATCH` `[matches]`; int `[some]` says which."""
+        show_matches(which.astype(np.int64), matches, *self.part(slice(None)), tables())
 
     def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns of what was written, `[matches, *field.shape]`; copies."""
@@ -106,7 +110,7 @@ def columns_of(values: np.ndarray) -> dict[str, np.ndarray]:
 def observe(matches: np.ndarray) -> dict[str, np.ndarray]:
     """The schema's columns `[matches, *field.shape]` of `MATCH` `[matches]`, in port order."""
     observer = Observer(len(matches))
-    observer.write(matches, slice(0, len(matches)))
+    observer.write(matches, np.arange(len(matches)))
     return observer.columns()
 
 

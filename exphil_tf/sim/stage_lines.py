@@ -27,7 +27,8 @@ LINE = np.dtype(
         ("soft", "i4"),  # can be dropped through
         ("moving", "i4"),  # 1, 2: left and right platform of Fountain of Dreams; 3: Randall
         ("id", "i4"),  # in replays
-    ]
+    ],
+    align=True,
 )  # fmt: skip
 MAX_LINES = 9
 NO_LINE = -1
@@ -41,7 +42,8 @@ STAGE = np.dtype(
         ("side", "f8", (MAX_CORNERS, 2)),
         ("start_x", "f8", (2,)), ("start_y", "f8", (2,)),
         ("halo_x", "f8", (2,)), ("halo_y", "f8"), ("halo_speed", "f8"),
-    ]
+    ],
+    align=True,
 )  # fmt: skip
 
 

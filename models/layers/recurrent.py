@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 import numpy as np
 
-from models.layers.backend import incoming_gradients, ops
+from models.layers.backend import frames_a_turn, incoming_gradients, ops
 from models.layers.dense import dense
 from models.layers.quantized import quantize_blocks, quantize_fixed, quantize_kernel
 from models.layers.seeding import derive_seed
@@ -177,7 +177,8 @@ def _scan(cell: Cell, keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
             state, activations = cell.forward(projected, recurrent, before)
             return state, (state, activations)
 
-        last, (states, activations) = time_scan(forward, start, (projected, keep))
+        unroll = frames_a_turn()
+        last, (states, activations) = time_scan(forward, start, (projected, keep), unroll=unroll)
 
         def grad(*args: Tensor, upstream: tuple | None = None) -> tuple:
             grad_y, *grad_last = incoming_gradients(args, upstream)
@@ -192,7 +193,9 @@ def _scan(cell: Cell, keep: Tensor, rounded: Callable[[Tensor], Tensor]) -> Any:
                 return tuple(part * keep for part in (h, *rest)), projected
 
             frames = (grad_y, keep, Frame(states, befores, activations))
-            grads, projected = time_scan(backward, tuple(grad_last), frames, reverse=True)
+            grads, projected = time_scan(
+                backward, tuple(grad_last), frames, reverse=True, unroll=unroll
+            )
             recurrent = cell.grad_recurrent(projected, activations)
             recurrent = ops.reshape(recurrent, (-1, kernel.shape[1]))
             h_before = ops.reshape(rounded(befores[0]), (-1, kernel.shape[0]))

@@ -12,9 +12,8 @@ recomputes a chunk's states and walks it backwards. Memory is linear in time wit
 
 On a CPU a scan is bound by memory, as each state is read and written some twenty times. So it walks
 all frames of a few batch rows, whose state stays in a core's cache, before it takes the next rows:
-that is 0.7 of the time for 64 rows of 512 channels and 16 states. A GPU wants all rows at once.
-Frames written out instead of looped over took four times as long: XLA merges the sums of several
-frames into one loop, which it does not vectorise.
+that is 0.7 of the time for 64 rows of 512 channels and 16 states. A GPU wants all rows at once, and
+frames written out (`scan_chunks`).
 
 The state is `[batch, states, channels]`: channels last, so the inner loops are long and contiguous.
 All arithmetic is float32 whatever the compute dtype.
@@ -25,13 +24,12 @@ from typing import Any, NamedTuple
 import keras
 
 from models.layers.backend import has_gpu, incoming_gradients, ops
+from models.layers.scan_chunks import LOOPED, WRITTEN, ChunkForm, forward_step
 from models.layers.time_scan import is_written_out, time_scan
 
 Tensor = Any
-CHUNK_FRAMES = 16
-"""Frames between states that are kept."""
 STATE_BYTES = 1 << 17
-"""State of the rows that a CPU takes at once; a chunk's states are `CHUNK_FRAMES` times that."""
+"""State of the rows that a CPU takes at once; a chunk's states are `LOOPED.frames` times that."""
 ENDLESS = 1e9
 """A delta after which nothing is left of a state: exp(ENDLESS * a) is 0 for any a below -1e-7."""
 
@@ -80,8 +78,9 @@ def selective_scan(
     state: Tensor,
     *,
     is_resetting: Tensor,
-    chunk_frames: int = CHUNK_FRAMES,
+    chunk_frames: int | None = None,
     rows: int | None = None,
+    form: ChunkForm | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Scans `time` frames; differentiable in every float argument.
 
@@ -90,8 +89,10 @@ def selective_scan(
       selection: the scan's parameters.
       state: `[batch, states, channels]`, the state before the first frame.
       is_resetting: bool `[batch, time]`; True zeroes the state before that frame.
-      chunk_frames: frames recomputed at once in the backward pass (memory against time).
+      chunk_frames: frames recomputed at once in the backward pass (memory against time); None for
+        what suits the form.
       rows: batch rows at once, a divisor of the batch; None for what suits the machine.
+      form: how a chunk is computed; None for what suits the machine.
 
     Returns: y float32 `[batch, time, channels]`, and the state after the last frame.
     Raises: ValueError: if `x` and `delta` differ in shape.
@@ -107,70 +108,14 @@ def selective_scan(
     u = x * delta
     if is_written_out():
         frames = tuple(ops.swapaxes(v, 0, 1) for v in (u, delta, b, c, keep))
-        state, y = time_scan(lambda h, f: _forward_step(a, h, f), state, frames)
+        state, y = time_scan(lambda h, f: forward_step(a, h, f), state, frames)
         y = ops.swapaxes(y, 0, 1)
     else:
-        blocks = _blocks(state, time=x.shape[1], chunk_frames=chunk_frames, rows=rows)
-        y, state = _blocked_scan(keep, blocks)(u, delta, a, b, c, state)
+        form = form or (WRITTEN if has_gpu() else LOOPED)
+        frames = chunk_frames or form.frames
+        blocks = _blocks(state, time=x.shape[1], chunk_frames=frames, rows=rows)
+        y, state = _blocked_scan(keep, blocks, form)(u, delta, a, b, c, state)
     return y + d * x, state
-
-
-def _advance(a: Tensor, state: Tensor, frame: tuple) -> Tensor:
-    u, dt, b, keep = frame
-    decay = ops.exp(dt[:, None, :] * a) * keep[:, None, None]
-    return decay * state + u[:, None, :] * b[:, :, None]
-
-
-def _forward_step(a: Tensor, state: Tensor, frame: tuple) -> tuple[Tensor, Tensor]:
-    u, dt, b, c, keep = frame
-    state = _advance(a, state, (u, dt, b, keep))
-    return state, ops.sum(state * c[:, :, None], axis=1)
-
-
-def _backward_step(a: Tensor, carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
-    """Carries the gradients by the state and by `a` from one frame to the one before."""
-    grad_state, grad_a = carry
-    u, dt, b, c, keep, grad_y, previous = frame
-    grad_state = grad_state + grad_y[:, None, :] * c[:, :, None]
-    grad_b = _sum_channels(grad_state, u)
-    grad_u = ops.sum(grad_state * b[:, :, None], axis=1)
-    grad_state = grad_state * (ops.exp(dt[:, None, :] * a) * keep[:, None, None])
-    by_exponent = grad_state * previous
-    grad_dt = ops.sum(by_exponent * a, axis=1)
-    grad_a = grad_a + ops.sum(by_exponent * dt[:, None, :], axis=0)
-    return (grad_state, grad_a), (grad_u, grad_dt, grad_b)
-
-
-def _sum_channels(state: Tensor, weight: Tensor) -> Tensor:
-    """A product, since XLA on CPU does not vectorise a sum along the last axis."""
-    return ops.matmul(state, weight[:, :, None])[:, :, 0]
-
-
-def _states_again(a: Tensor, start: Tensor, frames: tuple) -> tuple[Tensor, Tensor]:
-    """Returns a chunk's states, each *before* its frame, and the gradient by `c`.
-
-    Args:
-      a: decay rates.
-      start: `[rows, states, channels]`, before the first frame.
-      frames: u, dt, b, keep and the gradient by y, each `[frames, rows, …]`.
-    """
-    count, states = frames[0].shape[0], a.shape[0]
-
-    def frame(t: Tensor, carry: tuple) -> tuple[Tensor, Tensor, Tensor]:
-        state, before, grad_c = carry
-        *inputs, grad_y = (v[t] for v in frames)
-        state = _advance(a, state, tuple(inputs))
-        # One place too far, so that the state need not be copied before it changes.
-        before = ops.slice_update(before, (t + 1, 0, 0, 0), state[None])
-        by_c = _sum_channels(state, grad_y)[None]
-        return state, before, ops.slice_update(grad_c, (t, 0, 0), by_c)
-
-    rows = ops.shape(start)[0]
-    before = ops.zeros((count + 1, rows, *a.shape), "float32")
-    before = ops.slice_update(before, (0, 0, 0, 0), start[None])
-    grad_c = ops.zeros((count, rows, states), "float32")
-    _, before, grad_c = ops.fori_loop(0, count, frame, (start, before, grad_c))
-    return before, grad_c
 
 
 class _Blocks(NamedTuple):
@@ -218,7 +163,7 @@ def _blocks(state: Tensor, *, time: int, chunk_frames: int, rows: int | None) ->
     return _Blocks(batch // rows, rows, chunks, frames, time)
 
 
-def _blocked_scan(keep: Tensor, blocks: _Blocks) -> Any:
+def _blocked_scan(keep: Tensor, blocks: _Blocks, form: ChunkForm) -> Any:
     """Returns the scan `(u, dt, a, b, c, state) -> (y, state)` with its gradient."""
     # Frames that fill up keep the state: keep = 1, dt = 0 and u = 0.
     keeps = blocks.cut(keep, fill=1.0)
@@ -233,8 +178,7 @@ def _blocked_scan(keep: Tensor, blocks: _Blocks) -> Any:
         narrow = ("rows", states)
 
         def forward_chunk(state: Tensor, frames: tuple) -> tuple[Tensor, tuple]:
-            like = blocks.like(*wide)
-            after, y = time_scan(lambda h, f: _forward_step(a, h, f), state, frames, like=like)
+            after, y = form.forward(a, state, frames)
             return after, (y, state)
 
         def forward_slice(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
@@ -255,17 +199,7 @@ def _blocked_scan(keep: Tensor, blocks: _Blocks) -> Any:
         )
 
         def backward_chunk(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
-            u, dt, b, c, keep, grad_y, start = inputs
-            before, grad_c = _states_again(a, start, (u, dt, b, keep, grad_y))
-            like = (blocks.like(*wide), blocks.like(*wide), blocks.like(*narrow))
-            carry, grads = time_scan(
-                lambda g, f: _backward_step(a, g, (*f[1:], before[f[0]])),
-                carry,
-                (ops.arange(count), u, dt, b, c, keep, grad_y),
-                reverse=True,
-                like=like,
-            )
-            return carry, (*grads, grad_c)
+            return form.backward(a, carry, inputs)
 
         def backward_slice(grad_a: Tensor, inputs: tuple) -> tuple[Tensor, tuple]:
             grad_final, *frames = inputs

@@ -23,7 +23,13 @@ _WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar("written_out
 
 
 def time_scan(
-    step: Step, carry: Nest, inputs: Nest, *, reverse: bool = False, like: Nest | None = None
+    step: Step,
+    carry: Nest,
+    inputs: Nest,
+    *,
+    reverse: bool = False,
+    like: Nest | None = None,
+    unroll: int = 1,
 ) -> tuple[Nest, Nest]:
     """Runs `step` over the frames of `inputs`, first to last or last to first.
 
@@ -34,14 +40,15 @@ def time_scan(
       reverse: walk the frames backwards; outputs still stand at their frame's place.
       like: the output's structure, with shape and dtype of each part (tensors or `TensorSpec`s).
         Without it the first step runs outside the loop to tell, so a step is compiled twice.
+      unroll: steps in a turn of the loop: the same numbers, sooner where a turn is dear (a GPU).
 
     Returns: the carry after the last step, and the outputs stacked to `[time, …]`.
     """
     if _WRITTEN_OUT.get():
         return _written_out(step, carry, inputs, reverse=reverse)
     if keras.backend.backend() != "tensorflow":
-        return ops.scan(step, carry, inputs, reverse=reverse)
-    return _tensorflow_scan(step, carry, inputs, reverse=reverse, like=like)
+        return ops.scan(step, carry, inputs, reverse=reverse, unroll=unroll)
+    return _tensorflow_scan(step, carry, inputs, reverse=reverse, like=like, unroll=unroll)
 
 
 @contextlib.contextmanager
@@ -68,7 +75,7 @@ def _written_out(step: Step, carry: Nest, inputs: Nest, *, reverse: bool) -> tup
 
 
 def _tensorflow_scan(
-    step: Step, carry: Nest, inputs: Nest, *, reverse: bool, like: Nest | None
+    step: Step, carry: Nest, inputs: Nest, *, reverse: bool, like: Nest | None, unroll: int
 ) -> tuple[Nest, Nest]:
     import tensorflow as tf  # only this backend's branch may need it
 
@@ -93,18 +100,26 @@ def _tensorflow_scan(
     else:
         arrays = [array(y) for y in keras.tree.flatten(like)]
 
-    def body(i: Any, carry: Nest, arrays: list) -> tuple[Any, Nest, list]:
+    def one(i: Any, carry: Nest, arrays: list) -> tuple[Nest, list]:
         t = length - 1 - i if reverse else i
         carry, output = step(carry, frame(t))
         outputs = keras.tree.flatten(output)
-        written = [array.write(t, y) for array, y in zip(arrays, outputs, strict=True)]
-        return i + 1, carry, written
+        return carry, [array.write(t, y) for array, y in zip(arrays, outputs, strict=True)]
+
+    for _ in range((length - done) % unroll):
+        carry, arrays = one(done, carry, arrays)
+        done += 1
+
+    def body(i: Any, carry: Nest, arrays: list) -> tuple[Any, Nest, list]:
+        for step_of_turn in range(unroll):
+            carry, arrays = one(i + step_of_turn if step_of_turn else i, carry, arrays)
+        return i + unroll, carry, arrays
 
     _, carry, arrays = tf.while_loop(
         lambda i, *_: i < length,
         body,
         (tf.constant(done), carry, arrays),
         parallel_iterations=1,
-        maximum_iterations=length - done,
+        maximum_iterations=(length - done) // unroll,
     )
     return carry, keras.tree.pack_sequence_as(output, [array.stack() for array in arrays])

@@ -297,18 +297,23 @@ def test_dropout_sequence_is_saved_state():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_time_scan_equals_a_python_loop(reverse):
-    x = np.arange(12, dtype=np.float32).reshape(4, 3)
+@pytest.mark.parametrize("unroll", [1, 2, 3, 8])
+@pytest.mark.parametrize("knows_output", [False, True])
+def test_time_scan_equals_a_python_loop(reverse, unroll, knows_output):
+    x = np.arange(21, dtype=np.float32).reshape(7, 3)
+    like = (tf.zeros(3), tf.zeros(3)) if knows_output else None
     carry, (y, twice) = time_scan(
         lambda c, f: (c * 0.5 + f[0], (c, 2 * f[0])),
         tf.zeros(3),
         (tf.constant(x),),
         reverse=reverse,
+        like=like,
+        unroll=unroll,
     )
     want, outputs = np.zeros(3), {}
-    for t in range(4)[:: -1 if reverse else 1]:
+    for t in range(7)[:: -1 if reverse else 1]:
         outputs[t] = want
         want = want * 0.5 + x[t]
     np.testing.assert_allclose(carry, want)
-    np.testing.assert_allclose(y, [outputs[t] for t in range(4)])
+    np.testing.assert_allclose(y, [outputs[t] for t in range(7)])
     np.testing.assert_allclose(twice, 2 * x)

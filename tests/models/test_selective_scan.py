@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.layers.scan_chunks import WRITTEN, ChunkForm
 from models.layers.selective_scan import Selection, selective_scan, selective_scan_step
 
 BATCH, TIME, CHANNELS, STATES = 2, 23, 5, 3
@@ -55,12 +56,23 @@ def reference_gradients(v: dict[str, np.ndarray], weights: tuple) -> dict[str, n
     return {name: np.asarray(g) for name, g in gradients.items()}
 
 
-def scan(v: dict[str, np.ndarray], chunk_frames: int = 20, rows: int | None = None) -> tuple:
+def scan(
+    v: dict[str, np.ndarray],
+    chunk_frames: int = 20,
+    rows: int | None = None,
+    form: ChunkForm | None = None,
+) -> tuple:
     f = {name: tf.constant(value, tf.float32) for name, value in v.items() if name in NAMES}
     selection = Selection(f["delta"], f["a"], f["b"], f["c"], f["d"])
     resets = tf.constant(v["is_resetting"])
     return selective_scan(
-        f["x"], selection, f["state"], is_resetting=resets, chunk_frames=chunk_frames, rows=rows
+        f["x"],
+        selection,
+        f["state"],
+        is_resetting=resets,
+        chunk_frames=chunk_frames,
+        rows=rows,
+        form=form,
     )
 
 
@@ -71,6 +83,7 @@ def gradients(
     chunk_frames: int,
     jit: bool,
     rows: int | None = None,
+    form: ChunkForm | None = None,
 ) -> dict:
     def run(**f: tf.Tensor) -> dict:
         with tf.GradientTape() as tape:
@@ -83,6 +96,7 @@ def gradients(
                 is_resetting=tf.constant(v["is_resetting"]),
                 chunk_frames=chunk_frames,
                 rows=rows,
+                form=form,
             )
             w_y, w_h = (tf.constant(w, tf.float32) for w in weights)
             loss = tf.reduce_sum(w_y * y) + tf.reduce_sum(w_h * h)
@@ -124,6 +138,28 @@ def test_gradients_equal_float64_autodiff(delta_scale, chunk_frames, jit, rows):
     weights = rng.standard_normal(v["x"].shape), rng.standard_normal(v["state"].shape)
     want = reference_gradients(v, weights)
     got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, rows=rows)
+    for name in NAMES:
+        assert relative_error(got[name], want[name]) < 3e-6, name
+
+
+@pytest.mark.parametrize("delta_scale", [1e-6, 0.1, 30.0, 1e4])
+def test_a_gpus_form_equals_float64_loop(delta_scale):
+    v = case(delta_scale)
+    want_y, want_h = reference(v)
+    y, h = scan(v, 8, form=WRITTEN)
+    assert relative_error(np.asarray(y), want_y) < 1e-6
+    assert relative_error(np.asarray(h), want_h) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("delta_scale", "chunk_frames", "jit"), [(0.1, 8, True), (30.0, 100, False), (1e-6, 5, False)]
+)
+def test_gradients_of_a_gpus_form_equal_float64_autodiff(delta_scale, chunk_frames, jit):
+    v = case(delta_scale)
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal(v["x"].shape), rng.standard_normal(v["state"].shape)
+    want = reference_gradients(v, weights)
+    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, form=WRITTEN)
     for name in NAMES:
         assert relative_error(got[name], want[name]) < 3e-6, name
 

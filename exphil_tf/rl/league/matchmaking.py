@@ -18,11 +18,11 @@ from typing import Literal
 
 import numpy as np
 
+from exphil_tf.rl.script_matchmaking import f_hard
 from exphil_tf.training.ppo_config import SELF
 
 Role = Literal["main", "main_exploiter", "league_exploiter"]
 ROLES: tuple[Role, ...] = ("main", "main_exploiter", "league_exploiter")
-HARD_POWER = 2.0
 _PAST, _CHECK = 0.5, 0.65
 """Main agents: half of the matches against the past, 15 % against what may have been forgotten,
 the rest against main agents as they are."""
@@ -41,11 +41,6 @@ class Rival:
     role: str
     is_newest: bool = False
     """Whether its player has no later one."""
-
-
-def f_hard(win_rates: np.ndarray, power: float = HARD_POWER) -> np.ndarray:
-    """As (1 - x)^p."""
-    return (1.0 - win_rates) ** power
 
 
 def f_var(win_rates: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.compiled import rule
 
 NOBODY = -1
 """Has won: the match goes on, or ended with nothing between the players."""
@@ -35,29 +35,27 @@ def _leader(first, second):
     return NOBODY
 
 
-@kernel
-def note_events(matches, events):
+@rule
+def note_events(match, event):
     """What happened since the frame before.
 
     Args:
-      matches: `MATCH` `[matches]`.
-      events: `EVENTS` `[matches]`, of the frame before; written.
+      match: `MATCH` record.
+      event: `EVENTS` record of the frame before; written.
     """
-    for at in range(len(matches)):
-        event = events[at]
-        for seat in range(PLAYERS):
-            p = matches[at].players[seat]
-            lost = max(0, event.stocks[seat] - p.stock)
-            taken = 0.0 if lost else max(0.0, p.percent - event.percents[seat])
-            if taken > 0:
-                event.was_hit[seat] = 1
-            elif p.grounded or act.LEDGE_CATCH <= p.action <= act.LEDGE_WAIT:
-                event.was_hit[seat] = 0
-            event.damage[1 - seat] = taken
-            event.stocks_lost[seat] = lost
-            event.self_destructs[seat] = lost > 0 and event.was_hit[seat] == 0
-            event.percents[seat] = p.percent
-            event.stocks[seat] = p.stock
-        event.done = matches[at].over != 0
-        if event.done:
-            event.winner = _leader(matches[at].players[0], matches[at].players[1])
+    for seat in range(PLAYERS):
+        p = match.players[seat]
+        lost = max(0, event.stocks[seat] - p.stock)
+        taken = 0.0 if lost else max(0.0, p.percent - event.percents[seat])
+        if taken > 0:
+            event.was_hit[seat] = 1
+        elif p.grounded or act.LEDGE_CATCH <= p.action <= act.LEDGE_WAIT:
+            event.was_hit[seat] = 0
+        event.damage[1 - seat] = taken
+        event.stocks_lost[seat] = lost
+        event.self_destructs[seat] = lost > 0 and event.was_hit[seat] == 0
+        event.percents[seat] = p.percent
+        event.stocks[seat] = p.stock
+    event.done = match.over != 0
+    if event.done:
+        event.winner = _leader(match.players[0], match.players[1])

@@ -3,7 +3,7 @@
 from exphil_tf.features.field import ITEM_SLOTS, PLAYERS
 from exphil_tf.melee import specials, stages
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
-from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules.keeps import counted_frame
 from exphil_tf.sim.stage_lines import STAGES
 
@@ -17,24 +17,38 @@ _SPECIAL_SHIFT, _SPECIAL_BITS = specials.SPECIAL_SHIFT, specials.SPECIAL_BITS
 _JUDGES = specials.JUDGES
 
 
-@kernel
-def write_frames(matches, values, places, table):
-    """Every value of every match.
+@rule
+def show(match, row, numbers, ids, sources, table):
+    """Every value of a match, and those that each player's policy reads.
 
     Args:
-      matches: `MATCH` `[matches]`.
-      values: float32 `[matches, FRAME_VALUES]`, written.
-      places: where columns begin, `[1]`.
-      table: `TABLES` `[1]`.
+      match: `MATCH` record.
+      row: float32 `[FRAME_VALUES]`, written.
+      numbers: float32 `[2, numbers]`, written but where nothing is known.
+      ids: int32 `[2, ids]`, alike.
+      sources: `(places, numbers, ids)`: where columns begin, a record `[1]`; and of each of the
+        other two int32 `[2, width]`, indices of values; below 0 where nothing is known.
+      table: `TABLES` record.
     """
+    places, of_numbers, of_ids = sources
     at = places[0]
-    for one in range(len(matches)):
-        _write_stage(matches[one], values[one], at, table[0])
-        _write_items(matches[one], values[one], at, table[0])
-        for seat in range(PLAYERS):
-            p = matches[one].players[seat]
-            _write_player(p, seat, values[one], at, table[0])
-            _write_controller(p, seat, values[one], at)
+    _write_stage(match, row, at, table)
+    _write_items(match, row, at, table)
+    for seat in range(PLAYERS):
+        p = match.players[seat]
+        _write_player(p, seat, row, at, table)
+        _write_controller(p, seat, row, at)
+    _join(row, numbers, of_numbers)
+    _join(row, ids, of_ids)
+
+
+@rule
+def _join(row, joined, sources):
+    for seat in range(PLAYERS):
+        for place in range(sources.shape[1]):
+            source = sources[seat, place]
+            if source >= 0:
+                joined[seat, place] = row[source]
 
 
 @rule
@@ -112,20 +126,3 @@ def _write_controller(p, seat, row, at):
     row[at.c_c_y + seat] = p.c_y
     row[at.c_shoulder + seat] = p.trigger
     row[at.c_buttons + seat] = p.buttons
-
-
-@kernel
-def join_frames(values, joined, sources):
-    """What each player's policy reads, of the values of each match.
-
-    Args:
-      values: float32 `[matches, FRAME_VALUES]`.
-      joined: float32 or int32 `[matches, 2, width]`, written but where nothing is known.
-      sources: int32 `[2, width]`: indices of values; below 0 where nothing is known.
-    """
-    for one in range(len(values)):
-        for seat in range(PLAYERS):
-            for place in range(sources.shape[1]):
-                source = sources[seat, place]
-                if source >= 0:
-                    joined[one, seat, place] = values[one, source]

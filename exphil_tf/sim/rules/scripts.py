@@ -11,7 +11,7 @@ controller to fill in, which begins as untouched.
 """
 
 from exphil_tf.sim import actions as act
-from exphil_tf.sim.compiled import kernel, rule
+from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules.controls import D_UP, A, L, R, X, Y, Z
 from exphil_tf.sim.rules.script_parts import (
     KILL_PERCENT,
@@ -42,24 +42,23 @@ _HALO_PATIENCE, _LEDGE_PATIENCE = 40, 60
 _PUNISHER_RUNS = 0.7
 
 
-@kernel
-def play_scripts(matches, scripts, pads, tables):
+@rule
+def play_scripts(match, scripts, pads, tables):
     """Fills in the controllers of those who are played by scripts.
 
     Args:
-      matches: `MATCH` `[matches]`, as they stand.
-      scripts: int8 `[matches, 2]`: places in `opponents.SCRIPTS`, or `EXTERNAL`.
-      pads: `INPUT` `[matches, 2]`, written.
-      tables: `TABLES` `[1]`.
+      match: `MATCH` record, as it stands.
+      scripts: int8 `[2]`: places in `opponents.SCRIPTS`, or `EXTERNAL`.
+      pads: `INPUT` records `[2]`, written.
+      tables: `TABLES` record.
     """
-    for at in range(len(matches)):
-        players = matches[at].players
-        for seat in range(2):
-            if scripts[at, seat] >= 0 and not matches[at].over:
-                let_go(pads[at, seat])
-                _play(scripts[at, seat], matches[at], seat, players, pads[at, seat], tables[0])
-                _take_other_buttons(matches[at], seat, pads[at, seat])
-                _hold_as_a_hand(matches[at], seat, pads[at, seat])
+    players = match.players
+    for seat in range(2):
+        if scripts[seat] >= 0:
+            let_go(pads[seat])
+            _play(scripts[seat], match, seat, players, pads[seat], tables)
+            _take_other_buttons(match, seat, pads[seat])
+            _hold_as_a_hand(match, seat, pads[seat])
 
 
 @rule

@@ -1,7 +1,7 @@
 """Which script a match meets in its next game: those that win are met more often.
 
 Prioritized fictitious self-play (Vinyals et al. 2019) over scripted opponents: with the share x of
-games that is won against a script, it is drawn in proportion to (1 − x)², and at least a little, so
+games that is won against a script, it is drawn in proportion to (1 - x)^2, at least a little, so
 that what was learnt is not forgotten.
 """
 
@@ -18,8 +18,14 @@ from exphil_tf.rl.seats import Seats
 
 LEAST = 0.05
 """Priority of a script that never wins; one that always does has 1."""
+_HARD_POWER = 2.0
 _MEMORY = 0.9
 """What a game counts when one more against that script has ended."""
+
+
+def f_hard(win_rates: np.ndarray) -> np.ndarray:
+    """As (1 - x)^p, which turns to those who cannot be beaten yet."""
+    return (1.0 - win_rates) ** _HARD_POWER
 
 
 class Matchmaking:
@@ -59,7 +65,7 @@ class Matchmaking:
         own = {n: np.where(seats.player[:, None] == 0, c, c[:, ::-1]) for n, c in last.items()}
         for script, won in zip(self._playing[rows], outcome(own).won, strict=True):
             self._won[script] += (1 - _MEMORY) * (won - self._won[script])
-        priority = np.maximum((1 - self._won) ** 2, LEAST)
+        priority = np.maximum(f_hard(self._won), LEAST)
         drawn = self._rng.choice(len(self._names), len(rows), p=priority / priority.sum())
         self._playing[rows] = drawn
         self._seat(rows)
