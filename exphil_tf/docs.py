@@ -281,7 +281,10 @@ def _former_files() -> list[tuple[str, str]]:
         ("`checkpoints/NAME.axon.bak`, `.bak.1`", "`runs/NAME.bak`, `runs/NAME.bak.1`"),
         ("`checkpoints/NAME_interrupt.axon`", "the newest checkpoint of `runs/NAME`"),
         ("`priv/kmeans_centers.nx`", "a JSON file of any name"),
-        ("cached embeddings", "`datasets/`, kept by content"),
+        (
+            "cached embeddings",
+            "`datasets/`, kept by content: `ls` lists, and a deleted one is made anew when wanted",
+        ),
         (
             "`notebooks/evaluation_dashboard.livemd`",
             "`notebooks/evaluation_dashboard.ipynb`, for Jupyter",

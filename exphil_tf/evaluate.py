@@ -24,6 +24,7 @@ import tyro
 from rich.console import Console
 
 from beam_pipelines.cached_dataset import DatasetRequest
+from exphil_tf.checkpoints.provenance import nested
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.evaluation.evaluation_config import EvaluationConfig, of_one_policy
 from exphil_tf.evaluation.policy_evaluation import evaluate
@@ -34,6 +35,7 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.kinds import Kind, fields_of, option
 from exphil_tf.process.console import make_console, wide_console
 from exphil_tf.process.exit_codes import EXIT_NO_INPUT
+from exphil_tf.records.manifest import MANIFEST
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import key_of
 from exphil_tf.replays.splits import SplitConfig
@@ -126,12 +128,13 @@ def _refuse_in_vain(loaded: Loaded[EvaluateConfig], *, is_one: bool) -> None:
 def _make_places(config: EvaluateConfig, *, is_one: bool) -> None:
     """Makes the folders that results go to, so that a wrong path is told before minutes of work.
 
-    Raises: OSError: if one cannot be made, or `--csv` is a folder.
+    Raises: OSError: if one cannot be made or is finished, or `--csv` is a folder.
     """
     output = config.output or (None if is_one else _COMPARISON)
     for folder in (output, config.csv and config.csv.parent):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
+            atomic.require_unpublished(folder, (atomic.CHECKSUMS, MANIFEST))
     if config.csv is not None and config.csv.is_dir():
         raise IsADirectoryError(errno.EISDIR, "Is a directory", str(config.csv))
 
@@ -220,9 +223,9 @@ def _data(config: EvaluateConfig, console: Console) -> Path:
         return dataset.folder
     first = config.run[0]
     bundle = first if _is_exported(first) else find_bundle(first)
-    facts = read_json(bundle / CONFIG_JSON).get("provenance", {})
-    facts = facts.get("training", facts)  # of an exported bundle
-    folder = facts.get("data", {}).get("folder")
+    facts = read_json(bundle / CONFIG_JSON).get("provenance")
+    facts = nested(facts, "training") or facts  # of an exported bundle
+    folder = nested(facts, "data", "folder")
     if not isinstance(folder, str) or not Path(folder).is_dir():
         raise UserError(
             f"{first}: the dataset that it was trained on is not here",

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 from rich.console import Console
 
+from exphil_tf.checkpoints.provenance import nested
 from exphil_tf.exporting.precisions import Precision
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
@@ -136,6 +137,9 @@ def main(argv: Sequence[str]) -> int:
         return _info(load(InfoConfig, argv[1:], prog=f"{PROG} info"), console)
     config = load(ExportConfig, argv, prog=PROG)
     source = find_bundle(config.run)
+    from exphil_tf.inference.bundle import require_room  # imports ONNX Runtime
+
+    require_room(config.output)
     with quiet_import():
         from exphil_tf.checkpoints.policy_bundle import load_policy
         from exphil_tf.exporting import convert  # noqa: F401 - imports TensorFlow and tf2onnx
@@ -327,8 +331,8 @@ def _dataset(config: ExportConfig, info: PolicyInfo) -> Path | None:
     if config.data is not None:
         load_manifest(config.data)
         return config.data
-    folder = info.provenance.get("data", {}).get("folder")
-    if not folder or not (Path(folder) / MANIFEST).is_file():
+    folder = nested(info.provenance, "data", "folder")
+    if not isinstance(folder, str) or not (Path(folder) / MANIFEST).is_file():
         return None
     return Path(folder)
 

@@ -17,6 +17,7 @@ from exphil_tf.foundation.config import load_given
 from exphil_tf.foundation.errors import run
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import command, make_console
+from exphil_tf.records.manifest import MANIFEST
 from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import SoftLabelsConfig, check_soft_labels
 from exphil_tf.training.run_folder import find_bundle
@@ -31,6 +32,7 @@ def main(argv: Sequence[str]) -> int:
     loaded = load_given(SoftLabelsConfig, argv, prog=PROG)
     config = loaded.config
     check_soft_labels(config)
+    atomic.require_unpublished(config.output, (atomic.CHECKSUMS, MANIFEST))
     console = make_console()
     bundle = find_bundle(config.teacher)
     data = found_data(config.data)

@@ -124,7 +124,7 @@ def find(name: str, runs_dir: Path) -> Path:
             return folder
     known = ", ".join(path.name for path in runs_in(runs_dir)[-5:]) or "none"
     raise UserError(
-        f"{name}: no run of that name in {runs_dir}",
+        f"{name or repr(name)}: no run of that name in {runs_dir}",
         f"There are: {known}.",
         exit_code=EXIT_NO_INPUT,
     )

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -136,3 +137,10 @@ def test_a_run_is_watched_from_outside(two, capsys):
     for words in ("4,000 frames/s", "25.0%", "2.0 h", "nll_total 1.2500", "10:20:30 event=train"):
         assert words in shown
     assert shown.count("event=") == 1
+
+
+def test_a_log_that_tells_nonsense_is_watched(two, capsys):
+    odd = {"event": "train", "step": None, "epoch": "x", "goodput": [], "nll_total": "a"}
+    log = Path("runs/first/log.jsonl")
+    log.write_text("\n".join(["[1]", '{"event": 5}', json.dumps(odd), "\x00"]))
+    assert "0 frames/s" in said(capsys, runs.main, "watch first --once")

@@ -157,42 +157,50 @@ def length_report() -> Report:
 # -- Attention -------------------------------------------------------------------------------------
 
 
-def attention_report() -> Report:
-    """Blocks of a window beside one product of all frames with all, most of it masked."""
+_FORMS: Mapping[str, Mapping[str, Any]] = {
+    "blocks": {},
+    "masked": {"chunk": _ATTENTION["time"]},
+    "chunked": {"chunk": 32},
+    "memory efficient": {"key_block": 32},
+}
+"""Arguments of the layer: the default, all frames with all, `--chunked-attention`,
+`--memory-efficient-attention`."""
+_PROJECTIONS = "projections alone"
+
+
+def _attention_work(form: str) -> Work:
     batch, frames, width, heads, window = _ATTENTION.values()
     x = tf.constant(np.random.default_rng(0).standard_normal((batch, frames, width)), tf.float32)
     is_resetting = tf.zeros((batch, frames), tf.bool)
+    options = _FORMS.get(form, {})
+    attention = SlidingWindowAttention(width, num_heads=heads, window=window, **options)
+    attention.build((None, width))
 
-    def layer(chunk: int | None) -> Work:
-        attention = SlidingWindowAttention(width, num_heads=heads, window=window, chunk=chunk)
-        attention.build((None, width))
-
-        def unroll(x: Any) -> Any:
-            view = unroll_window(tf.zeros(batch, tf.int32), is_resetting, window)
-            return attention.unroll(x, attention.initial_cache(batch), view)[0]
-
-        return _pass(unroll, [x])
+    def unroll(x: Any) -> Any:
+        view = unroll_window(tf.zeros(batch, tf.int32), is_resetting, window)
+        return attention.unroll(x, attention.initial_cache(batch), view)[0]
 
     def projections(x: Any) -> Any:
         return attention.out(tf.add_n(tf.split(attention.qkv(x), 3, axis=-1)))
 
-    attention = SlidingWindowAttention(width, num_heads=heads, window=window)
-    attention.build((None, width))
-    works = {
-        "blocks": layer(None),
-        "masked": layer(frames),
-        "projections alone": _pass(projections, [x]),
-    }
-    seconds = cpu_seconds(works)
-    base = seconds["projections alone"]
+    return _pass(projections if form == _PROJECTIONS else unroll, [x])
+
+
+def attention_report() -> Report:
+    """Blocks of a window beside one product of all frames with all, most of it masked."""
+    forms = (*_FORMS, _PROJECTIONS)
+    seconds = cpu_seconds({form: _attention_work(form) for form in forms})
+    peaks = {form: peak_bytes_apart(_attention_work, form) for form in forms}
+    base = seconds[_PROJECTIONS]
     rows = {
-        name: {
-            "CPU ms": 1e3 * seconds[name],
-            "times the first": seconds[name] / seconds["blocks"],
-            "without projections, ms": 1e3 * (seconds[name] - base),
-            "times the first's": (seconds[name] - base) / (seconds["blocks"] - base),
+        form: {
+            "CPU ms": 1e3 * seconds[form],
+            "times the first": seconds[form] / seconds["blocks"],
+            "without projections, ms": 1e3 * (seconds[form] - base),
+            "times the first's": (seconds[form] - base) / (seconds["blocks"] - base),
+            "peak MiB": peaks[form] / 2**20,
         }
-        for name in works
+        for form in forms
     }
     return _report("Attention, " + _words(_ATTENTION), rows)
 

@@ -26,6 +26,18 @@ MOST_FILES = 500
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+def nested(facts: object, *names: str) -> Any:
+    """A value within facts that somebody else may have written; None where it is not told.
+
+    Args:
+      facts: plain values, whatever they are.
+      *names: from the outside in.
+    """
+    for name in names:
+        facts = facts.get(name) if isinstance(facts, Mapping) else None
+    return facts
+
+
 def describe_run(
     *,
     config: Mapping[str, Any],

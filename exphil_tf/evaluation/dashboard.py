@@ -117,7 +117,7 @@ def inference(policy: ComparedPolicy, games: Sequence[Game], *, every: int = 120
     """
     sticks = ("main stick", "C-stick", "shoulder")
     names = ("frame", "character", "would hold", *sticks, "was held", *sticks, "surprise")
-    table = _table(*names, right=1)
+    table = _table(*names, right=1, gap=0)  # a notebook shows 115 columns
     runner = policy.make_runner()
     for view in perspectives_of(games):
         for state in _answered(policy, view, runner):
@@ -216,8 +216,8 @@ def _in_words(controller: Mapping[str, np.ndarray]) -> tuple[str, str, str, str]
     return " ".join(buttons) or "–", main, c, f"{controller['shoulder']:.2f}"
 
 
-def _table(*names: str, right: int = 0) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+def _table(*names: str, right: int = 0, gap: int = 1) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), show_edge=False)
     for place, name in enumerate(names):
         is_right = place >= len(names) - right
         table.add_column(name, justify="right" if is_right else "left")

@@ -113,7 +113,9 @@ def calibration(metrics: PolicyMetrics) -> str:
             share = np.array(curve.weight)[filled] / sum(curve.weight)
             axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
             axes.plot(x, y, color=POLICY, linewidth=1.2)
-            axes.scatter(x, y, s=8 + 120 * share, color=POLICY, linewidths=0, zorder=3)
+            axes.scatter(
+                x, y, s=8 + 120 * share, color=POLICY, linewidths=0, zorder=3, clip_on=False
+            )
             axes.set(xlim=(0, 1), ylim=(0, 1.02), title=COMPONENT_TITLES[component], aspect="equal")
             axes.set_xticks([0, 0.5, 1], ["0", ".5", "1"])
             axes.set_yticks([0, 0.5, 1], ["0", ".5", "1"])
@@ -152,6 +154,10 @@ def _win_panel(axes: Axes, found: WinForecast) -> None:
     axes.tick_params(length=0)
 
 
+_RARE = 1e-4
+"""Share of frames below which it makes no difference how rarely a button is held."""
+
+
 def press_rates(metrics: PolicyMetrics) -> str:
     """Share of frames on which each button is held: human, sampled policy, likeliest choice."""
     buttons = list(metrics.buttons.values())
@@ -164,7 +170,7 @@ def press_rates(metrics: PolicyMetrics) -> str:
                                      [button.likeliest_rate for button in buttons]),
     }  # fmt: skip
     positive = [value for _, values in rows.values() for value in values if value > 0]
-    floor = 10 ** np.floor(np.log10(max(min(positive, default=1), 2e-6)))
+    floor = 10 ** np.floor(np.log10(max(min(positive, default=1), _RARE)))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.1), layout="constrained")
         axes = figure.subplots()
@@ -187,7 +193,7 @@ def _rate_axes(axes: Axes, floor: float) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", linewidth=0.5)
     axes.tick_params(length=0, which="both")
-    axes.set_xlabel("share of frames held; what is never held stands at the left edge")
+    axes.set_xlabel("share of frames held; what is rarer, or never held, stands at the left edge")
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
@@ -295,7 +301,9 @@ def side_by_side_bars(policies: Mapping[str, Measured]) -> str:
         axes.invert_yaxis()
         axes.set_xlim(0, max(found.metrics.nll for found in policies.values()) * 1.12)
         axes.tick_params(length=0)
-        axes.set_xlabel("nats per frame: " + ", ".join(COMPONENT_TITLES.values()).lower())
+        axes.set_xlabel(
+            "nats per frame, from the left: " + ", ".join(COMPONENT_TITLES.values()).lower()
+        )
         axes.spines[["bottom", "left"]].set_visible(False)
         return svg_text(figure, "bars", "Nats per frame of each policy, by component")
 
@@ -303,23 +311,25 @@ def side_by_side_bars(policies: Mapping[str, Measured]) -> str:
 def axis_use(policies: Mapping[str, Measured]) -> str:
     """How often each bucket of the stick axes is held: the human's filled, policies as lines."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 2.6), layout="constrained")
+        figure = Figure(figsize=(9.6, 2.9), layout="constrained")
         panels = figure.subplots(1, len(AXES), sharey=True)
         for axes, axis in zip(panels, AXES, strict=True):
             for place, (name, found) in enumerate(policies.items()):
                 use = found.metrics.axis_use[axis]
                 x = np.linspace(-1, 1, len(use.human))
                 if not place:
-                    axes.bar(x, use.human, width=1.8 / len(x), color=HUMAN, alpha=0.55)
-                axes.plot(x, use.model, color=POLICY, linewidth=1.2, label=_shortened(name, 24),
+                    width = 1.8 / len(x)
+                    axes.bar(x, use.human, width=width, color=HUMAN, alpha=0.55, label="human")
+                axes.plot(x, use.model, color=(POLICY, INK)[place % 2], linewidth=1.4,
+                          label=_shortened(name, 24),
                           linestyle=_DASHES[place % len(_DASHES)])  # fmt: skip
             axes.set_yscale("log")
             axes.set_ylim(1e-5, 1)
             axes.set(title=COMPONENT_TITLES[axis], xticks=[-1, 0, 1])
             axes.tick_params(length=0, which="both")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-        if len(policies) > 1:
-            panels[0].legend(loc="upper left", fontsize=6)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4)
         return svg_text(figure, "axes", "How often human and policies hold each stick position")
 
 
@@ -343,19 +353,29 @@ def curves_side_by_side(curves: Mapping[str, Mapping[str, Curve]]) -> str:
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         axes = figure.subplots()
         for place, (name, curve) in enumerate(shown.items()):
-            colour = (POLICY, HUMAN, OTHER)[place // len(_DASHES) % 3]
-            axes.plot(curve.steps, curve.values, color=colour, label=_shortened(name),
-                      linestyle=_DASHES[place % len(_DASHES)], linewidth=1.8)  # fmt: skip
-        values = np.concatenate([curve.values for curve in shown.values()])
-        lowest, highest = values.min(), float(np.percentile(values, 90))
+            axes.plot(curve.steps, curve.values, color=(POLICY, INK)[place % 2], linewidth=1.8,
+                      label=_shortened(name),
+                      linestyle=_DASHES[place % len(_DASHES)])  # fmt: skip
+        lowest = min(min(curve.values) for curve in shown.values())
+        # Of each, but for its beginning.
+        highest = max(float(np.percentile(curve.values, 75)) for curve in shown.values())
+        ends = [max(curve.steps) for curve in shown.values()]
+        if max(ends) > _MUCH_LONGER * min(ends):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         spread = max(highest - lowest, 1e-6)
         axes.set_ylim(lowest - 0.05 * spread, highest + 0.1 * spread)
         axes.set(xlabel="step", ylabel="nats per frame")
         axes.grid(linewidth=0.5)
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, which="both")
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.legend(loc="upper right")
         return svg_text(figure, "curves", "Negative log-likelihood of the runs while training")
+
+
+_MUCH_LONGER = 5
+"""Times as long as another run, beyond which steps are shown by their logarithm."""
 
 
 def _shortened(name: str, most: int = 40) -> str:

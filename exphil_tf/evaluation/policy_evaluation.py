@@ -282,13 +282,13 @@ class _Measurement:
         config, info = self.config, self.info
         if not inputs.carry_state or not config.compare_resets or config.limit_frames:
             return None
-        trained = info.provenance.get("config", {})
+        burn_in = provenance.nested(info.provenance, "config", "burn_in")
         reading = unrolls_config(
             info,
             self.dataset.manifest,
             inputs.frame_delay,
             frames=info.window_size,
-            burn_in=int(trained.get("burn_in") or 0),
+            burn_in=burn_in if isinstance(burn_in, int) else 0,
         )
         chosen = self._split(config.split, reading)
         with self._sound(chosen), self.console.status("measuring with memory emptied"):
@@ -338,7 +338,7 @@ class _Measurement:
         bundle, info, manifest = self.bundle, self.info, self.dataset.manifest
         manifest_sha256 = provenance.manifest_sha256(manifest)
         name = self.dataset.folder.resolve().name
-        trained_on = info.provenance.get("data", {}).get("manifest_sha256")
+        trained_on = provenance.nested(info.provenance, "data", "manifest_sha256")
         return {
             "run": _run_folder(bundle).name if bundle.name == "policy" else bundle.resolve().name,
             "measured_on": measured_on(

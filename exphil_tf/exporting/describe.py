@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from exphil_tf.checkpoints.provenance import nested
 from exphil_tf.features.conditions import NAME, RETURN
 from exphil_tf.inference.bundle import PARITY, Bundle
 from exphil_tf.inference.bundle_config import BundleConfig, Port
@@ -82,7 +84,8 @@ def show(console: Console, bundle: Bundle) -> None:
 
 def _summary(bundle: Bundle, found: Contents) -> Table:
     config, provenance = bundle.config, bundle.config.provenance
-    versions = provenance.get("packages", {})
+    versions = nested(provenance, "packages")
+    versions = versions if isinstance(versions, Mapping) else {}
     rows = {
         "bundle": str(bundle.folder),
         "precision": f"{config.precision}, activations {config.activations}",
@@ -98,7 +101,7 @@ def _summary(bundle: Bundle, found: Contents) -> Table:
         "weights": f"{provenance.get('weights')}, sha256 {provenance.get('weights_sha256')}",
         "commit": str(provenance.get("git_commit")),
         "made with": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "trained": _training(provenance.get("training", {})),
+        "trained": _training(provenance.get("training")),
         "parity": _parity(bundle),
     }
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -128,11 +131,9 @@ def _network(policy: Any) -> str:
 
 
 def _training(training: Any) -> str:
-    data = training.get("data", {})
-    return (
-        f"{training.get('created')}, seed {training.get('seed')}, "
-        f"data sha256 {data.get('manifest_sha256')}, commit {training.get('git_commit')}"
-    )
+    data = nested(training, "data", "manifest_sha256")
+    created, seed, commit = (nested(training, name) for name in ("created", "seed", "git_commit"))
+    return f"{created}, seed {seed}, data sha256 {data}, commit {commit}"
 
 
 def _parity(bundle: Bundle) -> str:

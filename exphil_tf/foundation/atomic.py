@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -59,8 +60,11 @@ def write_file(path: Path, parts: Iterable[bytes]) -> Written:
       parts: the bytes, in order.
 
     Raises:
-      OSError: as the system does (disk full…); the file of that name is then as before.
+      OSError: as the system does (disk full…); the file of that name is then as before. A device or
+        pipe is not replaced.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "no regular file", str(path))
     sweep_beside(path)
     with naming(path):
         temporary, opened = _create(path)
@@ -159,12 +163,15 @@ def publish(target: Path) -> Iterator[Path]:
 
     An exception inside leaves `target` as it was and no temporary folder.
 
-    Raises: OSError: if a file can't be written or renamed.
+    Raises: OSError: if a file can't be written or renamed. What is no folder is not replaced.
     """
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(errno.EEXIST, "no folder", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep_beside(target)
     temporary = _temporary_name(target)
-    temporary.mkdir()
+    with naming(target):
+        temporary.mkdir()
     try:
         with naming(target), _kept_from_sweeping(temporary):
             yield temporary
@@ -176,6 +183,21 @@ def publish(target: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _fsync(target.parent)
+
+
+def require_unpublished(directory: Path, seals: Sequence[str] = (CHECKSUMS,)) -> None:
+    """Refuses a place for files that are not of a published folder: with them it would be unsound.
+
+    Args:
+      directory: the place.
+      seals: files that show a folder to be finished, as they list what is in it.
+
+    Raises: PermissionError: naming the folder.
+    """
+    for seal in seals:
+        if (directory / seal).is_file():
+            what = f"finished ({seal}), another file would damage it"
+            raise PermissionError(errno.EPERM, what, str(directory))
 
 
 def problems(directory: Path) -> list[str]:

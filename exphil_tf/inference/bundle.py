@@ -23,7 +23,12 @@ from exphil_tf.inference.bundle_config import FORMAT, FORMAT_VERSION, BundleConf
 from exphil_tf.inference.onnx_cost import check_cost
 from exphil_tf.inference.onnx_file import MAX_BYTES, OnnxFile, OnnxFileError, read_onnx
 from exphil_tf.inference.session import MODEL, open_session
-from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
+from exphil_tf.process.exit_codes import (
+    EXIT_CANNOT_CREATE,
+    EXIT_DATA,
+    EXIT_INCOMPATIBLE,
+    EXIT_NO_INPUT,
+)
 
 CONFIG = "config.json"
 PARITY = "parity.json"
@@ -83,6 +88,25 @@ def open_bundle(folder: Path) -> Bundle:
         raise _damaged(folder, f"{MODEL}: {error}") from error
     _check_agreement(folder, config, declared)
     return Bundle(folder, config, model)
+
+
+def require_room(folder: Path) -> None:
+    """Refuses a place for a bundle where something else stands, which publishing would replace.
+
+    The folder above is made.
+
+    Raises: UserError: (73) naming the place; OSError: if the folder above cannot be made.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if not folder.exists():
+        return
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if names and not {MODEL} <= names <= {*_FILES, atomic.CHECKSUMS}:
+        raise UserError(
+            f"{folder}: holds something else than an export, and is not replaced",
+            "Choose another --output.",
+            exit_code=EXIT_CANNOT_CREATE,
+        )
 
 
 def refused(folder: Path, error: Exception) -> UserError:

@@ -252,9 +252,8 @@ def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
     """
     path = Path(folder)
     path = path if path.name == MANIFEST else path / MANIFEST
-    make = shlex.join(
-        ["python", "-m", "exphil_tf.preprocess", "--replays", "DIR", "--output", str(path.parent)]
-    )
+    words = ("python", "-m", "exphil_tf.preprocess", "--replays", "DIR", "--output")
+    make = shlex.join([*words, _place_for(path.parent)])
     if not path.parent.is_dir():
         raise NoDataset(f"{path.parent}: no such folder", f"Make a dataset: {make}.")
     if not path.is_file():
@@ -264,6 +263,14 @@ def load_manifest(folder: Path | str, *, check_schema: bool = True) -> Manifest:
     if check_schema:
         check_fingerprint(manifest, path)
     return manifest
+
+
+def _place_for(folder: Path) -> str:
+    """Where a dataset may be made that is missing: its folder, unless it holds something else."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    is_free = all(n.startswith(".") or n.endswith((".tfrecord", ".jsonl")) for n in names)
+    is_there = folder.exists() and not folder.is_dir()
+    return str(folder) if is_free and not is_there else "datasets/NAME"
 
 
 def _parse(path: Path) -> Manifest:

@@ -17,6 +17,7 @@ import tensorflow as tf
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.evaluation.policy_conditions import conditions_of
 from exphil_tf.rl.seats import Seats
+from exphil_tf.training.compiled_step import CompiledStep
 from models.heads import distribution
 from models.policy import PREVIOUS_CONTROLLER, Policy
 
@@ -61,7 +62,7 @@ class Actor:
         conditions = conditions_of(info)
         ids = {**conditions.defaults(), **conditions.ids(frame_delay=delay)}
         self._told = [(self.layout.ids[n], i) for n, i in ids.items() if n in self.layout.ids]
-        self._step = tf.function(self._answer, jit_compile=jit, autograph=False)
+        self._step = CompiledStep(self._answer, jit=jit)
 
     def initial_memory(self) -> tuple[Any, ...]:
         """Memory at a game's start, flat."""

@@ -20,6 +20,8 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.console import make_console
+from exphil_tf.process.exit_codes import EXIT_DATA
+from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training import run_folder
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
@@ -157,8 +159,23 @@ def check(config: PlayingConfig) -> None:
             f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
             "Give self, script:NAME, or the folder of a run.",
         )
+    for name in config.opponents:
+        if name.startswith(SCRIPT) and name.removeprefix(SCRIPT) not in SCRIPTS:
+            raise UserError(f"--opponent {name}: want one of {', '.join(SCRIPTS)} behind {SCRIPT}")
     pretrained(config)
 
 
 def _weights_of(folder: Path) -> str:
-    return atomic.sha256(run_folder.find_bundle(folder) / WEIGHTS)
+    """Checksum of a policy's weights.
+
+    Raises: UserError: if there is no policy (66), or it is damaged (65).
+    """
+    bundle = run_folder.find_bundle(folder)
+    found = atomic.problems(bundle)
+    if found:
+        raise UserError(
+            f"{bundle}: not a sound policy bundle: {found[0]}",
+            "Copy it again, or resume its run, which exports it anew.",
+            exit_code=EXIT_DATA,
+        )
+    return atomic.sha256(bundle / WEIGHTS)

@@ -24,6 +24,7 @@ from exphil_tf.rl import losses, returns
 from exphil_tf.rl.actor import split_buckets
 from exphil_tf.rl.returns import Estimates
 from exphil_tf.rl.rollout import Rollout, Rollouts
+from exphil_tf.training.compiled_step import CompiledStep
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.metric import Metric, Values
 from exphil_tf.training.ppo_config import PolicyGradientConfig
@@ -151,14 +152,10 @@ class PpoLearner:
             for name in ("skipped", "streak", "worst_streak", "reverted", "kept")
         }
         self._norm = tf.Variable(tf.zeros([]), trainable=False)
-        self._read = self._compiled(self._read_rollout, jit)
-        self._train = self._compiled(self._train_rows, jit)
-        self._train_value = self._compiled(self._train_value_rows, jit)
-        self._moved = self._compiled(self._mean_kl, jit)
-
-    @staticmethod
-    def _compiled(function: Any, jit: bool) -> Any:
-        return tf.function(function, jit_compile=jit, autograph=False)
+        self._read = CompiledStep(self._read_rollout, jit=jit)
+        self._train = CompiledStep(self._train_rows, jit=jit)
+        self._train_value = CompiledStep(self._train_value_rows, jit=jit)
+        self._moved = CompiledStep(self._mean_kl, jit=jit)
 
     metrics: tuple[Metric, ...] = METRICS
 

@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from exphil_tf.training import imitation_metrics, losses
+from exphil_tf.training.compiled_step import CompiledStep
 from exphil_tf.training.imitation_metrics import METRICS, SHAPES
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.loss_term import LossTerm, StepOutputs
@@ -131,8 +132,7 @@ class ImitationLearner:
 
     def step_graph(self, batch: Batch) -> Any:
         """The graph of an update from such a batch, with shapes: what a benchmark counts."""
-        graph = self._train.get_concrete_function(batch).graph
-        return graph.as_graph_def(add_shapes=True)
+        return self._train.graph(batch).as_graph_def(add_shapes=True)
 
     def validate(self, batches: Iterable[Batch]) -> Values:
         """Means over the batches, by the averaged weights where averages are kept."""
@@ -168,9 +168,8 @@ class ImitationLearner:
 
     # -- Training ----------------------------------------------------------------------------------
 
-    def _compiled(self, function: Any) -> Any:
-        # No Python control flow to convert: without autograph, tracing takes half the time.
-        return tf.function(function, jit_compile=self.options.jit, autograph=False)
+    def _compiled(self, function: Any) -> CompiledStep:
+        return CompiledStep(function, jit=self.options.jit)
 
     def _compile_training(self) -> None:
         self._train = self._compiled(self._train_batch)

@@ -15,7 +15,7 @@ from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.run_config import RunConfig
-from models.layers.embedding_layout import dense_width
+from models.layers.embedding_layout import dense_width, raw_width
 from models.parameter_count import num_parameters
 
 _BLOCKS_IN_FLIGHT = 4
@@ -33,6 +33,10 @@ class Costs:
     """What a network and its batches take."""
 
     num_parameters: int
+    raw_width: int
+    """Numbers per frame as users of ExPhil count them."""
+    dense_width: int
+    """Numbers per frame that the backbone reads."""
     model_bytes: int
     """Weights, gradients, optimizer state, averages: exact but for the allocator."""
     activation_bytes: int
@@ -147,6 +151,8 @@ def costs_of(config: ImitationConfig) -> Costs:
     records = config.input.records_at_once(config.run.batch_size)
     return Costs(
         num_parameters=parameters,
+        raw_width=raw_width(config.policy.embedding),
+        dense_width=dense_width(config.policy.embedding),
         model_bytes=4 * copies * parameters,
         activation_bytes=_activation_bytes(config),
         input_bytes=_BLOCKS_IN_FLIGHT * records * _RECORD_BYTES,
@@ -174,6 +180,8 @@ def table(costs: Costs, plan: Plan | None = None) -> Table:
             rows.add_row("validation frames", f"{plan.validation.labelled_frames:,}")
         rows.add_row("updates per epoch", f"{plan.horizon.steps_per_epoch:,.1f}")
         rows.add_row("updates", f"{plan.horizon.total_steps:,}")
+    rows.add_row("numbers per frame (as ExPhil counts)", f"{costs.raw_width:,}")
+    rows.add_row("numbers per frame (for the backbone)", f"{costs.dense_width:,}")
     rows.add_row("parameters", f"{costs.num_parameters:,}")
     rows.add_row("memory: weights and their updates", _megabytes(costs.model_bytes))
     rows.add_row("memory: one batch (estimate)", _megabytes(costs.activation_bytes))

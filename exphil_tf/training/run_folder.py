@@ -82,6 +82,7 @@ __all__ = [
 ]
 _ADJECTIVES = "crisp frame_perfect grounded lucky moonwalking neutral patient quick shielded steady"
 _NOUNS = "chaingrab dashdance edgeguard falcon ledgedash multishine pivot shine tech waveland"
+_OTHER_FOLDERS = {"policy.onnx": "an exported policy, no run", "manifest.json": "a dataset, no run"}
 RUN_JSON = "run.json"
 """Copy of `config.json` in each checkpoint, under its checksums."""
 
@@ -203,9 +204,12 @@ def find_bundle(folder: Path) -> Path:
         return folder / "policy"
     if (folder / "config.json").is_file() and (folder / WEIGHTS).is_file():
         return folder
-    if not folder.is_dir():
+    what = "no such folder" if not folder.exists() else "a file" if not folder.is_dir() else None
+    for name, kind in _OTHER_FOLDERS.items():
+        what = kind if (folder / name).is_file() else what
+    if what is not None:
         raise UserError(
-            f"{folder}: no such folder",
+            f"{folder}: {what}",
             "Give the folder of a run, such as runs/NAME.",
             exit_code=EXIT_NO_INPUT,
         )

@@ -63,17 +63,23 @@ def progress(events: list[dict[str, Any]]) -> dict[str, str]:
     validation = next((e for e in reversed(events) if e["event"] == "validation"), {})
     rows: dict[str, str] = {}
     if train:
-        rows["step"] = f"{train.get('step', 0):,}, epoch {train.get('epoch', 0):.2f}"
-        rows["speed"] = f"{train.get('frames_per_s') or 0:,.0f} frames/s"
-        rows["input wait"] = f"{train.get('input_wait') or 0:.1%}"
-        rows["left"] = duration(train.get("eta_s") or 0.0)
-        if train.get("goodput") is not None:
-            rows["goodput"] = f"{train['goodput']:.1%}"
+        rows["step"] = f"{_number(train, 'step'):,.0f}, epoch {_number(train, 'epoch'):.2f}"
+        rows["speed"] = f"{_number(train, 'frames_per_s'):,.0f} frames/s"
+        rows["input wait"] = f"{_number(train, 'input_wait'):.1%}"
+        rows["left"] = duration(_number(train, "eta_s"))
+        if "goodput" in train:
+            rows["goodput"] = f"{_number(train, 'goodput'):.1%}"
     for name, event in (("training", train), ("validation", validation)):
-        numbers = [f"{key} {v:.4f}" for key, v in event.items() if key in _LOSSES and v is not None]
-        if numbers:
-            rows[name] = ", ".join(numbers)
+        losses = [key for key in event if key in _LOSSES and event[key] is not None]
+        if losses:
+            rows[name] = ", ".join(f"{key} {_number(event, key):.4f}" for key in losses)
     return rows
+
+
+def _number(event: Mapping[str, Any], key: str) -> float:
+    """Of an event; 0 where it tells none, or a damaged log something else."""
+    value = event.get(key)
+    return float(value) if isinstance(value, (int, float)) else 0.0
 
 
 _LOSSES = ("nll_total", "loss", "accuracy", "error")

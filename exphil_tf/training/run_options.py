@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from exphil_tf.checkpoints.provenance import nested
 from exphil_tf.foundation import flat_yaml
 from exphil_tf.foundation.config import PRESETS, Loaded, Saved, Sources
 from exphil_tf.foundation.errors import UserError
@@ -178,7 +179,7 @@ def options_of_bundle(bundle: Path, *, known: Mapping[str, Option]) -> Saved | N
     """
     if bundle.name == POLICY and (bundle.parent / CONFIG_YAML).is_file():
         return saved_options(bundle.parent, known=known)[0]
-    config = read_json(bundle / CONFIG_JSON).get("provenance", {}).get("config")
+    config = nested(read_json(bundle / CONFIG_JSON), "provenance", "config")
     if not isinstance(config, dict) or not config:
         return None
     values = {

@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from exphil_tf.training.beside_term import BesideTerm
+from exphil_tf.training.compiled_step import CompiledStep
 from exphil_tf.training.imitation import ImitationLearner
 from exphil_tf.training.learner import LearnerVariables, Report
 from exphil_tf.training.metric import Metric, Values
@@ -48,9 +49,9 @@ class ValueBesideImitation:
         self.metrics: tuple[Metric, ...] = (*imitation.metrics, *term.metrics)
         self._sums, self._validation = RunningSums(term.sum_shapes), RunningSums(term.sum_shapes)
         jit = imitation.options.jit
-        self._learn = tf.function(self._learn_batch, jit_compile=jit, autograph=False)
-        self._apply = tf.function(self._apply_accumulated, jit_compile=jit, autograph=False)
-        self._validate = tf.function(self._validate_batch, jit_compile=jit, autograph=False)
+        self._learn = CompiledStep(self._learn_batch, jit=jit)
+        self._apply = CompiledStep(self._apply_accumulated, jit=jit)
+        self._validate = CompiledStep(self._validate_batch, jit=jit)
 
     def variables(self) -> LearnerVariables:
         """Imitation's, and the head's among what is for training alone."""

@@ -331,7 +331,8 @@ class SlidingWindowConfig(TemporalConfig):
     qk_layernorm: bool = True
     """Normalise queries and keys per head, which bounds attention logits."""
     chunked_attention: bool = option(False, kind=Kind.TRAINING)
-    """Attend in query chunks of chunk_size (less memory); the result is the same."""
+    """Attend in query chunks of chunk_size; the result is the same. The default, blocks of a
+    window, takes less time and memory (docs/speed.md)."""
     chunk_size: int = option(
         32,
         kind=Kind.TRAINING,
@@ -339,7 +340,8 @@ class SlidingWindowConfig(TemporalConfig):
     )
     """Queries per attention chunk with chunked_attention."""
     memory_efficient_attention: bool = option(False, kind=Kind.TRAINING)
-    """Walk each chunk's keys in blocks with an online softmax; the result is the same."""
+    """Walk each chunk's keys in blocks with an online softmax; the result is the same, and blocks
+    of a window take less time and memory (docs/speed.md)."""
 
     def __post_init__(self) -> None:
         """Raises ValueError naming the field that is out of range."""

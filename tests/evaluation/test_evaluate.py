@@ -265,6 +265,12 @@ def test_missing_folders(run, dataset, tmp_path):
     assert "not a finished dataset" in refused(66, run, "--data", tmp_path / "empty")
 
 
+def test_a_report_damages_nothing_that_is_finished(run, dataset):
+    for folder in (run / "policy", dataset):
+        with pytest.raises(PermissionError, match="another file would damage it"):
+            evaluate.main([str(run), "--data", str(dataset), "--output", str(folder)])
+
+
 def test_flags(run, dataset):
     assert "batch_size" in refused(2, run, "--data", dataset, "--batch-size", "0")
     assert "--split" in refused(2, run, "--data", dataset, "--split", "valid")

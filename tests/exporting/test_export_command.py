@@ -218,9 +218,16 @@ def test_every_option_has_a_test():
 
 def test_an_older_export_is_replaced_whole(run, tmp_path):
     exported(run, tmp_path / "b", "--batch-size", "2", *FAST)
-    (tmp_path / "b" / "stray").write_text("x")
     assert exported(run, tmp_path / "b", *FAST).config.batch_size is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b"]
+
+
+def test_what_is_no_export_is_not_replaced(run, tmp_path):
+    mixed = exported(run, tmp_path / "b", *FAST).folder
+    (mixed / "mine").write_text("x")
+    for taken in (mixed, run, run / "policy"):
+        assert refused(run, "--output", taken).exit_code == 73
+    assert (mixed / "mine").is_file() and (run / "policy/config.json").is_file()
 
 
 def test_provenance(run, tmp_path):

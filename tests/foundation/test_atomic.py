@@ -278,3 +278,31 @@ def test_a_name_that_is_there_is_kept(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, naming(tmp_path / "a"):
         (tmp_path / "b").read_bytes()
     assert caught.value.filename == str(tmp_path / "b")
+
+
+def test_a_device_a_pipe_or_a_link_to_one_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    for name in ("pipe", "link"):
+        with pytest.raises(FileExistsError, match=name):
+            atomic.write_bytes(tmp_path / name, b"x")
+        assert not (tmp_path / name).is_file()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_folder_takes_the_place_of_a_folder_only(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(FileExistsError, match="file"), atomic.publish(file):
+        raise AssertionError("not reached")
+    assert file.read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_published_folder_is_no_place_for_reports(tmp_path):
+    with atomic.publish(tmp_path / "policy") as folder:
+        atomic.write_bytes(folder / "weights", b"w")
+    (tmp_path / "manifest.json").write_text("{}")
+    atomic.require_unpublished(tmp_path)
+    for place, seals in ((tmp_path / "policy", ()), (tmp_path, ("manifest.json",))):
+        with pytest.raises(PermissionError, match="another file would damage it"):
+            atomic.require_unpublished(place, (atomic.CHECKSUMS, *seals))

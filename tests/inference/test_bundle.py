@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from exphil_tf.exporting.publishing import publish
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.inference.bundle import CONFIG, PARITY, open_bundle
+from exphil_tf.inference.bundle import CONFIG, PARITY, open_bundle, require_room
 from exphil_tf.inference.bundle_config import BundleConfig
 from exphil_tf.inference.onnx_file import OnnxFileError, read_onnx
 from exphil_tf.inference.session import MODEL
@@ -156,6 +157,23 @@ def test_the_graph_carries_what_a_reader_must_know(published):
     assert place["unit"]
     assert place["stop"] - place["start"] == 2
     assert json.loads(metadata["exphil_tf.provenance"])["weights_sha256"] == "ab" * 32
+
+
+def test_only_an_older_export_is_replaced(published, tmp_path):
+    mixed = shutil.copytree(published, tmp_path / "mixed")
+    for free in (published, mixed, tmp_path / "new/deeper"):
+        require_room(free)
+    (tmp_path / "empty").mkdir()
+    require_room(tmp_path / "empty")
+    run, file = tmp_path / "run", tmp_path / "file"
+    (run / "policy").mkdir(parents=True)
+    (run / "policy/config.json").write_text("{}")
+    file.write_text("mine")
+    (mixed / "notes.txt").write_text("mine")
+    for taken in (run, run / "policy", file, mixed):
+        with pytest.raises(UserError, match="holds something else than an export") as caught:
+            require_room(taken)
+        assert caught.value.exit_code == 73
 
 
 def test_equal_exports_are_equal_bytes(published, tmp_path):

@@ -168,6 +168,9 @@ def test_changed_lists(copy: Path) -> None:
 def test_no_manifest_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"not a finished dataset .*exphil_tf.preprocess"):
         load_manifest(tmp_path)
+    (tmp_path / "Game.slp").touch()  # a folder that something else lies in is not proposed
+    with pytest.raises(ManifestError, match="--output datasets/NAME"):
+        load_manifest(tmp_path)
     with pytest.raises(NoDataset, match="no such folder") as caught:
         load_manifest(tmp_path / "nowhere")
     assert caught.value.exit_code == 66

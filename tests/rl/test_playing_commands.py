@@ -76,6 +76,7 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
     [
         (ppo, [], "--pretrained: want the folder of a run"),
         (ppo, ["--pretrained", "x", "--opponent", "cpu3"], "computer plays in Dolphin alone"),
+        (ppo, ["--pretrained", "x", "--opponent", "script:a"], "a: want one of stander, walker"),
         (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
         (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
         (ppo, ["--rewards", "fancy"], "want groups of"),

@@ -82,25 +82,31 @@ def test_nothing_is_done_where_it_is_not_wanted_or_possible(cache, tmp_path, mon
 
 @pytest.mark.slow
 def test_a_compiled_step_is_loaded_by_the_next_process(cache):
-    """And computes the same to the bit; XLA's own counters say where it came from."""
+    """Whatever it has made before, and computes the same to the bit; XLA's own counters tell."""
     code = (
-        "import os\n"
+        "import os, sys\n"
         "from exphil_tf.training.compile_cache import kept_compilations\n"
         "with kept_compilations(os.environ, is_wanted=True):\n"
         "    import tensorflow as tf\n"
+        "    from exphil_tf.training.compiled_step import CompiledStep\n"
         "    w = tf.Variable(tf.random.stateless_normal([8, 8], [1, 2]))\n"
-        "    @tf.function(jit_compile=True)\n"
-        "    def step(x):\n"
+        "    made = [tf.ones([]) for _ in range(int(sys.argv[1]))]\n"
+        "    def loss(x):\n"
+        "        x = tf.while_loop(lambda x: tf.reduce_max(x) < 9, lambda x: 2 * x, [x])[0]\n"
         "        return tf.reduce_sum(tf.tanh(x @ w) ** 2)\n"
-        "    print(float(step(tf.ones([4, 8]))).hex())\n"
+        "    print(float(CompiledStep(loss, jit=True)(tf.ones([4, 8]))).hex())\n"
     )
     environ = {**os.environ, "TF_CPP_VMODULE": "device_executable_persistor=1"}
     environ |= {"TF_CPP_MIN_LOG_LEVEL": "0"}
     first, second = (
         subprocess.run(
-            [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code, made],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        for _ in range(2)
+        for made in ("0", "7")
     )
     assert "Loading cached entry" not in first.stderr
     assert "Loading cached entry" in second.stderr

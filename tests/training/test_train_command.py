@@ -116,6 +116,7 @@ def test_replays_to_a_policy(tmp_path, trainer):
     assert ended.status == 0, ended.output
     assert "made of these replays and options before" in ended.output
     assert "updates per epoch" in ended.output
+    assert re.search(r"as ExPhil counts\)\W+287\b", ended.output)
     assert not run.exists()
     # Other options need another dataset, which a dry run does not make.
     flags = ["--replays", "replays", *FLAGS, "--val-split", "0.5", "--dry-run"]
