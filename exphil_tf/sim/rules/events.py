@@ -15,6 +15,7 @@ EVENTS = np.dtype(
         ("self_destructs", "u1", (PLAYERS,)),  # stocks lost with no hit since the ground was left
         ("done", "?"),  # nobody plays on; stays so until the match is reset
         ("winner", "i1"),  # 0, 1, or NOBODY
+        ("unused", "u1", (2,)),  # where alignment would leave bytes that nobody writes
         # -- What the next frame is compared with
         ("percents", "f4", (PLAYERS,)),
         ("stocks", "i1", (PLAYERS,)),
