@@ -359,7 +359,7 @@ def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
     )
     policy, info = bundles.load_policy(folder)
     asked, jit = config.game.frame_delay, config.run.jit
-    matches = make_matches(config, own, policy.embedding.inputs)
+    matches = make_matches(with_contest_clock(config), own, policy.embedding.inputs)
     actors = [Actor(policy, info, own, delay=delay_of(info, asked), jit=jit)]
     if opponent.startswith(SCRIPT):
         seat_script(matches, opponent, other)
@@ -367,6 +367,13 @@ def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
         their, its = bundles.load_policy(run_folder.find_bundle(Path(opponent)))
         actors.append(Actor(their, its, other, delay=delay_of(its, asked), jit=jit))
     return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
+
+
+def with_contest_clock(config: PlayingConfig) -> PlayingConfig:
+    """The same, but that a game is as long as counted ones may be."""
+    frames = config.run.contest_frames or config.game.max_episode_frames
+    game = dataclasses.replace(config.game, max_episode_frames=frames)
+    return dataclasses.replace(config, game=game)
 
 
 def delay_of(info: PolicyInfo, asked: int | None) -> int:

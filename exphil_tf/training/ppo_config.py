@@ -192,7 +192,8 @@ class PlayedRunConfig(RunConfig):
     contest_games: int = 0
     """Games to count behind the last update, against the policy it started from and against each
     opponent, on changing ports; contest.json and the last lines tell."""
-
+    contest_frames: int | None = None
+    """Frames after which a counted game ends by time; none means --max-episode-frames."""
     keep_value_head: bool = False
     """Keep the value head in the policy's folder, for a run by playing that starts from it."""
 
@@ -204,6 +205,8 @@ class PlayedRunConfig(RunConfig):
                 raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
         if self.contest_games < 0:
             raise ValueError(f"contest_games: want at least 0. Received: {self.contest_games}")
+        if self.contest_frames is not None and self.contest_frames < 1:
+            raise ValueError(f"contest_frames: want at least 1. Received: {self.contest_frames}")
 
 
 def _optimizer() -> PlayedOptimizerConfig:

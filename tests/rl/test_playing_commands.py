@@ -41,6 +41,7 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "one"]
     words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:aggressor"]
     words += ["--value-burn-in", "1", "--contest-games", "2", "--max-episode-frames", "40"]
+    words += ["--contest-frames", "50"]
     run = tmp_path / "one"
     assert ppo.main([*QUICK, *words, "--dry-run"]) == 0
     assert not run.exists()
@@ -55,6 +56,7 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     against = json.loads((run / "contest.json").read_text())["against"]
     assert set(against) == {str(pretrained), "script:aggressor"}
     assert all(told["games"] == 2 and told["timeouts"] == 2 for told in against.values())
+    assert all(told["frames_per_game"] == 50 for told in against.values())
     entry = Registry(tmp_path).find("one")
     assert len(entry.parents) == 1
 

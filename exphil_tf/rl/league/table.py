@@ -13,7 +13,13 @@ import numpy as np
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
-from exphil_tf.rl.ppo_setup import MOST_MATCHES, delay_of, make_matches, seat_script
+from exphil_tf.rl.ppo_setup import (
+    MOST_MATCHES,
+    delay_of,
+    make_matches,
+    seat_script,
+    with_contest_clock,
+)
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.tally import Tally
 from exphil_tf.training import run_folder
@@ -47,7 +53,7 @@ class Table:
           seed: of all that is drawn.
         """
         run = dataclasses.replace(self._config.run, seed=seed)
-        config = dataclasses.replace(self._config, run=run)
+        config = with_contest_clock(dataclasses.replace(self._config, run=run))
         matches = make_matches(config, self._seats[0], self._actors[0].layout)
         playing: list[Actor] = []
         for side, name in enumerate((one, other)):
