@@ -4,8 +4,7 @@ A loop keeps the state in a processor's cache, where frames that are written out
 long: XLA merges the sums of several frames into one loop, which it does not vectorise. A GPU waits
 for every turn of a loop: of written-out frames XLA makes a few kernels a chunk. On an H200 an
 update of two layers of 256 took 0.16 of the loop's time for 16 unrolls of 80 frames, 0.26 for 128,
-0.41 for 512; associative scans, of whole unrolls or of chunks, took longer and up to 12 times the
-memory.
+0.41 for 512. Associative scans took longer for such unrolls, and up to seven times the memory.
 
 Axes: `[frames, rows, …]`. `frames` of a form are u, dt `[frames, rows, channels]`, b, c `[frames,
 rows, states]` and keep `[frames, rows]`; a gradient's are those, the gradient by y, and the state
