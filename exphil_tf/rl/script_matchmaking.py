@@ -61,8 +61,7 @@ class Matchmaking:
             return
         seats = Seats(self._seats.match[rows], 1 - self._seats.player[rows])
         columns = self._matches.columns()
-        last = {name: columns[name][seats.match] for name in ("p.stock", "p.percent")}
-        own = {n: np.where(seats.player[:, None] == 0, c, c[:, ::-1]) for n, c in last.items()}
+        own = {n: seats.own_first(columns[n][None])[0] for n in ("p.stock", "p.percent")}
         for script, won in zip(self._playing[rows], outcome(own).won, strict=True):
             self._won[script] += (1 - _MEMORY) * (won - self._won[script])
         priority = np.maximum(f_hard(self._won), LEAST)

@@ -111,9 +111,10 @@ def _tensorflow_scan(
         done += 1
 
     def body(i: Any, carry: Nest, arrays: list) -> tuple[Any, Nest, list]:
-        for step_of_turn in range(unroll):
-            carry, arrays = one(i + step_of_turn if step_of_turn else i, carry, arrays)
-        return i + unroll, carry, arrays
+        for _ in range(unroll):
+            carry, arrays = one(i, carry, arrays)
+            i = i + 1
+        return i, carry, arrays
 
     _, carry, arrays = tf.while_loop(
         lambda i, *_: i < length,

@@ -113,53 +113,36 @@ def relative_error(got: np.ndarray, want: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("delta_scale", [1e-6, 0.1, 30.0, 1e4])
-@pytest.mark.parametrize("chunk_frames", [1, 8, 23, 100])
-def test_forward_equals_float64_loop(delta_scale, chunk_frames):
+@pytest.mark.parametrize(
+    ("chunk_frames", "form"), [(1, None), (8, None), (23, None), (100, None), (8, WRITTEN)]
+)
+def test_forward_equals_float64_loop(delta_scale, chunk_frames, form):
     v = case(delta_scale)
     want_y, want_h = reference(v)
-    y, h = scan(v, chunk_frames)
+    y, h = scan(v, chunk_frames, form=form)
     assert relative_error(np.asarray(y), want_y) < 1e-6
     assert relative_error(np.asarray(h), want_h) < 1e-6
 
 
 @pytest.mark.parametrize(
-    ("delta_scale", "chunk_frames", "jit", "rows"),
+    ("delta_scale", "chunk_frames", "jit", "rows", "form"),
     [
-        (0.1, 8, False, None),
-        (0.1, 23, True, 2),
-        (0.1, 5, True, 1),
-        (30.0, 8, False, 1),
-        (1e-6, 8, False, None),
+        (0.1, 8, False, None, None),
+        (0.1, 23, True, 2, None),
+        (0.1, 5, True, 1, None),
+        (30.0, 8, False, 1, None),
+        (1e-6, 8, False, None, None),
+        (0.1, 8, True, None, WRITTEN),
+        (30.0, 100, False, None, WRITTEN),
+        (1e-6, 5, False, None, WRITTEN),
     ],
 )
-def test_gradients_equal_float64_autodiff(delta_scale, chunk_frames, jit, rows):
+def test_gradients_equal_float64_autodiff(delta_scale, chunk_frames, jit, rows, form):
     v = case(delta_scale)
     rng = np.random.default_rng(1)
     weights = rng.standard_normal(v["x"].shape), rng.standard_normal(v["state"].shape)
     want = reference_gradients(v, weights)
-    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, rows=rows)
-    for name in NAMES:
-        assert relative_error(got[name], want[name]) < 3e-6, name
-
-
-@pytest.mark.parametrize("delta_scale", [1e-6, 0.1, 30.0, 1e4])
-def test_a_gpus_form_equals_float64_loop(delta_scale):
-    v = case(delta_scale)
-    want_y, want_h = reference(v)
-    y, h = scan(v, 8, form=WRITTEN)
-    assert relative_error(np.asarray(y), want_y) < 1e-6
-    assert relative_error(np.asarray(h), want_h) < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("delta_scale", "chunk_frames", "jit"), [(0.1, 8, True), (30.0, 100, False), (1e-6, 5, False)]
-)
-def test_gradients_of_a_gpus_form_equal_float64_autodiff(delta_scale, chunk_frames, jit):
-    v = case(delta_scale)
-    rng = np.random.default_rng(1)
-    weights = rng.standard_normal(v["x"].shape), rng.standard_normal(v["state"].shape)
-    want = reference_gradients(v, weights)
-    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, form=WRITTEN)
+    got = gradients(v, weights, chunk_frames=chunk_frames, jit=jit, rows=rows, form=form)
     for name in NAMES:
         assert relative_error(got[name], want[name]) < 3e-6, name
 
