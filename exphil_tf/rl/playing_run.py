@@ -159,9 +159,22 @@ def check(config: PlayingConfig) -> None:
             f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
             "Give self, script:NAME, or the folder of a run.",
         )
-    for name in config.opponents:
-        if name.startswith(SCRIPT) and name.removeprefix(SCRIPT) not in SCRIPTS:
+    scripts = {name for name in config.opponents if name.startswith(SCRIPT)}
+    for name in sorted(scripts):
+        if name.removeprefix(SCRIPT) not in SCRIPTS:
             raise UserError(f"--opponent {name}: want one of {', '.join(SCRIPTS)} behind {SCRIPT}")
+    if config.draws_scripts and len(scripts) < 2:
+        raise UserError(
+            f"--matchmaking hard: want two scripts to draw from. Received: {len(scripts)}",
+            "Name more by --opponent script:NAME, or leave --matchmaking out.",
+        )
+    counts = config.run.contest_games or (
+        isinstance(config, SelfPlayConfig) and config.mix.track_elo
+    )
+    if config.run.contest_frames is not None and not counts:
+        raise UserError(
+            "--contest-frames: has no effect, as no games are counted", "Give --contest-games, too."
+        )
     pretrained(config)
 
 

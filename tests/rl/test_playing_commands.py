@@ -79,6 +79,8 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
         (ppo, [], "--pretrained: want the folder of a run"),
         (ppo, ["--pretrained", "x", "--opponent", "cpu3"], "computer plays in Dolphin alone"),
         (ppo, ["--pretrained", "x", "--opponent", "script:a"], "a: want one of stander, walker"),
+        (ppo, ["--pretrained", "x", "--matchmaking", "hard"], "want two scripts to draw from"),
+        (ppo, ["--pretrained", "x", "--contest-frames", "9"], "as no games are counted"),
         (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
         (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
         (ppo, ["--rewards", "fancy"], "want groups of"),
@@ -154,6 +156,7 @@ def test_a_leagues_plan_and_its_turns_are_told_without_training(pretrained, tmp_
 def test_a_league_trains_counts_and_ends_with_a_policy(pretrained, tmp_path, capsys):
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "three"]
     words += ["--generations", "1", "--main-exploiters", "0", "--league-exploiters", "0"]
+    words += ["--contest-frames", "30"]
     assert league.main(["run", *QUICK, *LEAGUE, *words, "--exploit-timesteps", "0"]) == 0
     folder = tmp_path / "three"
     state = load_league(folder)

@@ -231,6 +231,7 @@ def turn_config(config: LeagueConfig, turn: Turn, folder: Path) -> PpoConfig:
         overwrite=False,
         register=False,
         contest_games=0,
+        contest_frames=None,
         keep_value_head=True,
     )
     return PpoConfig(
