@@ -93,7 +93,7 @@ class SimulatorConfig:
     matches: int = 1024
     """Matches that are stepped together."""
     frames: int = 400
-    """Frames of each in a round; the best of five rounds counts."""
+    """Frames of each in a round; the best of nine rounds counts."""
     threads: tuple[int, ...] = (1, 2)
     """Threads that step them, each tried."""
     seed: int = 0

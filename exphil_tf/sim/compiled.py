@@ -16,14 +16,16 @@ from typing import Any
 
 import numba
 
+from exphil_tf.sim.rule_compiler import RuleCompiler
+
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 _INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Python cannot call it, which saves half of the time to compile."""
 
 
 def rule(function: Callable[..., Any]) -> Any:
-    """A function that kernels call."""
-    return numba.njit(function, **_INNER)
+    """A function that kernels call; see `rule_compiler`."""
+    return numba.njit(function, pipeline_class=RuleCompiler, **_INNER)
 
 
 def passage(function: Callable[..., Any]) -> Any:
