@@ -123,8 +123,9 @@ def _table(speed: Speed) -> Table:
         rows[f"match-frames per second, {threads} thread{'s' * (threads > 1)}"] = f"{rate:,.0f}"
     for threads, rate in speed.per_cpu_s.items():
         rows[f"… of processor time, {threads} thread{'s' * (threads > 1)}"] = f"{rate:,.0f}"
-    for threads, gain in list(speed.gain.items())[1:]:
-        rows[f"{threads} threads over {min(speed.gain)}, median of {_ROUNDS} rounds"] = f"{gain:.2f}"
+    base, *others = speed.gain
+    for threads in others:
+        rows[f"threads, {threads} over {base}, the median round"] = f"{speed.gain[threads]:.2f}"
     rows["… with nothing observed"] = f"{speed.bare_per_cpu_s:,.0f}"
     table = Table("scripts play, a policy's inputs are written", "value")
     table.columns[1].justify = "right"
