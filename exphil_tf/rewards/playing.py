@@ -2,7 +2,8 @@
 
 A new term is a function in `shaped` or `of_characters` and a row here; `docs/rl.md` explains them.
 Weights of the standard and shaped rows are the original's. Those of characters are ours: an event
-counts as some percent of damage, a frame of standing well as a thousandth of that.
+counts as some percent of damage, a frame of standing well as a thousandth of that. Ours, too, is
+pressure: who may stand away for nothing never learns to beat an opponent who waits.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ REWARDS: dict[str, RewardTerm] = {
     "combo": RewardTerm(shaped.combo, 0.05, _SHAPED),
     "edge_guard": RewardTerm(shaped.edge_guard, 0.1, _SHAPED),
     "recovery_risk": RewardTerm(shaped.recovery_risk, -0.02, _SHAPED),
+    "distance": RewardTerm(shaped.distance, -0.002, "pressure"),
+    "lead": RewardTerm(shaped.lead, 0.002, "pressure"),
     "mewtwo_teleport": RewardTerm(of_characters.mewtwo_teleport, 0.1, "mewtwo"),
     "mewtwo_tail": RewardTerm(of_characters.mewtwo_tail, 0.05, "mewtwo"),
     "mewtwo_confusion": RewardTerm(of_characters.mewtwo_confusion, 0.1, "mewtwo"),

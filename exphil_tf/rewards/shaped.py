@@ -22,6 +22,7 @@ APPROACH_UNITS = 3.0
 COMBO_FRAMES = 30.0
 COMBO_HOLD = 0.1
 RISK_X, RISK_Y = 50.0, 100.0
+NEAR_UNITS, FAR_UNITS = 20.0, 100.0
 
 
 def win(before: Columns, after: Columns) -> np.ndarray:
@@ -39,6 +40,19 @@ def approach(before: Columns, after: Columns) -> np.ndarray:
     nearer = (_distance(before) - _distance(after)) / APPROACH_UNITS
     is_same_stock = np.all(before["p.stock"] == after["p.stock"], axis=-1)
     return np.where(is_same_stock, np.clip(nearer, -1, 1), 0).astype(np.float32)
+
+
+def distance(before: Columns, after: Columns) -> np.ndarray:
+    """How far apart the players are: 0 within 20 units, 1 from 100 on, a line between."""
+    del before
+    far = (_distance(after) - NEAR_UNITS) / (FAR_UNITS - NEAR_UNITS)
+    return np.clip(far, 0, 1).astype(np.float32)
+
+
+def lead(before: Columns, after: Columns) -> np.ndarray:
+    """1 while the own player is ahead, -1 while behind, by the rule that ends a game by time."""
+    del before
+    return ahead(after)
 
 
 def combo(before: Columns, after: Columns) -> np.ndarray:
@@ -68,6 +82,14 @@ def recovery_risk(before: Columns, after: Columns) -> np.ndarray:
 
 
 # -- What terms of characters ask, too -----------------------------------------------------------
+
+
+def ahead(columns: Columns) -> np.ndarray:
+    """float32 `[…]`: who has more stocks, then who has less percent: 1 the own player, 0 nobody."""
+    stocks, percent = (columns[f"p.{name}"].astype(np.float32) for name in ("stock", "percent"))
+    by_stocks = np.sign(stocks[..., OWN] - stocks[..., OPPONENT])
+    by_percent = np.sign(percent[..., OPPONENT] - percent[..., OWN])
+    return np.where(by_stocks != 0, by_stocks, by_percent)
 
 
 def hit(before: Columns, after: Columns) -> np.ndarray:

@@ -181,7 +181,7 @@ def _rollouts(
     seating: Seating,
     others: Mapping[str, Actor],
 ) -> Rollouts:
-    matches = make_matches(config, seating.learner, policy.embedding.inputs)
+    matches = make_matches(config, seating.learner, policy.embedding.inputs, staggered=True)
     for name, seats in seating.others.items():
         if name.startswith(SCRIPT):
             seat_script(matches, name, seats)
@@ -226,13 +226,16 @@ def seat_script(matches: Matches, name: str, seats: Seats) -> None:
         raise UserError(f"--opponent {name}: {error}", "Choose another --opponent.") from error
 
 
-def make_matches(config: PlayingConfig, own: Seats, layout: InputLayout) -> Matches:
+def make_matches(
+    config: PlayingConfig, own: Seats, layout: InputLayout, *, staggered: bool = False
+) -> Matches:
     """The matches that are played, for a policy that reads them so.
 
     Args:
       config: which game, who, where.
       own: seats of the character that learns; the first of a match counts.
       layout: of the policy that learns.
+      staggered: see `SimMatches`.
     """
     game = config.game
     pair = [character_from_name(game.character)]
@@ -242,7 +245,7 @@ def make_matches(config: PlayingConfig, own: Seats, layout: InputLayout) -> Matc
     stages = [stage_from_name(game.stage)] * len(sides)
     return SimMatches(
         characters, stages, layout=layout,
-        limit_frames=game.max_episode_frames, seed=config.seed,
+        limit_frames=game.max_episode_frames, seed=config.seed, staggered=staggered,
     )  # fmt: skip
 
 

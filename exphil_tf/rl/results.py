@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from exphil_tf.rewards.shaped import ahead
 from exphil_tf.rewards.terms import OPPONENT, OWN
 
 
@@ -26,8 +27,5 @@ def outcome(columns: Mapping[str, np.ndarray]) -> Ended:
       columns: `p.stock` and `p.percent` `[games, own/opponent]` of a game's last frame.
     """
     stock = columns["p.stock"].astype(np.float32)
-    percent = columns["p.percent"].astype(np.float32)
     lead = stock[:, OWN] - stock[:, OPPONENT]
-    by_percent = np.sign(percent[:, OPPONENT] - percent[:, OWN])
-    sign = np.where(lead != 0, np.sign(lead), by_percent)
-    return Ended(((sign + 1) / 2).astype(np.float32), lead)
+    return Ended((ahead(columns) + 1) / 2, lead)

@@ -9,6 +9,7 @@ import numpy as np
 
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import Character, Stage
+from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.rewards.playing import COLUMNS
 from exphil_tf.rl.matches import Controllers
 from exphil_tf.rl.seats import BothSides, Seats
@@ -19,6 +20,8 @@ from exphil_tf.sim.state import INPUT, MATCH
 from models.layers.embedding_layout import InputLayout
 
 _SEED_SHIFT = np.uint64(32)
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples lie evenly between whole numbers, wherever one stops, and in no order."""
 
 
 class SimMatches:
@@ -30,6 +33,8 @@ class SimMatches:
       layout: of the policy that learns; what others read takes a detour.
       limit_frames: frames after which a match is over.
       seed: of what scripts draw; each game of each match has its own.
+      staggered: the first games are cut short, each elsewhere. Games that all begin at once stay as
+        old as one another, and a batch shows but one age.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class SimMatches:
         layout: InputLayout,
         limit_frames: int,
         seed: int,
+        staggered: bool = False,
     ):
         self.count = len(stages)
         self._layout, self._seed = layout, np.uint64(seed)
@@ -53,6 +59,9 @@ class SimMatches:
         self._games = np.zeros(self.count, np.uint64)
         self._sides: dict[str, BothSides] = {}
         self.reset(np.arange(self.count))
+        if staggered:
+            share = (np.arange(1, self.count + 1) * _GOLDEN) % 1.0
+            self._environment.world.matches["limit"] = GO_FRAME + np.ceil(limit_frames * share)
 
     @property
     def is_over(self) -> np.ndarray:

@@ -75,7 +75,8 @@ class RewardConfig:
     KIND: ClassVar = Kind.TRAINING
 
     rewards: tuple[str, ...] = ("standard",)
-    """Groups of reward terms: standard, shaped, mewtwo, gameandwatch, link, ganondorf, zelda."""
+    """Groups of reward terms: standard, shaped, pressure, mewtwo, gameandwatch, link, ganondorf,
+    zelda."""
     reward_weights: tuple[str, ...] = ()
     """Weights of single terms instead of their own, such as damage=0.02; 0 drops a term."""
     gamma: float = 0.99

@@ -159,6 +159,23 @@ def test_losses_are_those_of_the_paper():
     np.testing.assert_allclose(found, [0.0, 2.0, 0.0], atol=1e-6)
 
 
+def test_staggered_games_end_one_after_another_and_are_whole_from_the_second_on():
+    matches = SimMatches(
+        [FOX] * 5, [Stage.BATTLEFIELD] * 5, layout=tiny_policy().embedding.inputs,
+        limit_frames=20, seed=5, staggered=True,
+    )  # fmt: skip
+    ended: list[list[int]] = [[] for _ in range(5)]
+    for frame in range(1, 61):
+        matches.step(np.zeros((5, 2, 13), np.float32))
+        over = np.flatnonzero(matches.is_over)
+        for match in over:
+            ended[match].append(frame)
+        matches.reset(over)
+    firsts = [frames[0] for frames in ended]
+    assert len(set(firsts)) == 5 and max(firsts) <= 20
+    assert all(np.diff(frames).tolist() == [20] * (len(frames) - 1) for frames in ended)
+
+
 def test_the_simulator_plays_alike_after_its_state_was_restored():
     """Rollouts of it, with a game's end in between; matches and inputs to the bit."""
     policy = tiny_policy(backbone="lstm", units=8)
