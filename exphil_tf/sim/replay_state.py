@@ -26,7 +26,8 @@ from exphil_tf.sim.rules.shots import move_of
 from exphil_tf.sim.rules.stadium import STADIUM, WAITS
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.shot_tables import kind_of
-from exphil_tf.sim.stadium_changes import FIRST_IDS, forms_of
+from exphil_tf.sim.stadium_changes import forms_of
+from exphil_tf.sim.stadium_lines import FIRST
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH, SHOT, SHOTS
 
@@ -37,7 +38,7 @@ SEEN = np.dtype(
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
-        ("foreign", "i1"),  # the ground last stood on is of another form of the stage
+        ("foreign", "i1"),  # the stage has another form than at first, or gets one
         ("last_attack", "u1"),
     ],
     align=True,
@@ -76,7 +77,8 @@ def seen(game: Recorded) -> np.ndarray:
     hurt = (table["action"] >= first) & (table["action"] <= last)
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
-    table["foreign"] = ~np.isin(game["ground"], FIRST_IDS) if game.moving else 0
+    form, coming, _ = forms_of(game)
+    table["foreign"] = ((form != FIRST) | (coming != FIRST))[:, None]
     # Who lies counts as airborne while sliding, and yet stands on a line.
     lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
     table["slides"] = lies & (table["grounded"] == 0)

@@ -34,15 +34,6 @@ def _lines() -> np.ndarray:
     return line_table()[_STADIUM]
 
 
-def _first_ids() -> tuple[int, ...]:
-    lines = _lines()
-    return tuple(lines["id"][(lines["form"] == FIRST) & (lines["id"] >= 0)].tolist())
-
-
-FIRST_IDS = _first_ids()
-"""Of the lines of the first form and of the outer ground."""
-
-
 def forms_of(game: Recorded) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The form that stands or sinks, the one that rises, and the frames until one does.
 

@@ -2,10 +2,10 @@
 
 A form sinks for 120 frames to a twentieth of its height and stays so for 61; then the next one
 rises for 120, from 10 units below, while the old one goes under, and who stands goes along
-(published: doldecomp/melee). All changes of recorded games, 22 of eight, follow it to 0.003 units,
-and their times agree with the published lots: 3,600 to 3,800 frames of the first form, 1,200 to
-1,800 of the others, each with 308 of announcement. The next one is any of the four; of 14 that were
-seen six were rock and six water.
+(published: doldecomp/melee). The 19 changes of eight recorded games follow it to 0.003 units. Their
+times agree with the published lots: 3,600 to 3,800 frames of the first form and 1,200 to 1,800 of
+another, then 306 of announcement; a frame more or less is about so. The next one is any of the
+four, the last one too: of 13 that were seen six were rock, five water, and two of rock in a row.
 """
 
 from exphil_tf.melee.enums import Stage

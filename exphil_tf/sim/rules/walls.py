@@ -2,7 +2,8 @@
 
 A side is a profile of corners from the ledge down, the same left and right. A body is a diamond, as
 in the game: the feet below, corners to both sides half way up, the head as far above them. A side
-keeps all of it out, an underside stops the head.
+keeps all of it out, an underside stops the head. Sides of Pokémon Stadium's forms are alike, and
+stop who walks, too.
 """
 
 from exphil_tf.sim import actions as act
