@@ -1,18 +1,20 @@
 """Pokémon Stadium's forms: lines, how they sink and rise, and who stands on them."""
 
 import itertools
+import zipfile
 
 import numpy as np
 import pytest
 
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.types import GO_FRAME
+from exphil_tf.replays.physics_columns import read_physics
 from exphil_tf.sim import actions as act
 from exphil_tf.sim import stadium_changes
 from exphil_tf.sim.environment import Environment
 from exphil_tf.sim.observe import observe
 from exphil_tf.sim.random_pads import RandomPads
-from exphil_tf.sim.recorded import Recorded
+from exphil_tf.sim.recorded import Recorded, from_game
 from exphil_tf.sim.replay_state import forms_of
 from exphil_tf.sim.rules import stadium
 from exphil_tf.sim.stadium_lines import FIRE, FIRST, FORMS, GRASS, KINDS, ROCK, WATER
@@ -299,3 +301,29 @@ def test_what_replays_tell_is_taken_and_frozen_games_have_one_form():
     assert wait[frames == 4000] == 100 and wait[frames == 4160] == -60
     frozen = Recorded(game.stage, game.columns, (False, False), tells_stage=True)
     assert not forms_of(frozen)[1].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("4360d87e3937.slp", [(4081, WATER), (6211, FIRST), (10489, GRASS)]),
+        ("9236b3e46bb8.slp", [(4225, FIRE), (6153, FIRST), (10502, WATER)]),
+    ],
+)
+def test_recorded_players_stand_on_these_lines(corpus_dir, tmp_path, name, changes):
+    with zipfile.ZipFile(corpus_dir / "games.zip") as archive:
+        (tmp_path / name).write_bytes(archive.read(name))
+    game = from_game(*read_physics(tmp_path / name))
+    form, coming, wait = forms_of(game)
+    rises = np.flatnonzero(np.diff(coming)) + 1
+    assert [(int(game["frame"][at]), int(coming[at])) for at in rises] == changes
+    known = {int(line["id"]): line for line in LINES}
+    ids = np.where(np.isin(game["ground"], list(known)), game["ground"].astype(int), 34)
+    here = np.array([[known[one] for one in row] for row in ids.tolist()])
+    slope = (here["y1"] - here["y0"]) / (here["x1"] - here["x0"])
+    height = here["y0"] + slope * (game["x"] - here["x0"])
+    stands = (game["on_ground"] != 0) & (ids == game["ground"]) & (here["form"] == form[:, None])
+    stands &= (wait > 181)[:, None] & (form != FIRST)[:, None]
+    stands &= (game["action"] >= act.WAIT) & (game["action"] < act.CAPTURED_FIRST)
+    apart = np.abs(game["y"] - GAP - height)[stands]
+    assert len(apart) > 1000 and (apart < 0.003).mean() > 0.99
