@@ -24,7 +24,7 @@ DEPTH = 10.0
 """Game units that a form comes up from, or goes down by, in the half of a rise."""
 FIRST_LEAST, FIRST_MOST, OTHER_LEAST, OTHER_MOST = 3600, 3800, 1200, 1800
 """Frames for which a form stands before the next one is announced."""
-ANNOUNCED = 487
+ANNOUNCED = 306 + SINK_FRAMES + LOW_FRAMES
 """Frames from there until the next one begins to rise."""
 LEDGE_X, LEDGE_Y = ROCK_LEDGE
 ABOVE_LEDGE = 5.0

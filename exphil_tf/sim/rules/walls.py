@@ -27,6 +27,9 @@ GIVES = 1.0
 """How far inside of a form's side one may have been and yet be kept out of it."""
 BESIDE = 16.0
 """How far from the stage nobody touches it."""
+SIDES = len(side_table())
+NOWHERE = -1e9
+"""In place of an x, of what is not beside a side."""
 
 
 @rule
@@ -89,10 +92,6 @@ def keep_off(match, p, tables, old_x, old_y):
         before = _nearest_x(match, side, 1, old_y + feet, tall, wide)
         if side.out * old_x >= (before if before > NOWHERE else least) - GIVES:
             p.x = side.out * least
-
-
-SIDES = len(side_table())
-NOWHERE = -1e9
 
 
 @rule
