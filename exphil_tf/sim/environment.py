@@ -44,6 +44,7 @@ class Environment:
         played from outside; None for nobody but such.
       limit_frames: frames after which a match is over by time.
       first_frame: `GO_FRAME`, or `FIRST_FRAME` to begin with the countdown, as recorded games do.
+      stadium_forms: whether Pokémon Stadium transforms; frozen, as matchmaking has it, if not.
       threads: that step the matches; the bits are the same.
 
     Raises: ValueError: naming what is unknown.
@@ -58,6 +59,7 @@ class Environment:
         scripts: Sequence[tuple[str, str]] | None = None,
         limit_frames: int = TIME_LIMIT_FRAMES,
         first_frame: int = GO_FRAME,
+        stadium_forms: bool = False,
         threads: int = 1,
     ) -> None:
         self.world = World(
@@ -65,6 +67,7 @@ class Environment:
             stages,
             limit_frames=limit_frames,
             first_frame=first_frame,
+            stadium_forms=stadium_forms,
             threads=threads,
         )
         count = len(self.world.matches)

@@ -45,9 +45,10 @@ LEDGER: dict[str, str] = {
     "hanging",
     "knockback": "nobody spins (DAMAGE_FLY_ROLL, which the game draws by lot); off the top "
     "everybody falls away as a star, though the game draws by lot who falls towards the camera",
-    "moving stages": "Pokémon Stadium keeps its first form, as frozen in tournaments: nothing that "
-    "may be read tells the others' lines; how often Fountain of Dreams' platforms move and how "
-    "long they stay under water is about so",
+    "moving stages": "Pokémon Stadium keeps its first form, as in matchmaking, unless "
+    "`stadium_forms` is asked for; its windmill is not there, and who is where a form has no "
+    "ground is put on the nearest; how often Fountain of Dreams' platforms move and how long "
+    "they stay under water is about so",
     "Nana": "Popo alone",
     "UCF": "the dash back and cardinals as netplay has them; shield drops follow the game's own "
     "thresholds",

@@ -90,6 +90,7 @@ def _age(p, tables):
 def _move(match, p, tables):
     if p.hitlag > 0:
         knockback.smash_shift(p)
+        floors.ride(match, p, tables)
         return
     if grabs.is_held(p.action):
         return

@@ -23,8 +23,11 @@ from exphil_tf.sim.rules.air_jumps import FLOAT, PEACH
 from exphil_tf.sim.rules.change import LONG_AGO
 from exphil_tf.sim.rules.moving import DREAMLAND, SCALE, TOP, feel_wind
 from exphil_tf.sim.rules.shots import move_of
+from exphil_tf.sim.rules.stadium import STADIUM, WAITS
 from exphil_tf.sim.sequences import FAST_FALL
 from exphil_tf.sim.shot_tables import kind_of
+from exphil_tf.sim.stadium_changes import forms_of
+from exphil_tf.sim.stadium_lines import FIRST
 from exphil_tf.sim.stage_lines import GAP, MAX_LINES, STAGES, line_table
 from exphil_tf.sim.state import INPUT, MATCH, SHOT, SHOTS
 
@@ -35,7 +38,7 @@ SEEN = np.dtype(
         ("shield", "f4"), ("hitlag", "f4"), ("hitstun", "f4"),
         ("action", "i2"), ("character", "i1"), ("stock", "i1"), ("jumps", "i1"),
         ("grounded", "i1"), ("line", "i1"), ("fast_falls", "i1"), ("safe", "i1"), ("slides", "i1"),
-        ("foreign", "i1"),  # the ground last stood on is none of ours: another form of the stage
+        ("foreign", "i1"),  # the stage has another form than at first, or gets one
         ("last_attack", "u1"),
     ],
     align=True,
@@ -50,8 +53,15 @@ _COPIED = {
 }  # fmt: skip
 _STICKS = {"stick_x": "main_x", "stick_y": "main_y", "c_x": "c_x", "c_y": "c_y"}
 LEAST_WIND, MOST_WIND = 0.02, 0.25
-TOLD = np.dtype([("left", "f4"), ("right", "f4"), ("blows", "i1"), ("known", "i1")], align=True)
-"""What is recorded of a stage on a frame: Fountain of Dreams' platforms, Dream Land's wind."""
+TOLD = np.dtype(
+    [
+        ("left", "f4"), ("right", "f4"), ("blows", "i1"), ("known", "i1"),
+        ("form", "i1"), ("coming", "i1"), ("wait", "i2"),
+    ],
+    align=True,
+)  # fmt: skip
+"""What a stage does on a frame: Fountain of Dreams' platforms and Dream Land's wind, if `known`;
+Pokémon Stadium's forms as `stadium_changes` finds them."""
 _SAME_AGE = 0.02
 _MOST_RATE = 40.0
 
@@ -67,8 +77,8 @@ def seen(game: Recorded) -> np.ndarray:
     hurt = (table["action"] >= first) & (table["action"] <= last)
     table["hitstun"] = np.where(hurt, game["misc"], 0)
     table["line"] = _rows(game)
-    ids = line_table()["id"][STAGES.index(game.stage)]  # pyright: ignore[reportArgumentType]
-    table["foreign"] = ~np.isin(game["ground"], ids[ids >= 0]) if game.moving else 0
+    form, coming, _ = forms_of(game)
+    table["foreign"] = ((form != FIRST) | (coming != FIRST))[:, None]
     # Who lies counts as airborne while sliding, and yet stands on a line.
     lies = np.isin(table["action"], (act.DOWN_BOUND_UP, act.DOWN_BOUND_DOWN))
     table["slides"] = lies & (table["grounded"] == 0)
@@ -295,6 +305,7 @@ def told(game: Recorded) -> np.ndarray:
     table = np.zeros(len(game), TOLD)
     table["left"], table["right"], table["blows"] = game["left"], game["right"], game["whispy"]
     table["known"] = game.tells_stage
+    table["form"], table["coming"], table["wait"] = forms_of(game)
     return table
 
 
@@ -307,6 +318,9 @@ def set_stage(match, players, stage):
       players: its `PLAYER` records `[2]`.
       stage: `TOLD` record.
     """
+    if match.stage == STADIUM:
+        match.form, match.coming, match.waits[0] = stage.form, stage.coming, stage.wait
+        match.moods[0] = WAITS
     if not stage.known:
         return
     match.heights[0], match.heights[1] = stage.left, stage.right

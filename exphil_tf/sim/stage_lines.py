@@ -2,19 +2,21 @@
 
 Edges and platforms are libmelee's (`melee.stages`, read at run time through the test that holds
 `exphil_tf.melee.stages` to it); slopes, seams and the ids that replays give to lines are read off
-recorded games, where feet stand 0.0001 above a line. Moving parts: Fountain of Dreams' platforms
-and Randall; Pokémon Stadium's other forms are not there.
+recorded games, where feet stand 0.0001 above a line. Moving parts: Fountain of Dreams' platforms,
+Randall, and Pokémon Stadium's forms, whose lines follow those of the first (`stadium_lines`).
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from exphil_tf.melee import stages
 from exphil_tf.melee.enums import Stage
+from exphil_tf.sim import stadium_lines
 
 GAP = 1e-4
 """Feet above a line."""
@@ -25,20 +27,33 @@ LINE = np.dtype(
         ("x0", "f8"), ("y0", "f8"), ("x1", "f8"), ("y1", "f8"),
         ("left", "i4"), ("right", "i4"),  # rows of the lines it joins, -1 for an edge
         ("soft", "i4"),  # can be dropped through
-        ("moving", "i4"),  # 1, 2: left and right platform of Fountain of Dreams; 3: Randall
+        ("moving", "i4"),  # 1, 2: left and right platform of Fountain of Dreams; 3: Randall;
+        # 4: of one of Pokémon Stadium's forms
+        ("form", "i4"),  # which: see exphil_tf.sim.stadium_lines
         ("id", "i4"),  # in replays
     ],
     align=True,
 )  # fmt: skip
-MAX_LINES = 9
+OF_A_FORM = 4
+"""`moving` of a line that is not always there."""
+MAX_LINES = 71
 NO_LINE = -1
+FORM_SIDE = np.dtype(
+    [
+        ("x0", "f8"), ("y0", "f8"), ("x1", "f8"), ("y1", "f8"),
+        ("out", "f8"),  # 1: bodies are to the right of it; -1: to the left
+        ("form", "i4"),  # 0: of the outer ground, there while the first form's is not
+    ],
+    align=True,
+)  # fmt: skip
+"""A part of a side of Pokémon Stadium's other forms."""
 MAX_CORNERS = 9
 """Of a stage's side."""
 STAGE = np.dtype(
     [
         ("edge", "f8"), ("ledge_y", "f8"), ("ledge_x", "f8"),
         ("left", "f8"), ("right", "f8"), ("top", "f8"), ("bottom", "f8"),
-        ("lines", "i4"),
+        ("lines", "i4"), ("all_lines", "i4"),  # at first; with those of all forms
         ("side", "f8", (MAX_CORNERS, 2)),
         ("start_x", "f8", (2,)), ("start_y", "f8", (2,)),
         ("halo_x", "f8", (2,)), ("halo_y", "f8"), ("halo_speed", "f8"),
@@ -80,7 +95,7 @@ _GROUNDS: dict[Stage, _Ground] = {
     ),
     _P: _Ground(
         ((-_E[_P], 0), (-72.5, 0), (-70, 0), (70, 0), (72.25, 0), (_E[_P], 0)),
-        (51, 52, 34, 53, 54), ((35, -55, -25, 25, 0), (36, 25, 55, 25, 0)),
+        (51, 52, 34, 53, 54), ((35, -55, -25, 25, 4), (36, 25, 55, 25, 4)),
     ),
     _O: _Ground(
         ((-_E[_O], _RISE), (-53.5845, _RISE), (-51.2615, _FOD), (51.2615, _FOD),
@@ -170,11 +185,38 @@ def line_table() -> np.ndarray:
         for at, line_id in enumerate(ground.ids):
             ends = (*ground.points[at], *ground.points[at + 1])
             joins = (at - 1, at + 1 if at < last else NO_LINE)
-            table[row, at] = (*ends, *joins, 0, 0, line_id)
+            moving = OF_A_FORM if line_id == _FIRST_GROUND else 0
+            table[row, at] = (*ends, *joins, 0, moving, stadium_lines.FIRST, line_id)
         for at, (line_id, left, right, height, moving) in enumerate(ground.platforms, last + 1):
-            table[row, at] = (left, height, right, height, NO_LINE, NO_LINE, 1, moving, line_id)
+            ends = (left, height, right, height)
+            table[row, at] = (*ends, NO_LINE, NO_LINE, 1, moving, stadium_lines.FIRST, line_id)
+        if stage == Stage.POKEMON_STADIUM:
+            _put_forms(table[row], last + 1 + len(ground.platforms))
     table.setflags(write=False)
     return table
+
+
+_FIRST_GROUND = 34
+_JOINED = 0.01
+"""Game units within which a form's ground goes on from the outer one."""
+
+
+def _put_forms(table: np.ndarray, at: int) -> None:
+    """Writes the lines of Pokémon Stadium's other forms, from a row on."""
+    outer = {(line["x1"], 1): row for row, line in enumerate(table[:at]) if line["id"] == 52}
+    outer |= {(line["x0"], 0): row for row, line in enumerate(table[:at]) if line["id"] == 53}
+    for form, chains in stadium_lines.FORMS.items():
+        for ids, corners, soft in chains:
+            for step, line_id in enumerate(ids):
+                joins = at - 1 if step else NO_LINE, at + 1 if step < len(ids) - 1 else NO_LINE
+                line = (*corners[step], *corners[step + 1], *joins)
+                table[at] = (*line, line_id in soft, OF_A_FORM, form, line_id)
+                at += 1
+            for (x, side), row in outer.items():
+                end = table[at - len(ids)] if side else table[at - 1]
+                near = abs(end["x0" if side else "x1"] - x) < _JOINED
+                if near:
+                    end["left" if side else "right"] = row
 
 
 @functools.cache
@@ -184,11 +226,27 @@ def stage_table() -> np.ndarray:
     for row, stage in enumerate(STAGES):
         zones, ground = stages.GEOMETRY[stage], _GROUNDS[stage]
         count = len(ground.ids) + len(ground.platforms)
+        whole = MAX_LINES if stage == Stage.POKEMON_STADIUM else count
         table[row] = (
             zones.edge, ground.points[0][1], _LEDGE_X[stage],
-            zones.left, zones.right, zones.top, zones.bottom, count, _side(stage),
+            zones.left, zones.right, zones.top, zones.bottom, count, whole, _side(stage),
             *_STARTS[stage], *_HALOS[stage],
         )  # fmt: skip
+    table.setflags(write=False)
+    return table
+
+
+@functools.cache
+def side_table() -> np.ndarray:
+    """`FORM_SIDE` `[sides]` of Pokémon Stadium's forms."""
+    whole = {stadium_lines.FIRST: stadium_lines.PIT_SIDES} | stadium_lines.SIDES
+    rows = [
+        (*first, *second, 1 if first[1] > second[1] else -1, form)
+        for form, sides in whole.items()
+        for corners in sides
+        for first, second in itertools.pairwise(corners)
+    ]
+    table = np.array(rows, FORM_SIDE)
     table.setflags(write=False)
     return table
 

@@ -97,6 +97,9 @@ MATCH = np.dtype(
         ("waits", "i2", (2,)),  # frames until the next lot
         ("moods", "i1", (2,)),  # what they do
         ("blows", "i1"),  # Dream Land's wind: -1 left, 1 right, 0 none
+        ("transforms", "i1"),  # whether Pokémon Stadium does; else it keeps its first form
+        ("form", "i1"),
+        ("coming", "i1"),  # that stands or sinks, and that rises: the same if none
     ],
     align=True,
 )

@@ -29,12 +29,14 @@ from exphil_tf.sim.diamond_tables import DIAMOND_FIELDS, diamond_tables
 from exphil_tf.sim.hit_tables import HIT_FIELDS, hit_tables
 from exphil_tf.sim.shot_tables import SHOT_FIELDS, shot_tables
 from exphil_tf.sim.stage_lines import (
+    FORM_SIDE,
     LINE,
     MAX_LINES,
     STAGE,
     STAGES,
     line_table,
     randall_table,
+    side_table,
     stage_table,
 )
 
@@ -56,6 +58,7 @@ TABLES = np.dtype(
         ("attributes", ATTRIBUTES, (CHARACTERS,)),
         ("lines", LINE, (len(STAGES), MAX_LINES)),
         ("stages", STAGE, (len(STAGES),)),
+        ("form_sides", FORM_SIDE, side_table().shape),
         ("randall", "f8", (RANDALL_PERIOD_FRAMES, 2)),  # centre x and height by frame
         ("length", "i2", _BY_ACTION),  # frames; 0 where unknown
         ("free_from", "i2", _BY_ACTION),  # first frame that may be interrupted; 0 if none
@@ -118,6 +121,7 @@ def tables() -> np.ndarray:
     length, free_from, path, steps, turns = frame_data()
     found["attributes"], found["lines"] = attribute_table(), line_table()
     found["stages"], found["randall"] = stage_table(), randall_table()
+    found["form_sides"] = side_table()
     found["length"], found["free_from"] = _with_durations(length.copy()), free_from
     found["begins_at"], found["path"], found["turns"] = _first_ages(), path, turns
     found["steps"][0, : len(steps)] = steps

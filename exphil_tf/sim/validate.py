@@ -3,7 +3,7 @@
 *One frame ahead*: the state of a recorded frame, both recorded controllers of the next one, a step;
 then the record is looked at. *Freely*: the same for 10, 30 and 60 frames without looking. Rows are
 classes of the action that the frame starts from, and characters; a frame on which a hit begins has
-a row of its own, as have frames in hitlag and on the other forms of Pokémon Stadium. Players whose
+a row of its own, as have frames in hitlag and while Pokémon Stadium has another form. Players whose
 games the constants were estimated on are left out unless they are asked for.
 """
 

@@ -26,6 +26,7 @@ from exphil_tf.sim.observe import Observer
 from exphil_tf.sim.pads import CONTROLLER_VALUES
 from exphil_tf.sim.rules import entry
 from exphil_tf.sim.rules.events import EVENTS
+from exphil_tf.sim.rules.stadium import STADIUM
 from exphil_tf.sim.shares import Shares
 from exphil_tf.sim.stage_lines import GAP, STAGES
 from exphil_tf.sim.state import INPUT, MATCH
@@ -53,6 +54,7 @@ class World:
       stages: external stage id of each match.
       limit_frames: frames after which a match is over by time.
       first_frame: of a match: `GO_FRAME`, or `FIRST_FRAME` with the countdown before.
+      stadium_forms: whether Pokémon Stadium transforms; frozen, as matchmaking has it, if not.
       threads: that step the matches; the bits are the same.
 
     Raises: ValueError: if a character or a stage is unknown, or nobody plays.
@@ -65,9 +67,11 @@ class World:
         *,
         limit_frames: int = TIME_LIMIT_FRAMES,
         first_frame: int = GO_FRAME,
+        stadium_forms: bool = False,
         threads: int = 1,
     ) -> None:
         self._limit, self._first = GO_FRAME + limit_frames, first_frame
+        self._forms = stadium_forms
         self._beginnings = np.zeros(len(stages), MATCH)
         self.set_players(np.arange(len(stages)), characters, stages)
         self.matches = np.zeros(len(stages), MATCH)
@@ -96,6 +100,7 @@ class World:
         characters = _checked(characters, stages)
         fresh = _beginnings(characters, np.array([STAGES.index(Stage(one)) for one in stages]))
         fresh["frame"], fresh["limit"] = self._first, self._limit
+        fresh["transforms"] = self._forms & (fresh["stage"] == STADIUM)
         if self._first < GO_FRAME:
             players = fresh["players"]
             players["action"], players["grounded"], players["age"] = act.ENTRY, 0, -1
@@ -165,9 +170,10 @@ def _lines_under(
     table: np.ndarray, rows: np.ndarray, *, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """Rows of the lines that players stand on, int `[matches, 2]`."""
-    lines = table["lines"][rows][:, None]  # [matches, 1, lines]
+    lines = table["lines"][rows][:, None, : table["stages"]["lines"].max()]  # [matches, 1, lines]
     inside = (lines["x0"] <= x[..., None]) & (x[..., None] <= lines["x1"])
     inside &= (lines["id"] >= 0) & (lines["moving"] != 3)
     apart = np.where(inside, np.abs(lines["y0"] - y[..., None]), np.inf)
-    apart = np.where((lines["moving"] > 0) & inside, 0.0, apart)
+    rises = np.isin(lines["moving"], (1, 2))
+    apart = np.where(rises & inside, 0.0, apart)
     return np.argmin(apart, -1)

@@ -4,12 +4,23 @@ import math
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.rules import controls, moving, walls
+from exphil_tf.sim.rules import controls, stadium, walls
 from exphil_tf.sim.rules.change import enter, leave_ground, touch_ground
-from exphil_tf.sim.stage_lines import GAP
+from exphil_tf.sim.rules.lines import (
+    RANDALL,
+    is_there,
+    line_at,
+    line_count,
+    line_ends,
+    line_slope,
+    line_y,
+    line_y_ago,
+)
+from exphil_tf.sim.stage_lines import GAP, OF_A_FORM
 from exphil_tf.sim.tables import FEET_AGES, FEET_BINS
 
-RANDALL = 3
+UP_AT_ENDS = 1.0
+"""So far above a form's line that goes under the outer ground one comes up onto that."""
 OVERHANG = 0.1
 """How far past a line's end one still stands."""
 FEET_LOCKED_FRAMES = 10
@@ -24,61 +35,81 @@ SOFT = -1.0
 
 
 @rule
-def line_y(match, tables, line, x):
-    """Height of a line at x."""
-    here = tables.lines[match.stage, line]
-    if here.moving == 0:
-        if here.y0 == here.y1:
-            return here.y0
-        return here.y0 + (here.y1 - here.y0) * (x - here.x0) / (here.x1 - here.x0)
-    if here.moving == RANDALL:
-        return tables.randall[match.frame % 1200, 1]
-    return moving.height(match.heights[here.moving - 1])
-
-
-@rule
-def line_ends(match, tables, line):
-    """Its first and last x."""
-    here = tables.lines[match.stage, line]
-    if here.moving != RANDALL:
-        return here.x0, here.x1
-    centre = tables.randall[match.frame % 1200, 0]
-    return centre + here.x0, centre + here.x1
-
-
-@rule
 def walk_on(match, p, a, tables):
     """A frame's step along the ground, onto the next line or past the edge."""
-    here = tables.lines[match.stage, p.line]
-    slope = (here.y1 - here.y0) / (here.x1 - here.x0)
+    if not is_there(match, tables, p.line):
+        _find_line(match, p, tables)
+    slope = line_slope(match, tables, p.line)
     along = 1.0 / math.sqrt(1.0 + slope * slope)
     is_first_dash = p.action == act.DASH and p.frames == 0
     if not is_first_dash:
         p.vx = p.ground_speed * along
         p.vy = p.ground_speed * along * slope
     x = p.x + p.vx + p.kx + p.push + p.wind
-    if here.moving == RANDALL:
+    if tables.lines[match.stage, p.line].moving == RANDALL:
         x += tables.randall[match.frame % 1200, 0] - tables.randall[(match.frame - 1) % 1200, 0]
-    line = p.line = _line_at(match, tables, p.line, x)
-    left, right = line_ends(match, tables, line)
+    if stadium.is_plain(match):
+        p.line = line_at(match, tables, p.line, x)
+    else:
+        x = _step_over(match, p, tables, x)
+    left, right = line_ends(match, tables, p.line)
     if left - OVERHANG <= x <= right + OVERHANG:
         p.x = x
-        p.y = line_y(match, tables, line, min(max(x, left), right)) + GAP
+        p.y = line_y(match, tables, p.line, min(max(x, left), right)) + GAP
     else:
         _at_edge(match, p, a, tables, x, min(max(x, left), right))
 
 
 @rule
-def _line_at(match, tables, line, x):
-    """The line that is at x, of those that a line joins; the last of them beyond their end."""
+def _step_over(match, p, tables, x):
+    """A step among the forms of a stage: sides stop it, lines that it goes through do as well.
+
+    Returns: where it ends, with the line there in `p.line`.
+    """
+    old_x, old_y = p.x, p.y
+    line = line_at(match, tables, p.line, x)
     left, right = line_ends(match, tables, line)
-    while x > right and tables.lines[match.stage, line].right >= 0:
-        line = tables.lines[match.stage, line].right
-        left, right = line_ends(match, tables, line)
-    while x < left and tables.lines[match.stage, line].left >= 0:
-        line = tables.lines[match.stage, line].left
-        left, right = line_ends(match, tables, line)
-    return line
+    p.x, p.y = x, line_y(match, tables, line, min(max(x, left), right)) + GAP
+    walls.keep_off(match, p, tables, old_x, old_y)
+    x = p.x
+    line = p.line = line_at(match, tables, p.line, x)
+    left, right = line_ends(match, tables, line)
+    p.y = bottom = line_y(match, tables, line, min(max(x, left), right)) + GAP
+    crossed = _line_crossed(match, p, tables, old_x, old_y, bottom)
+    if crossed < 0 and not left <= x <= right:
+        crossed = _line_under(match, p, tables, bottom + UP_AT_ENDS, bottom)
+    if crossed >= 0 and crossed != line:
+        p.line = _stand(match, p, tables, crossed)
+        x = p.x
+    p.x, p.y = old_x, old_y
+    return x
+
+
+@rule
+def ride(match, p, tables):
+    """Who stands still on a line that rises or sinks goes with it."""
+    if match.stage != stadium.STADIUM or match.moods[0] == stadium.REST or not p.grounded:
+        return
+    if not is_there(match, tables, p.line):
+        _find_line(match, p, tables)
+    p.x = _step_over(match, p, tables, p.x)
+    left, right = line_ends(match, tables, p.line)
+    p.y = line_y(match, tables, p.line, min(max(p.x, left), right)) + GAP
+
+
+@rule
+def _find_line(match, p, tables):
+    """The nearest firm ground of who stood on what is there no more."""
+    found, least = 0, 1e9
+    for line in range(line_count(match, tables)):
+        here = tables.lines[match.stage, line]
+        if here.soft or not is_there(match, tables, line):
+            continue
+        x = min(max(p.x, here.x0), here.x1)
+        apart = abs(p.x - x) + max(0.0, abs(line_y(match, tables, line, x) - p.y) - stadium.DEPTH)
+        if apart < least:
+            found, least = line, apart
+    p.line = _stand(match, p, tables, found)
 
 
 @rule
@@ -93,7 +124,8 @@ def _at_edge(match, p, a, tables, x, edge):
             p.ground_speed = 0.0
         return
     p.x = x
-    p.y = line_y(match, tables, p.line, edge) + GAP
+    rises = tables.lines[match.stage, p.line].moving == OF_A_FORM
+    p.y = line_y(match, tables, p.line, x if rises else edge) + GAP
     speed = min(max(p.ground_speed, -a.drift_max), a.drift_max)
     leave_ground(p)
     p.vx = speed
@@ -142,7 +174,7 @@ def fly_on(match, p, a, tables):
         return
     if p.vy + p.ky > 0 or p.action < act.WAIT:
         return
-    line = _line_crossed(match, p, tables, old_x, old_y + old_feet)
+    line = _line_crossed(match, p, tables, old_x, old_y + old_feet, p.y + p.feet)
     if line >= 0:
         if p.action == act.AIR_DODGE and p.air_frames == 1:
             p.x = old_x + p.vx * a.dodge_step
@@ -155,19 +187,19 @@ def _catches_ledge(match, p, a, tables):
     """Whether a ledge in front is within reach of who comes down, and nobody holds it."""
     if not _may_hang(p, tables) or p.vy + p.ky > 0 or p.stick_y <= controls.DROP:
         return False
-    stage = tables.stages[match.stage]
+    edge, ledge_y = stadium.ledge(match, p, tables.stages[match.stage])
     side = 1.0 if p.x > 0 else -1.0
     if p.hogged == side:
         return False
-    out = side * p.x - stage.edge
-    up = p.y - stage.ledge_y
+    out = side * p.x - edge
+    up = p.y - ledge_y
     reach = tables.catch[p.character]
     if p.facing * side > 0 or not (reach[0] <= out <= reach[1] and reach[2] <= up <= reach[3]):
         return False
     enter(p, act.LEDGE_CATCH, tables)
     place = tables.ledge[p.character, 1]
-    p.x = side * (stage.edge + place[0])
-    p.y = stage.ledge_y + place[1]
+    p.x = side * (edge + place[0])
+    p.y = ledge_y + place[1]
     p.vx = 0.0
     p.vy = 0.0
     p.fast_falls = 0
@@ -208,13 +240,13 @@ LEDGE_SAFE_FRAMES = 37
 @rule
 def _on_ledge(match, p, a, tables):
     """Catching, hanging and climbing go along a path from the ledge's corner."""
-    stage = tables.stages[match.stage]
+    edge, ledge_y = stadium.ledge(match, p, tables.stages[match.stage])
     side = 1.0 if p.x > 0 else -1.0
     if p.action <= act.LEDGE_WAIT:
         at = min(int(p.age), 8) if p.action == act.LEDGE_CATCH else 8
         place = tables.ledge[p.character, at]
-        p.x = side * (stage.edge + place[0])
-        p.y = stage.ledge_y + place[1]
+        p.x = side * (edge + place[0])
+        p.y = ledge_y + place[1]
         return True
     row = tables.path[p.character, p.action]
     at = int(p.age) - 1
@@ -222,8 +254,8 @@ def _on_ledge(match, p, a, tables):
         return p.action not in (act.LEDGE_JUMP_2, act.LEDGE_JUMP_SLOW_2)
     p.x += tables.steps[row + at, 0] * p.facing
     p.y += tables.steps[row + at, 1]
-    if p.y > stage.ledge_y - 0.05 and abs(p.x) <= stage.edge and p.action < act.LEDGE_JUMP_SLOW:
-        line = _line_under(match, p, tables, p.y + 0.1, stage.ledge_y - 0.1)
+    if p.y > ledge_y - 0.05 and abs(p.x) <= edge and p.action < act.LEDGE_JUMP_SLOW:
+        line = _line_under(match, p, tables, p.y + 0.1, ledge_y - 0.1)
         if line >= 0:
             p.y = line_y(match, tables, line, p.x) + GAP
             touch_ground(p, line, a)
@@ -234,9 +266,9 @@ def _on_ledge(match, p, a, tables):
 def _line_under(match, p, tables, above, below):
     """The line at this place between two heights; -1 if none."""
     found = -1
-    for line in range(tables.stages[match.stage].lines):
+    for line in range(line_count(match, tables)):
         left, right = line_ends(match, tables, line)
-        if not left <= p.x <= right:
+        if not left <= p.x <= right or not is_there(match, tables, line):
             continue
         height = line_y(match, tables, line, p.x)
         if below > height or above < height - 0.05:
@@ -247,15 +279,16 @@ def _line_under(match, p, tables, above, below):
 
 
 @rule
-def _line_crossed(match, p, tables, old_x, old_bottom):
+def _line_crossed(match, p, tables, old_x, old_bottom, bottom):
     """The first line that the feet's way of this frame crosses from above; -1 if none.
 
     A line counts where the way crosses it: who passes its height beside it does not land.
     """
     found, first = -1, 2.0
-    bottom = p.y + p.feet
-    for line in range(tables.stages[match.stage].lines):
-        before = old_bottom - line_y(match, tables, line, old_x)
+    for line in range(line_count(match, tables)):
+        if not is_there(match, tables, line):
+            continue
+        before = old_bottom - line_y_ago(match, tables, line, old_x, 1)
         after = bottom - line_y(match, tables, line, p.x)
         if after > 0 or before < -SUNK:
             continue
@@ -263,7 +296,7 @@ def _line_crossed(match, p, tables, old_x, old_bottom):
         left, right = line_ends(match, tables, line)
         if part >= first or not left <= old_x + part * (p.x - old_x) <= right:
             continue
-        if tables.lines[match.stage, line].soft and _drops(p):
+        if tables.lines[match.stage, line].soft and not p.grounded and _drops(p):
             continue
         found, first = line, part
     return found
@@ -277,7 +310,7 @@ LEAST_FALL = 1e-6
 @rule
 def _stand(match, p, tables, line):
     """Puts a player on a line, or on the one that it joins there, or at its end; which it is."""
-    line = _line_at(match, tables, line, p.x)
+    line = line_at(match, tables, line, p.x)
     left, right = line_ends(match, tables, line)
     p.x = min(max(p.x, left), right)
     p.y = line_y(match, tables, line, p.x) + GAP

@@ -5,13 +5,14 @@ from exphil_tf.melee import specials, stages
 from exphil_tf.melee.enums import HITSTUN_ACTIONS, Stage
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules.keeps import counted_frame
+from exphil_tf.sim.stadium_lines import KINDS
 from exphil_tf.sim.stage_lines import STAGES
 
 _FOUNTAIN, _YOSHIS, _STADIUM = (
     STAGES.index(one)
     for one in (Stage.FOUNTAIN_OF_DREAMS, Stage.YOSHIS_STORY, Stage.POKEMON_STADIUM)
 )
-_RANDALL_PERIOD, _STADIUM_NORMAL = stages.RANDALL_PERIOD_FRAMES, stages.STADIUM_NORMAL
+_RANDALL_PERIOD = stages.RANDALL_PERIOD_FRAMES
 _FIRST_HURT, _LAST_HURT = HITSTUN_ACTIONS
 _SPECIAL_SHIFT, _SPECIAL_BITS = specials.SPECIAL_SHIFT, specials.SPECIAL_BITS
 _JUDGES = specials.JUDGES
@@ -58,7 +59,7 @@ def _write_stage(match, row, at, table):
     row[at.s_fod_left] = match.heights[0] if match.stage == _FOUNTAIN else 0.0
     row[at.s_fod_right] = match.heights[1] if match.stage == _FOUNTAIN else 0.0
     row[at.s_whispy] = match.blows
-    row[at.s_stadium] = _STADIUM_NORMAL if match.stage == _STADIUM else 0
+    row[at.s_stadium] = KINDS[match.coming] if match.stage == _STADIUM else 0
     if match.stage == _YOSHIS:
         row[at.s_randall_x] = table.randall[match.frame % _RANDALL_PERIOD, 0]
         row[at.s_randall_y] = table.randall[match.frame % _RANDALL_PERIOD, 1]

@@ -1,4 +1,4 @@
-"""Stages that move: Fountain of Dreams' platforms and Dream Land's wind.
+"""Stages that move: Fountain of Dreams' platforms and Dream Land's wind; `stadium` has a third.
 
 What they do next is drawn by lot, here by a hash of the match's seed and the time. Which states
 they go through is the game's (published: doldecomp/melee). Speeds, heights, the wind and where it
@@ -9,6 +9,7 @@ water, where nobody stands, is what those sightings leave open: about so.
 
 from exphil_tf.melee.enums import Stage
 from exphil_tf.sim.compiled import rule
+from exphil_tf.sim.rules import stadium
 from exphil_tf.sim.rules.script_parts import chance
 from exphil_tf.sim.stage_lines import STAGES
 
@@ -54,6 +55,8 @@ def move(match, players):
     elif match.stage == DREAMLAND:
         _breathe(match, players)
         feel_wind(match, players)
+    elif match.stage == stadium.STADIUM:
+        stadium.transform(match)
 
 
 @rule

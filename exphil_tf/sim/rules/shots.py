@@ -10,7 +10,7 @@ import math
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
 from exphil_tf.sim.rules import hits, knockback, shields, staling
-from exphil_tf.sim.rules.floors import line_ends, line_y
+from exphil_tf.sim.rules.lines import is_there, line_count, line_ends, line_y
 from exphil_tf.sim.state import SHOTS
 
 HIT, BLOCKED = 1, 2
@@ -112,7 +112,9 @@ def _step(match, shot, tables):
 
 @rule
 def _touch_ground(match, shot, old_y, kind, tables):
-    for line in range(tables.stages[match.stage].lines):
+    for line in range(line_count(match, tables)):
+        if not is_there(match, tables, line):
+            continue
         left, right = line_ends(match, tables, line)
         if not left <= shot.x <= right:
             continue

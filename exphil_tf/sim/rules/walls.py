@@ -2,24 +2,34 @@
 
 A side is a profile of corners from the ledge down, the same left and right. A body is a diamond, as
 in the game: the feet below, corners to both sides half way up, the head as far above them. A side
-keeps all of it out, an underside stops the head.
+keeps all of it out, an underside stops the head. Sides of Pokémon Stadium's forms are alike, and
+stop who walks, too.
 """
 
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.compiled import rule
-from exphil_tf.sim.stage_lines import MAX_CORNERS
+from exphil_tf.sim.rules import stadium
+from exphil_tf.sim.stadium_lines import FIRST
+from exphil_tf.sim.stage_lines import MAX_CORNERS, side_table
 
 SLIM, MIDDLE = 2.0, 8.0
 """Half width (the game's least), and height of the side corners above the position, of a pose that
 no game shows beside a side."""
+ON_GROUND, AT_WALL = 4.7, 1.0
+"""That height of who stands, and half width of who has just hit a wall, as recorded beside rock."""
 FLATTEST = 0.5
 """Least height of the side corners above the feet."""
 SLACK = 4.0
 """How far inside of a side one may have been and yet be kept out of it."""
 GAP = 0.1
 """How far above an underside the head may be and yet be stopped by it."""
+GIVES = 1.0
+"""How far inside of a form's side one may have been and yet be kept out of it."""
 BESIDE = 16.0
 """How far from the stage nobody touches it."""
+SIDES = len(side_table())
+NOWHERE = -1e9
+"""In place of an x, of what is not beside a side."""
 
 
 @rule
@@ -34,6 +44,8 @@ def keep_out(match, p, tables, old_x, old_y, old_feet):
       old_y: alike.
       old_feet: height of the feet above that.
     """
+    if p.action >= act.WAIT:
+        keep_off(match, p, tables, old_x, old_y)
     stage = tables.stages[match.stage]
     top = stage.side[0, 1]
     if p.action < act.WAIT or p.y + p.feet >= top or abs(p.x) > stage.edge + BESIDE:
@@ -55,12 +67,63 @@ def keep_out(match, p, tables, old_x, old_y, old_feet):
 
 
 @rule
+def keep_off(match, p, tables, old_x, old_y):
+    """Stops a step at a side of one of Pokémon Stadium's forms.
+
+    Args:
+      match: `MATCH` record.
+      p: `PLAYER` record, after its step.
+      tables: `TABLES` record.
+      old_x: where it was.
+      old_y: alike.
+    """
+    if stadium.is_plain(match):
+        return
+    wide, middle = _diamond(p, tables)
+    feet = 0.0 if p.grounded else p.feet
+    tall = max(middle - feet, FLATTEST)
+    for row in range(SIDES):
+        side = tables.form_sides[row]
+        if side.form != FIRST and side.form != match.form and side.form != match.coming:
+            continue
+        least = _nearest_x(match, side, 0, p.y + feet, tall, wide)
+        if side.out * p.x >= least:
+            continue
+        before = _nearest_x(match, side, 1, old_y + feet, tall, wide)
+        if side.out * old_x >= (before if before > NOWHERE else least) - GIVES:
+            p.x = side.out * least
+
+
+@rule
+def _nearest_x(match, side, ago, low, tall, wide):
+    """How near to a side, counted outwards, a diamond may be; `NOWHERE` above or below it."""
+    x0, x1 = side.out * side.x0, side.out * side.x1
+    y0 = stadium.height(match, side.form, side.y0, ago) if side.form != FIRST else side.y0
+    y1 = stadium.height(match, side.form, side.y1, ago) if side.form != FIRST else side.y1
+    found = NOWHERE
+    for corner in range(3):
+        y = low + corner * tall
+        if y0 != y1 and min(y0, y1) <= y <= max(y0, y1):
+            reach = wide if corner == 1 else 0.0
+            found = max(found, x0 + (x1 - x0) * (y0 - y) / (y0 - y1) + reach)
+    return max(found, _corner_x(x0, y0 - low, tall, wide), _corner_x(x1, y1 - low, tall, wide))
+
+
+@rule
+def _corner_x(x, up, tall, wide):
+    """Alike, of a corner so far above the feet."""
+    share = 1.0 - abs(up - tall) / tall
+    return x + wide * share if share > 0 else NOWHERE
+
+
+@rule
 def _diamond(p, tables):
     """Half width, and height of the side corners above the position."""
     action = min(p.action, act.ACTIONS - 1)
     row = tables.side_row[p.character, action]
     if row < 0:
-        return SLIM, MIDDLE
+        is_thin = action == act.WALL_TECH or action == act.WALL_TECH_JUMP or action == act.WALL_HIT
+        return AT_WALL if is_thin else SLIM, ON_GROUND if p.grounded else MIDDLE
     at = row + min(max(int(p.age + 0.5), 0), tables.side_last[p.character, action])
     return tables.sides[at, 0], tables.sides[at, 1]
 
