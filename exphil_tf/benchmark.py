@@ -4,6 +4,7 @@
     python -m exphil_tf.benchmark latency BUNDLE [BUNDLE ...]
     python -m exphil_tf.benchmark architectures --data DATASET
     python -m exphil_tf.benchmark simulator
+    python -m exphil_tf.benchmark playing
 
 Tables are printed, figures written as JSON. Those of other machines compare badly: the ratios, each
 within one run, hold better.
@@ -20,6 +21,7 @@ from rich.console import Console
 from exphil_tf.benchmarking.benchmark_config import (
     ArchitecturesConfig,
     LatencyConfig,
+    PlayingSpeedConfig,
     SimulatorConfig,
     SpeedConfig,
     Subject,
@@ -29,8 +31,8 @@ from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.process.console import make_console
 
 PROG = "python -m exphil_tf.benchmark"
-LATENCY, ARCHITECTURES, SIMULATOR = "latency", "architectures", "simulator"
-HELP_FORMS = ("preprocess", LATENCY, ARCHITECTURES, SIMULATOR)
+LATENCY, ARCHITECTURES, SIMULATOR, PLAYING = "latency", "architectures", "simulator", "playing"
+HELP_FORMS = ("preprocess", LATENCY, ARCHITECTURES, SIMULATOR, PLAYING)
 """First words of the forms that have a `--help` of their own."""
 _WIDTH = 132
 """Columns of tables that go to a file."""
@@ -57,8 +59,14 @@ def main(argv: Sequence[str]) -> int:
 
         simulator.run(simulator_config, _console())
         return 0
+    if subject == PLAYING:
+        playing_config = load(PlayingSpeedConfig, argv[1:], prog=f"{PROG} {PLAYING}")
+        from exphil_tf.benchmarking import playing_speed
+
+        playing_speed.run(playing_config, _console())
+        return 0
     if subject not in get_args(Subject):
-        known = (*get_args(Subject), LATENCY, ARCHITECTURES, SIMULATOR)
+        known = (*get_args(Subject), LATENCY, ARCHITECTURES, SIMULATOR, PLAYING)
         raise UserError(
             f"want a subject first, one of {', '.join(known)}. Received: {subject}",
             f"See `{PROG} --help`.",
@@ -87,6 +95,7 @@ _HELP = f"""usage: {PROG} preprocess|input|training|layers … [OPTIONS]
        {PROG} {LATENCY} BUNDLE [BUNDLE …] [OPTIONS]
        {PROG} {ARCHITECTURES} --data DATASET [OPTIONS]
        {PROG} {SIMULATOR} [OPTIONS]
+       {PROG} {PLAYING} [OPTIONS]
 
 Measures how fast this machine is, each figure beside a bound of its own. Subjects:
 
@@ -98,6 +107,7 @@ Measures how fast this machine is, each figure beside a bound of its own. Subjec
   {ARCHITECTURES}
               every backbone trained alike, ranked by nats per frame, with what it costs
   {SIMULATOR}   match-frames per second of the simulator, on one thread and more
+  {PLAYING}     frames per second of learning by playing, by part, beside its matrix products
 
 The first four may be named together. Without replays or a dataset they run on sample games:
 
@@ -105,7 +115,7 @@ The first four may be named together. Without replays or a dataset they run on s
   {PROG} {LATENCY} exported/float exported/int8 --data datasets/mine --paced --profile
   {PROG} {ARCHITECTURES} --data datasets/mine --quick
 
-`--help` behind `preprocess`, `{LATENCY}`, `{ARCHITECTURES}` or `{SIMULATOR}` lists the options.
+`--help` behind one of {", ".join(f"`{one}`" for one in HELP_FORMS)} lists its options.
 Figures of one run compare well, those of another machine or hour do not.
 """
 

@@ -36,7 +36,7 @@ def test_every_command_is_found_and_described():
 
 def test_forms_with_other_options_have_a_help_of_their_own():
     assert docs.help_forms("samples") == ()
-    known = {"preprocess", "latency", "architectures", "simulator"}
+    known = {"preprocess", "latency", "architectures", "simulator", "playing"}
     assert set(docs.help_forms("benchmark")) == known
     assert "--paced" in docs.help_of("benchmark", "latency")
     assert "--replays" in docs.help_of("benchmark", "preprocess")

@@ -109,6 +109,32 @@ class SimulatorConfig:
             raise ValueError(f"seed: want at least 0. Received: {self.seed}")
 
 
+@dataclass(frozen=True)
+class PlayingSpeedConfig:
+    """Plays with new networks against scripts, learns from it, and tells what takes the time."""
+
+    KIND: ClassVar = Kind.RESULT
+
+    networks: tuple[Literal["mamba 2 × 256", "lstm 128", "tx_like 2 × 64"], ...] = ()
+    """Networks to play with; none takes all."""
+    num_games: int = 252
+    """Games that are played together."""
+    rollout: int = 32
+    """Frames of each in an update."""
+    updates: int = 10
+    """Updates that are timed, after two that are not."""
+    ppo_options: str = ""
+    """Options of `python -m exphil_tf.ppo` where they are not to be its defaults."""
+    output: Path = Path("benchmark-results/playing.json")
+    """JSON file with the figures and the machine."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError naming the option that is out of range."""
+        for name in ("num_games", "rollout", "updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: want at least 1. Received: {getattr(self, name)}")
+
+
 if TYPE_CHECKING:
     Backbone = str
 else:

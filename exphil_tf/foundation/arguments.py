@@ -177,7 +177,9 @@ def _is_former_file(name: str, option: Option) -> bool:
 
 
 def _is_flag(token: str) -> bool:
-    return token.startswith("--") or token in _HELP
+    """No name of a flag has a space: such a word is options for another command."""
+    name, _, _ = token.partition("=")
+    return (name.startswith("--") and " " not in name) or token in _HELP
 
 
 def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:

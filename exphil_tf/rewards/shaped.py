@@ -86,7 +86,8 @@ def recovery_risk(before: Columns, after: Columns) -> np.ndarray:
 
 def ahead(columns: Columns) -> np.ndarray:
     """float32 `[…]`: who has more stocks, then who has less percent: 1 the own player, 0 nobody."""
-    stocks, percent = (columns[f"p.{name}"].astype(np.float32) for name in ("stock", "percent"))
+    stocks = np.asarray(columns["p.stock"], np.float32)
+    percent = np.asarray(columns["p.percent"], np.float32)
     by_stocks = np.sign(stocks[..., OWN] - stocks[..., OPPONENT])
     by_percent = np.sign(percent[..., OPPONENT] - percent[..., OWN])
     return np.where(by_stocks != 0, by_stocks, by_percent)

@@ -83,11 +83,21 @@ class Actor:
           uniforms: float32 `[rows, num_uniforms]`.
         """
         previous, starts = self.previous, self.starts
-        controller, buckets, log_prob, self.memory = self._step(
-            *(tf.constant(part) for part in (*seen, previous, starts, uniforms)), self.memory
-        )
+        controller, buckets, log_prob, self.memory = self._step(*self._read(seen, uniforms))
         self.previous, self.starts = controller.numpy(), np.zeros_like(starts)
         return Answer(*seen, previous, starts, buckets.numpy(), log_prob.numpy())
+
+    def graph(self) -> Any:
+        """The graph of an answer, with shapes: what a benchmark counts."""
+        rows, layout = len(self.seats), self.layout
+        numbers = np.zeros((rows, layout.num_numbers), np.float32)
+        seen = numbers, np.zeros((rows, layout.num_ids), np.int32)
+        uniforms = np.zeros((rows, self.policy.num_uniforms), np.float32)
+        return self._step.graph(*self._read(seen, uniforms)).as_graph_def(add_shapes=True)
+
+    def _read(self, seen: tuple[np.ndarray, np.ndarray], uniforms: np.ndarray) -> tuple[Any, ...]:
+        told = (*seen, self.previous, self.starts, uniforms)
+        return (*(tf.constant(part) for part in told), self.memory)
 
     def due(self) -> np.ndarray:
         """Takes the newest answer; float32 `[rows, 13]`, what is to be pressed now.

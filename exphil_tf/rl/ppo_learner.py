@@ -219,19 +219,25 @@ class PpoLearner:
 
     # -- An update ---------------------------------------------------------------------------------
 
+    def graphs(self, rollout: Rollout) -> Iterator[tuple[Any, int]]:
+        """Graphs of an update on such a rollout, with shapes, and how often it runs each of them.
+
+        What a benchmark counts.
+        """
+        frames = _tensors(rollout)
+        yield self._read.graph(frames).as_graph_def(add_shapes=True), 1
+        read = self._read(frames)
+        estimates, weight = self._estimates(rollout, read)
+        frames |= self._to_learn(read, estimates, weight)
+        orders = list(self._orders(0))
+        yield self._train.graph(frames, orders[0]).as_graph_def(add_shapes=True), len(orders)
+        yield self._moved.graph(frames).as_graph_def(add_shapes=True), 1
+
     def _learn(self, rollout: Rollout, step: int) -> None:
         frames = _tensors(rollout)
         read = self._read(frames)
         estimates, weight = self._estimates(rollout, read)
-        frames |= {
-            "advantage": tf.constant(returns.normalised(estimates.advantage, weight)),
-            "target": tf.constant(estimates.target),
-            "weight": tf.constant(weight),
-            "value": read["values"][:, :-1],
-            "logits": read["logits"],
-        }
-        if "teacher" in read:
-            frames["teacher"] = read["teacher"]
+        frames |= self._to_learn(read, estimates, weight)
         is_burning_in = step < self.config.value_burn_in
         before = [] if is_burning_in else self._snapshot()
         train = self._train_value if is_burning_in else self._train
@@ -242,6 +248,19 @@ class PpoLearner:
             moved = float(self._moved(frames))
             self._keep_or_revert(moved, before)
         self._count_rollout(rollout, read, estimates=estimates, weight=weight, moved=moved)
+
+    def _to_learn(
+        self, read: Mapping[str, Any], estimates: Estimates, weight: np.ndarray
+    ) -> dict[str, Any]:
+        """What a step needs beside what was played."""
+        found = {
+            "advantage": tf.constant(returns.normalised(estimates.advantage, weight)),
+            "target": tf.constant(estimates.target),
+            "weight": tf.constant(weight),
+            "value": read["values"][:, :-1],
+            "logits": read["logits"],
+        }
+        return found | ({"teacher": read["teacher"]} if "teacher" in read else {})
 
     def _orders(self, step: int) -> Iterator[Any]:
         """Rows of each minibatch, a function of the run's seed and place."""
