@@ -8,12 +8,16 @@ A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import os
 import sys
 from collections.abc import Sequence
 
 from exphil_tf.foundation.errors import run
 from exphil_tf.training.ppo_config import PpoConfig
 from exphil_tf.training.run_options import read_playing_run
+from exphil_tf.training.run_sync import fetch_run
 
 PROG = "python -m exphil_tf.ppo"
 
@@ -22,8 +26,12 @@ def main(argv: Sequence[str]) -> int:
     """Learns as the arguments say; returns the exit code."""
     from exphil_tf.rl.playing_run import learn
 
-    loaded, location = read_playing_run(PpoConfig, argv, prog=PROG)
-    return learn(loaded.config, location, prog=PROG, argv=argv)
+    fetch = functools.partial(fetch_run, environ=os.environ)
+    loaded, location = read_playing_run(PpoConfig, argv, prog=PROG, fetch=fetch)
+    config = loaded.config
+    run, notes = config.cloud.frequent_saves(config.run, given=loaded.given)
+    config = dataclasses.replace(config, run=run)
+    return learn(config, location, prog=PROG, argv=argv, notes=notes)
 
 
 if __name__ == "__main__":

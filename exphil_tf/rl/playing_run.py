@@ -23,8 +23,17 @@ from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training import run_folder
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.compile_cache import kept_compilations
-from exphil_tf.training.ppo_config import CPU, SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
+from exphil_tf.training.ppo_config import (
+    CPU,
+    SCRIPT,
+    SELF,
+    SNAPSHOT,
+    PlayingConfig,
+    PpoConfig,
+    SelfPlayConfig,
+)
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
 from exphil_tf.training.run_options import with_seed
@@ -34,11 +43,18 @@ if TYPE_CHECKING:
     from exphil_tf.rl.ppo_setup import PlayingSetup
 
 
-def learn(config: PlayingConfig, location: RunLocation, *, prog: str, argv: Sequence[str]) -> int:
+def learn(
+    config: PlayingConfig,
+    location: RunLocation,
+    *,
+    prog: str,
+    argv: Sequence[str],
+    notes: Sequence[str] = (),
+) -> int:
     """Learns by playing as a command's arguments say; returns the exit code."""
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    run = PlayingRun(with_seed(config), location, prog=prog, argv=argv)
+    run = PlayingRun(with_seed(config), location, prog=prog, argv=argv, notes=notes)
     return run.train(console, environ=os.environ)
 
 
@@ -51,6 +67,8 @@ class PlayingRun:
     location: RunLocation
     prog: str
     argv: Sequence[str]
+    notes: Sequence[str] = ()
+    """To be told first."""
 
     def train(self, console: Console, *, environ: MutableMapping[str, str]) -> int:
         """Learns; returns the exit code.
@@ -60,7 +78,7 @@ class PlayingRun:
         config = self.config
         check(config)
         run_folder.check_free(self.location, overwrite=config.run.overwrite)
-        for note in self.location.notes():
+        for note in (*self.notes, *self.location.notes()):
             console.print(f"note: {note}")
         console.print(f"run: {self.location.run_dir}  seed: {config.seed}", soft_wrap=True)
         facts = provenance.describe_played(
@@ -73,7 +91,16 @@ class PlayingRun:
         if config.run.dry_run:
             return 0
         latest = StoppingConfig(save_best=False)
-        run = TrainingRun(self.location, config.run, latest, dump_yaml(config), facts)
+        cloud = config.cloud if isinstance(config, PpoConfig) else CloudConfig()
+        run = TrainingRun(
+            self.location,
+            config.run,
+            latest,
+            dump_yaml(config),
+            facts,
+            cloud=cloud,
+            environ=environ,
+        )
         with kept_compilations(environ, is_wanted=config.run.keeps_compilations):
             outcome = run.train(self.make_setup, console)
         code = run.report(outcome, console, prog=self.prog)
@@ -175,6 +202,13 @@ def check(config: PlayingConfig) -> None:
         raise UserError(
             "--contest-frames: has no effect, as no games are counted", "Give --contest-games, too."
         )
+    if isinstance(config, PpoConfig):
+        config.cloud.check()
+        if config.cloud.ends_machine and config.run.contest_games:
+            raise UserError(
+                "--contest-games: games follow the run, whose end --on-exit and --stop-pod await",
+                "Leave them out, or count games later.",
+            )
     pretrained(config)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from exphil_tf.cloud.address import parse
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.values import Source
+from exphil_tf.training.run_config import RunConfig
 
+Run = TypeVar("Run", bound=RunConfig)
 Pod = Literal["none", "runpod", "vast"]
 SAVE_MINUTES = 1.0
 """Minutes between checkpoints of a run that is copied, unless others are asked for."""
@@ -47,6 +53,31 @@ class CloudConfig:
             parse(self.sync)
         if self.on_exit is not None:
             _words(self.on_exit)
+
+    def check(self) -> None:
+        """Refuses a bound that could not be kept.
+
+        Raises: UserError: if there is one on costs and no price.
+        """
+        if self.max_cost is not None and self.price is None:
+            raise UserError(
+                "--max-cost: want the price of an hour too. Received: none",
+                "Give --price, in the same currency.",
+            )
+
+    def frequent_saves(self, run: Run, *, given: Mapping[str, Source]) -> tuple[Run, list[str]]:
+        """A run's options with a checkpoint a minute if it is copied, and a sentence about it.
+
+        Args:
+          run: its options.
+          given: options that were asked for.
+        """
+        if self.sync is None or "save_every_minutes" in given:
+            return run, []
+        return dataclasses.replace(run, save_every_minutes=SAVE_MINUTES), [
+            f"sync: a checkpoint every {SAVE_MINUTES:g} min is what at most is lost with the "
+            "machine (--save-every-minutes)"
+        ]
 
     @property
     def budget_s(self) -> float:

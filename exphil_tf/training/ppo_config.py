@@ -12,6 +12,7 @@ from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.rewards.playing import weights_of
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.run_config import OptimizerConfig, RunConfig, ScheduleConfig
 
 Algorithm = Literal["ppo", "vtrace"]
@@ -288,6 +289,7 @@ class PpoConfig(PlayingConfig):
     """Improves a policy by playing: PPO or V-trace, from the weights of a trained one."""
 
     against: OpponentConfig = field(default_factory=OpponentConfig)
+    cloud: CloudConfig = field(default_factory=CloudConfig)
 
     @property
     def opponents(self) -> tuple[str, ...]:

@@ -51,10 +51,7 @@ def read_run(
     """
     sources = Sources(cls, argv, prog=prog, presets=PRESETS)
     target = _target(sources, prefix=_prefix(sources))
-    if fetch is not None:
-        address, resume, *names = sources.values("sync", "resume", "name", "run_dir")
-        if address and resume == "auto":
-            target = fetch(address, target, any(names))
+    target = _fetched(sources, target, fetch)
     if target.saved_yaml is not None:
         return _gone_on(sources, target), target
     (init_from,) = sources.values("init_from")
@@ -62,7 +59,7 @@ def read_run(
 
 
 def read_playing_run(
-    cls: type[Playing], argv: Sequence[str], *, prog: str
+    cls: type[Playing], argv: Sequence[str], *, prog: str, fetch: Fetch | None = None
 ) -> tuple[Loaded[Playing], RunLocation]:
     """As `read_run`, of a command that learns by playing; it has no presets and inherits nothing.
 
@@ -70,9 +67,18 @@ def read_playing_run(
     """
     sources = Sources(cls, argv, prog=prog)
     target = _target(sources, prefix=f"{sources.values('character')[0].replace(' ', '')}_played")
+    target = _fetched(sources, target, fetch)
     if target.saved_yaml is not None:
         return _gone_on(sources, target), target
     return sources.load(), target
+
+
+def _fetched(sources: Sources[Any], target: RunLocation, fetch: Fetch | None) -> RunLocation:
+    """Where a run goes on that was looked for where it is copied to, if it is."""
+    if fetch is None:
+        return target
+    address, resume, *names = sources.values("sync", "resume", "name", "run_dir")
+    return fetch(address, target, any(names)) if address and resume == "auto" else target
 
 
 def _gone_on(sources: Sources[Any], target: RunLocation) -> Loaded[Any]:

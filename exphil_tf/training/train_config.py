@@ -24,7 +24,7 @@ from exphil_tf.records.stick_centres import read_centres
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.players import KnownPlayers
 from exphil_tf.replays.splits import SplitConfig
-from exphil_tf.training.cloud_config import SAVE_MINUTES, CloudConfig
+from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.condition_config import ConditionConfig
 from exphil_tf.training.devices import parse_devices
 from exphil_tf.training.imitation_config import ImitationConfig
@@ -207,7 +207,7 @@ def resolve(config: Config) -> tuple[Config, list[str]]:
     config = dataclasses.replace(config, conditions=told)
     _check_carried(config)
     _check_devices(config)
-    _check_price(config)
+    config.cloud.check()
     config = _with_saves(config)
     config, notes = _resolve_temporal(config)
     return config, [*notes, *(text for applies, text in _remarks(config) if applies)]
@@ -247,13 +247,8 @@ def with_frequent_saves(config: Config, *, given: Mapping[str, Source]) -> tuple
       config: of a run.
       given: options that were asked for.
     """
-    if config.cloud.sync is None or "save_every_minutes" in given:
-        return config, []
-    run = dataclasses.replace(config.run, save_every_minutes=SAVE_MINUTES)
-    return dataclasses.replace(config, run=run), [
-        f"sync: a checkpoint every {SAVE_MINUTES:g} min is what at most is lost with the machine "
-        "(--save-every-minutes)"
-    ]
+    run, notes = config.cloud.frequent_saves(config.run, given=given)
+    return dataclasses.replace(config, run=run), notes
 
 
 _NOT_VALIDATED = (
@@ -325,15 +320,6 @@ def _check_carried(config: TrainConfig) -> None:
         raise UserError(
             f"--carry-state: {config.backbone.backbone} has no memory",
             "Leave the option out, or choose another --backbone.",
-        )
-
-
-def _check_price(config: TrainConfig) -> None:
-    """Refuses a bound that could not be kept."""
-    if config.cloud.max_cost is not None and config.cloud.price is None:
-        raise UserError(
-            "--max-cost: want the price of an hour too. Received: none",
-            "Give --price, in the same currency.",
         )
 
 

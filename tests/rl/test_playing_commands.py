@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -61,6 +62,18 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     assert len(entry.parents) == 1
 
 
+def test_a_run_that_is_copied_goes_on_where_nothing_of_it_is(pretrained, tmp_path, capsys):
+    words = ["--pretrained", str(pretrained), "--name", "one", "--num-games", "2"]
+    words += ["--value-burn-in", "0", "--sync", str(tmp_path / "store"), "--resume", "auto"]
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert ppo.main([*QUICK, *words, "--runs-dir", str(here), "--timesteps", "32"]) == 0
+    shutil.rmtree(here)
+    assert ppo.main([*QUICK, *words, "--runs-dir", str(there), "--timesteps", "64"]) == 0
+    lines = [json.loads(x) for x in (there / "one" / "log.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if x["event"] == "train"] == [1, 2]
+    assert "fetched" in capsys.readouterr().err
+
+
 def test_self_play_meets_its_past(pretrained, tmp_path):
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "two"]
     words += ["--timesteps", "144", "--snapshot-interval", "2", "--value-burn-in", "0"]
@@ -81,6 +94,12 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
         (ppo, ["--pretrained", "x", "--opponent", "script:a"], "a: want one of stander, walker"),
         (ppo, ["--pretrained", "x", "--matchmaking", "hard"], "want two scripts to draw from"),
         (ppo, ["--pretrained", "x", "--contest-frames", "9"], "as no games are counted"),
+        (ppo, ["--pretrained", "x", "--max-cost", "3"], "want the price of an hour too"),
+        (
+            ppo,
+            ["--pretrained", "x", "--contest-games", "2", "--on-exit", "true"],
+            "games follow the run",
+        ),
         (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
         (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
         (ppo, ["--rewards", "fancy"], "want groups of"),
