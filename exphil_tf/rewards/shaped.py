@@ -2,9 +2,10 @@
 
 A term reads the schema's columns before and after, `[…, own/opponent]` where they are of players,
 and gives float32 `[…]`, the own player's; numpy only, as who learns by playing computes rewards of
-whole unrolls beside the device. Formulas and weights are the original's, but for one defect: off
-stage means beyond this stage's edge, not beyond 85 units on every stage. Unlike `terms`, these are
-not zero-sum, and a policy may collect them instead of winning: keep their weights small.
+whole unrolls beside the device. Formulas and weights are the original's, but for two defects: off
+stage means beyond this stage's edge, not beyond 85 units on every stage, and who has died is not
+there, where a second of lying below the stage cost more than the stock. Unlike `terms`, most of
+these are not zero-sum, and a policy may collect them instead of winning: keep their weights small.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 
 import numpy as np
 
+from exphil_tf.melee.specials import LAST_DEAD_ACTION
 from exphil_tf.melee.stages import GEOMETRY
 from exphil_tf.rewards.terms import OPPONENT, OWN, Columns, decided
 
@@ -43,10 +45,10 @@ def approach(before: Columns, after: Columns) -> np.ndarray:
 
 
 def distance(before: Columns, after: Columns) -> np.ndarray:
-    """How far apart the players are: 0 within 20 units, 1 from 100 on, a line between."""
+    """How far apart the players are: 0 within 20 units, 1 from 100 on; 0 while one is dead."""
     del before
     far = (_distance(after) - NEAR_UNITS) / (FAR_UNITS - NEAR_UNITS)
-    return np.clip(far, 0, 1).astype(np.float32)
+    return np.where(_live(after).all(-1), np.clip(far, 0, 1), 0).astype(np.float32)
 
 
 def lead(before: Columns, after: Columns) -> np.ndarray:
@@ -99,9 +101,10 @@ def hit(before: Columns, after: Columns) -> np.ndarray:
 
 
 def off_stage(columns: Columns) -> np.ndarray:
-    """Bool `[…, own/opponent]`: beyond the edge, or below the stage; never on the ground."""
+    """Bool `[…, own/opponent]`: beyond the edge, or below the stage, and alive in the air."""
     beyond = np.abs(columns["p.x"]) > edge_of(columns)[..., None]
-    return (beyond | (columns["p.y"] < OFF_STAGE_Y)) & (columns["p.on_ground"] == 0)
+    flies = (columns["p.on_ground"] == 0) & _live(columns)
+    return (beyond | (columns["p.y"] < OFF_STAGE_Y)) & flies
 
 
 def edge_of(columns: Columns) -> np.ndarray:
@@ -115,6 +118,11 @@ def _edges() -> np.ndarray:
     for stage, geometry in GEOMETRY.items():
         table[int(stage)] = geometry.edge
     return table
+
+
+def _live(columns: Columns) -> np.ndarray:
+    """Bool `[…, own/opponent]`."""
+    return np.asarray(columns["p.action"]) > LAST_DEAD_ACTION
 
 
 def _distance(columns: Columns) -> np.ndarray:

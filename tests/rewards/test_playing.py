@@ -50,6 +50,7 @@ SITUATIONS = [
     ("distance", {}, {"own_x": -100, "other_x": 20}, 1),
     ("distance", {}, {"own_x": -40, "other_x": 20}, 0.5),
     ("distance", {}, {"own_x": 0, "other_x": 20}, 0),
+    ("distance", {}, {"other_x": 200, "other_action": 1}, 0),
     ("lead", {}, {"own_percent": 10, "other_percent": 11}, 1),
     ("lead", {}, {"other_percent": 99, "own_stock": 3}, -1),
     ("lead", {}, {"own_percent": 5, "other_percent": 5}, 0),
@@ -65,6 +66,7 @@ SITUATIONS = [
     ("recovery_risk", {}, {"own_x": 110.5657, "own_y": -40, "own_on_ground": 0}, 0.9),
     ("recovery_risk", {}, {"own_x": 40, "own_y": -50, "own_on_ground": 0}, 0.5),
     ("recovery_risk", {}, {"own_x": 85, "own_y": 30, "own_on_ground": 0}, 0),
+    ("recovery_risk", {}, {"own_y": -150, "own_on_ground": 0, "own_action": 0}, 0),
     ("mewtwo_teleport", MEWTWO | {"own_action": 357}, MEWTWO | {"own_action": 43}, 1),
     (
         "mewtwo_teleport",
