@@ -16,7 +16,7 @@ from typing import Any
 
 import numba
 
-from exphil_tf.sim.rule_compiler import RuleCompiler
+from exphil_tf.sim.rule_compiler import RuleCompiler, RuleDispatcher
 
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 _INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
@@ -25,7 +25,9 @@ _INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrap
 
 def rule(function: Callable[..., Any]) -> Any:
     """A function that kernels call; see `rule_compiler`."""
-    return numba.njit(function, pipeline_class=RuleCompiler, **_INNER)
+    return RuleDispatcher(
+        function, targetoptions={"nopython": True, **_INNER}, pipeline_class=RuleCompiler
+    )
 
 
 def passage(function: Callable[..., Any]) -> Any:

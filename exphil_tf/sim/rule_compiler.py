@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from numba import types
 from numba._dynfunc import make_function
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase
 from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import (
     AnnotateTypes,
     IRLegalization,
@@ -29,6 +31,19 @@ from numba.core.untyped_passes import (
     ReconstructSSA,
     TranslateByteCode,
 )
+
+
+class RuleDispatcher(CPUDispatcher):
+    """A rule, compiled once for all numbers that it is called with.
+
+    numba would compile it anew for each number that stands in a call; LLVM finds those itself.
+    """
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """See numba's own."""
+        args = tuple(types.unliteral(one) for one in args)
+        return super().get_call_template(args, {n: types.unliteral(one) for n, one in kws.items()})
+
 
 _NOWHERE = 0
 """Address of code that is never called."""
