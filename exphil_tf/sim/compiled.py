@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numba.core.config
 
 from exphil_tf.sim.rule_compiler import RuleCompiler, RuleDispatcher
 
+_config: Any = numba.core.config
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
 _INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Python cannot call it, which saves half of the time to compile."""
@@ -25,6 +27,8 @@ _INNER: dict[str, Any] = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrap
 
 def rule(function: Callable[..., Any]) -> Any:
     """A function that kernels call; see `rule_compiler`."""
+    if _config.DISABLE_JIT:
+        return function  # as `numba.njit` does
     return RuleDispatcher(
         function, targetoptions={"nopython": True, **_INNER}, pipeline_class=RuleCompiler
     )

@@ -409,7 +409,7 @@ def test_mistakes_are_told_in_a_sentence(bundles, games, tmp_path):
     one = str(bundles / "float")
     assert told() == (
         "want a subject first, one of preprocess, input, training, layers, latency, architectures, "
-        "simulator. Received: nothing. See `python -m exphil_tf.benchmark --help`.",
+        "simulator, playing. Received: nothing. See `python -m exphil_tf.benchmark --help`.",
         2,
     )
     assert "Received: memory" in told("memory", one)[0]
