@@ -68,15 +68,7 @@ def keep_out(match, p, tables, old_x, old_y, old_feet):
 
 @rule
 def keep_off(match, p, tables, old_x, old_y):
-    """Stops a step at a side of one of Pokémon Stadium's forms.
-
-    Args:
-      match: `MATCH` record.
-      p: `PLAYER` record, after its step.
-      tables: `TABLES` record.
-      old_x: where it was.
-      old_y: alike.
-    """
+    """Stops a step at a side of one of Pokémon Stadium's forms; arguments as of `keep_out`."""
     if stadium.is_plain(match):
         return
     wide, middle = _diamond(p, tables)
@@ -86,20 +78,27 @@ def keep_off(match, p, tables, old_x, old_y):
         side = tables.form_sides[row]
         if side.form != FIRST and side.form != match.form and side.form != match.coming:
             continue
-        least = _nearest_x(match, side, 0, p.y + feet, tall, wide)
+        least = _form_x(match, side, 0, p.y + feet, tall, wide)
         if side.out * p.x >= least:
             continue
-        before = _nearest_x(match, side, 1, old_y + feet, tall, wide)
+        before = _form_x(match, side, 1, old_y + feet, tall, wide)
         if side.out * old_x >= (before if before > NOWHERE else least) - GIVES:
             p.x = side.out * least
 
 
 @rule
-def _nearest_x(match, side, ago, low, tall, wide):
-    """How near to a side, counted outwards, a diamond may be; `NOWHERE` above or below it."""
-    x0, x1 = side.out * side.x0, side.out * side.x1
-    y0 = stadium.height(match, side.form, side.y0, ago) if side.form != FIRST else side.y0
-    y1 = stadium.height(match, side.form, side.y1, ago) if side.form != FIRST else side.y1
+def _form_x(match, side, ago, low, tall, wide):
+    """How near to a form's side a diamond may be, counted outwards; or might so many frames ago."""
+    y0, y1 = side.y0, side.y1
+    if side.form != FIRST:
+        y0 = stadium.height(match, side.form, y0, ago)
+        y1 = stadium.height(match, side.form, y1, ago)
+    return _nearest_x(side.out * side.x0, y0, side.out * side.x1, y1, low, tall, wide)
+
+
+@rule
+def _nearest_x(x0, y0, x1, y1, low, tall, wide):
+    """How near a part of a side lets a diamond, counted outwards; `NOWHERE` above or below it."""
     found = NOWHERE
     for corner in range(3):
         y = low + corner * tall
@@ -157,17 +156,5 @@ def _least_x(stage, low, tall, wide):
             break
         if y1 >= low + 2.0 * tall or y0 <= y1 or _is_underside(x0, y0, x1, y1):
             continue
-        for corner in range(3):
-            y = low + corner * tall
-            if y1 <= y <= y0:
-                reach = wide if corner == 1 else 0.0
-                found = max(found, x0 + (x1 - x0) * (y0 - y) / (y0 - y1) + reach)
-        found = max(found, _corner(x0, y0 - low, tall, wide), _corner(x1, y1 - low, tall, wide))
+        found = max(found, _nearest_x(x0, y0, x1, y1, low, tall, wide))
     return found
-
-
-@rule
-def _corner(x, up, tall, wide):
-    """|x| that a corner of the stage keeps a diamond from, so far above its feet; -1 beside it."""
-    share = 1.0 - abs(up - tall) / tall
-    return x + wide * share if share > 0 else -1.0
