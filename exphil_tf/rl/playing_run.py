@@ -190,9 +190,10 @@ def check(config: PlayingConfig) -> None:
     for name in sorted(scripts):
         if name.removeprefix(SCRIPT) not in SCRIPTS:
             raise UserError(f"--opponent {name}: want one of {', '.join(SCRIPTS)} behind {SCRIPT}")
-    if config.draws_scripts and len(scripts) < 2:
+    if config.matchmaking != "even" and len(scripts) < 2:
         raise UserError(
-            f"--matchmaking hard: want two scripts to draw from. Received: {len(scripts)}",
+            f"--matchmaking {config.matchmaking}: want two scripts to draw from. "
+            f"Received: {len(scripts)}",
             "Name more by --opponent script:NAME, or leave --matchmaking out.",
         )
     counts = config.run.contest_games or (

@@ -28,7 +28,7 @@ from exphil_tf.rl.matches import Matches
 from exphil_tf.rl.playing_run import pretrained
 from exphil_tf.rl.ppo_learner import PpoLearner, PpoParts, ScaledSchedule
 from exphil_tf.rl.rollout import Rollout, RolloutOptions, Rollouts
-from exphil_tf.rl.script_matchmaking import Matchmaking
+from exphil_tf.rl.script_matchmaking import PRIORITIES, Matchmaking
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.rl.snapshots import Snapshots
@@ -200,14 +200,15 @@ def _rollouts(
 
 def _matchmaking(config: PlayingConfig, matches: Matches, seating: Seating) -> Matchmaking | None:
     scripted = {n: seats for n, seats in seating.others.items() if n.startswith(SCRIPT)}
-    if not config.draws_scripts or not scripted:
+    if config.matchmaking == "even" or not scripted:
         return None
     names = [name.removeprefix(SCRIPT) for name, seats in scripted.items() for _ in seats.match]
     match, player = (
         np.concatenate([getattr(seats, part) for seats in scripted.values()])
         for part in ("match", "player")
     )
-    return Matchmaking(matches, Seats(match, player), names, seed=config.seed)
+    priority = PRIORITIES[config.matchmaking]
+    return Matchmaking(matches, Seats(match, player), names, priority=priority, seed=config.seed)
 
 
 def seat_script(matches: Matches, name: str, seats: Seats) -> None:
@@ -338,7 +339,7 @@ def _summary(config: PlayingConfig, rows: int, horizon: Horizon) -> str:
     )
 
 
-MOST_MATCHES = 64
+MOST_MATCHES = 256
 """That a contest steps together."""
 
 

@@ -1,13 +1,14 @@
-"""Which script a match meets in its next game: those that win are met more often.
+"""Which script a match meets in its next game, by the share x of games that is won against it.
 
-Prioritized fictitious self-play (Vinyals et al. 2019) over scripted opponents: with the share x of
-games that is won against a script, it is drawn in proportion to (1 - x)^2, at least a little, so
-that what was learnt is not forgotten.
+Prioritized fictitious self-play (Vinyals et al. 2019) over scripted opponents: f_hard turns to
+those who win, f_var to those of one's own level, which teach more while the strongest are out of
+reach.
+Every script is drawn at least a little, so that what was learnt is not forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from exphil_tf.rl.results import outcome
 from exphil_tf.rl.seats import Seats
 
 LEAST = 0.05
-"""Priority of a script that never wins; one that always does has 1."""
+"""Priority of a script that never wins; by f_hard one that always does has 1."""
 _HARD_POWER = 2.0
 _MEMORY = 0.9
 """What a game counts when one more against that script has ended."""
@@ -28,6 +29,15 @@ def f_hard(win_rates: np.ndarray) -> np.ndarray:
     return (1.0 - win_rates) ** _HARD_POWER
 
 
+def f_var(win_rates: np.ndarray) -> np.ndarray:
+    """As x (1 - x)."""
+    return win_rates * (1.0 - win_rates)
+
+
+PRIORITIES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"hard": f_hard, "close": f_var}
+"""By `--matchmaking`."""
+
+
 class Matchmaking:
     """Draws scripts for matches whose game is over.
 
@@ -35,10 +45,20 @@ class Matchmaking:
       matches: what is played; its scripts are seated.
       seats: of the scripts, one of each match that has one.
       scripts: the name of each seat's script at first.
+      priority: of `PRIORITIES`.
       seed: of the draws.
     """
 
-    def __init__(self, matches: Matches, seats: Seats, scripts: Sequence[str], *, seed: int):
+    def __init__(
+        self,
+        matches: Matches,
+        seats: Seats,
+        scripts: Sequence[str],
+        *,
+        priority: Callable[[np.ndarray], np.ndarray],
+        seed: int,
+    ):
+        self._priority = priority
         self._matches, self._seats = matches, seats
         self._names = tuple(dict.fromkeys(scripts))
         self._playing = np.array([self._names.index(name) for name in scripts])
@@ -64,7 +84,7 @@ class Matchmaking:
         own = {n: seats.own_first(columns[n][None])[0] for n in ("p.stock", "p.percent")}
         for script, won in zip(self._playing[rows], outcome(own).won, strict=True):
             self._won[script] += (1 - _MEMORY) * (won - self._won[script])
-        priority = np.maximum(f_hard(self._won), LEAST)
+        priority = np.maximum(self._priority(self._won), LEAST)
         drawn = self._rng.choice(len(self._names), len(rows), p=priority / priority.sum())
         self._playing[rows] = drawn
         self._seat(rows)

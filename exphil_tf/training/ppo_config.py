@@ -16,6 +16,7 @@ from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.run_config import OptimizerConfig, RunConfig, ScheduleConfig
 
 Algorithm = Literal["ppo", "vtrace"]
+Matchmaking = Literal["even", "hard", "close"]
 GameType = Literal["sim", "mock", "dolphin", "libmelee"]
 CPU = re.compile(r"cpu([1-9])")
 SCRIPT = "script:"
@@ -253,9 +254,9 @@ class PlayingConfig:
         return (SELF,)
 
     @property
-    def draws_scripts(self) -> bool:
-        """Whether scripts are drawn for every game anew."""
-        return False
+    def matchmaking(self) -> Matchmaking:
+        """Which script a match meets in its next game."""
+        return "even"
 
     @property
     def seed(self) -> int:
@@ -279,9 +280,9 @@ class OpponentConfig:
     opponent: tuple[str, ...] = ()
     """self, script:NAME, the folder of a run, or cpu1 to cpu9 in Dolphin; of several, matches are
     shared out. None: cpu3 in Dolphin, else self."""
-    matchmaking: Literal["even", "hard"] = "even"
-    """even keeps each match's opponent; hard draws among the scripts anew for every game, those
-    that win more often."""
+    matchmaking: Matchmaking = "even"
+    """even keeps each match's opponent; the others draw among the scripts anew for every game: hard
+    those that win more often, close those that win about as often as they lose."""
 
 
 @dataclass(frozen=True)
@@ -298,9 +299,9 @@ class PpoConfig(PlayingConfig):
         return self.against.opponent or (default,)
 
     @property
-    def draws_scripts(self) -> bool:
+    def matchmaking(self) -> Matchmaking:
         """See the base class."""
-        return self.against.matchmaking == "hard"
+        return self.against.matchmaking
 
 
 @dataclass(frozen=True)

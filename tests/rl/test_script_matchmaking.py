@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from exphil_tf.rl.script_matchmaking import Matchmaking
+from exphil_tf.rl.script_matchmaking import PRIORITIES, Matchmaking
 from exphil_tf.rl.seats import Seats
 
 MATCHES = 40
@@ -36,9 +36,9 @@ class Games:
             self.scripts[match] = name
 
 
-def of(games, seed=1):
+def of(games, seed=1, by="hard"):
     seats = Seats(np.arange(MATCHES), games.side)
-    return Matchmaking(games, seats, list(games.scripts), seed=seed)
+    return Matchmaking(games, seats, list(games.scripts), priority=PRIORITIES[by], seed=seed)
 
 
 def test_scripts_are_drawn_by_the_square_of_what_they_win():
@@ -53,6 +53,18 @@ def test_scripts_are_drawn_by_the_square_of_what_they_win():
     assert pairing.won["tough"] == pytest.approx(0, abs=0.01)
     # Priorities 0.05 and 1: easy gets 1 in 21, but for the first games.
     assert met["easy"] / met.total() == pytest.approx(1 / 21, abs=0.02)
+
+
+def test_close_draws_those_that_win_about_as_often_as_they_lose():
+    rng = np.random.default_rng(0)
+    games = Games(lambda name: name == "easy" or rng.random() < 0.5)
+    pairing = of(games, by="close")
+    met = Counter()
+    for _ in range(100):
+        pairing.next_games(np.ones(MATCHES, bool))
+        met.update(games.scripts)
+    # x = 1 has the least, 0.05; x about 0.5 has 0.25, less 0.013 as the last ten games vary.
+    assert met["easy"] / met.total() == pytest.approx(0.05 / 0.287, abs=0.03)
 
 
 def test_matches_that_go_on_keep_their_script():

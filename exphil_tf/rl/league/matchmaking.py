@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from exphil_tf.rl.script_matchmaking import f_hard
+from exphil_tf.rl.script_matchmaking import f_hard, f_var
 from exphil_tf.training.ppo_config import SELF
 
 Role = Literal["main", "main_exploiter", "league_exploiter"]
@@ -41,11 +41,6 @@ class Rival:
     role: str
     is_newest: bool = False
     """Whether its player has no later one."""
-
-
-def f_var(win_rates: np.ndarray) -> np.ndarray:
-    """As x (1 - x)."""
-    return win_rates * (1.0 - win_rates)
 
 
 def f_capped(win_rates: np.ndarray) -> np.ndarray:
