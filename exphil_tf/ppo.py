@@ -8,7 +8,6 @@ A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. 
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import sys
@@ -28,10 +27,7 @@ def main(argv: Sequence[str]) -> int:
 
     fetch = functools.partial(fetch_run, environ=os.environ)
     loaded, location = read_playing_run(PpoConfig, argv, prog=PROG, fetch=fetch)
-    config = loaded.config
-    run, notes = config.cloud.frequent_saves(config.run, given=loaded.given)
-    config = dataclasses.replace(config, run=run)
-    return learn(config, location, prog=PROG, argv=argv, notes=notes)
+    return learn(loaded, location, prog=PROG, argv=argv)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
 from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import dump_yaml, to_dict
+from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
@@ -31,7 +32,7 @@ from exphil_tf.training.ppo_config import (
     SELF,
     SNAPSHOT,
     PlayingConfig,
-    PpoConfig,
+    RentedPlayingConfig,
     SelfPlayConfig,
 )
 from exphil_tf.training.run_config import StoppingConfig
@@ -42,16 +43,14 @@ from exphil_tf.training.training_run import TrainingRun
 if TYPE_CHECKING:
     from exphil_tf.rl.ppo_setup import PlayingSetup
 
+Rented = TypeVar("Rented", bound=RentedPlayingConfig)
 
-def learn(
-    config: PlayingConfig,
-    location: RunLocation,
-    *,
-    prog: str,
-    argv: Sequence[str],
-    notes: Sequence[str] = (),
-) -> int:
+
+def learn(loaded: Loaded[Rented], location: RunLocation, *, prog: str, argv: Sequence[str]) -> int:
     """Learns by playing as a command's arguments say; returns the exit code."""
+    config = loaded.config
+    saved, notes = config.cloud.frequent_saves(config.run, given=loaded.given)
+    config = dataclasses.replace(config, run=saved)
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     run = PlayingRun(with_seed(config), location, prog=prog, argv=argv, notes=notes)
@@ -91,7 +90,7 @@ class PlayingRun:
         if config.run.dry_run:
             return 0
         latest = StoppingConfig(save_best=False)
-        cloud = config.cloud if isinstance(config, PpoConfig) else CloudConfig()
+        cloud = config.cloud if isinstance(config, RentedPlayingConfig) else CloudConfig()
         run = TrainingRun(
             self.location,
             config.run,
@@ -203,11 +202,12 @@ def check(config: PlayingConfig) -> None:
         raise UserError(
             "--contest-frames: has no effect, as no games are counted", "Give --contest-games, too."
         )
-    if isinstance(config, PpoConfig):
+    if isinstance(config, RentedPlayingConfig):
         config.cloud.check()
-        if config.cloud.ends_machine and config.run.contest_games:
+        if config.cloud.ends_machine and counts:
+            name = "--contest-games" if config.run.contest_games else "--track-elo"
             raise UserError(
-                "--contest-games: games follow the run, whose end --on-exit and --stop-pod await",
+                f"{name}: games follow the run, whose end --on-exit and --stop-pod await",
                 "Leave them out, or count games later.",
             )
     pretrained(config)

@@ -272,6 +272,13 @@ Playing = TypeVar("Playing", bound=PlayingConfig)
 
 
 @dataclass(frozen=True)
+class RentedPlayingConfig(PlayingConfig):
+    """What those commands have besides that may run on a rented machine."""
+
+    cloud: CloudConfig = field(default_factory=CloudConfig)
+
+
+@dataclass(frozen=True)
 class OpponentConfig:
     """Who is played against."""
 
@@ -286,11 +293,10 @@ class OpponentConfig:
 
 
 @dataclass(frozen=True)
-class PpoConfig(PlayingConfig):
+class PpoConfig(RentedPlayingConfig):
     """Improves a policy by playing: PPO or V-trace, from the weights of a trained one."""
 
     against: OpponentConfig = field(default_factory=OpponentConfig)
-    cloud: CloudConfig = field(default_factory=CloudConfig)
 
     @property
     def opponents(self) -> tuple[str, ...]:
@@ -333,7 +339,7 @@ class MixConfig:
 
 
 @dataclass(frozen=True)
-class SelfPlayConfig(PlayingConfig):
+class SelfPlayConfig(RentedPlayingConfig):
     """Improves a policy against itself and its own past."""
 
     game: GameConfig = field(default_factory=lambda: GameConfig(num_games=4))

@@ -62,13 +62,17 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     assert len(entry.parents) == 1
 
 
-def test_a_run_that_is_copied_goes_on_where_nothing_of_it_is(pretrained, tmp_path, capsys):
+@pytest.mark.parametrize(("command", "players"), [(ppo, 4), (self_play, 3)])
+def test_a_run_that_is_copied_goes_on_where_nothing_of_it_is(
+    command, players, pretrained, tmp_path, capsys
+):
     words = ["--pretrained", str(pretrained), "--name", "one", "--num-games", "2"]
     words += ["--value-burn-in", "0", "--sync", str(tmp_path / "store"), "--resume", "auto"]
     here, there = tmp_path / "here", tmp_path / "there"
-    assert ppo.main([*QUICK, *words, "--runs-dir", str(here), "--timesteps", "32"]) == 0
+    once, twice = (["--timesteps", str(8 * players * updates)] for updates in (1, 2))
+    assert command.main([*QUICK, *words, "--runs-dir", str(here), *once]) == 0
     shutil.rmtree(here)
-    assert ppo.main([*QUICK, *words, "--runs-dir", str(there), "--timesteps", "64"]) == 0
+    assert command.main([*QUICK, *words, "--runs-dir", str(there), *twice]) == 0
     lines = [json.loads(x) for x in (there / "one" / "log.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines if x["event"] == "train"] == [1, 2]
     assert "fetched" in capsys.readouterr().err
@@ -102,6 +106,16 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
         ),
         (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
         (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
+        (
+            self_play,
+            ["--mode", "league", "--sync", "s3:bucket/runs"],
+            "a league stays on its machine",
+        ),
+        (
+            self_play,
+            ["--pretrained", "x", "--track-elo", "--stop-pod", "vast"],
+            "--track-elo: games follow the run",
+        ),
         (ppo, ["--rewards", "fancy"], "want groups of"),
         (ppo, ["--reward-weights", "damage"], "want TERM=NUMBER"),
         (ppo, ["--gamma", "1.5"], "gamma: want 0 < x <= 1"),
