@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numba.core.config
 
-from exphil_tf.sim.rule_compiler import RuleCompiler, RuleDispatcher
+from exphil_tf.sim.rule_compiler import KernelDispatcher, RuleCompiler, RuleDispatcher
 
 _config: Any = numba.core.config
 _OPTIONS: dict[str, Any] = {"error_model": "numpy"}
@@ -45,7 +45,14 @@ def passage(function: Callable[..., Any]) -> Any:
 def kernel(function: Callable[..., Any]) -> Any:
     """A function that Python calls; its machine code is kept beside the module, or in the cache."""
     function.__qualname__ = f"{function.__qualname__}_{_fingerprint(function.__module__)}"
-    return numba.njit(function, cache=True, nogil=True, **_OPTIONS)
+    if _config.DISABLE_JIT:
+        return function
+    found = KernelDispatcher(
+        function,
+        targetoptions={"nopython": True, "nogil": True, "no_cfunc_wrapper": True, **_OPTIONS},
+    )
+    found.enable_caching()
+    return found
 
 
 @functools.cache

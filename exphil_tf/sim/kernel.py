@@ -7,7 +7,7 @@ steps and landings; hits; projectiles fly and hit; stocks.
 
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim.compiled import kernel, passage, rule
-from exphil_tf.sim.pads import read_controllers
+from exphil_tf.sim.pads import read_answers
 from exphil_tf.sim.rules import (
     bodies,
     choices,
@@ -126,7 +126,7 @@ def step(match, pads, tables):
 
 @kernel
 def play_matches(
-    matches, pads, controllers, played_by, happened, seen, numbers, ids, sources, tables
+    matches, pads, controllers, played_by, happened, which, seen, numbers, ids, sources, tables
 ):
     """One frame of matches, all of it in one call: without Python, threads run side by side.
 
@@ -138,16 +138,20 @@ def play_matches(
       controllers: float32 `[matches, 2, CONTROLLER_VALUES]`.
       played_by: int8 `[matches, 2]`: places in `opponents.SCRIPTS`, or `EXTERNAL`.
       happened: `EVENTS` `[matches]`, written.
+      which: int64 `[some]`: matches that are only seen, as they stand. If empty, all are played. A
+        kernel of its own would compile what is seen once more.
       seen: float32 `[matches, FRAME_VALUES]`, written; see `show`.
       numbers: float32 `[matches, 2, numbers]`, written.
       ids: int32 `[matches, 2, ids]`, written.
       sources: of what is seen; see `show`.
       tables: `TABLES` `[1]`.
     """
-    read_controllers(controllers, pads)
-    for at in range(len(matches)):
+    plays = len(which) == 0
+    read_answers(controllers, pads)
+    for place in range(len(matches) if plays else len(which)):
+        at = place if plays else which[place]
         match = matches[at]
-        if not match.over:
+        if plays and not match.over:
             if len(played_by) > 0:
                 scripts.play_scripts(match, played_by[at], pads[at], tables[0])
             step(match, pads[at], tables[0])
@@ -155,10 +159,3 @@ def play_matches(
             events.note_events(match, happened[at])
         if len(seen) > 0:
             frames.show(match, seen[at], numbers[at], ids[at], sources, tables[0])
-
-
-@kernel
-def show_matches(which, matches, seen, numbers, ids, sources, tables):
-    """What there is to see of some matches, `which` int64 `[some]`; else as `play_matches`."""
-    for at in which:
-        frames.show(matches[at], seen[at], numbers[at], ids[at], sources, tables[0])

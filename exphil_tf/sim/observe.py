@@ -17,11 +17,21 @@ import numpy as np
 from exphil_tf.features.conditions import CONDITIONS
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.features.schema import SCHEMA
-from exphil_tf.sim.kernel import show_matches
+from exphil_tf.sim.kernel import play_matches
+from exphil_tf.sim.pads import CONTROLLER_VALUES, neutral
+from exphil_tf.sim.rules.events import EVENTS
 from exphil_tf.sim.tables import tables
 
 _TOLD = -1
 """In place of an index: a condition, which the simulator does not know."""
+_ALL = np.zeros(0, np.int64)
+"""In place of indices of matches that are only seen: all are played."""
+NOTHING_ELSE = (
+    np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32),
+    np.zeros((0, PLAYERS), np.int8),
+    np.zeros(0, EVENTS),
+)
+"""Controllers, scripts and events for `play_matches`, where there are none."""
 
 
 def _width(name: str) -> int:
@@ -84,13 +94,15 @@ class Observer:
         self.ids = np.zeros((count, PLAYERS, of_ids.shape[1]), np.int32)
         """int32 `[matches, 2, ids]`, alike; what a policy is told stays as it is."""
 
-    def part(self, part: slice) -> tuple[Any, ...]:
-        """Values, numbers, ids of some matches and their sources, as compiled code takes them."""
-        return self.values[part], self.numbers[part], self.ids[part], self.sources
+    def part(self, part: slice, which: np.ndarray = _ALL) -> tuple[Any, ...]:
+        """What is seen of some matches, as `play_matches` takes it, from `which` on."""
+        return which, self.values[part], self.numbers[part], self.ids[part], self.sources
 
     def write(self, matches: np.ndarray, which: np.ndarray) -> None:
         """Writes the frames of some of `MATCH` `[matches]`; int `[some]` says which."""
-        show_matches(which.astype(np.int64), matches, *self.part(slice(None)), tables())
+        if len(which):
+            seen = self.part(slice(None), which.astype(np.int64))
+            play_matches(matches, neutral(0), *NOTHING_ELSE, *seen, tables())
 
     def columns(self) -> dict[str, np.ndarray]:
         """The schema's columns of what was written, `[matches, *field.shape]`; copies."""

@@ -64,6 +64,12 @@ def read_trigger(shoulder, buttons):
 
 @kernel
 def read_controllers(controllers, pads):
+    """`read_answers`, for Python."""
+    read_answers(controllers, pads)
+
+
+@rule
+def read_answers(controllers, pads):
     """Answers of policies as the game reads them.
 
     Args:

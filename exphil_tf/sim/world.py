@@ -15,17 +15,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from exphil_tf.features.field import PLAYERS
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.specials import FIRST_JUDGE
 from exphil_tf.melee.stages import FOD_START_HEIGHTS
 from exphil_tf.melee.types import GO_FRAME
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.kernel import play_matches
-from exphil_tf.sim.observe import Observer
-from exphil_tf.sim.pads import CONTROLLER_VALUES
+from exphil_tf.sim.observe import NOTHING_ELSE, Observer
 from exphil_tf.sim.rules import entry
-from exphil_tf.sim.rules.events import EVENTS
 from exphil_tf.sim.rules.stadium import STADIUM
 from exphil_tf.sim.shares import Shares
 from exphil_tf.sim.stage_lines import GAP, STAGES
@@ -37,12 +34,7 @@ TIME_LIMIT_FRAMES = 8 * 60 * 60
 _LONG_AGO = 254
 _WHOLE = np.dtype((np.void, MATCH.itemsize))
 """A match as bytes: copied field by field, what lies between fields would be anything."""
-_RULES_ALONE = (
-    np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32),
-    np.zeros((0, PLAYERS), np.int8),
-    np.zeros(0, EVENTS),
-    *Observer(0).part(slice(0)),
-)
+_RULES_ALONE = (*NOTHING_ELSE, *Observer(0).part(slice(0)))
 """Nothing, in place of what else `play_matches` does."""
 
 
