@@ -308,6 +308,7 @@ def test_ppo_learns_in_dolphin_against_its_computer_and_counts_games(fake, pretr
     assert not list(tmp_path.rglob("replays/*.slp"))
 
 
+@pytest.mark.slow
 def test_self_play_in_dolphin_learns_from_both_sides_and_goes_on(fake, pretrained, tmp_path):
     words = in_dolphin(fake(), pretrained, tmp_path, "two")
     words += ["--value-burn-in", "0", "--snapshot-interval", "1"]
