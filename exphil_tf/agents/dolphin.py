@@ -12,6 +12,7 @@ import contextlib
 import os
 import shlex
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -26,6 +27,7 @@ from melee.slippstream import EnetDisconnected, SlippstreamClient
 
 from exphil_tf.agents.watchdog import Watchdog
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.process import signals
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_IO, EXIT_NO_INPUT
 from exphil_tf.replays.libmelee_state import SlippiConsole
 
@@ -49,7 +51,8 @@ class DolphinOptions:
     path: Path
     """The executable, or the folder that Slippi Launcher put it in."""
     iso: Path | None
-    replay_dir: Path
+    replay_dir: Path | None
+    """Where replays are saved; None keeps none."""
     is_blocking: bool = True
     """Every frame waits for the controllers; without it Dolphin keeps its pace."""
     speed: float = 1.0
@@ -76,12 +79,14 @@ class Dolphin:
     def __init__(self, options: DolphinOptions, ports: Sequence[int]):
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="play-"))
+        self._port = _own_port()
         try:
-            options.replay_dir.mkdir(parents=True, exist_ok=True)
-            self.console = _console(options, self._wrapper())
+            if options.replay_dir is not None:
+                options.replay_dir.mkdir(parents=True, exist_ok=True)
+            self.console = _console(options, self._wrapper(), self._port)
             self.controllers = {port: melee.Controller(self.console, port) for port in ports}
         except BaseException:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._leave()
             raise
         self._watchdog = Watchdog(
             self._exit_code, self.console.interrupt, patience_s=options.hang_timeout_s
@@ -89,7 +94,8 @@ class Dolphin:
 
     def __enter__(self) -> Dolphin:
         try:
-            self._launch()
+            self.launch()
+            self.connect()
         except BaseException:
             self.stop()
             raise
@@ -98,17 +104,51 @@ class Dolphin:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def launch(self) -> None:
+        """Starts the program, which boots beside; `connect` waits for it.
+
+        It ends with the thread that this is called from, if not before: let that be the one that
+        lives longest.
+
+        Raises: UserError: if it is to have no window and is no build that could.
+        """
+        platform = "headless" if self._options.is_headless else None
+        iso = None if self._options.iso is None else str(self._options.iso)
+        try:
+            self.console.run(iso_path=iso, platform=platform)
+        except ValueError as error:
+            raise UserError(
+                f"--headless: {self._options.path}: want a mainline build of Dolphin. "
+                "Received: another",
+                "Leave --headless out, or give --no-headless where it is the default.",
+            ) from error
+
+    def connect(self) -> None:
+        """Connects to what was launched, and plugs the controllers in; one Dolphin at a time.
+
+        Raises: DolphinGone: if it ended, or does not answer.
+        """
+        deadline = time.monotonic() + _CONNECT_S
+        while not self._connects():
+            self._check(deadline)
+            address, port = self.console.slippi_address, self.console.slippi_port
+            self.console._slippstream = SlippstreamClient(address, port)
+        for controller in self.controllers.values():
+            self._plug_in(controller, deadline)
+        self._watchdog.start()
+
     def step(self) -> Any:
         """Sends the controllers and waits for the next `melee.GameState`, of a game or a menu.
 
         Raises: DolphinGone: if it died, hangs or reads no more.
         """
+        self._watchdog.beat()
         try:
-            state = self.console.step()
+            return self.console.step()
         except (EnetDisconnected, BrokenPipeError) as error:
             raise DolphinGone(self._why(error)) from error
-        self._watchdog.beat()
-        return state
+        finally:
+            self._watchdog.rest()
 
     def stop(self) -> None:
         """Lets go of the controllers and ends Dolphin; does nothing the second time."""
@@ -121,7 +161,15 @@ class Dolphin:
                 controller.disconnect()
         self.console.controllers.clear()
         self._end()
+        self._leave()
+
+    def interrupt(self) -> None:
+        """Ends a `step` that waits, from any thread; the Dolphin is of no more use."""
+        self.console.interrupt()
+
+    def _leave(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
+        _PORTS.discard(self._port)
 
     def _end(self) -> None:
         stream: Any = self.console._slippstream
@@ -137,22 +185,18 @@ class Dolphin:
             return path
         wrapper = self._folder / "dolphin"
         command = shlex.join([setpriv, "--pdeathsig", "KILL", "--", str(path)])
-        wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        # Ctrl-C in a terminal reaches all of its processes; ours says when a Dolphin ends.
+        wrapper.write_text(f"#!/bin/sh\ntrap '' INT\nexec {command} \"$@\"\n")
         wrapper.chmod(0o755)
         return wrapper
 
-    def _launch(self) -> None:
-        platform = "headless" if self._options.is_headless else None
-        iso = None if self._options.iso is None else str(self._options.iso)
-        self.console.run(iso_path=iso, platform=platform)
-        deadline = time.monotonic() + _CONNECT_S
-        while not self.console.connect():
-            self._check(deadline)
-            address, port = self.console.slippi_address, self.console.slippi_port
-            self.console._slippstream = SlippstreamClient(address, port)
-        for controller in self.controllers.values():
-            self._plug_in(controller, deadline)
-        self._watchdog.start()
+    def _connects(self) -> bool:
+        """Connects by libmelee's child; a signal to all of a terminal's processes is ours alone."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.SIGNALS)
+        try:
+            return self.console.connect()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _plug_in(self, controller: Any, deadline: float) -> None:
         """Connects a controller; libmelee's own way would wait for ever for a reader."""
@@ -203,20 +247,21 @@ def executable(path: Path) -> Path:
         ) from error
 
 
-def _console(options: DolphinOptions, program: Path) -> SlippiConsole:
+def _console(options: DolphinOptions, program: Path, port: int) -> SlippiConsole:
     """Raises UserError: if the program does not answer as Dolphin does."""
     quiet = options.is_headless or options.is_fast_forward
     try:
         return SlippiConsole(
             path=str(program),
-            slippi_port=free_port(),
+            slippi_port=port,
             online_delay=options.online_delay,
             blocking_input=options.is_blocking,
             emulation_speed=options.speed,
             gfx_backend="Null" if quiet else None,
             disable_audio=quiet,
             fullscreen=False,
-            replay_dir=str(options.replay_dir.resolve()),
+            save_replays=options.replay_dir is not None,
+            replay_dir=None if options.replay_dir is None else str(options.replay_dir.resolve()),
             replay_monthly_folders=False,
             user_json_path=None if options.user_json is None else str(options.user_json),
             use_exi_inputs=options.is_fast_forward,
@@ -228,6 +273,18 @@ def _console(options: DolphinOptions, program: Path) -> SlippiConsole:
             "Check it with play --doctor.",
             exit_code=EXIT_DATA,
         ) from error
+
+
+_PORTS: set[int] = set()
+"""Of this process's Dolphins: one that still boots does not listen yet."""
+
+
+def _own_port() -> int:
+    """A port for a new Dolphin, as long as it is in `_PORTS`."""
+    while (port := free_port()) in _PORTS:
+        pass
+    _PORTS.add(port)
+    return port
 
 
 def free_port() -> int:

@@ -1,7 +1,7 @@
 """Plays games through Dolphin: menus, frames, game ends, records.
 
 One loop for all: it waits for a state, answers it, and the next wait sends the answer. Menus are
-walked by libmelee's helper, one per seat of ours; the seat that is ready last starts the match.
+walked by `menu_walk`.
 """
 
 # pyright: reportMissingTypeStubs=false
@@ -20,14 +20,16 @@ from exphil_tf.agents.agent import Agent
 from exphil_tf.agents.drivers import Driver
 from exphil_tf.agents.game_record import GameRecord, GameTally, Report
 from exphil_tf.agents.libmelee_io import FrameReader, PipeController
+from exphil_tf.agents.menu_walk import MenuWalk
 from exphil_tf.features.viewpoint import take_perspective
 from exphil_tf.foundation import atomic
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.latency_histogram import LatencyHistogram
-from exphil_tf.melee.enums import STAGE_TO_LIBMELEE, Character, Stage
+from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.replays import events
 
-_IN_GAME = (melee.Menu.IN_GAME, melee.Menu.SUDDEN_DEATH)
+IN_GAME = (melee.Menu.IN_GAME, melee.Menu.SUDDEN_DEATH)
+"""Menu states of a game's frames."""
 _REPLAY_FRAMES = 300
 """Frames of menus after a game in which its replay should have been written."""
 
@@ -95,7 +97,9 @@ class MatchLoop:
         self._game, self._seats, self._rules = game, list(seats), rules
         self._report, self._say = report, say
         self._pipes = {p: PipeController(c) for p, c in game.controllers.items()}
-        self._helpers = {port: melee.MenuHelper() for port in game.controllers}
+        self._menus = MenuWalk(
+            game.controllers, self._seats, rules.stage, connect_code=rules.connect_code
+        )
         self._live: _Live | None = None
         self._known = set(_replays(rules.replay_dir))
         self._waiting: list[tuple[dict[str, Any], int]] = []
@@ -119,13 +123,13 @@ class MatchLoop:
         return bool(self._rules.games) and self.played >= self._rules.games and not self._waiting
 
     def _one(self, state: Any) -> None:
-        if state.menu_state in _IN_GAME and len(state.players) >= 2:
+        if state.menu_state in IN_GAME and len(state.players) >= 2:
             self._frame(state)
-        elif state.menu_state not in _IN_GAME:
+        elif state.menu_state not in IN_GAME:
             if self._live is not None:
                 self._finish()
             else:
-                self._menu(state)
+                self._menus.step(state)
             self._record()
 
     # -- Frames ------------------------------------------------------------------------------------
@@ -225,40 +229,6 @@ class MatchLoop:
             return {}
         self._known.add(replay)
         return {"replay": replay.name, "replay_sha256": atomic.sha256(replay)}
-
-    # -- Menus -------------------------------------------------------------------------------------
-
-    def _menu(self, state: Any) -> None:
-        for port, helper in self._helpers.items():
-            seat = next(seat for seat in self._seats if seat.port == port)
-            helper.menu_helper_simple(
-                state,
-                self._game.controllers[port],
-                melee.Character(int(seat.character)),
-                melee.Stage(STAGE_TO_LIBMELEE[self._rules.stage]),
-                connect_code=self._rules.connect_code or None,
-                cpu_level=seat.cpu_level,
-                # The helper starts once its own seat is ready; it has to wait for the other.
-                autostart=seat is self._seats[0] and self._all_chosen(state),
-            )
-
-    def _all_chosen(self, state: Any) -> bool:
-        if state.menu_state is not melee.Menu.CHARACTER_SELECT:
-            return True
-        return all(_is_chosen(seat, state.players[seat.port]) for seat in self._seats)
-
-
-def _is_chosen(seat: Seat, shown: Any) -> bool:
-    """Whether the character select screen shows what a seat wants."""
-    # Sheik is chosen as Zelda, and by holding A while the stage loads.
-    sheik = seat.character is Character.SHEIK
-    character = Character.ZELDA if sheik else seat.character
-    is_cpu = shown.controller_status is melee.enums.ControllerStatus.CONTROLLER_CPU
-    return (
-        shown.character.value == int(character)
-        and is_cpu == (seat.cpu_level > 0)
-        and (not is_cpu or (shown.cpu_level == seat.cpu_level and not shown.is_holding_cpu_slider))
-    )
 
 
 @dataclass

@@ -8,12 +8,30 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from exphil_tf.agents.agent import AgentOptions, Decode
+from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.process.exit_codes import EXIT_NO_INPUT
 from exphil_tf.sim.opponents import script_name
 
 _CPU = re.compile(r"cpu([1-9])")
 PORTS = (1, 2, 3, 4)
+
+
+def required(name: str, path: Path | None) -> Path:
+    """The path of an option that something has to be at.
+
+    Raises: UserError: if none was given, or nothing is there (66).
+    """
+    if path is None:
+        raise UserError(f"--{name}: want a path. Received: nothing", "See docs/play.md.")
+    if not path.exists():
+        raise UserError(
+            f"--{name}: {path}: want something that is there. Received: nothing",
+            "Check the path; play --doctor looks at all of them.",
+            exit_code=EXIT_NO_INPUT,
+        )
+    return path
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from exphil_tf.agents.drivers import Beside, InStep
 from exphil_tf.agents.game_record import Report
 from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat, describe
 from exphil_tf.agents.named_agents import make_agent
-from exphil_tf.agents.play_config import PlayConfig
+from exphil_tf.agents.play_config import PlayConfig, required
 from exphil_tf.agents.policy_source import open_policy
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.melee.enums import character_from_name, stage_from_name
@@ -97,15 +97,7 @@ def _play_sim(config: PlayConfig, say: Callable[[str], None]) -> Report:
 
 def _require(config: PlayConfig, *names: str) -> None:
     for name in names or ("policy", "dolphin", "iso"):
-        path = getattr(config, name)
-        if path is None:
-            raise UserError(f"--{name}: want a path. Received: nothing", "See docs/play.md.")
-        if not path.exists():
-            raise UserError(
-                f"--{name}: {path}: want something that is there. Received: nothing",
-                "Check the path; play --doctor looks at all of them.",
-                exit_code=EXIT_NO_INPUT,
-            )
+        required(name, getattr(config, name))
     if config.has_second_policy and not Path(config.opponent).is_dir():
         raise UserError(
             "--opponent: want human, cpu1 to cpu9, with --sim a script, or a policy's folder. "

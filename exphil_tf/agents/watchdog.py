@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ class Watchdog:
     Args:
       exit_code: of the process, None while it runs.
       interrupt: ends the wait, from any thread.
-      patience_s: that a living process may take for a frame.
+      patience_s: that a living process may take for a frame that is waited for.
       clock: seconds.
     """
 
@@ -41,8 +42,12 @@ class Watchdog:
         self._thread.start()
 
     def beat(self) -> None:
-        """A frame has come."""
+        """Somebody begins to wait for a frame."""
         self._last_s = self._clock()
+
+    def rest(self) -> None:
+        """Nobody waits for a frame until the next `beat`: a process that gives none is well."""
+        self._last_s = math.inf
 
     def stop(self) -> None:
         """Looks no more."""

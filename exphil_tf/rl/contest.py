@@ -1,7 +1,8 @@
 """Games between two players, to count: nobody learns, sides are shared evenly, all are finished.
 
 Every match plays the same number of games, however long they last; to stop once enough have ended
-would count short ones too often.
+would count short ones too often. A game that is broken off is played anew, though what was done in
+it stays in the sums.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def play(matches: Matches, own: Seats, actors: Sequence[Actor], *, games: int, s
         was_hit = _count(tally, before, after, was_hit=was_hit, counts=counts)
         behaviour.see(tally, before, after, counts=counts)
         over = matches.is_over
-        _end(tally, {name: column[over & counts] for name, column in after.items()})
-        left[over & counts] -= 1
+        ended = over & counts & ~matches.is_broken_off
+        _end(tally, {name: column[ended] for name, column in after.items()})
+        left[ended] -= 1
         if over.any():
             matches.reset(np.flatnonzero(over))
             for actor in actors:

@@ -1,5 +1,7 @@
 """What rollouts need of a game: many matches at once, whoever steps them.
 
+`SimMatches` and `DolphinMatches` are what there is.
+
     matches.reset(np.flatnonzero(matches.is_over))
     numbers, ids = matches.inputs(layout)  # what a network reads, from both sides
     columns = matches.columns()            # for rewards and results
@@ -35,6 +37,16 @@ class Matches(Protocol):
         """Bool `[matches]`: decided, or out of time."""
         ...
 
+    @property
+    def is_broken_off(self) -> np.ndarray:
+        """Bool `[matches]`: over because whatever plays the game was lost; counts as no game."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often whatever plays the game was lost and started again."""
+        ...
+
     def reset(self, which: np.ndarray) -> None:
         """Begins new games.
 
@@ -60,7 +72,7 @@ class Matches(Protocol):
         ...
 
     def seat_script(self, name: str, seats: Seats) -> None:
-        """Lets a script play some seats from now on.
+        """Lets a script, or the game's own computer, play some seats from now on.
 
         Raises: ValueError: if there is none of that name; the message lists those that there are.
         """
@@ -71,5 +83,9 @@ class Matches(Protocol):
         ...
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; of a game that cannot be kept, shows its last frame, over."""
+        ...
+
+    def close(self) -> None:
+        """Ends whatever plays the game."""
         ...

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 
+from exphil_tf.agents.play_config import required
 from exphil_tf.checkpoints import provenance
 from exphil_tf.checkpoints.file_names import WEIGHTS
 from exphil_tf.foundation import atomic
@@ -20,6 +21,7 @@ from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.melee.enums import Character, character_from_name
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.sim.opponents import SCRIPTS
@@ -27,6 +29,7 @@ from exphil_tf.training import run_folder
 from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.ppo_config import (
+    CLOCK_FRAMES,
     CPU,
     SCRIPT,
     SELF,
@@ -34,6 +37,7 @@ from exphil_tf.training.ppo_config import (
     PlayingConfig,
     RentedPlayingConfig,
     SelfPlayConfig,
+    is_of_the_game,
 )
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
@@ -165,8 +169,7 @@ def pretrained(config: PlayingConfig) -> Path:
 
 def is_run(opponent: str) -> bool:
     """Whether an opponent is a policy's folder."""
-    is_named = opponent.startswith((SCRIPT, SNAPSHOT)) or CPU.fullmatch(opponent)
-    return opponent != SELF and not is_named
+    return opponent != SELF and not opponent.startswith(SNAPSHOT) and not is_of_the_game(opponent)
 
 
 def check(config: PlayingConfig) -> None:
@@ -175,16 +178,9 @@ def check(config: PlayingConfig) -> None:
     Raises: UserError: naming it.
     """
     if config.game.is_dolphin:
-        raise UserError(
-            "--dolphin: learning in Dolphin is not there yet; games are played in the simulator",
-            "Leave --dolphin out, and play the result: python -m exphil_tf.play.",
-        )
-    computers = [name for name in config.opponents if CPU.fullmatch(name)]
-    if computers:
-        raise UserError(
-            f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
-            "Give self, script:NAME, or the folder of a run.",
-        )
+        _check_dolphin(config)
+    else:
+        _check_simulator(config)
     scripts = {name for name in config.opponents if name.startswith(SCRIPT)}
     for name in sorted(scripts):
         if name.removeprefix(SCRIPT) not in SCRIPTS:
@@ -211,6 +207,52 @@ def check(config: PlayingConfig) -> None:
                 "Leave them out, or count games later.",
             )
     pretrained(config)
+
+
+def _check_simulator(config: PlayingConfig) -> None:
+    computers = [name for name in config.opponents if CPU.fullmatch(name)]
+    if computers:
+        raise UserError(
+            f"--opponent {computers[0]}: the game's own computer plays in Dolphin alone",
+            "Give self, script:NAME, or the folder of a run.",
+        )
+    if config.game.fast_forward or not config.game.headless:
+        name = "--fast-forward" if config.game.fast_forward else "--no-headless"
+        raise UserError(f"{name}: has no effect in the simulator", "Give --dolphin and --iso, too.")
+
+
+def _check_dolphin(config: PlayingConfig) -> None:
+    from exphil_tf.agents.dolphin import executable
+
+    game = config.game
+    scripts = [f"--opponent {name}" for name in config.opponents if name.startswith(SCRIPT)]
+    scripts += ["--matchmaking hard"] * config.draws_scripts
+    if isinstance(config, SelfPlayConfig) and config.mix.track_elo:
+        scripts.append("--track-elo")
+    if scripts:
+        raise UserError(
+            f"{scripts[0]}: scripts play in the simulator alone",
+            "Leave it out; give self, cpu1 to cpu9, or the folder of a run as --opponent.",
+        )
+    if game.max_episode_frames != CLOCK_FRAMES or config.run.contest_frames is not None:
+        is_counted = game.max_episode_frames == CLOCK_FRAMES
+        name = "--contest-frames" if is_counted else "--max-episode-frames"
+        raise UserError(
+            f"{name}: nobody can break off a game in Dolphin, which ends by its own clock, eight "
+            "minutes",
+            f"Leave {name} out.",
+        )
+    character = game.opponent_character or game.character
+    if character_from_name(character) is Character.SHEIK and any(
+        map(CPU.fullmatch, config.opponents)
+    ):
+        raise UserError(
+            "--opponent-character sheik: Dolphin's computer cannot be made to choose Sheik",
+            "Choose another, such as zelda.",
+        )
+    dolphin = required("dolphin", game.dolphin)
+    required("iso", game.iso)
+    executable(dolphin)
 
 
 def _weights_of(folder: Path) -> str:

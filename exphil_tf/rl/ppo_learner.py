@@ -57,6 +57,7 @@ METRICS = (
     Metric("stock_lead", lower_is_better=False),
     Metric("reward_terms"),
     Metric("won_against"),
+    Metric("restarts"),
     Metric("policy_loss"),
     Metric("value_loss"),
     Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
@@ -141,6 +142,7 @@ class PpoLearner:
         self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
         self._terms, self.stopwatch = tuple(rollouts.options.weights), rollouts.stopwatch
         self._snapshots, self._matchmaking = rollouts.snapshots, rollouts.matchmaking
+        self._matches = rollouts.matches
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)
         self._initial = policy.initial_state(rows)
         self._sums = RunningSums(dict.fromkeys(_STEP_SUMS, ()))
@@ -208,6 +210,8 @@ class PpoLearner:
             values["cpu_s"] = self.stopwatch.take()
             if self._matchmaking is not None:
                 values["won_against"] = self._matchmaking.won
+            if self._matches.restarts:
+                values["restarts"] = self._matches.restarts
         return Report(sums["frames"], values, counts["skipped"], counts["worst_streak"])
 
     def reset(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from exphil_tf.checkpoints.value_weights import (
     value_file,
 )
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.melee.enums import Character, Stage, character_from_name, stage_from_name
 from exphil_tf.rl import contest
 from exphil_tf.rl.actor import Actor
 from exphil_tf.rl.matches import Matches
@@ -38,7 +38,15 @@ from exphil_tf.training.horizon import Horizon
 from exphil_tf.training.learner_run import LearnerSetup
 from exphil_tf.training.numerics import numerics
 from exphil_tf.training.optimizers import build_optimizer
-from exphil_tf.training.ppo_config import SCRIPT, SELF, SNAPSHOT, PlayingConfig, SelfPlayConfig
+from exphil_tf.training.ppo_config import (
+    SCRIPT,
+    SELF,
+    SNAPSHOT,
+    GameConfig,
+    PlayingConfig,
+    SelfPlayConfig,
+    is_of_the_game,
+)
 from exphil_tf.training.schedules import Schedule
 from exphil_tf.training.updater import Updater
 from models.heads.value import ValueHead
@@ -66,7 +74,9 @@ def playing_setup(config: PlayingConfig, run_dir: Path) -> Iterator[PlayingSetup
     """
     run = config.run
     with numerics(seed=config.seed, precision=run.precision, is_deterministic=run.deterministic):
-        yield _build(config, run_dir)
+        setup = _build(config, run_dir)
+        with contextlib.closing(setup.rollouts.matches):
+            yield setup
 
 
 def _build(config: PlayingConfig, run_dir: Path) -> PlayingSetup:
@@ -136,7 +146,7 @@ def _others(config: PlayingConfig, seating: Seating) -> dict[str, Actor]:
     """The policies that do not learn, by opponent."""
     found: dict[str, Actor] = {}
     for name, seats in seating.others.items():
-        if name.startswith(SCRIPT):
+        if is_of_the_game(name):
             continue
         folder = pretrained(config) if name.startswith(SNAPSHOT) else Path(name)
         policy, info = bundles.load_policy(run_folder.find_bundle(folder))
@@ -183,7 +193,7 @@ def _rollouts(
 ) -> Rollouts:
     matches = make_matches(config, seating.learner, policy.embedding.inputs, staggered=True)
     for name, seats in seating.others.items():
-        if name.startswith(SCRIPT):
+        if is_of_the_game(name):
             seat_script(matches, name, seats)
     delay = delay_of(info, config.game.frame_delay)
     actor = Actor(policy, info, seating.learner, delay=delay, jit=config.run.jit)
@@ -212,11 +222,11 @@ def _matchmaking(config: PlayingConfig, matches: Matches, seating: Seating) -> M
 
 
 def seat_script(matches: Matches, name: str, seats: Seats) -> None:
-    """Lets a script play.
+    """Lets a script or the game's own computer play.
 
     Args:
       matches: of the game.
-      name: of the script, with its prefix.
+      name: of the script, with its prefix, or of the computer.
       seats: its.
 
     Raises: UserError: if there is none of that name.
@@ -230,13 +240,13 @@ def seat_script(matches: Matches, name: str, seats: Seats) -> None:
 def make_matches(
     config: PlayingConfig, own: Seats, layout: InputLayout, *, staggered: bool = False
 ) -> Matches:
-    """The matches that are played, for a policy that reads them so.
+    """The matches that are played, for a policy that reads them so; to be closed.
 
     Args:
       config: which game, who, where.
       own: seats of the character that learns; the first of a match counts.
       layout: of the policy that learns.
-      staggered: see `SimMatches`.
+      staggered: see `SimMatches`; games in Dolphin cannot be cut short.
     """
     game = config.game
     pair = [character_from_name(game.character)]
@@ -244,10 +254,31 @@ def make_matches(
     sides = dict(zip(own.match[::-1].tolist(), own.player[::-1].tolist(), strict=True))
     characters = [(pair[sides[m]], pair[1 - sides[m]]) for m in sorted(sides)]
     stages = [stage_from_name(game.stage)] * len(sides)
+    if game.is_dolphin:
+        return _dolphin_matches(game, characters, stages)
     return SimMatches(
         characters, stages, layout=layout,
         limit_frames=game.max_episode_frames, seed=config.seed, staggered=staggered,
     )  # fmt: skip
+
+
+def _dolphin_matches(
+    game: GameConfig, characters: Sequence[tuple[Character, Character]], stages: Sequence[Stage]
+) -> Matches:
+    """As fast as Dolphin goes; games leave no replays."""
+    from exphil_tf.agents.dolphin import DolphinOptions
+    from exphil_tf.rl.dolphin_matches import DolphinMatches
+
+    assert game.dolphin is not None
+    options = DolphinOptions(
+        game.dolphin,
+        game.iso,
+        replay_dir=None,
+        speed=0.0,
+        is_headless=game.headless,
+        is_fast_forward=game.fast_forward,
+    )
+    return DolphinMatches(characters, stages, options=options)
 
 
 def make_learner(
@@ -340,7 +371,7 @@ def _summary(config: PlayingConfig, rows: int, horizon: Horizon) -> str:
 
 
 MOST_MATCHES = 256
-"""That a contest steps together."""
+"""That a contest steps together in the simulator; in Dolphin it is --num-games."""
 
 
 def contests(config: PlayingConfig, folder: Path) -> dict[str, Tally]:
@@ -357,7 +388,7 @@ def contests(config: PlayingConfig, folder: Path) -> dict[str, Tally]:
 
 def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
     wanted = config.run.contest_games
-    count = min(wanted, MOST_MATCHES)
+    count = min(wanted, config.game.num_games if config.game.is_dolphin else MOST_MATCHES)
     own, other = (
         Seats.of([(match, (match + side) % 2) for match in range(count)]) for side in (0, 1)
     )
@@ -365,12 +396,13 @@ def _contest(config: PlayingConfig, folder: Path, opponent: str) -> Tally:
     asked, jit = config.game.frame_delay, config.run.jit
     matches = make_matches(with_contest_clock(config), own, policy.embedding.inputs)
     actors = [Actor(policy, info, own, delay=delay_of(info, asked), jit=jit)]
-    if opponent.startswith(SCRIPT):
+    if is_of_the_game(opponent):
         seat_script(matches, opponent, other)
     else:
         their, its = bundles.load_policy(run_folder.find_bundle(Path(opponent)))
         actors.append(Actor(their, its, other, delay=delay_of(its, asked), jit=jit))
-    return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
+    with contextlib.closing(matches):
+        return contest.play(matches, own, actors, games=-(-wanted // count), seed=config.seed)
 
 
 def with_contest_clock(config: PlayingConfig) -> PlayingConfig:

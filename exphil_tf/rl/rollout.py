@@ -147,7 +147,7 @@ class Rollouts(tf.train.experimental.PythonState):
         with self.stopwatch.on("observations"):
             columns = self.matches.columns()
         row: dict[str, np.ndarray] = {f"c.{name}": columns[name] for name in COLUMNS}
-        row["over"] = self.matches.is_over
+        row |= {"over": self.matches.is_over, "broken_off": self.matches.is_broken_off}
         with self.stopwatch.on("inputs"):
             self._seen = self._look()
         numbers, ids = self._seen[0]
@@ -215,9 +215,9 @@ class Rollouts(tf.train.experimental.PythonState):
     def _ended(
         self, found: Mapping[str, np.ndarray], columns: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Games whose last frame is among the new ones."""
+        """Games whose last frame is among the new ones, but for those that were broken off."""
         first = self.learner.delay + 1
-        over = found["over"][:, self.learner.seats.match].copy()
+        over = (found["over"] & ~found["broken_off"])[:, self.learner.seats.match]
         over[:first] = False
         time, row = np.nonzero(over)
         last = {name: columns[name][time, row] for name in ("p.stock", "p.percent")}
@@ -266,6 +266,9 @@ class Rollouts(tf.train.experimental.PythonState):
         self._is_begun = bool(kept)
         if kept:
             self._frames.restore(kept, self.options.length)
+            # Games that could not be kept have ended with the last frame that was seen.
+            self._frames.put(-1, {"over": self.matches.is_over})
+            self._frames.put(-1, {"broken_off": self.matches.is_broken_off})
             self._seen = self._look()
         generator_state.restore(self._rng, state["rng"])
         self._controllers[:] = state["controllers"]

@@ -68,6 +68,14 @@ class SimMatches:
         """Bool `[matches]`."""
         return self._environment.events["done"].copy()
 
+    @property
+    def is_broken_off(self) -> np.ndarray:
+        """Bool `[matches]`: none is ever lost."""
+        return np.zeros(self.count, bool)
+
+    restarts = 0
+    """Nothing is ever started again."""
+
     def reset(self, which: np.ndarray) -> None:
         """Begins new games."""
         place = np.arange(self.count, dtype=np.uint64)[which] << np.uint64(16)
@@ -119,6 +127,9 @@ class SimMatches:
             record[...] = stored.reshape(record.shape)
         self._games[:] = state["games"]
         environment.observe_anew()
+
+    def close(self) -> None:
+        """There is nothing to end."""
 
 
 _RECORDS = ("matches", "events", "pads")

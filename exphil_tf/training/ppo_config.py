@@ -23,6 +23,13 @@ SCRIPT = "script:"
 SELF = "self"
 SNAPSHOT = "snapshot:"
 """Before the number of a seat that the run's own past plays."""
+CLOCK_FRAMES = 28800
+"""Of the game's own clock, eight minutes."""
+
+
+def is_of_the_game(opponent: str) -> bool:
+    """Whether the game itself plays an opponent: a script, or Dolphin's computer."""
+    return opponent.startswith(SCRIPT) or CPU.fullmatch(opponent) is not None
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,10 @@ class GameConfig:
     """Slippi Dolphin's executable, or the folder that holds it; play there."""
     iso: Path | None = option(None, kind=Kind.SOURCE)
     """Melee 1.02 (NTSC), for Dolphin."""
+    headless: bool = option(True, kind=Kind.WORK)
+    """No window and no sound (mainline Dolphin); --no-headless shows the games."""
+    fast_forward: bool = option(False, kind=Kind.WORK)
+    """Without rendering, in a Dolphin made for training (ExiAI)."""
     character: str = "mewtwo"
     """Of the policy that learns."""
     opponent_character: str | None = None
@@ -45,9 +56,10 @@ class GameConfig:
     stage: str = "final_destination"
     """A legal one."""
     num_games: int = 16
-    """Matches that are stepped together."""
-    max_episode_frames: int = 28800
-    """Frames after which a game is broken off, which counts as no end of it."""
+    """Matches that are stepped together, in Dolphin an emulator each."""
+    max_episode_frames: int = CLOCK_FRAMES
+    """Frames after which a game is broken off, which counts as no end of it; the simulator's alone,
+    as games in Dolphin end by their own clock."""
     frame_delay: int | None = None
     """Frames between a state and the input that answers it, beyond 1; none means what the policy
     was trained for."""
@@ -196,7 +208,8 @@ class PlayedRunConfig(RunConfig):
     """Games to count behind the last update, against the policy it started from and against each
     opponent, on changing ports; contest.json and the last lines tell."""
     contest_frames: int | None = None
-    """Frames after which a counted game ends by time; none means --max-episode-frames."""
+    """Frames after which a counted game ends by time, in the simulator; none means
+    --max-episode-frames."""
     keep_value_head: bool = False
     """Keep the value head in the policy's folder, for a run by playing that starts from it."""
 
@@ -326,7 +339,8 @@ class MixConfig:
     snapshot_players: int = option(2, only_with={"mode": "simple_mix"})
     """Snapshots that play at the same time."""
     opponent: tuple[str, ...] = option((), only_with={"mode": "simple_mix"})
-    """Who gets matches besides, as many as each snapshot: script:NAME, the folder of a run."""
+    """Who gets matches besides, as many as each snapshot: script:NAME, the folder of a run, or cpu1
+    to cpu9 in Dolphin."""
     track_elo: bool = option(False, kind=Kind.WORK, only_with={"mode": "simple_mix"})
     """Rate some snapshots against each other and the scripts behind the last update; ratings.json
     and the last lines tell. A league always does."""

@@ -34,7 +34,7 @@ def make_executable(folder: Path, **plan: Any) -> Path:
         or close_pipes, `game`, `frame`), `lifetime_s` (after which it ends by itself).
     """
     if "replay" not in plan:
-        from fake_dolphin.matches import compile_simulator
+        from fake_dolphin.sim_match import compile_simulator
 
         compile_simulator()  # fills the cache; whoever waits for a Dolphin waits a minute at most
     folder.mkdir(parents=True, exist_ok=True)

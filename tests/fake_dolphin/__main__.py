@@ -11,13 +11,16 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import enet
 
-from fake_dolphin.matches import ReplayMatch, SimMatch, compile_simulator
+from fake_dolphin.matches import ReplayMatch
 from fake_dolphin.menus import Match, Menus
 from fake_dolphin.pads import Pipes
+
+if TYPE_CHECKING:
+    from fake_dolphin.sim_match import SimMatch
 
 _VERSION = "Slippi Dolphin mainline 4.0.0 (fake)"
 _NO_INPUT = 66
@@ -135,6 +138,8 @@ class Dolphin:
     def _game(self, match: Match) -> ReplayMatch | SimMatch:
         ports, frames = sorted(match.characters), self._plan.get("frames")
         if "replay" not in self._plan:
+            from fake_dolphin.sim_match import SimMatch
+
             return SimMatch(match, ports, frames or _MOST_FRAMES)
         kept = None if self._plan.get("keeps") else match
         return ReplayMatch(Path(self._plan["replay"]), kept, ports, frames)
@@ -180,6 +185,8 @@ def main() -> int:
         return _NO_INPUT
     signal.alarm(int(plan.get("lifetime_s", 120)))
     if "replay" not in plan:
+        from fake_dolphin.sim_match import compile_simulator
+
         compile_simulator()  # a connection would not wait for it
     Dolphin(plan, given.user).run()
     return 0

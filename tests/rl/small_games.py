@@ -22,6 +22,7 @@ class SmallMatches:
     """What small games share: players 0 learn, players 1 do nothing."""
 
     limit = 16
+    restarts = 0
 
     def __init__(self, count, seed=0):
         self.count = count
@@ -34,6 +35,10 @@ class SmallMatches:
     @property
     def is_over(self):
         return self.age >= self.limit
+
+    @property
+    def is_broken_off(self):
+        return np.zeros(self.count, bool)
 
     def reset(self, which):
         self.age[which] = 0
@@ -56,6 +61,9 @@ class SmallMatches:
         return {}
 
     def restore(self, state):
+        pass
+
+    def close(self):
         pass
 
 

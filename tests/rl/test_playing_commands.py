@@ -104,7 +104,11 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
             ["--pretrained", "x", "--contest-games", "2", "--on-exit", "true"],
             "games follow the run",
         ),
-        (ppo, ["--pretrained", "x", "--dolphin", "y"], "learning in Dolphin is not there yet"),
+        (
+            ppo,
+            ["--pretrained", "x", "--dolphin", "y"],
+            "--dolphin: y: want something that is there",
+        ),
         (self_play, ["--pretrained", "x", "--mode", "league", "--track-elo"], "has no effect with"),
         (
             self_play,

@@ -106,6 +106,11 @@ class LeagueRun:
         return 0
 
     def _check(self) -> None:
+        if self.config.game.is_dolphin:
+            raise UserError(
+                "--dolphin: a league is played in the simulator, as its anchors are scripts",
+                "Leave --dolphin and --iso out, and play the result: python -m exphil_tf.play.",
+            )
         check(self.config)
         if self.config.run.contest_games < 1 or self.config.game.num_games < 2:
             raise UserError(
