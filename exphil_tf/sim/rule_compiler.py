@@ -124,7 +124,7 @@ class _Rule(LoweringPass):
     def __init__(self) -> None:
         super().__init__()
 
-    def run_pass(self, state: Any) -> Literal[True]:
+    def run_pass(self, state: Any) -> Any:
         for one in (TranslateByteCode, FixupArgs):
             one().run_pass(state)
         state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
