@@ -40,6 +40,7 @@ REWARDS: dict[str, RewardTerm] = {
     "recovery_risk": RewardTerm(shaped.recovery_risk, -0.02, _SHAPED),
     "distance": RewardTerm(shaped.distance, -0.002, "pressure"),
     "lead": RewardTerm(shaped.lead, 0.002, "pressure"),
+    "dealt": RewardTerm(shaped.dealt, 0.01, "pressure"),
     "mewtwo_teleport": RewardTerm(of_characters.mewtwo_teleport, 0.1, "mewtwo"),
     "mewtwo_tail": RewardTerm(of_characters.mewtwo_tail, 0.05, "mewtwo"),
     "mewtwo_confusion": RewardTerm(of_characters.mewtwo_confusion, 0.1, "mewtwo"),

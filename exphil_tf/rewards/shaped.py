@@ -51,6 +51,12 @@ def distance(before: Columns, after: Columns) -> np.ndarray:
     return np.where(_live(after).all(-1), np.clip(far, 0, 1), 0).astype(np.float32)
 
 
+def dealt(before: Columns, after: Columns) -> np.ndarray:
+    """Percent dealt, whatever was taken meanwhile: who fears damage most learns to stay away."""
+    rise = after["p.percent"][..., OPPONENT] - before["p.percent"][..., OPPONENT]
+    return np.maximum(rise, 0).astype(np.float32)
+
+
 def lead(before: Columns, after: Columns) -> np.ndarray:
     """1 while the own player is ahead, -1 while behind, by the rule that ends a game by time."""
     del before

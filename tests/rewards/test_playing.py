@@ -54,6 +54,8 @@ SITUATIONS = [
     ("lead", {}, {"own_percent": 10, "other_percent": 11}, 1),
     ("lead", {}, {"other_percent": 99, "own_stock": 3}, -1),
     ("lead", {}, {"own_percent": 5, "other_percent": 5}, 0),
+    ("dealt", {"own_percent": 5}, {"own_percent": 9, "other_percent": 12}, 12),
+    ("dealt", {"other_percent": 90}, {"other_percent": 0, "other_stock": 3}, 0),
     ("approach", {"own_x": -200}, {"own_x": 0, "own_stock": 3}, 0),
     ("combo", {}, {"other_hitstun": 15}, 0.5),
     ("combo", {}, {"other_hitstun": 60}, 1),
