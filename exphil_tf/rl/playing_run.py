@@ -226,7 +226,7 @@ def _check_dolphin(config: PlayingConfig) -> None:
 
     game = config.game
     scripts = [f"--opponent {name}" for name in config.opponents if name.startswith(SCRIPT)]
-    scripts += ["--matchmaking hard"] * config.draws_scripts
+    scripts += [f"--matchmaking {config.matchmaking}"] * (config.matchmaking != "even")
     if isinstance(config, SelfPlayConfig) and config.mix.track_elo:
         scripts.append("--track-elo")
     if scripts:
