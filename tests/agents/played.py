@@ -76,6 +76,7 @@ def assert_replay_holds(
       player: index in port order.
     """
     seen, said = game
+    assert options.replay_dir is not None
     written = parse(options.replay_dir / record.replay, version="first")
     rows = pack(written.frames)
     own = rows[1:, action_order(player)]
