@@ -39,8 +39,8 @@ REFUSED = {
     "exphil.download_replays": "make sample games: python -m exphil_tf.samples",
     "--mode": "reinforcement learning is python -m exphil_tf.ppo",
     "train --action-repeat": "It is an option of play.",
-    "train_ppo --pretrained checkpoints/imitation_latest_policy.bin --dolphin": "games are played "
-    "in the simulator. Leave --dolphin out, and play the result: python -m exphil_tf.play",
+    "train_ppo --pretrained checkpoints/imitation_latest_policy.bin --dolphin": "--dolphin: "
+    "/path/to/slippi: want something that is there. Received: nothing",
     "train_self_play": "--pretrained: want the folder of a run. Received: nothing. Train a policy",
     "convert_to_onnx": "python -m exphil_tf.export RUN --output BUNDLE",
     "melee_bridge": "python -m exphil_tf.play",
