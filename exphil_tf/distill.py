@@ -39,10 +39,10 @@ from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.distill_config import DistillConfig, check_distillation, with_input_of
 from exphil_tf.training.player_table import PlayerTable, imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
-from exphil_tf.training.run_options import read_run, with_seed
+from exphil_tf.training.run_options import read_run, with_frequent_saves, with_seed
 from exphil_tf.training.run_sync import fetch_run
 from exphil_tf.training.teacher_source import TeacherDescription, TeacherSource
-from exphil_tf.training.train_config import check_dataset, resolve, with_frequent_saves
+from exphil_tf.training.train_config import check_dataset, resolve
 from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:

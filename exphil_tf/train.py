@@ -30,13 +30,12 @@ from exphil_tf.training.dataset import Dataset
 from exphil_tf.training.imitation_config import ImitationConfig
 from exphil_tf.training.player_table import imitation_of, make_player_table
 from exphil_tf.training.run_folder import RunLocation
-from exphil_tf.training.run_options import read_run, with_seed
+from exphil_tf.training.run_options import read_run, with_frequent_saves, with_seed
 from exphil_tf.training.run_sync import fetch_run
 from exphil_tf.training.train_config import (
     TrainConfig,
     check_dataset,
     resolve,
-    with_frequent_saves,
 )
 from exphil_tf.training.training_run import TrainingRun
 

@@ -20,8 +20,8 @@ from exphil_tf.foundation.config import PRESETS, load, load_given
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.preprocessing.dataset_config import DatasetConfig
 from exphil_tf.training.lr_finder_config import FindLRConfig
-from exphil_tf.training.run_options import read_run
-from exphil_tf.training.train_config import TrainConfig, resolve, with_frequent_saves
+from exphil_tf.training.run_options import read_run, with_frequent_saves
+from exphil_tf.training.train_config import TrainConfig, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ROOT / "scripts"

@@ -28,8 +28,7 @@ from exphil_tf.inference.latency_histogram import LatencyHistogram
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.replays import events
 
-IN_GAME = (melee.Menu.IN_GAME, melee.Menu.SUDDEN_DEATH)
-"""Menu states of a game's frames."""
+_IN_GAME = (melee.Menu.IN_GAME, melee.Menu.SUDDEN_DEATH)
 _REPLAY_FRAMES = 300
 """Frames of menus after a game in which its replay should have been written."""
 
@@ -123,9 +122,9 @@ class MatchLoop:
         return bool(self._rules.games) and self.played >= self._rules.games and not self._waiting
 
     def _one(self, state: Any) -> None:
-        if state.menu_state in IN_GAME and len(state.players) >= 2:
+        if state.menu_state in _IN_GAME and len(state.players) >= 2:
             self._frame(state)
-        elif state.menu_state not in IN_GAME:
+        elif state.menu_state not in _IN_GAME:
             if self._live is not None:
                 self._finish()
             else:

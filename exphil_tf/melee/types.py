@@ -15,6 +15,8 @@ FIRST_FRAME = -123
 """Id of the first frame of every game."""
 GO_FRAME = -39
 """Id of the first frame on which players may act ("GO!")."""
+TIME_LIMIT_FRAMES = 8 * 60 * 60
+"""Of the game's own clock, from then on: eight minutes."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from exphil_tf.melee.specials import LAST_DEAD_ACTION
 from exphil_tf.melee.stages import GEOMETRY
-from exphil_tf.rewards.terms import OPPONENT, OWN, Columns, decided
+from exphil_tf.rewards.terms import OPPONENT, OWN, Columns, decided, suffered
 
 OFF_STAGE_Y = -20.0
 """Below this a player is off stage wherever it is, in game units."""
@@ -53,8 +53,7 @@ def distance(before: Columns, after: Columns) -> np.ndarray:
 
 def dealt(before: Columns, after: Columns) -> np.ndarray:
     """Percent dealt, whatever was taken meanwhile: who fears damage most learns to stay away."""
-    rise = after["p.percent"][..., OPPONENT] - before["p.percent"][..., OPPONENT]
-    return np.maximum(rise, 0).astype(np.float32)
+    return suffered(before, after)[..., OPPONENT]
 
 
 def lead(before: Columns, after: Columns) -> np.ndarray:

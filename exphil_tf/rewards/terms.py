@@ -32,8 +32,13 @@ def stocks(before: Columns, after: Columns, xp: Any = np) -> Any:
 
 def damage(before: Columns, after: Columns, xp: Any = np) -> Any:
     """Percent dealt minus percent taken."""
+    return _difference(suffered(before, after, xp))
+
+
+def suffered(before: Columns, after: Columns, xp: Any = np) -> Any:
+    """Percent by which each player's rose, float32 `[…, own/opponent]`."""
     rise = _numbers(after["p.percent"], xp) - _numbers(before["p.percent"], xp)
-    return _difference(xp.maximum(rise, 0.0))
+    return xp.maximum(rise, 0.0)
 
 
 TERMS: dict[str, Term] = {"stocks": stocks, "damage": damage}

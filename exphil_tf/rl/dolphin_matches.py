@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -23,11 +22,11 @@ from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.rewards.playing import COLUMNS
 from exphil_tf.rl.matches import Controllers
 from exphil_tf.rl.seats import BothSides, Seats
+from exphil_tf.training.ppo_config import CPU
 from models.layers.embedding_layout import InputLayout
 
 MOST_IN_A_ROW = 3
 """Times that a Dolphin is started again without a game that has ended in between."""
-_COMPUTER = re.compile(r"cpu([1-9])")
 _COLUMN = "column/"
 _log = logging.getLogger(__name__)
 
@@ -132,7 +131,7 @@ class DolphinMatches:
 
     def seat_script(self, name: str, seats: Seats) -> None:
         """Lets Dolphin's computer, cpu1 to cpu9, play some seats from the next game on."""
-        found = _COMPUTER.fullmatch(name)
+        found = CPU.fullmatch(name)
         if found is None:
             raise ValueError(f"want cpu1 to cpu9 in Dolphin. Received: {name}")
         for match, player in zip(seats.match, seats.player, strict=True):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -22,6 +21,7 @@ from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.melee.enums import Character, character_from_name
+from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.sim.opponents import SCRIPTS
@@ -29,32 +29,34 @@ from exphil_tf.training import run_folder
 from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.compile_cache import kept_compilations
 from exphil_tf.training.ppo_config import (
-    CLOCK_FRAMES,
     CPU,
     SCRIPT,
     SELF,
     SNAPSHOT,
     PlayingConfig,
+    PpoConfig,
     RentedPlayingConfig,
     SelfPlayConfig,
     is_of_the_game,
 )
 from exphil_tf.training.run_config import StoppingConfig
 from exphil_tf.training.run_folder import RunLocation
-from exphil_tf.training.run_options import with_seed
+from exphil_tf.training.run_options import with_frequent_saves, with_seed
 from exphil_tf.training.training_run import TrainingRun
 
 if TYPE_CHECKING:
     from exphil_tf.rl.ppo_setup import PlayingSetup
 
-Rented = TypeVar("Rented", bound=RentedPlayingConfig)
 
-
-def learn(loaded: Loaded[Rented], location: RunLocation, *, prog: str, argv: Sequence[str]) -> int:
+def learn(
+    loaded: Loaded[PpoConfig] | Loaded[SelfPlayConfig],
+    location: RunLocation,
+    *,
+    prog: str,
+    argv: Sequence[str],
+) -> int:
     """Learns by playing as a command's arguments say; returns the exit code."""
-    config = loaded.config
-    saved, notes = config.cloud.frequent_saves(config.run, given=loaded.given)
-    config = dataclasses.replace(config, run=saved)
+    config, notes = with_frequent_saves(loaded.config, given=loaded.given)
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
     run = PlayingRun(with_seed(config), location, prog=prog, argv=argv, notes=notes)
@@ -234,8 +236,8 @@ def _check_dolphin(config: PlayingConfig) -> None:
             f"{scripts[0]}: scripts play in the simulator alone",
             "Leave it out; give self, cpu1 to cpu9, or the folder of a run as --opponent.",
         )
-    if game.max_episode_frames != CLOCK_FRAMES or config.run.contest_frames is not None:
-        is_counted = game.max_episode_frames == CLOCK_FRAMES
+    if game.max_episode_frames != TIME_LIMIT_FRAMES or config.run.contest_frames is not None:
+        is_counted = game.max_episode_frames == TIME_LIMIT_FRAMES
         name = "--contest-frames" if is_counted else "--max-episode-frames"
         raise UserError(
             f"{name}: nobody can break off a game in Dolphin, which ends by its own clock, eight "

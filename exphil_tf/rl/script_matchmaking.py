@@ -2,8 +2,7 @@
 
 Prioritized fictitious self-play (Vinyals et al. 2019) over scripted opponents: f_hard turns to
 those who win, f_var to those of one's own level, which teach more while the strongest are out of
-reach.
-Every script is drawn at least a little, so that what was learnt is not forgotten.
+reach. Every script is drawn at least a little, so that what was learnt is not forgotten.
 """
 
 from __future__ import annotations

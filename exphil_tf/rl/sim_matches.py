@@ -37,6 +37,9 @@ class SimMatches:
         old as one another, and a batch shows but one age.
     """
 
+    restarts = 0
+    """Nothing is ever started again."""
+
     def __init__(
         self,
         characters: Sequence[tuple[Character, Character]],
@@ -72,9 +75,6 @@ class SimMatches:
     def is_broken_off(self) -> np.ndarray:
         """Bool `[matches]`: none is ever lost."""
         return np.zeros(self.count, bool)
-
-    restarts = 0
-    """Nothing is ever started again."""
 
     def reset(self, which: np.ndarray) -> None:
         """Begins new games."""

@@ -21,14 +21,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from exphil_tf.features.field import PLAYERS
-from exphil_tf.melee.types import GO_FRAME
+from exphil_tf.melee.types import GO_FRAME, TIME_LIMIT_FRAMES
 from exphil_tf.sim.kernel import play_matches
 from exphil_tf.sim.observe import Layout, Observer
 from exphil_tf.sim.opponents import EXTERNAL, script_ids
 from exphil_tf.sim.pads import CONTROLLER_VALUES, neutral
 from exphil_tf.sim.rules.events import EVENTS, NOBODY
 from exphil_tf.sim.tables import tables
-from exphil_tf.sim.world import TIME_LIMIT_FRAMES, World
+from exphil_tf.sim.world import World
 
 _NO_CONTROLLERS = np.zeros((0, PLAYERS, CONTROLLER_VALUES), np.float32)
 

@@ -23,12 +23,12 @@ from pettingzoo import ParallelEnv
 from exphil_tf.features.field import PLAYERS
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.melee.enums import BUTTONS, Character, Stage
+from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from exphil_tf.rewards.terms import WEIGHTS, reward
 from exphil_tf.sim.environment import Environment
 from exphil_tf.sim.observe import STARTS, Layout
 from exphil_tf.sim.opponents import script_name
 from exphil_tf.sim.pads import CONTROLLER_VALUES
-from exphil_tf.sim.world import TIME_LIMIT_FRAMES
 
 AGENTS = ("player_0", "player_1")
 _STICKS = 4

@@ -18,7 +18,7 @@ import numpy as np
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.melee.specials import FIRST_JUDGE
 from exphil_tf.melee.stages import FOD_START_HEIGHTS
-from exphil_tf.melee.types import GO_FRAME
+from exphil_tf.melee.types import GO_FRAME, TIME_LIMIT_FRAMES
 from exphil_tf.sim import actions as act
 from exphil_tf.sim.kernel import play_matches
 from exphil_tf.sim.observe import NOTHING_ELSE, Observer
@@ -30,7 +30,6 @@ from exphil_tf.sim.state import INPUT, MATCH
 from exphil_tf.sim.tables import tables
 
 STOCKS = 4
-TIME_LIMIT_FRAMES = 8 * 60 * 60
 _LONG_AGO = 254
 _WHOLE = np.dtype((np.void, MATCH.itemsize))
 """A match as bytes: copied field by field, what lies between fields would be anything."""

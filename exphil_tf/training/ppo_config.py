@@ -11,20 +11,19 @@ from typing import ClassVar, Literal, TypeVar
 from exphil_tf.features.delay import MAX_DELAY
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from exphil_tf.rewards.playing import weights_of
 from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.run_config import OptimizerConfig, RunConfig, ScheduleConfig
 
 Algorithm = Literal["ppo", "vtrace"]
-Matchmaking = Literal["even", "hard", "close"]
+MatchmakingRule = Literal["even", "hard", "close"]
 GameType = Literal["sim", "mock", "dolphin", "libmelee"]
 CPU = re.compile(r"cpu([1-9])")
 SCRIPT = "script:"
 SELF = "self"
 SNAPSHOT = "snapshot:"
 """Before the number of a seat that the run's own past plays."""
-CLOCK_FRAMES = 28800
-"""Of the game's own clock, eight minutes."""
 
 
 def is_of_the_game(opponent: str) -> bool:
@@ -57,7 +56,7 @@ class GameConfig:
     """A legal one."""
     num_games: int = 16
     """Matches that are stepped together, in Dolphin an emulator each."""
-    max_episode_frames: int = CLOCK_FRAMES
+    max_episode_frames: int = TIME_LIMIT_FRAMES
     """Frames after which a game is broken off, which counts as no end of it; the simulator's alone,
     as games in Dolphin end by their own clock."""
     frame_delay: int | None = None
@@ -267,7 +266,7 @@ class PlayingConfig:
         return (SELF,)
 
     @property
-    def matchmaking(self) -> Matchmaking:
+    def matchmaking(self) -> MatchmakingRule:
         """Which script a match meets in its next game."""
         return "even"
 
@@ -300,7 +299,7 @@ class OpponentConfig:
     opponent: tuple[str, ...] = ()
     """self, script:NAME, the folder of a run, or cpu1 to cpu9 in Dolphin; of several, matches are
     shared out. None: cpu3 in Dolphin, else self."""
-    matchmaking: Matchmaking = "even"
+    matchmaking: MatchmakingRule = "even"
     """even keeps each match's opponent; the others draw among the scripts anew for every game: hard
     those that win more often, close those that win about as often as they lose."""
 
@@ -318,7 +317,7 @@ class PpoConfig(RentedPlayingConfig):
         return self.against.opponent or (default,)
 
     @property
-    def matchmaking(self) -> Matchmaking:
+    def matchmaking(self) -> MatchmakingRule:
         """See the base class."""
         return self.against.matchmaking
 

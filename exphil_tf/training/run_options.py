@@ -18,15 +18,17 @@ from exphil_tf.foundation import flat_yaml
 from exphil_tf.foundation.config import PRESETS, Loaded, Saved, Sources
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.options import Option, options
+from exphil_tf.foundation.values import Source
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_INCOMPATIBLE, EXIT_NO_INPUT
 from exphil_tf.training import run_folder
 from exphil_tf.training.option_kinds import former_values, kind_of
-from exphil_tf.training.ppo_config import Playing, PlayingConfig
+from exphil_tf.training.ppo_config import Playing, PlayingConfig, RentedPlayingConfig
 from exphil_tf.training.run_config import MAX_SEED, RunConfig
 from exphil_tf.training.run_folder import CONFIG_JSON, CONFIG_YAML, POLICY, RunLocation, read_json
 from exphil_tf.training.train_config import Config, TrainConfig
 
 Seeded = TypeVar("Seeded", bound=TrainConfig | PlayingConfig)
+Rented = TypeVar("Rented", bound=TrainConfig | RentedPlayingConfig)
 
 Fetch = Callable[[str, RunLocation, bool], RunLocation]
 """Fetches a run from an address into its folder, if it is newer there; told whether the run was
@@ -201,6 +203,17 @@ def _add_former(values: dict[str, Any], known: Mapping[str, Option]) -> None:
     for name, value in former_values().items():
         if name in known and name not in named:
             values[name] = value
+
+
+def with_frequent_saves(config: Rented, *, given: Mapping[str, Source]) -> tuple[Rented, list[str]]:
+    """The configuration with a checkpoint a minute if the run is copied, and a sentence about it.
+
+    Args:
+      config: of a run.
+      given: options that were asked for.
+    """
+    run, notes = config.cloud.frequent_saves(config.run, given=given)
+    return dataclasses.replace(config, run=run), notes
 
 
 def with_seed(config: Seeded) -> Seeded:

@@ -240,17 +240,6 @@ def _with_saves(config: Config) -> Config:
     return dataclasses.replace(config, run=dataclasses.replace(run, save_every_steps=every))
 
 
-def with_frequent_saves(config: Config, *, given: Mapping[str, Source]) -> tuple[Config, list[str]]:
-    """The configuration with a checkpoint a minute if the run is copied, and a sentence about it.
-
-    Args:
-      config: of a run.
-      given: options that were asked for.
-    """
-    run, notes = config.cloud.frequent_saves(config.run, given=given)
-    return dataclasses.replace(config, run=run), notes
-
-
 _NOT_VALIDATED = (
     "this dataset has no validation games: the policy that is kept is that of the lowest training "
     "loss, which tells nothing about other games; preprocess more of them, or with --val-split"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import enet
 
+from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from fake_dolphin.matches import ReplayMatch
 from fake_dolphin.menus import Match, Menus
 from fake_dolphin.pads import Pipes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _VERSION = "Slippi Dolphin mainline 4.0.0 (fake)"
 _NO_INPUT = 66
-_MOST_FRAMES = 8 * 60 * 60
 
 
 class Server:
@@ -140,7 +140,7 @@ class Dolphin:
         if "replay" not in self._plan:
             from fake_dolphin.sim_match import SimMatch
 
-            return SimMatch(match, ports, frames or _MOST_FRAMES)
+            return SimMatch(match, ports, frames or TIME_LIMIT_FRAMES)
         kept = None if self._plan.get("keeps") else match
         return ReplayMatch(Path(self._plan["replay"]), kept, ports, frames)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from exphil_tf.checkpoints.policy_bundle import PolicyInfo
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights
 from exphil_tf.features.delay import Delay
 from exphil_tf.features.schema import SCHEMA
 from exphil_tf.rl.actor import Actor
@@ -160,3 +160,8 @@ def learn(rollouts, learner, updates, *, first=0):
         learner.update(rollouts, step=step)
         reports.append(learner.take_report())
     return reports
+
+
+def weights(folder):
+    """Of the policy in a folder, by name."""
+    return {name: np.asarray(v.value) for name, v in named_weights(load_policy(folder)[0]).items()}

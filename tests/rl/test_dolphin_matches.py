@@ -16,7 +16,7 @@ from fake_dolphin import make_executable
 
 from exphil_tf import league, ppo, self_play
 from exphil_tf.agents.dolphin import DolphinGone, DolphinOptions
-from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo
 from exphil_tf.features.controller import to_bytes
 from exphil_tf.features.delay import Delay
 from exphil_tf.features.packing import action_order, pack, unpack
@@ -33,7 +33,7 @@ from exphil_tf.rl.dolphin_matches import MOST_IN_A_ROW, DolphinMatches
 from exphil_tf.rl.rollout import RolloutOptions, Rollouts
 from exphil_tf.rl.seats import BothSides, Seats
 from tests.agents.played import CODEC, SHOULDER
-from tests.rl.small_games import tiny_policy
+from tests.rl.small_games import tiny_policy, weights
 
 FRAMES = 24
 QUICK = ["--no-jit", "--character", "fox", "--seed", "1", "--rollout", "8", "--num-games", "2"]
@@ -266,18 +266,6 @@ def test_a_counted_game_that_is_broken_off_is_played_anew(fake, play):
 
 
 # -- Commands --------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    policy = tiny_policy(backbone="lstm", units=8)
-    folder = tmp_path_factory.mktemp("run") / "policy"
-    save_policy(folder, policy, PolicyInfo(policy.config, Delay(0, 0, 18)))
-    return folder
-
-
-def weights(folder):
-    return {name: np.asarray(v.value) for name, v in named_weights(load_policy(folder)[0]).items()}
 
 
 def in_dolphin(options, pretrained, tmp_path, name):

@@ -4,12 +4,9 @@ import dataclasses
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 from exphil_tf import league, ppo, self_play
-from exphil_tf.checkpoints.policy_bundle import PolicyInfo, load_policy, named_weights, save_policy
-from exphil_tf.features.delay import Delay
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
 from exphil_tf.rl.league.league import Turn
@@ -20,22 +17,10 @@ from exphil_tf.rl.snapshots import steps_in
 from exphil_tf.training.league_config import LeagueConfig
 from exphil_tf.training.ppo_config import GameConfig
 from exphil_tf.training.registry import Registry
-from tests.rl.small_games import Bandit, make, options, tiny_policy
+from tests.rl.small_games import Bandit, make, options, tiny_policy, weights
 
 QUICK = ["--mock", "--no-jit", "--character", "fox", "--seed", "1", "--rollout", "8"]
 QUICK += ["--ppo-epochs", "1", "--minibatches", "1", "--save-every-minutes", "1000"]
-
-
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    policy = tiny_policy(backbone="lstm", units=8)
-    folder = tmp_path_factory.mktemp("run") / "policy"
-    save_policy(folder, policy, PolicyInfo(policy.config, Delay(0, 0, 18)))
-    return folder
-
-
-def weights(folder):
-    return {name: np.asarray(v.value) for name, v in named_weights(load_policy(folder)[0]).items()}
 
 
 def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tmp_path):
