@@ -26,6 +26,7 @@ from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.foundation.tensorflow_import import quiet_import
 from exphil_tf.process.checkup import Check, show
 from exphil_tf.process.console import make_console
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.process.memory import device_memory
 from exphil_tf.replays import formats
 from exphil_tf.training.smoke import run_command, smoke
@@ -106,8 +107,7 @@ def _processor() -> Check:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         with_memory = f", {size / _GIB:.0f} GiB of memory"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Check("processor", "ok", f"{cores} cores{with_memory}")
+    return Check("processor", "ok", f"{usable_cores()} cores{with_memory}")
 
 
 def _gpu() -> Check:

@@ -92,8 +92,8 @@ class SimulatorConfig:
 
     matches: int = 1024
     """Matches that are stepped together."""
-    frames: int = 400
-    """Frames of each in a round; the best of nine rounds counts."""
+    frames: int = 100
+    """Frames of each in a round; the best of sixty rounds counts."""
     threads: tuple[int, ...] = (1, 2)
     """Threads that step them, each tried."""
     seed: int = 0

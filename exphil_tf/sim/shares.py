@@ -1,22 +1,24 @@
 """Work on matches, shared among threads: each does nearly the same matches from frame to frame.
 
 So these stay in one core's cache. A frame takes a fraction of a millisecond, of which futures of an
-executor would be a tenth: a queue to each thread and one back are all that is between. The calling
-thread begins while others still wake, so it takes more, until it no longer waits at the end.
+executor would be a tenth: a bell to each thread and one back are all that is between. The calling
+thread begins a little before the others, and cores are not equally fast, so its share grows or
+shrinks until all end at once.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 import weakref
-from collections.abc import Callable
-from queue import SimpleQueue
+from collections.abc import Callable, Sequence
+
+from exphil_tf.process.cores import usable_cores
+from exphil_tf.sim.bell import Bell
 
 Work = Callable[[slice], None]
-_STEPS = 256
-"""Shares grow and shrink by such a part of all."""
-_HASTE = 4
-"""Waiting costs more than a share that is too large: steps forth for each step back."""
+_HASTE = 0.2
+"""Of what would have made all end at once, what the next share is changed by: times are noisy."""
 
 
 class Shares:
@@ -29,20 +31,23 @@ class Shares:
 
     def __init__(self, count: int, threads: int) -> None:
         self._count = count
-        self._helpers = [_Helper() for _ in range(min(threads, count) - 1)]
+        awake = threads <= usable_cores()
+        self._helpers = [_Helper(awake=awake) for _ in range(min(threads, count) - 1)]
         self._own = count // (len(self._helpers) + 1)
 
     def each(self, work: Work) -> None:
         """Does some work on all parts at once; what it raises is raised once all are done."""
         own, *others = self._parts()
         for helper, part in zip(self._helpers, others, strict=True):
-            helper.todo.put((work, part))
+            helper.begin(work, part)
         errors: list[BaseException] = []
+        began = time.perf_counter()
         try:
             work(own)
         finally:
-            self._balance(waits=any(helper.done.empty() for helper in self._helpers))
-            errors += [error for helper in self._helpers if (error := helper.done.get())]
+            ended = time.perf_counter()
+            errors += [error for helper in self._helpers if (error := helper.end())]
+            self._balance(began, ended, [helper.ended for helper in self._helpers])
         for error in errors:
             raise error
 
@@ -53,34 +58,74 @@ class Shares:
         ends = [own + at * (self._count - own) // helpers for at in range(helpers + 1)]
         return [slice(0, own), *(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))]
 
-    def _balance(self, *, waits: bool) -> None:
-        """More for this thread if it waits for others, less if they wait for it."""
-        step = max(1, self._count // _STEPS)
-        own = self._own + (_HASTE * step if waits else -step)
-        self._own = max(1, min(own, self._count - len(self._helpers)))
+    def _balance(self, began: float, ended: float, others: Sequence[float]) -> None:
+        """More for this thread if it waits for others, less if they wait for it.
+
+        Args:
+          began: when this thread did, seconds of `time.perf_counter`.
+          ended: when this thread was done.
+          others: when each of the other threads was done.
+        """
+        if not others:
+            return
+        latest, rest = max(others), (self._count - self._own) / len(others)
+        # One thing more here takes that much longer here, and shortens what each other thread has.
+        one_more = (ended - began) / self._own + (latest - began) / rest / len(others)
+        own = self._own + round(_HASTE * (latest - ended) / one_more)
+        self._own = max(1, min(own, self._count - len(others)))
 
 
 class _Helper:
     """A thread that does one piece of work after another, until it is dropped."""
 
-    def __init__(self) -> None:
-        self.todo: SimpleQueue[tuple[Work, slice] | None] = SimpleQueue()
-        self.done: SimpleQueue[BaseException | None] = SimpleQueue()
-        threading.Thread(target=_serve, args=(self.todo, self.done), daemon=True).start()
-        weakref.finalize(self, self.todo.put, None)
+    def __init__(self, *, awake: bool) -> None:
+        self._desk = _Desk(awake=awake)
+        threading.Thread(target=_serve, args=(self._desk,), daemon=True).start()
+        weakref.finalize(self, self._desk.begin, None)
+
+    def begin(self, work: Work, part: slice) -> None:
+        """Has a piece of work done."""
+        self._desk.begin((work, part))
+
+    def end(self) -> BaseException | None:
+        """Waits until it is done, and tells what it raised."""
+        self._desk.done.wait()
+        error, self._desk.error = self._desk.error, None
+        return error
+
+    @property
+    def ended(self) -> float:
+        """When the last work was done, seconds of `time.perf_counter`."""
+        return self._desk.ended
 
 
-def _serve(
-    todo: SimpleQueue[tuple[Work, slice] | None], done: SimpleQueue[BaseException | None]
-) -> None:
-    while (task := todo.get()) is not None:
-        work, part = task
-        error = None
+class _Desk:
+    """What lies between the thread that helps and the one that it helps."""
+
+    def __init__(self, *, awake: bool) -> None:
+        self.todo, self.done = Bell(awake=awake), Bell(awake=awake)
+        self.task: tuple[Work, slice] | None = None
+        self.error: BaseException | None = None
+        self.ended = 0.0
+
+    def begin(self, task: tuple[Work, slice] | None) -> None:
+        """Puts down what to do; None: nothing ever again."""
+        self.task = task
+        self.todo.ring()
+
+
+def _serve(desk: _Desk) -> None:
+    while True:
+        desk.todo.wait()
+        if desk.task is None:
+            return
+        work, part = desk.task
+        # Whoever waits may drop everything: nothing of the work is held on to.
+        desk.task = None
         try:
             work(part)
         except BaseException as raised:  # is the caller's, not this thread's
-            error = raised
-        # Whoever waits may drop everything: nothing of the work is held on to.
-        del work, task
-        done.put(error)
-        del error
+            desk.error = raised
+        del work
+        desk.ended = time.perf_counter()
+        desk.done.ring()
