@@ -1,7 +1,7 @@
 """Improves a trained policy by playing: PPO or V-trace against scripts, policies or itself.
 
     python -m exphil_tf.ppo --pretrained RUN --timesteps 10000
-    python -m exphil_tf.ppo --pretrained RUN --character fox --opponent RUN --timesteps 2000000
+    python -m exphil_tf.ppo --pretrained RUN --character fox --preset all_scripts
 
 A run's folder is as one of `exphil_tf.train`; `--resume auto` goes on with it. See docs/rl.md.
 """
@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from exphil_tf.foundation.config import PLAYING_PRESETS
 from exphil_tf.foundation.errors import run
 from exphil_tf.training.ppo_config import PpoConfig
 from exphil_tf.training.run_options import read_playing_run
@@ -26,7 +27,9 @@ def main(argv: Sequence[str]) -> int:
     from exphil_tf.rl.playing_run import learn
 
     fetch = functools.partial(fetch_run, environ=os.environ)
-    loaded, location = read_playing_run(PpoConfig, argv, prog=PROG, fetch=fetch)
+    loaded, location = read_playing_run(
+        PpoConfig, argv, prog=PROG, fetch=fetch, presets=PLAYING_PRESETS
+    )
     return learn(loaded, location, prog=PROG, argv=argv)
 
 

@@ -42,6 +42,7 @@ from exphil_tf.foundation.options import (
 from exphil_tf.foundation.precedence import InForce, highest, in_force, values_of
 from exphil_tf.foundation.setting_sources import (
     KNOWN_OPTIONS,
+    PLAYING_PRESETS,
     PRESETS,
     ROOT,
     Saved,
@@ -55,6 +56,7 @@ from exphil_tf.foundation.values import Rank, Source, describe, tokens
 
 __all__ = [
     "KNOWN_OPTIONS",
+    "PLAYING_PRESETS",
     "PRESETS",
     "ROOT",
     "Loaded",
@@ -219,7 +221,9 @@ class Sources(Generic[T]):
         has_presets = presets is not None
         read = read_arguments(argv, self._known, takes_preset=has_presets, partial=partial)
         self.unknown = read.unknown
-        preset = read.presets[-1] if read.presets else environment.get(DEFAULT_PRESET, "")
+        # The variable names a preset of training; other commands have others.
+        usual = environment.get(DEFAULT_PRESET, "") if presets != PLAYING_PRESETS else ""
+        preset = read.presets[-1] if read.presets else usual
         self._settings = [
             *(read_preset(preset, presets, self._known) if preset and presets else ()),
             *(s for path in read.files for s in read_file(path, self._known)),

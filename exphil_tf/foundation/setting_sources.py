@@ -20,6 +20,9 @@ from exphil_tf.foundation.values import Rank, Setting
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = ROOT / "configs" / "presets"
+"""Of training from recorded games."""
+PLAYING_PRESETS = PRESETS / "playing"
+"""Of learning by playing."""
 KNOWN_OPTIONS = ROOT / "configs" / "options.txt"
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from exphil_tf.features.delay import MAX_DELAY
+from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.kinds import Kind, option
 from exphil_tf.melee.enums import character_from_name, stage_from_name
 from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from exphil_tf.rewards.playing import weights_of
+from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training.cloud_config import CloudConfig
 from exphil_tf.training.run_config import OptimizerConfig, RunConfig, ScheduleConfig
 
@@ -22,6 +24,9 @@ GameType = Literal["sim", "mock", "dolphin", "libmelee"]
 CPU = re.compile(r"cpu([1-9])")
 SCRIPT = "script:"
 SELF = "self"
+START = "start"
+"""The policy that the run starts from."""
+EVERY_SCRIPT = "scripts"
 SNAPSHOT = "snapshot:"
 """Before the number of a seat that the run's own past plays."""
 
@@ -270,6 +275,14 @@ class PlayingConfig:
         """Which script a match meets in its next game."""
         return "even"
 
+    def _spelled_out(self, opponents: tuple[str, ...]) -> tuple[str, ...]:
+        """Opponents, with those in place that `start` and `scripts` stand for."""
+        words = {
+            START: (without_suffix(str(self.start.pretrained)),),
+            EVERY_SCRIPT: tuple(f"{SCRIPT}{name}" for name in SCRIPTS),
+        }
+        return tuple(name for word in opponents for name in words.get(word, (word,)))
+
     @property
     def seed(self) -> int:
         """Of everything that is drawn.
@@ -297,8 +310,9 @@ class OpponentConfig:
     KIND: ClassVar = Kind.TRAINING
 
     opponent: tuple[str, ...] = ()
-    """self, script:NAME, the folder of a run, or cpu1 to cpu9 in Dolphin; of several, matches are
-    shared out. None: cpu3 in Dolphin, else self."""
+    """self, start (the policy of --pretrained as it is), script:NAME, scripts (all of them), the
+    folder of a run, or cpu1 to cpu9 in Dolphin; of several, matches are shared out. None: cpu3 in
+    Dolphin, else self."""
     matchmaking: MatchmakingRule = "even"
     """even keeps each match's opponent; the others draw among the scripts anew for every game: hard
     those that win more often, close those that win about as often as they lose."""
@@ -314,7 +328,7 @@ class PpoConfig(RentedPlayingConfig):
     def opponents(self) -> tuple[str, ...]:
         """See the base class."""
         default = "cpu3" if self.game.is_dolphin else SELF
-        return self.against.opponent or (default,)
+        return self._spelled_out(self.against.opponent) or (default,)
 
     @property
     def matchmaking(self) -> MatchmakingRule:
@@ -338,8 +352,8 @@ class MixConfig:
     snapshot_players: int = option(2, only_with={"mode": "simple_mix"})
     """Snapshots that play at the same time."""
     opponent: tuple[str, ...] = option((), only_with={"mode": "simple_mix"})
-    """Who gets matches besides, as many as each snapshot: script:NAME, the folder of a run, or cpu1
-    to cpu9 in Dolphin."""
+    """Who gets matches besides, as many as each snapshot: start, script:NAME, scripts, the folder
+    of a run, or cpu1 to cpu9 in Dolphin."""
     track_elo: bool = option(False, kind=Kind.WORK, only_with={"mode": "simple_mix"})
     """Rate some snapshots against each other and the scripts behind the last update; ratings.json
     and the last lines tell. A league always does."""
@@ -363,4 +377,4 @@ class SelfPlayConfig(RentedPlayingConfig):
         """See the base class."""
         snapshots = [f"{SNAPSHOT}{place}" for place in range(self.mix.snapshot_players)]
         turns = [name for snapshot in snapshots for name in (SELF, snapshot)]
-        return (*turns, *self.mix.opponent)
+        return (*turns, *self._spelled_out(self.mix.opponent))

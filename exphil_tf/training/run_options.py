@@ -61,13 +61,25 @@ def read_run(
 
 
 def read_playing_run(
-    cls: type[Playing], argv: Sequence[str], *, prog: str, fetch: Fetch | None = None
+    cls: type[Playing],
+    argv: Sequence[str],
+    *,
+    prog: str,
+    fetch: Fetch | None = None,
+    presets: Path | None = None,
 ) -> tuple[Loaded[Playing], RunLocation]:
-    """As `read_run`, of a command that learns by playing; it has no presets and inherits nothing.
+    """As `read_run`, of a command that learns by playing; it inherits nothing.
+
+    Args:
+      cls: the command's root dataclass.
+      argv: the arguments after the program's name.
+      prog: how help names the command.
+      fetch: as of `read_run`.
+      presets: folder of the command's presets; None for one without.
 
     Raises: UserError: if any option is wrong, or there is no such run.
     """
-    sources = Sources(cls, argv, prog=prog)
+    sources = Sources(cls, argv, prog=prog, presets=presets)
     target = _target(sources, prefix=f"{sources.values('character')[0].replace(' ', '')}_played")
     target = _fetched(sources, target, fetch)
     if target.saved_yaml is not None:

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from exphil_tf import league, ppo, self_play
+from exphil_tf.foundation.config import PLAYING_PRESETS, load, preset_names
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
 from exphil_tf.rl.league.league import Turn
@@ -14,8 +15,9 @@ from exphil_tf.rl.league.league_run import LeagueWork, anchors, turn_config
 from exphil_tf.rl.league.state import load as load_league
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.snapshots import steps_in
+from exphil_tf.sim.opponents import SCRIPTS
 from exphil_tf.training.league_config import LeagueConfig
-from exphil_tf.training.ppo_config import GameConfig
+from exphil_tf.training.ppo_config import GameConfig, PpoConfig
 from exphil_tf.training.registry import Registry
 from tests.rl.small_games import Bandit, make, options, tiny_policy, weights
 
@@ -61,6 +63,22 @@ def test_a_run_that_is_copied_goes_on_where_nothing_of_it_is(
     lines = [json.loads(x) for x in (there / "one" / "log.jsonl").read_text().splitlines()]
     assert [x["step"] for x in lines if x["event"] == "train"] == [1, 2]
     assert "fetched" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", preset_names(PLAYING_PRESETS))
+def test_a_preset_plays_the_start_and_every_script(name, pretrained, tmp_path, monkeypatch):
+    monkeypatch.setenv("EXPHIL_DEFAULT_PRESET", "quick")  # of training, not of this
+    words = ["--preset", name, "--pretrained", f"{pretrained}_policy.bin", "--num-games", "9"]
+    words += ["--runs-dir", str(tmp_path), "--name", "one", "--timesteps", "72"]
+    assert ppo.main([*QUICK, *words]) == 0
+    run = tmp_path / "one"
+    config = load(PpoConfig, words, env={}, presets=PLAYING_PRESETS)
+    assert config.opponents == (str(pretrained), *(f"script:{script}" for script in SCRIPTS))
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    told = next(line for line in lines if line["event"] == "train")
+    assert set(told["won_against"]) == set(SCRIPTS)
+    saved = json.loads((run / "config.json").read_text())["config"]
+    assert saved["opponent"] == ["start", "scripts"] and saved["gamma"] == config.reward.gamma
 
 
 def test_self_play_meets_its_past(pretrained, tmp_path):
