@@ -65,9 +65,11 @@ class Bell:
         if self._looks and _rang(self._rings, self._heard, self._looks):
             return
         self._sleeps = True
-        while self._rings[0] < self._heard:  # a wake-up may be one of an earlier wait
-            self._wake.get()
-        self._sleeps = False
+        try:
+            while self._rings[0] < self._heard:  # a wake-up may be one of an earlier wait
+                self._wake.get()
+        finally:  # Ctrl-C ends a wait, too
+            self._sleeps = False
 
 
 @kernel
