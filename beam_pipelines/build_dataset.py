@@ -33,6 +33,7 @@ from exphil_tf.preprocessing import job_progress
 from exphil_tf.preprocessing.dataset_config import DatasetConfig, content_config
 from exphil_tf.preprocessing.placement import input_hash, refused_content
 from exphil_tf.process import file_lock
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.process.exit_codes import EXIT_CANNOT_CREATE, EXIT_NO_INPUT
 from exphil_tf.records import integrity
 from exphil_tf.records import manifest as manifests
@@ -108,7 +109,7 @@ def _difference(manifest: Manifest, config: DatasetConfig, found: Found) -> str:
 
 def content_hash(found: Found) -> str:
     """Hash of the set of input files by content: a manifest's `input_hash`."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(8, usable_cores())) as threads:
         contents = [one.content for one in threads.map(scan, found.sources)]
     return input_hash([*contents, *map(refused_content, found.refused)])
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -52,6 +51,7 @@ from exphil_tf.preprocessing.game_records import (
 )
 from exphil_tf.preprocessing.job_progress import Count, Reporter
 from exphil_tf.preprocessing.placement import MAX_FILES, Enough, Lot, place, reject, schedule
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.records.shards import ShardName
 from exphil_tf.replays import players
 from exphil_tf.replays.filters import FilterConfig
@@ -125,7 +125,7 @@ class ScanBatch(beam.DoFn):
 
     def setup(self) -> None:
         """Starts the readers."""
-        self._threads = ThreadPoolExecutor(min(_READ_THREADS, os.cpu_count() or 1))
+        self._threads = ThreadPoolExecutor(min(_READ_THREADS, usable_cores()))
         self._reporter = Reporter(self._progress)
 
     def process(self, element: Batch) -> Iterator[tuple[int, tuple[list[Scanned], list[Refused]]]]:

@@ -15,7 +15,6 @@ Batches hold bytes: `data.unpack` turns them into typed columns inside the train
 accelerator.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +29,10 @@ from exphil_tf.data.cursors import Cursors, Pieces
 from exphil_tf.data.games import GameReader
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.data.sampling import Source, describe
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.records.manifest import Manifest
 
-_CALLS = max(2, min(8, os.cpu_count() or 2))
+_CALLS = max(2, min(8, usable_cores()))
 """Blocks decoded and batches finished at a time: bounds memory on machines with many cores."""
 _PREFETCHED = 4
 """Finished batches held ready."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,6 +12,7 @@ from exphil_tf.foundation.config import to_dict
 from exphil_tf.foundation.kinds import Kind, option, required
 from exphil_tf.foundation.options import options
 from exphil_tf.preprocessing.reject_config import RejectConfig
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.records.example import CHUNK_FRAMES, OVERLAP_FRAMES
 from exphil_tf.replays.filters import FilterConfig
 from exphil_tf.replays.isolation import Limits
@@ -116,7 +116,7 @@ class WorkerConfig:
     @property
     def processes(self) -> int:
         """Parsing processes of one Beam worker."""
-        return self.workers or os.cpu_count() or 1
+        return self.workers or usable_cores()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.user_cache import user_cache
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT
 from exphil_tf.records.game_lengths import from_histogram
 from exphil_tf.records.manifest import Manifest, ManifestError, ShardEntry, SplitStats
@@ -192,7 +193,7 @@ def _content_problems(
         return []
     problems: list[str] = []
     done = 0
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+    with ThreadPoolExecutor(min(_THREADS, usable_cores())) as threads:
         hashed = threads.map(_hash, [folder / entry.path for entry in pending])
         for entry, found in zip(pending, hashed, strict=True):
             done += entry.bytes

@@ -8,6 +8,7 @@ they are numbered by the step's own name and by how often that was traced before
 
 import contextlib
 import itertools
+import logging
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,7 +38,7 @@ class CompiledStep:
         """The function's results."""
         if self._is_traced:
             return self._function(*args)
-        with _numbered(self._name):
+        with _numbered(self._name), _unwarned():
             results = self._function(*args)
         self._is_traced = True
         return results
@@ -46,6 +47,24 @@ class CompiledStep:
         """The graph for such arguments."""
         with _numbered(self._name):
             return self._function.get_concrete_function(*args).graph
+
+
+@contextlib.contextmanager
+def _unwarned() -> Iterator[None]:
+    """Inside, TensorFlow does not warn that a function is traced time and again.
+
+    It goes by the code alone, which many steps share: each policy of a match has its own.
+    """
+    logger = tf.get_logger()
+    logger.addFilter(_is_of_interest)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_of_interest)
+
+
+def _is_of_interest(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 @contextlib.contextmanager

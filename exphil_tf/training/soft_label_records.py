@@ -11,7 +11,6 @@ Reading shuffles shards, then windows of records, by stateless draws from the se
 """
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from exphil_tf.features.controller import COMPONENTS, ControllerCodec
 from exphil_tf.features.packing import ACTION_BYTES, ROW_BYTES
 from exphil_tf.foundation.atomic import write_file
 from exphil_tf.foundation.errors import UserError
+from exphil_tf.process.cores import usable_cores
 from exphil_tf.process.exit_codes import EXIT_DATA
 from exphil_tf.records.shards import CorruptShard, frame, read_records
 from exphil_tf.training.soft_labels import LABELS, LabelsManifest
@@ -41,7 +41,7 @@ SOFT = "soft_logits"
 SHARD_UNROLLS = 512
 _SMALL = ("name", "character", "delay")
 _LARGEST = 6e4  # float16 ends at 65504
-_CALLS = max(2, min(8, os.cpu_count() or 2))
+_CALLS = max(2, min(8, usable_cores()))
 _PREFETCHED = 4
 
 

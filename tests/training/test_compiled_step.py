@@ -43,3 +43,17 @@ def test_only_tracing_is_numbered_so_and_a_failure_leaves_nothing_behind():
     step = CompiledStep(lambda x: x + 1, jit=False)
     assert [step(tf.ones([])).numpy() for _ in range(2)] == [2, 2]
     assert compiled_step.ops.uid is usual
+
+
+def test_many_steps_of_one_function_are_no_reason_to_warn(caplog):
+    caplog.set_level("WARNING", "tensorflow")
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        for _ in range(9):
+            CompiledStep(doubled, jit=False)(tf.ones([3]))
+        assert "retracing" not in caplog.text
+        for _ in range(9):
+            tf.function(lambda x: x + 1)(tf.ones([3]))
+        assert "retracing" in caplog.text, "TensorFlow would have warned"
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
