@@ -1,6 +1,6 @@
 """A league: policies learn against each other's past, are rated, and looked for weaknesses.
 
-    python -m exphil_tf.league run --pretrained RUN --name NAME --character fox --generations 3
+    python -m exphil_tf.league run --pretrained RUN --name NAME --preset two_exploiters
     python -m exphil_tf.league standings runs/NAME
     python -m exphil_tf.league report runs/NAME [--games 1]
 
@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from exphil_tf.foundation import atomic
-from exphil_tf.foundation.config import from_dict, load
+from exphil_tf.foundation.config import LEAGUE_PRESETS, from_dict, load
 from exphil_tf.foundation.errors import UserError, run
 from exphil_tf.foundation.forms import take_form
 from exphil_tf.foundation.kinds import Kind, option
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str], prog: str) -> int:
     from exphil_tf.rl.league.league_run import run_league
 
-    loaded, location = read_playing_run(LeagueConfig, argv, prog=prog)
+    loaded, location = read_playing_run(LeagueConfig, argv, prog=prog, presets=LEAGUE_PRESETS)
     return run_league(loaded.config, location, prog=prog, argv=argv)
 
 

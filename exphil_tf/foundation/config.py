@@ -42,6 +42,7 @@ from exphil_tf.foundation.options import (
 from exphil_tf.foundation.precedence import InForce, highest, in_force, values_of
 from exphil_tf.foundation.setting_sources import (
     KNOWN_OPTIONS,
+    LEAGUE_PRESETS,
     PLAYING_PRESETS,
     PRESETS,
     ROOT,
@@ -56,6 +57,7 @@ from exphil_tf.foundation.values import Rank, Source, describe, tokens
 
 __all__ = [
     "KNOWN_OPTIONS",
+    "LEAGUE_PRESETS",
     "PLAYING_PRESETS",
     "PRESETS",
     "ROOT",
@@ -222,7 +224,8 @@ class Sources(Generic[T]):
         read = read_arguments(argv, self._known, takes_preset=has_presets, partial=partial)
         self.unknown = read.unknown
         # The variable names a preset of training; other commands have others.
-        usual = environment.get(DEFAULT_PRESET, "") if presets != PLAYING_PRESETS else ""
+        has_others = presets in {PLAYING_PRESETS, LEAGUE_PRESETS}
+        usual = "" if has_others else environment.get(DEFAULT_PRESET, "")
         preset = read.presets[-1] if read.presets else usual
         self._settings = [
             *(read_preset(preset, presets, self._known) if preset and presets else ()),

@@ -23,6 +23,8 @@ PRESETS = ROOT / "configs" / "presets"
 """Of training from recorded games."""
 PLAYING_PRESETS = PRESETS / "playing"
 """Of learning by playing."""
+LEAGUE_PRESETS = PRESETS / "league"
+"""Of leagues."""
 KNOWN_OPTIONS = ROOT / "configs" / "options.txt"
 
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from exphil_tf import league, ppo, self_play
-from exphil_tf.foundation.config import PLAYING_PRESETS, load, preset_names
+from exphil_tf.foundation.config import LEAGUE_PRESETS, PLAYING_PRESETS, load, preset_names
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
 from exphil_tf.rl.league.league import Turn
@@ -190,6 +190,17 @@ def test_a_leagues_plan_and_its_turns_are_told_without_training(pretrained, tmp_
     assert config.run.seed == 5 and config.run.keep_value_head and not config.run.register
     with pytest.raises(UserError, match="--anchors: want some of stander, "):
         anchors(dataclasses.replace(LeagueConfig(), game=GameConfig("mock")), ["nobody"])
+
+
+@pytest.mark.parametrize("name", preset_names(LEAGUE_PRESETS))
+def test_a_leagues_preset_is_a_plan(name, pretrained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("EXPHIL_DEFAULT_PRESET", "quick")  # of training, not of this
+    words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--preset", name]
+    assert league.main(["run", *words, "--generations", "2", "--dry-run"]) == 0
+    assert "2 generations of main1, main-exploiter1, league-exploiter1" in capsys.readouterr().out
+    config = load(LeagueConfig, words, env={}, presets=LEAGUE_PRESETS)
+    assert config.league.anchors == ("stander", "walker", "punisher")
+    assert config.reward.gamma == 0.997
 
 
 @pytest.mark.slow
