@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 from rich.console import Console
 
-from exphil_tf.checkpoints.provenance import nested
+from exphil_tf.checkpoints.provenance import data_of
 from exphil_tf.exporting.precisions import Precision
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError, run
@@ -331,7 +331,7 @@ def _dataset(config: ExportConfig, info: PolicyInfo) -> Path | None:
     if config.data is not None:
         load_manifest(config.data)
         return config.data
-    folder = nested(info.provenance, "data", "folder")
+    folder = data_of(info.provenance).get("folder")
     if not isinstance(folder, str) or not (Path(folder) / MANIFEST).is_file():
         return None
     return Path(folder)

@@ -75,15 +75,39 @@ def describe_played(
     seed: int,
     prog: str,
     sources: Mapping[str, Any],
+    start: Mapping[str, Any],
     argv: Sequence[str],
 ) -> dict[str, Any]:
-    """As `describe_run`, of a run that learns by playing and has no dataset."""
+    """As `describe_run`, of a run that learns by playing and has no dataset.
+
+    Args:
+      config: the resolved options.
+      seed: the one that was drawn, if none was given.
+      prog: the command.
+      sources: what is learnt from, by name and content.
+      start: provenance of the policy that it goes on from, whose dataset is told too.
+      argv: the command's arguments.
+    """
+    started_on = data_of(start)
     return {
         **_describe_start(config, seed=seed, prog=prog, argv=argv),
         "data": {"folder": None, "manifest_sha256": None},
+        "start_data": {name: started_on.get(name) for name in ("folder", "manifest_sha256")},
         **sources,
         "sources": sorted(sources),
     }
+
+
+def data_of(facts: object) -> Mapping[str, Any]:
+    """What is told of the dataset that a policy imitates, or imitated before it learnt by playing.
+
+    Args:
+      facts: provenance, whoever wrote it.
+    """
+    own, of_start = nested(facts, "data"), nested(facts, "start_data")
+    is_own = nested(own, "manifest_sha256") is not None or not isinstance(of_start, Mapping)
+    found = own if is_own else of_start
+    return found if isinstance(found, Mapping) else {}
 
 
 def _describe_start(

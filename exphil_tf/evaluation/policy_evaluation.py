@@ -338,7 +338,7 @@ class _Measurement:
         bundle, info, manifest = self.bundle, self.info, self.dataset.manifest
         manifest_sha256 = provenance.manifest_sha256(manifest)
         name = self.dataset.folder.resolve().name
-        trained_on = provenance.nested(info.provenance, "data", "manifest_sha256")
+        trained_on = provenance.data_of(info.provenance).get("manifest_sha256")
         return {
             "run": _run_folder(bundle).name if bundle.name == "policy" else bundle.resolve().name,
             "measured_on": measured_on(

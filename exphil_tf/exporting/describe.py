@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from exphil_tf.checkpoints.provenance import nested
+from exphil_tf.checkpoints.provenance import data_of, nested
 from exphil_tf.features.conditions import NAME, RETURN
 from exphil_tf.inference.bundle import PARITY, Bundle
 from exphil_tf.inference.bundle_config import BundleConfig, Port
@@ -131,7 +131,7 @@ def _network(policy: Any) -> str:
 
 
 def _training(training: Any) -> str:
-    data = nested(training, "data", "manifest_sha256")
+    data = data_of(training).get("manifest_sha256")
     created, seed, commit = (nested(training, name) for name in ("created", "seed", "git_commit"))
     return f"{created}, seed {seed}, data sha256 {data}, commit {commit}"
 

@@ -91,6 +91,7 @@ class PlayingRun:
             seed=config.seed,
             prog=self.prog,
             sources=self._sources(),
+            start=provenance_of(pretrained(config)),
             argv=self.argv,
         )
         if config.run.dry_run:
@@ -167,6 +168,16 @@ def pretrained(config: PlayingConfig) -> Path:
             "Train a policy first: python -m exphil_tf.train.",
         )
     return Path(without_suffix(str(config.start.pretrained)))
+
+
+def provenance_of(policy: Path) -> dict[str, Any]:
+    """Where a policy came from, as its bundle tells; empty where it does not.
+
+    Raises: UserError: if there is no policy (66).
+    """
+    bundle = run_folder.find_bundle(policy)
+    told = run_folder.read_json(bundle / run_folder.CONFIG_JSON).get("provenance")
+    return told if isinstance(told, dict) else {}
 
 
 def is_run(opponent: str) -> bool:

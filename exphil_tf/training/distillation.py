@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from exphil_tf.checkpoints import policy_bundle as bundles
 from exphil_tf.checkpoints.policy_bundle import PolicyInfo
-from exphil_tf.checkpoints.provenance import nested
+from exphil_tf.checkpoints.provenance import data_of, nested
 from exphil_tf.data.input_config import InputConfig
 from exphil_tf.features.controller import ControllerCodec
 from exphil_tf.foundation import atomic
@@ -146,6 +146,7 @@ def describe_teacher(bundle: Path, info: PolicyInfo | None = None) -> dict[str, 
     """
     info = info or bundles.read_info(bundle)
     came_from = info.provenance
+    imitates = nested(came_from, "data", "manifest_sha256") is not None  # others count rewards
     return {
         "weights_sha256": atomic.sha256(bundle / bundles.WEIGHTS),
         "policy_sha256": hashlib.sha256(info.config.to_json().encode()).hexdigest(),
@@ -153,9 +154,9 @@ def describe_teacher(bundle: Path, info: PolicyInfo | None = None) -> dict[str, 
         "created": came_from.get("created"),
         "seed": came_from.get("seed"),
         "git_commit": came_from.get("git_commit"),
-        "manifest_sha256": nested(came_from, "data", "manifest_sha256"),
+        "manifest_sha256": data_of(came_from).get("manifest_sha256"),
         "window_size": info.window_size,
-        "nll": nested(came_from, "results", "progress", "best"),
+        "nll": nested(came_from, "results", "progress", "best") if imitates else None,
     }
 
 
@@ -198,7 +199,7 @@ def teacher_notes(info: PolicyInfo, config: InputConfig, *, manifest_sha256: str
     """Sentences about a teacher that is asked under other conditions than it was trained under."""
     has_memory = info.config.backbone.has_memory
     window, burn_in = config.window_size, config.burn_in
-    trained_on = nested(info.provenance, "data", "manifest_sha256")
+    trained_on = data_of(info.provenance).get("manifest_sha256")
     found = []
     if has_memory and window < info.window_size:
         found.append(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exphil_tf.checkpoints.provenance import nested
+from exphil_tf.checkpoints.provenance import data_of, describe_played, nested
 
 
 @pytest.mark.parametrize(
@@ -16,3 +16,21 @@ def test_what_is_not_told_is_none(facts):
 def test_what_is_told():
     assert nested({"data": {"folder": "d"}}, "data", "folder") == "d"
     assert nested({"a": 1}) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, {"data": [1]}, {"start_data": "x"}, {"data": None, "start_data": 3}, [], None]
+)
+def test_no_data_is_told(facts):
+    assert data_of(facts) == {}
+
+
+def test_who_learns_by_playing_tells_what_the_start_imitated():
+    imitated = {"folder": "games", "manifest_sha256": "sum", "games": 9}
+    assert data_of({"data": imitated, "start_data": {"manifest_sha256": "other"}}) == imitated
+    told = {"config": {}, "seed": 1, "prog": "python -m exphil_tf.ppo", "sources": {}, "argv": []}
+    first = describe_played(**told, start={"data": imitated})
+    second = describe_played(**told, start=first)
+    assert data_of(second) == {"folder": "games", "manifest_sha256": "sum"}
+    assert second["data"]["manifest_sha256"] is None, "it has no data of its own"
+    assert data_of(describe_played(**told, start={}))["folder"] is None

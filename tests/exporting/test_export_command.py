@@ -14,6 +14,7 @@ from replay_collection import build_small, write_collection
 
 from exphil_tf import export
 from exphil_tf.checkpoints.policy_bundle import Delay, PolicyInfo, save_policy
+from exphil_tf.checkpoints.provenance import describe_played
 from exphil_tf.evaluation import parity
 from exphil_tf.exporting import convert, describe
 from exphil_tf.exporting import games as export_games
@@ -57,9 +58,9 @@ def quick(monkeypatch):
 TRACES = {}
 
 
-def save_run(folder, *, rounding=None, data=None):
+def save_run(folder, *, rounding=None, data=None, told=None):
     policy = policies.policy("mlp", rounding)
-    provenance = {"seed": 3} | ({"data": {"folder": str(data)}} if data else {})
+    provenance = told or {"seed": 3} | ({"data": {"folder": str(data)}} if data else {})
     info = PolicyInfo(policy.config, Delay(2, 1, 3), "ema", policies.WINDOW, provenance)
     save_policy(folder / "policy", policy, info)
     return folder
@@ -258,6 +259,16 @@ def test_int8_qat_of_a_float_run_says_how_to_fine_tune_it(run, tmp_path):
 def test_int8_static_needs_games(run, tmp_path):
     error = refused(run, "--output", tmp_path / "b", "--precision", "int8-static")
     assert "--data DATASET" in str(error)
+
+
+def test_a_policy_that_learnt_by_playing_is_calibrated_on_what_it_imitated(dataset, tmp_path):
+    start = {"data": {"folder": str(dataset), "manifest_sha256": "of the start"}}
+    told = {"config": {}, "seed": 3, "prog": "ppo", "sources": {}, "argv": []}
+    for turn in range(2):  # of two runs, the second from what the first became
+        start = describe_played(**told, start=start)
+        run = save_run(tmp_path / f"run{turn}", told=start)
+    bundle = exported(run, tmp_path / "b", "--precision", "int8-static", *FAST)
+    assert bundle.config.activations == "static"
 
 
 def test_missing_run_dataset_and_bundle(run, tmp_path):

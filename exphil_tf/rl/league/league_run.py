@@ -32,7 +32,7 @@ from exphil_tf.rl.league import state as states
 from exphil_tf.rl.league.league import League, Learnt, Turn, first_state, players
 from exphil_tf.rl.league.standings import print_standings
 from exphil_tf.rl.league.state import START, State
-from exphil_tf.rl.playing_run import PlayingRun, check, pretrained
+from exphil_tf.rl.playing_run import PlayingRun, check, pretrained, provenance_of
 from exphil_tf.rl.tally import Tally
 from exphil_tf.training import run_folder
 from exphil_tf.training.league_config import CONTEST_GAMES, LeagueConfig, LeagueOptions
@@ -119,13 +119,15 @@ class LeagueRun:
             )
 
     def _facts(self) -> dict[str, object]:
-        start = run_folder.find_bundle(pretrained(self.config)) / WEIGHTS
-        sources = {"pretrained": {"weights_sha256": atomic.sha256(start)}}
+        start = pretrained(self.config)
+        weights = run_folder.find_bundle(start) / WEIGHTS
+        sources = {"pretrained": {"weights_sha256": atomic.sha256(weights)}}
         return provenance.describe_played(
             config=to_dict(self.config),
             seed=self.config.seed,
             prog=self.prog,
             sources=sources,
+            start=provenance_of(start),
             argv=self.argv,
         )
 
