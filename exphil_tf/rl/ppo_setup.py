@@ -53,6 +53,9 @@ from models.heads.value import ValueHead
 from models.layers.embedding_layout import InputLayout
 from models.policy import Policy
 
+_LATE = 3
+"""`--late-reward-weights` hold in the last one of so many parts of a run."""
+
 
 @dataclass(frozen=True)
 class PlayingSetup(LearnerSetup[Rollout]):
@@ -87,8 +90,6 @@ def _build(config: PlayingConfig, run_dir: Path) -> PlayingSetup:
     snapshots = _snapshots(
         config, policy, info, others=others, folder=run_dir / run_folder.SNAPSHOTS
     )
-    rollouts = _rollouts(config, policy, info, seating=seating, others=others)
-    rollouts.snapshots = snapshots
     rows = len(seating.learner)
     per_update = rows * config.gradient.rollout
     horizon = Horizon.of_frames(
@@ -96,13 +97,16 @@ def _build(config: PlayingConfig, run_dir: Path) -> PlayingSetup:
         per_update=per_update,
         per_epoch=per_update * config.run.save_interval,
     )
+    updates = horizon.total_steps
+    rollouts = _rollouts(config, policy, info, seating=seating, others=others, updates=updates)
+    rollouts.snapshots = snapshots
     learner = make_learner(
         config,
         policy,
         _value_head(config, policy, folder),
         teacher=_teacher(config, folder),
         rollouts=rollouts,
-        updates=horizon.total_steps,
+        updates=updates,
     )
     return PlayingSetup(
         learner=learner,
@@ -190,6 +194,7 @@ def _rollouts(
     *,
     seating: Seating,
     others: Mapping[str, Actor],
+    updates: int,
 ) -> Rollouts:
     matches = make_matches(config, seating.learner, policy.embedding.inputs, staggered=True)
     for name, seats in seating.others.items():
@@ -202,6 +207,8 @@ def _rollouts(
         discount=config.reward.gamma,
         weights=config.reward.weights(),
         seed=config.seed,
+        late_weights=config.reward.late_weights(),
+        late_from=updates - updates // _LATE,
     )
     rollouts = Rollouts(matches, actor, others=tuple(others.values()), options=options)
     rollouts.matchmaking = _matchmaking(config, matches, seating)

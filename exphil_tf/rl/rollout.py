@@ -73,6 +73,16 @@ class RolloutOptions:
     weights: Mapping[str, float]
     """Of reward terms (`rewards.playing`)."""
     seed: int
+    late_weights: Mapping[str, float] | None = None
+    """Instead of those, from a batch on."""
+    late_from: int = 0
+    """Number of the first such batch, from 0."""
+
+    def weights_at(self, batch: int) -> dict[str, float]:
+        """Weights of a batch, by number; of the same terms throughout, so that logs go on."""
+        late = self.weights if self.late_weights is None else self.late_weights
+        found = late if batch >= self.late_from else self.weights
+        return {name: found.get(name, 0.0) for name in {**self.weights, **late}}
 
 
 class Rollouts(tf.train.experimental.PythonState):
@@ -102,6 +112,7 @@ class Rollouts(tf.train.experimental.PythonState):
         self._memory = learner.memory
         self._controllers = np.zeros((matches.count, 2, PREVIOUS_CONTROLLER), np.float32)
         self._is_begun = False
+        self._made = 0
         self.snapshots: Snapshots | None = None
         """Who plays in the seats of the policy's past, if it has any."""
         self.matchmaking: Matchmaking | None = None
@@ -139,7 +150,9 @@ class Rollouts(tf.train.experimental.PythonState):
         if not delay:
             self._memory = self.learner.memory
         with self.stopwatch.on("rewards"):
-            return self._rollout(memory)
+            found = self._rollout(memory)
+        self._made += 1
+        return found
 
     # -- A frame -----------------------------------------------------------------------------------
 
@@ -189,7 +202,7 @@ class Rollouts(tf.train.experimental.PythonState):
         before = {name: column[:-1] for name, column in columns.items()}
         after = {name: column[1:] for name, column in columns.items()}
         is_cut = found["over"][:-1][:, seats.match]
-        gained, parts = rewards(before, after, self.options.weights)
+        gained, parts = rewards(before, after, self.options.weights_at(self._made))
         is_decided = terms.decided(before, after)
         discount = np.where(is_decided, np.float32(0), np.float32(self.options.discount))
         transitions = Transitions(
@@ -245,6 +258,7 @@ class Rollouts(tf.train.experimental.PythonState):
             found |= {f"matchmaking/{name}": v for name, v in self.matchmaking.state().items()}
         found["rng"] = generator_state.to_array(self._rng)
         found["controllers"] = self._controllers
+        found["made"] = np.int64(self._made)
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **found)
         return file.getvalue()
@@ -272,6 +286,7 @@ class Rollouts(tf.train.experimental.PythonState):
             self._seen = self._look()
         generator_state.restore(self._rng, state["rng"])
         self._controllers[:] = state["controllers"]
+        self._made = int(state.get("made", 0))  # which older checkpoints do not tell
 
 
 class _Storage:

@@ -97,6 +97,8 @@ class RewardConfig:
     zelda."""
     reward_weights: tuple[str, ...] = ()
     """Weights of single terms instead of their own, such as damage=0.02; 0 drops a term."""
+    late_reward_weights: tuple[str, ...] = ()
+    """Weights of single terms in the last third of the updates, instead of those before."""
     gamma: float = 0.99
     """What a reward counts a frame later."""
 
@@ -105,10 +107,18 @@ class RewardConfig:
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma: want 0 < x <= 1. Received: {self.gamma}")
         self.weights()
+        self.late_weights()
 
     def weights(self) -> dict[str, float]:
         """Weight by term."""
         return weights_of(self.rewards, dict(_weight(text) for text in self.reward_weights))
+
+    def late_weights(self) -> dict[str, float] | None:
+        """Those of the last third; None where nothing changes."""
+        if not self.late_reward_weights:
+            return None
+        changed = dict(map(_weight, (*self.reward_weights, *self.late_reward_weights)))
+        return weights_of(self.rewards, changed)
 
 
 def _weight(text: str) -> tuple[str, float]:
