@@ -17,6 +17,7 @@ SPECIAL = {
     "only": "input",
     "opponent_character": "marth",
     "reward_weights": "damage=0.5",
+    "late_reward_weights": "stocks=3",
     "rewards": "shaped",
     "stage": "battlefield",
     "stages": "battlefield",

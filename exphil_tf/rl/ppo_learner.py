@@ -140,7 +140,7 @@ class PpoLearner:
         self._schedule = parts.schedule
         rows = self.rows = len(rollouts.learner.seats)
         self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
-        self._terms, self.stopwatch = tuple(rollouts.options.weights), rollouts.stopwatch
+        self._terms, self.stopwatch = tuple(rollouts.options.weights_at(0)), rollouts.stopwatch
         self._snapshots, self._matchmaking = rollouts.snapshots, rollouts.matchmaking
         self._matches = rollouts.matches
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)

@@ -29,7 +29,7 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     words = ["--pretrained", str(pretrained), "--runs-dir", str(tmp_path), "--name", "one"]
     words += ["--num-games", "2", "--timesteps", "64", "--opponent", "script:aggressor"]
     words += ["--value-burn-in", "1", "--contest-games", "2", "--max-episode-frames", "40"]
-    words += ["--contest-frames", "50"]
+    words += ["--contest-frames", "50", "--late-reward-weights", "distance=-0.01"]
     run = tmp_path / "one"
     assert ppo.main([*QUICK, *words, "--dry-run"]) == 0
     assert not run.exists()
@@ -39,7 +39,9 @@ def test_ppo_makes_a_run_whose_policy_has_learnt_and_counts_games(pretrained, tm
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["event"] == "train"]
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
-    assert set(steps[-1]["reward_terms"]) == {"stocks", "damage", "win"}
+    distance = [line["reward_terms"]["distance"] for line in steps]
+    assert distance[-1] < 0 and distance[:3] == [0, 0, 0], "the last third of four is one"
+    assert set(steps[-1]["reward_terms"]) == {"stocks", "damage", "win", "distance"}
     assert steps[-1]["kl_teacher"] > 0
     against = json.loads((run / "contest.json").read_text())["against"]
     assert set(against) == {str(pretrained), "script:aggressor"}
@@ -125,6 +127,7 @@ def test_self_play_meets_its_past(pretrained, tmp_path):
         ),
         (ppo, ["--rewards", "fancy"], "want groups of"),
         (ppo, ["--reward-weights", "damage"], "want TERM=NUMBER"),
+        (ppo, ["--late-reward-weights", "stock=3"], "want groups of"),
         (ppo, ["--gamma", "1.5"], "gamma: want 0 < x <= 1"),
         (ppo, ["--epochs", "3"], "not an option here"),
     ],

@@ -1,5 +1,7 @@
 """Rollouts and the learner of them: the same policy in play and in learning, gates, resuming."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +11,7 @@ from exphil_tf.features.delay import Delay
 from exphil_tf.melee.enums import Character, Stage
 from exphil_tf.rl import losses
 from exphil_tf.rl.actor import Actor
+from exphil_tf.rl.rollout import RolloutOptions
 from exphil_tf.rl.seats import Seats
 from exphil_tf.rl.sim_matches import SimMatches
 from exphil_tf.training.state import TrainState
@@ -197,3 +200,35 @@ def test_the_simulator_plays_alike_after_its_state_was_restored():
     found = next(other)
     for name in ("numbers", "ids", "buckets", "log_prob", "is_resetting"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+
+
+def test_late_weights_hold_from_a_batch_on_whatever_was_restored():
+    """Of three batches the last one is paid otherwise, by terms that all of them are told."""
+
+    def begin():
+        matches = Bandit(4)
+        matches.limit, matches.columns_["p.x"][:, 1] = 99, 60  # one game, apart
+        rollouts, _ = make(matches, tiny_policy(), options(jit=False, rollout=8))
+        rollouts.options = dataclasses.replace(
+            rollouts.options,
+            weights={"distance": -0.001},
+            late_weights={"distance": -0.003, "stocks": 2.0},
+            late_from=2,
+        )
+        return rollouts
+
+    rollouts = begin()
+    early = [next(rollouts) for _ in range(2)]
+    state = rollouts.serialize()
+    restored = begin()
+    restored.deserialize(state)
+    for late in (next(rollouts), next(restored)):
+        assert set(late.reward_terms) == set(early[0].reward_terms) == {"distance", "stocks"}
+        assert early[0].reward_terms["distance"] == early[1].reward_terms["distance"] < 0
+        ratio = late.reward_terms["distance"] / early[0].reward_terms["distance"]
+        np.testing.assert_allclose(ratio, 3, rtol=1e-6)
+
+
+def test_no_late_weights_change_nothing():
+    paid = RolloutOptions(8, 0.9, {"damage": 0.01}, seed=1)
+    assert paid.weights_at(0) == paid.weights_at(10**6) == {"damage": 0.01}
