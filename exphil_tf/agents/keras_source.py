@@ -31,4 +31,5 @@ def open_keras(folder: Path) -> PolicySource:
         {"precision": "float32", "policy": info.config.to_dict()},
         make,
         info.win_probability,
+        info.provenance,
     )

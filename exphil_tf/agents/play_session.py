@@ -18,8 +18,9 @@ from exphil_tf.agents.match_loop import MatchLoop, MatchRules, Seat, describe
 from exphil_tf.agents.named_agents import make_agent
 from exphil_tf.agents.play_config import PlayConfig, required
 from exphil_tf.agents.policy_source import open_policy
+from exphil_tf.checkpoints.provenance import unfamiliar
 from exphil_tf.foundation.errors import UserError
-from exphil_tf.melee.enums import character_from_name, stage_from_name
+from exphil_tf.melee.enums import character_from_name, character_name, stage_from_name
 from exphil_tf.process.exit_codes import EXIT_DATA, EXIT_NO_INPUT, EXIT_USAGE
 
 _PAUSE_S = 2.0
@@ -71,10 +72,10 @@ def _play_sim(config: PlayConfig, say: Callable[[str], None]) -> Report:
     _require(config, "policy")
     assert config.policy is not None
     count = sim_play.rows(config.games)
-    ours, theirs = _agent(config, config.policy, batch_size=count), None
+    ours, theirs = _agent(config, config.policy, say, batch_size=count), None
     if config.has_second_policy:
         other = _of_opponent(config)
-        theirs = _agent(other, Path(config.opponent), batch_size=count)
+        theirs = _agent(other, Path(config.opponent), say, batch_size=count)
     match = sim_play.SimMatch(
         str(config.policy),
         config.opponent,
@@ -135,7 +136,7 @@ def _of_opponent(config: PlayConfig) -> PlayConfig:
 
 def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
     """A policy's seat, its agent warmed up."""
-    agent = _agent(config, policy)
+    agent = _agent(config, policy, say)
     agent.warm_up()
     delay = agent.options.delay
     say(f"{policy}: {delay} frames of delay, of which it keeps {agent.options.held_back} itself")
@@ -148,8 +149,14 @@ def _seat(config: PlayConfig, policy: Path, say: Callable[[str], None]) -> Seat:
     )
 
 
-def _agent(config: PlayConfig, policy: Path, *, batch_size: int = 1) -> Agent:
+def _agent(
+    config: PlayConfig, policy: Path, say: Callable[[str], None], *, batch_size: int = 1
+) -> Agent:
     source = open_policy(policy)
+    character = character_name(character_from_name(config.character))
+    stranger = unfamiliar(source.provenance, character)
+    if stranger:
+        say(f"note: {policy}: {stranger}")
     delay = source.conditions.delay.frames if config.frame_delay is None else config.frame_delay
     try:
         options = config.agent_options(delay)

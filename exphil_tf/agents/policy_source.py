@@ -37,6 +37,8 @@ class PolicySource:
     """Makes a stepper of `batch_size`, `seed`, `threads` and `told`."""
     win_weights: Weights | None = None
     """Of the score, by which it knows how probable a win is; None if it does not."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Where the policy came from (`checkpoints.provenance`), as far as it is told."""
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -103,4 +105,5 @@ def of_bundle(bundle: Bundle) -> PolicySource:
         facts | {"provenance": dict(config.provenance)},
         make,
         config.win_probability,
+        dict(config.provenance.get("training") or {}),
     )

@@ -23,6 +23,9 @@ PACKAGES = ("exphil-tf", "tensorflow", "keras", "numpy", "peppi-py", "apache-bea
 PRIVATE = ("replay_files",)
 """Facts that a policy given to others does not tell: names of files may be those of people."""
 MOST_FILES = 500
+_OF_START = ("folder", "manifest_sha256", "character_distribution")
+_KNOWN = 0.01
+"""Share of a dataset's frames from which on a character counts as learnt."""
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -92,7 +95,7 @@ def describe_played(
     return {
         **_describe_start(config, seed=seed, prog=prog, argv=argv),
         "data": {"folder": None, "manifest_sha256": None},
-        "start_data": {name: started_on.get(name) for name in ("folder", "manifest_sha256")},
+        "start_data": {name: started_on.get(name) for name in _OF_START},
         **sources,
         "sources": sorted(sources),
     }
@@ -108,6 +111,32 @@ def data_of(facts: object) -> Mapping[str, Any]:
     is_own = nested(own, "manifest_sha256") is not None or not isinstance(of_start, Mapping)
     found = own if is_own else of_start
     return found if isinstance(found, Mapping) else {}
+
+
+def unfamiliar(facts: object, character: str) -> str | None:
+    """A sentence on a character that is hardly in the games that a policy imitates.
+
+    Args:
+      facts: provenance, whoever wrote it.
+      character: as `melee.enums.character_name` has it.
+
+    Returns: None if it is there, or nothing is told.
+    """
+    told = data_of(facts).get("character_distribution")
+    counts = {
+        str(name): int(frames)
+        for name, frames in (told.items() if isinstance(told, Mapping) else ())
+        if isinstance(frames, int | float) and 0 < frames < float("inf")
+    }
+    total = sum(counts.values())
+    if not total or counts.get(character, 0) >= _KNOWN * total:
+        return None
+    most = sorted(counts, key=lambda name: -counts[name])[:3]
+    shares = ", ".join(f"{name} ({counts[name] / total:.0%})" for name in most)
+    return (
+        f"the policy has seen {character} in {counts.get(character, 0) / total:.1%} of the frames "
+        f"that it imitates; --character may name what it has seen more of: {shares}"
+    )
 
 
 def _describe_start(

@@ -20,7 +20,7 @@ from exphil_tf.foundation.config import Loaded, dump_yaml, to_dict
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.foundation.former_options import without_suffix
 from exphil_tf.foundation.tensorflow_import import quiet_import
-from exphil_tf.melee.enums import Character, character_from_name
+from exphil_tf.melee.enums import Character, character_from_name, character_name
 from exphil_tf.melee.types import TIME_LIMIT_FRAMES
 from exphil_tf.process.console import make_console
 from exphil_tf.process.exit_codes import EXIT_DATA
@@ -59,6 +59,7 @@ def learn(
     config, notes = with_frequent_saves(loaded.config, given=loaded.given)
     console = make_console(quiet=not config.run.verbosity)
     logging.basicConfig(format="%(levelname)s: %(message)s")
+    notes = [*notes, *character_notes(config)]
     run = PlayingRun(with_seed(config), location, prog=prog, argv=argv, notes=notes)
     return run.train(console, environ=os.environ)
 
@@ -84,7 +85,7 @@ class PlayingRun:
         check(config)
         run_folder.check_free(self.location, overwrite=config.run.overwrite)
         for note in (*self.notes, *self.location.notes()):
-            console.print(f"note: {note}")
+            console.print(f"note: {note}", markup=False)
         console.print(f"run: {self.location.run_dir}  seed: {config.seed}", soft_wrap=True)
         facts = provenance.describe_played(
             config=to_dict(config),
@@ -178,6 +179,13 @@ def provenance_of(policy: Path) -> dict[str, Any]:
     bundle = run_folder.find_bundle(policy)
     told = run_folder.read_json(bundle / run_folder.CONFIG_JSON).get("provenance")
     return told if isinstance(told, dict) else {}
+
+
+def character_notes(config: PlayingConfig) -> list[str]:
+    """What speaks against the character that is to be played, by the games of the start."""
+    character = character_name(character_from_name(config.game.character))
+    found = provenance.unfamiliar(provenance_of(pretrained(config)), character)
+    return [found] if found else []
 
 
 def is_run(opponent: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,13 @@ import pytest
 from fake_dolphin import make_executable
 
 from exphil_tf import play
+from exphil_tf.agents import play_session
 from exphil_tf.agents.agent import AgentOptions
 from exphil_tf.agents.game_record import GameTally, totals, wilson
 from exphil_tf.agents.named_agents import NamedAgents
 from exphil_tf.agents.play_config import PlayConfig
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.foundation import atomic
 from exphil_tf.foundation.config import load
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.inference.latency_histogram import LatencyHistogram
@@ -28,6 +31,17 @@ from exphil_tf.inference.latency_histogram import LatencyHistogram
 
 def parsed(*flags: str) -> PlayConfig:
     return load(PlayConfig, list(flags), env={}, prog=play.PROG)
+
+
+def changed(exported: Path, folder: Path, **values: object) -> Path:
+    """A copy of a bundle whose configuration has other values."""
+    shutil.copytree(exported, folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    sums = json.loads((folder / "checksums.json").read_text())
+    sums["files"]["config.json"] |= {"sha256": atomic.sha256(path), "bytes": path.stat().st_size}
+    (folder / "checksums.json").write_text(json.dumps(sums))
+    return folder
 
 
 # -- Options ---------------------------------------------------------------------------------------
@@ -144,6 +158,16 @@ def test_agents_by_name(exported):
         agents.decide("one", columns)
     with pytest.raises(UserError, match="trained for 0 frames. Received: 3"):
         agents.start("two", exported, delay=3)
+
+
+def test_a_character_that_the_policy_never_saw_is_noted(exported, tmp_path):
+    told = {"data": {"manifest_sha256": "sum", "character_distribution": {"marth": 5, "fox": 9}}}
+    bundle = changed(exported, tmp_path / "bundle", provenance={"training": told})
+    said: list[str] = []
+    for character in ("mewtwo", "marth"):
+        play_session._agent(PlayConfig(character=character), bundle, said.append)
+    assert len(said) == 1
+    assert "mewtwo in 0.0% of the frames" in said[0] and "fox (64%), marth (36%)" in said[0]
 
 
 # -- The doctor ------------------------------------------------------------------------------------
@@ -270,23 +294,8 @@ def test_slippi_direct_wants_an_account(tmp_path, iso, exported):
 
 
 def test_a_policy_of_another_schema_is_refused(tmp_path, iso, exported):
-    import shutil
-
-    from exphil_tf.foundation import atomic
-
-    folder = tmp_path / "other"
-    shutil.copytree(exported, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["schema"]["fingerprint"] = "0" * 16
-    (folder / "config.json").write_text(json.dumps(config))
-    sums = json.loads((folder / "checksums.json").read_text())
-    path = folder / "config.json"
-    sums["files"]["config.json"] = {
-        **sums["files"]["config.json"],
-        "sha256": atomic.sha256(path),
-        "bytes": path.stat().st_size,
-    }
-    (folder / "checksums.json").write_text(json.dumps(sums))
+    schema = json.loads((exported / "config.json").read_text())["schema"]
+    folder = changed(exported, tmp_path / "other", schema=schema | {"fingerprint": "0" * 16})
     words = ["--policy", str(folder), "--dolphin", str(iso), "--iso", str(iso)]
     with pytest.raises(UserError, match="want schema") as error:
         play.main(words)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exphil_tf.checkpoints.provenance import data_of, describe_played, nested
+from exphil_tf.checkpoints.provenance import data_of, describe_played, nested, unfamiliar
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,37 @@ def test_who_learns_by_playing_tells_what_the_start_imitated():
     told = {"config": {}, "seed": 1, "prog": "python -m exphil_tf.ppo", "sources": {}, "argv": []}
     first = describe_played(**told, start={"data": imitated})
     second = describe_played(**told, start=first)
-    assert data_of(second) == {"folder": "games", "manifest_sha256": "sum"}
+    assert data_of(second)["folder"] == "games"
+    assert data_of(second)["manifest_sha256"] == "sum"
     assert second["data"]["manifest_sha256"] is None, "it has no data of its own"
     assert data_of(describe_played(**told, start={}))["folder"] is None
+
+
+def imitated(**frames):
+    return {"data": {"manifest_sha256": "sum", "character_distribution": frames}}
+
+
+def test_a_character_that_hardly_was_there_is_told_beside_those_that_were():
+    facts = imitated(fox=500, falco=300, marth=150, peach=41, mewtwo=9)
+    said = unfamiliar(facts, "mewtwo")
+    assert "mewtwo in 0.9% of the frames" in said
+    assert "fox (50%), falco (30%), marth (15%)" in said
+    assert "link in 0.0%" in unfamiliar(facts, "link")
+    told = {"config": {}, "seed": 1, "prog": "python -m exphil_tf.ppo", "sources": {}, "argv": []}
+    assert unfamiliar(describe_played(**told, start=facts), "mewtwo") == said
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        imitated(fox=99, mewtwo=1),
+        imitated(),
+        imitated(fox="many", falco=-3),
+        {"data": {"manifest_sha256": "sum"}},
+        {"data": {"manifest_sha256": "sum", "character_distribution": [3]}},
+        {},
+        None,
+    ],
+)
+def test_nothing_is_said_of_a_character_that_was_there_or_where_nothing_is_told(facts):
+    assert unfamiliar(facts, "mewtwo") is None

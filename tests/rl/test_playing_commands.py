@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from exphil_tf import league, ppo, self_play
+from exphil_tf.checkpoints.policy_bundle import PolicyInfo, save_policy
 from exphil_tf.foundation.config import LEAGUE_PRESETS, PLAYING_PRESETS, load, preset_names
 from exphil_tf.foundation.errors import UserError
 from exphil_tf.rl import contest
@@ -81,6 +82,20 @@ def test_a_preset_plays_the_start_and_every_script(name, pretrained, tmp_path, m
     assert set(told["won_against"]) == set(SCRIPTS)
     saved = json.loads((run / "config.json").read_text())["config"]
     assert saved["opponent"] == ["start", "scripts"] and saved["gamma"] == config.reward.gamma
+
+
+def test_a_character_that_the_start_never_saw_is_noted(tmp_path, capsys):
+    policy = tiny_policy()
+    told = {"data": {"manifest_sha256": "sum", "character_distribution": {"marth": 5, "fox": 9}}}
+    save_policy(tmp_path / "policy", policy, PolicyInfo(policy.config, provenance=told))
+    words = ["--pretrained", str(tmp_path), "--runs-dir", str(tmp_path), "--name", "x", "--dry-run"]
+    for command, form in ((ppo, []), (self_play, []), (league, ["run"])):
+        given = ["--anchors", "stander"] if form else []
+        assert command.main([*form, *words, *given]) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "mewtwo in 0.0% of the frames" in said and "fox (64%), marth (36%)" in said
+        assert command.main([*form, *words, *given, "--character", "marth"]) == 0
+        assert "of the frames" not in capsys.readouterr().out
 
 
 def test_self_play_meets_its_past(pretrained, tmp_path):

@@ -32,7 +32,7 @@ from exphil_tf.rl.league import state as states
 from exphil_tf.rl.league.league import League, Learnt, Turn, first_state, players
 from exphil_tf.rl.league.standings import print_standings
 from exphil_tf.rl.league.state import START, State
-from exphil_tf.rl.playing_run import PlayingRun, check, pretrained, provenance_of
+from exphil_tf.rl.playing_run import PlayingRun, character_notes, check, pretrained, provenance_of
 from exphil_tf.rl.tally import Tally
 from exphil_tf.training import run_folder
 from exphil_tf.training.league_config import CONTEST_GAMES, LeagueConfig, LeagueOptions
@@ -82,6 +82,8 @@ class LeagueRun:
         config, folder = self.config, self.location.run_dir
         self._check()
         console.print(f"league: {folder}  seed: {config.seed}", soft_wrap=True)
+        for note in character_notes(config):
+            console.print(f"note: {note}", markup=False)
         facts = self._facts()
         if config.run.dry_run:
             names = ", ".join(player.name for player in players(config.league))
