@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from exphil_tf.rl import losses, returns
+from exphil_tf.rl import losses, ppo_metrics, returns
 from exphil_tf.rl.actor import split_buckets
 from exphil_tf.rl.returns import Estimates
 from exphil_tf.rl.rollout import Rollout, Rollouts
@@ -35,44 +35,9 @@ from models.heads import distribution
 from models.heads.value import ValueHead
 from models.policy import Policy
 
-FRAMES_PER_MINUTE = 3600
 RECOVERY = 10
 """Updates kept in a row after which steps are twice as large again."""
 LEAST_SCALE = 1.0 / 1024
-_STEP_SUMS = (
-    "weight", "policy_loss", "value_loss", "entropy", "kl_teacher", "kl_teacher_reverse",
-    "clipped", "loss",
-)  # fmt: skip
-_ROLLOUT_SUMS = (
-    "frames", "counted", "reward", "games", "wins", "stocks", "actor_kl", "behaviour_gap",
-    "target", "squared_target", "error", "squared_error",
-)  # fmt: skip
-
-
-METRICS = (
-    # Per minute of play, of what is learnt from.
-    Metric("reward", "reward a minute", ".3f", lower_is_better=False, is_selecting=True),
-    Metric("win_rate", "won", ".3f", lower_is_better=False),
-    Metric("games"),
-    Metric("stock_lead", lower_is_better=False),
-    Metric("reward_terms"),
-    Metric("won_against"),
-    Metric("restarts"),
-    Metric("policy_loss"),
-    Metric("value_loss"),
-    Metric("explained_variance", "returns explained", ".3f", lower_is_better=False),
-    Metric("entropy", "entropy", ".3f"),
-    Metric("kl_teacher", "from teacher", ".4f"),
-    Metric("kl_teacher_reverse"),
-    Metric("actor_kl", "moved", ".5f"),
-    Metric("behaviour_gap"),
-    Metric("clip_fraction"),
-    Metric("reverted"),
-    Metric("step_scale"),
-    Metric("grad_norm"),
-    Metric("lr"),
-    Metric("cpu_s"),
-)
 
 
 class ScaledSchedule(keras.optimizers.schedules.LearningRateSchedule):
@@ -140,15 +105,14 @@ class PpoLearner:
         self._schedule = parts.schedule
         rows = self.rows = len(rollouts.learner.seats)
         self.config, self.delay, self._seed = config, rollouts.learner.delay, seed
-        self._terms, self.stopwatch = tuple(rollouts.options.weights_at(0)), rollouts.stopwatch
+        self.stopwatch = rollouts.stopwatch
         self._snapshots, self._matchmaking = rollouts.snapshots, rollouts.matchmaking
         self._matches = rollouts.matches
         self._teacher_memory = None if teacher is None else CarriedState(teacher, rows)
         self._initial = policy.initial_state(rows)
-        self._sums = RunningSums(dict.fromkeys(_STEP_SUMS, ()))
-        self._played = RunningSums(
-            dict.fromkeys((*_ROLLOUT_SUMS, *(f"term/{name}" for name in self._terms)), ())
-        )
+        self._sums = RunningSums(dict.fromkeys(ppo_metrics.STEP_SUMS, ()))
+        terms = map(ppo_metrics.term_sum, rollouts.options.weights_at(0))
+        self._played = RunningSums(dict.fromkeys((*ppo_metrics.ROLLOUT_SUMS, *terms), ()))
         self._counts = {
             name: tf.Variable(tf.zeros([], tf.int64), trainable=False)
             for name in ("skipped", "streak", "worst_streak", "reverted", "kept")
@@ -159,7 +123,7 @@ class PpoLearner:
         self._train_value = CompiledStep(self._train_value_rows, jit=jit)
         self._moved = CompiledStep(self._mean_kl, jit=jit)
 
-    metrics: tuple[Metric, ...] = METRICS
+    metrics: tuple[Metric, ...] = ppo_metrics.METRICS
 
     # -- The protocol ------------------------------------------------------------------------------
 
@@ -201,7 +165,7 @@ class PpoLearner:
         steps = {name: float(v) for name, v in self._sums.take().items()}
         counts = {name: int(v.numpy()) for name, v in self._counts.items()}
         self._counts["worst_streak"].assign(0)
-        values = self._means(sums, steps) if sums["frames"] else {}
+        values = ppo_metrics.means(sums, steps) if sums["frames"] else {}
         if values:
             values["reverted"] = counts["reverted"]
             values["step_scale"] = float(self._schedule.scale.numpy())
@@ -251,7 +215,15 @@ class PpoLearner:
         if not is_burning_in:
             moved = float(self._moved(frames))
             self._keep_or_revert(moved, before)
-        self._count_rollout(rollout, read, estimates=estimates, weight=weight, moved=moved)
+        sums = ppo_metrics.rollout_sums(
+            rollout,
+            {name: read[name].numpy() for name in ("values", "log_prob")},
+            estimates=estimates,
+            weight=weight,
+            moved=moved,
+            delay=self.delay,
+        )
+        self._played.add(sums)
 
     def _to_learn(
         self, read: Mapping[str, Any], estimates: Estimates, weight: np.ndarray
@@ -401,10 +373,8 @@ class PpoLearner:
             tf.ones_like(gain), gain, value, said.entropy.total, kl, reverse,
             tf.cast(outside, tf.float32), loss,
         )  # fmt: skip
-        weight = part["weight"]
-        return {
-            name: tf.reduce_sum(weight * one) for name, one in zip(_STEP_SUMS, parts, strict=True)
-        }
+        weight, names = part["weight"], ppo_metrics.STEP_SUMS
+        return {name: tf.reduce_sum(weight * one) for name, one in zip(names, parts, strict=True)}
 
     def _mean_kl(self, frames: dict[str, Any]) -> Any:
         """KL of the policy before the update to the one after it, nats per frame."""
@@ -424,60 +394,6 @@ class PpoLearner:
         counts["streak"].assign(streak)
         counts["worst_streak"].assign(tf.maximum(counts["worst_streak"], streak))
         counts["skipped"].assign_add(tf.cast(~applied, tf.int64))
-
-    def _count_rollout(
-        self,
-        rollout: Rollout,
-        read: Mapping[str, Any],
-        *,
-        estimates: Estimates,
-        weight: np.ndarray,
-        moved: float,
-    ) -> None:
-        frames, counted = float(weight.size), float(weight.sum())
-        error = estimates.target - read["values"].numpy()[:, :-1]
-        gap = np.abs(read["log_prob"].numpy() - rollout.log_prob)[:, self.delay :]
-        target, won = estimates.target, rollout.ended["won"]
-        total = float(sum(rollout.reward_terms.values()))
-        sums = {
-            "frames": frames,
-            "counted": counted,
-            "reward": frames * total,
-            "games": len(won),
-            "wins": won.sum(),
-            "stocks": rollout.ended["stocks"].sum(),
-            "actor_kl": frames * moved,
-            "behaviour_gap": frames * gap.mean(),
-            "target": (weight * target).sum(),
-            "squared_target": (weight * target**2).sum(),
-            "error": (weight * error).sum(),
-            "squared_error": (weight * error**2).sum(),
-        }
-        sums |= {f"term/{name}": frames * mean for name, mean in rollout.reward_terms.items()}
-        self._played.add({name: np.float64(value) for name, value in sums.items()})
-
-    def _means(self, sums: Mapping[str, float], steps: Mapping[str, float]) -> dict[str, Any]:
-        frames, counted = sums["frames"], max(sums["counted"], 1.0)
-        minutes = frames / FRAMES_PER_MINUTE
-        values: dict[str, Any] = {
-            "reward": sums["reward"] / minutes,
-            "games": sums["games"],
-            "reward_terms": {name: sums[f"term/{name}"] / minutes for name in self._terms},
-            "actor_kl": sums["actor_kl"] / frames,
-            "behaviour_gap": sums["behaviour_gap"] / frames,
-        }
-        if sums["games"]:
-            values["win_rate"] = sums["wins"] / sums["games"]
-            values["stock_lead"] = sums["stocks"] / sums["games"]
-        spread = sums["squared_target"] / counted - (sums["target"] / counted) ** 2
-        missed = sums["squared_error"] / counted - (sums["error"] / counted) ** 2
-        if spread > 1e-12:
-            values["explained_variance"] = 1.0 - missed / spread
-        if steps["weight"]:
-            names = ("policy_loss", "value_loss", "entropy", "kl_teacher", "kl_teacher_reverse")
-            values |= {name: steps[name] / steps["weight"] for name in names}
-            values["clip_fraction"] = steps["clipped"] / steps["weight"]
-        return values
 
 
 def _tensors(rollout: Rollout) -> dict[str, Any]:

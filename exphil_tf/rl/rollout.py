@@ -258,7 +258,7 @@ class Rollouts(tf.train.experimental.PythonState):
             found |= {f"matchmaking/{name}": v for name, v in self.matchmaking.state().items()}
         found["rng"] = generator_state.to_array(self._rng)
         found["controllers"] = self._controllers
-        found["made"] = np.int64(self._made)
+        found["made"] = np.array(self._made)
         file = io.BytesIO()
         np.savez(file, allow_pickle=False, **found)
         return file.getvalue()
