@@ -21,6 +21,10 @@ import hypothesis
 import numpy as np
 import pytest
 
+from exphil_tf.foundation.tensorflow_import import limit_threads
+
+limit_threads(os.environ)  # as commands do, whose bits are compared with those of tests
+
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ROOT / "../shared"
 """Inputs too large or too odd for the repository: replays, cases, a corpus of real games."""

@@ -13,15 +13,29 @@ _ROOT = Path("/")
 def usable_cores(root: Path = _ROOT) -> int:
     """Those that it is held to (`taskset`, a container's set and share), or all of the machine.
 
-    A share (`docker --cpus 2.5`, a pod's limit) is rounded up.
-
     Args:
       root: of the file system.
     """
-    cores = os.cpu_count() or 1
+    return granted_share(root) or _set_of_cores()
+
+
+def granted_share(root: Path = _ROOT) -> int | None:
+    """Cores' worth of time (`docker --cpus 2.5`, a pod's limit), rounded up.
+
+    Args:
+      root: of the file system.
+
+    Returns: None if that is no less than the cores that the process may run on, which libraries
+      count by themselves.
+    """
+    share = min((math.ceil(share) for share in _shares(root)), default=math.inf)
+    return max(1, int(share)) if share < _set_of_cores() else None
+
+
+def _set_of_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    return max(1, min([cores, *(math.ceil(share) for share in _shares(root))]))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _shares(root: Path) -> Iterator[float]:

@@ -2,11 +2,14 @@
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from exphil_tf.foundation.tensorflow_import import quiet_import
+from exphil_tf.foundation import tensorflow_import
+from exphil_tf.foundation.tensorflow_import import THREADS, limit_threads, quiet_import
 
 
 def noise(text):
@@ -41,3 +44,31 @@ def test_descriptors_are_given_back():
         with quiet_import():
             pass
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(("share", "said"), [(None, {}), (3, dict.fromkeys(THREADS, "3"))])
+def test_threads_follow_what_is_granted(monkeypatch, share, said):
+    monkeypatch.setattr(tensorflow_import, "granted_share", lambda: share)
+    environ: dict[str, str] = {}
+    limit_threads(environ)
+    assert environ == said
+    chosen = dict.fromkeys(THREADS, "7")
+    limit_threads(chosen)
+    assert chosen == dict.fromkeys(THREADS, "7")
+
+
+@pytest.mark.slow
+def test_tensorflow_heeds_it():
+    code = "import os, tensorflow as tf\n"
+    code += "tf.matmul(tf.ones([64, 64]), tf.ones([64, 64]))\n"
+    code += "tasks = '/proc/self/task'\n"
+    code += "names = [open(f'{tasks}/{t}/comm').read() for t in os.listdir(tasks)]\n"
+    code += "print(sum(name.startswith('tf_Compute') for name in names))"
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("threads are listed in /proc")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **dict.fromkeys(THREADS, "3")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == "3"

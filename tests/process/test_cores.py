@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from exphil_tf.process.cores import usable_cores
+from exphil_tf.process.cores import granted_share, usable_cores
 
 MANY = 64
 
@@ -61,7 +61,9 @@ def written(root, files):
     ],
 )
 def test_what_control_groups_grant(tmp_path, files, cores):
-    assert usable_cores(written(tmp_path, files)) == cores
+    root = written(tmp_path, files)
+    assert usable_cores(root) == cores
+    assert granted_share(root) == (None if cores == MANY else cores)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="sets of cores are Linux's")
