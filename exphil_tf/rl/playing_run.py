@@ -183,8 +183,12 @@ def provenance_of(policy: Path) -> dict[str, Any]:
 
 def character_notes(config: PlayingConfig) -> list[str]:
     """What speaks against the character that is to be played, by the games of the start."""
-    character = character_name(character_from_name(config.game.character))
-    found = provenance.unfamiliar(provenance_of(pretrained(config)), character)
+    try:
+        start = provenance_of(pretrained(config))
+        character = character_name(character_from_name(config.game.character))
+    except (UserError, ValueError):  # which the run itself says, behind what is wrong before it
+        return []
+    found = provenance.unfamiliar(start, character)
     return [found] if found else []
 
 
