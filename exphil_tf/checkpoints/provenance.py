@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from exphil_tf.features.schema import SCHEMA
+from exphil_tf.melee.enums import character_from_name, character_name
 from exphil_tf.records.manifest import GAMES, Manifest, to_json
 
 PACKAGES = ("exphil-tf", "tensorflow", "keras", "numpy", "peppi-py", "apache-beam")
@@ -120,8 +121,10 @@ def unfamiliar(facts: object, character: str) -> str | None:
       facts: provenance, whoever wrote it.
       character: as `melee.enums.character_name` has it.
 
-    Returns: None if it is there, or nothing is told.
+    Returns: None if it is there, or the policy learnt by playing it, or nothing is told.
     """
+    if _played(facts) == character:
+        return None
     told = data_of(facts).get("character_distribution")
     counts = {
         str(name): int(frames)
@@ -137,6 +140,15 @@ def unfamiliar(facts: object, character: str) -> str | None:
         f"the policy has seen {character} in {counts.get(character, 0) / total:.1%} of the frames "
         f"that it imitates; --character may name what it has seen more of: {shares}"
     )
+
+
+def _played(facts: object) -> str | None:
+    """The character that a policy learnt by playing, if it did."""
+    named = nested(facts, "config", "character")
+    try:
+        return character_name(character_from_name(named)) if isinstance(named, str) else None
+    except ValueError:
+        return None
 
 
 def _describe_start(

@@ -185,9 +185,9 @@ def character_notes(config: PlayingConfig) -> list[str]:
     """What speaks against the character that is to be played, by the games of the start."""
     try:
         start = provenance_of(pretrained(config))
-        character = character_name(character_from_name(config.game.character))
-    except (UserError, ValueError):  # which the run itself says, behind what is wrong before it
+    except UserError:  # which the run itself says, behind what is wrong before it
         return []
+    character = character_name(character_from_name(config.game.character))
     found = provenance.unfamiliar(start, character)
     return [found] if found else []
 

@@ -49,6 +49,9 @@ def test_a_character_that_hardly_was_there_is_told_beside_those_that_were():
     assert "link in 0.0%" in unfamiliar(facts, "link")
     told = {"config": {}, "seed": 1, "prog": "python -m exphil_tf.ppo", "sources": {}, "argv": []}
     assert unfamiliar(describe_played(**told, start=facts), "mewtwo") == said
+    for played, noted in (("Mewtwo", None), ("fox", said), ("nobody", said), (3, said)):
+        learnt = describe_played(**told | {"config": {"character": played}}, start=facts)
+        assert unfamiliar(learnt, "mewtwo") == noted
 
 
 @pytest.mark.parametrize(
