@@ -1,5 +1,6 @@
 """A server that stands before another one and spoils some of what passes."""
 
+import collections
 import contextlib
 import http.client
 import random
@@ -13,18 +14,31 @@ from tests.loopback import serving
 
 
 class Faults:
-    """What happens to requests; drawn by a seeded generator, each kind with its probability."""
+    """What happens to requests; drawn by a seeded generator, each kind with its probability.
+
+    Threads take the draws in any order, so a place that was spoilt `IN_A_ROW` times is left alone
+    once: whoever tries more often than that gets through, whatever is drawn.
+    """
+
+    IN_A_ROW = 2
 
     def __init__(self, *, refuse=0.0, cut=0.0, slow_s=0.0, stale=False, seed=0):
         self.refuse, self.cut, self.slow_s, self.stale = refuse, cut, slow_s, stale
         self.counts = {"refused": 0, "cut": 0, "stale": 0, "passed": 0}
         self.listings = {}
+        self._spoilt = collections.Counter()
         self._random = random.Random(seed)
         self._lock = threading.Lock()
 
-    def draw(self, probability):
+    def draw(self, path, **chances):
+        """Which of these happens to a request for `path`; None for nothing."""
         with self._lock:
-            return self._random.random() < probability
+            drawn = [what for what, chance in chances.items() if self._random.random() < chance]
+            if not drawn or self._spoilt[path] == self.IN_A_ROW:
+                self._spoilt[path] = 0
+                return None
+            self._spoilt[path] += 1
+            return drawn[0]
 
     def count(self, what):
         with self._lock:
@@ -43,7 +57,8 @@ def _handler(target, faults):
         def pass_on(self):
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             time.sleep(faults.slow_s)
-            if faults.draw(faults.refuse):
+            fault = faults.draw(self.path, refused=faults.refuse, cut=faults.cut)
+            if fault == "refused":
                 faults.count("refused")
                 self.answer(503, [], b"<Error><Code>SlowDown</Code></Error>")
                 return
@@ -61,7 +76,7 @@ def _handler(target, faults):
             if "list-type" in self.path and faults.stale:
                 data = faults.listings.setdefault(self.path, data)
                 faults.count("stale")
-            if self.command == "GET" and len(data) > 64 and faults.draw(faults.cut):
+            if self.command == "GET" and len(data) > 64 and fault == "cut":
                 faults.count("cut")
                 self.answer(answer.status, kept, data[: len(data) // 2], told=len(data))
                 self.close_connection = True

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -76,7 +77,15 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
         elif key:
             data, etag, put_s = self.buckets[bucket][key]
-            self.answer(200, data, ETag=etag, Last_Modified=self.date_time_string(put_s))
+            put = self.date_time_string(put_s)
+            asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range") or "")
+            if asked is None:
+                self.answer(200, data, ETag=etag, Last_Modified=put)
+            else:
+                start, end = int(asked[1]), min(int(asked[2]), len(data) - 1)
+                told = f"bytes {start}-{end}/{len(data)}"
+                part = data[start : end + 1]
+                self.answer(206, part, ETag=etag, Last_Modified=put, Content_Range=told)
         else:
             self.answer(200, listing(self.buckets[bucket], query.get("prefix", [""])[0]))
 

@@ -130,7 +130,7 @@ def test_damage_that_stays_is_told_and_not_fetched(tmp_path):
 def test_a_store_that_refuses_now_and_then(tmp_path):
     run = make_run(tmp_path / "run", 5)
     upload(run, FolderStore(tmp_path / "store"))
-    refusals = {1, 3, 4, 7, 8, 9, 12}
+    refusals = {1, 3, 4, 7, 8, 12}  # fewer after 6 than tries: threads may all give one file theirs
     summary, step = fetched(FaultyStore(tmp_path / "store", refuse=refusals), tmp_path / "back")
     assert (step, summary.problems) == (5, [])
     with pytest.raises(StoreError, match="503"):
