@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
-from exphil_tf.foundation.kinds import Kind, option
+from exphil_tf.foundation.kinds import Kind, option, other_options
 from models.backbones import BACKBONES
 from models.quantization_config import check_choice
 
@@ -123,7 +123,7 @@ class PlayingSpeedConfig:
     """Frames of each in an update."""
     updates: int = 10
     """Updates that are timed, after two that are not."""
-    ppo_options: str = ""
+    ppo_options: str = other_options()
     """Options of `python -m exphil_tf.ppo` where they are not to be its defaults."""
     output: Path = Path("benchmark-results/playing.json")
     """JSON file with the figures and the machine."""
@@ -165,7 +165,7 @@ class ArchitecturesConfig:
     parameters: int | None = 650_000
     """Trainable numbers of each policy, by choice of the width; none takes the widths of
     --train-options."""
-    train_options: str = ""
+    train_options: str = other_options()
     """Options of `python -m exphil_tf.train` that all share, where they are not to be its
     defaults."""
     seed: int = 0

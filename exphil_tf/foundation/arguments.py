@@ -137,7 +137,7 @@ class _Reader:
         if option.is_switch:
             return self._switch_value(flag, option, value)
         if is_scalar(option.annotation):
-            word = value if value is not None else self._word(flag, describe(option.annotation))
+            word = value if value is not None else self._word_of(flag, option)
             return former_options.without_suffix(word) if _is_former_file(name, option) else word
         words = [*([] if value is None else [value]), *self._following()]
         if _is_former_file(name, option):
@@ -159,6 +159,17 @@ class _Reader:
             raise UserError(f"{flag}: want {wanted} after it")
         return self.rest.popleft()
 
+    def _word_of(self, flag: str, option: Option) -> str:
+        if option.holds_options and self.rest and not self._is_known(self.rest[0]):
+            return self.rest.popleft()
+        return self._word(flag, describe(option.annotation))
+
+    def _is_known(self, token: str) -> bool:
+        """Whether a word is a flag of this command."""
+        name = token.partition("=")[0][2:].replace("-", "_")
+        is_option = name in self._ours or _option_of_flag(name, self._known) is not None
+        return token in _HELP or (token.startswith("--") and is_option)
+
     def _following(self) -> list[str]:
         """The words up to the next flag."""
         words: list[str] = []
@@ -177,9 +188,7 @@ def _is_former_file(name: str, option: Option) -> bool:
 
 
 def _is_flag(token: str) -> bool:
-    """No name of a flag has a space: such a word is options for another command."""
-    name, _, _ = token.partition("=")
-    return (name.startswith("--") and " " not in name) or token in _HELP
+    return token.startswith("--") or token in _HELP
 
 
 def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:

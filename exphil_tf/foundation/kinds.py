@@ -77,6 +77,8 @@ class Declared:
     """Its value in runs and bundles made before there was the option; None for its default."""
     off: tuple[object, ...] = ()
     """Values that ask for what is so without the option, where it has no effect."""
+    holds_options: bool = False
+    """See `other_options`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +153,11 @@ def option(
 def required(*, kind: Kind) -> Any:
     """A field that is an option without default."""
     return dataclasses.field(metadata={_KEY: Declared(kind)})
+
+
+def other_options() -> Any:
+    """A field whose word is options of another command, dashes and all; none unless given."""
+    return dataclasses.field(default="", metadata={_KEY: Declared(holds_options=True)})
 
 
 def family(alternatives: Mapping[str, type], **declared: Any) -> Any:

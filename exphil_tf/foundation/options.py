@@ -62,6 +62,8 @@ class Option(NamedTuple):
     """See `kinds.option`."""
     off: tuple[object, ...] = ()
     """See `kinds.option`."""
+    holds_options: bool = False
+    """See `kinds.other_options`."""
 
     @property
     def flag(self) -> str:
@@ -132,7 +134,8 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
             positional = any("Positional" in repr(marker) for marker in markers)
             told = declared.kind, declared.only_with, declared.only_without
             made = Option(name, here, annotation, default, positional, *told)
-            yield made._replace(former=declared.former, off=declared.off)
+            rest = ("former", "off", "holds_options")
+            yield made._replace(**{key: getattr(declared, key) for key in rest})
 
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:

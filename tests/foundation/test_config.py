@@ -284,9 +284,27 @@ def test_flags(argv, field, want):
     assert to_dict(load(Toy, argv, env={}))[field] == want
 
 
-def test_a_word_with_spaces_may_be_options_of_another_command():
-    for argv in (["--wandb-project", "--lr 1e-3 --ema"], ["--wandb-project=--lr 1e-3 --ema"]):
-        assert to_dict(load(Toy, argv, env={}))["wandb_project"] == "--lr 1e-3 --ema"
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A command that starts another one with options of its own."""
+
+    train_options: str = kinds.other_options()
+    ema: bool = False
+
+
+@pytest.mark.parametrize("given", ["--carry-state", "--lr 1e-3 --ema", "--dropout=0.1", "-x", "no"])
+def test_options_of_another_command(tmp_path, given):
+    for argv in (["--train-options", given], [f"--train-options={given}"]):
+        assert load(Compared, [*argv, "--ema"], env={}) == Compared(given, ema=True)
+    assert load(Compared, [], env={"EXPHIL_TRAIN_OPTIONS": given}).train_options == given
+    file = write(tmp_path / "c.yaml", f"train-options: '{given}'")
+    assert load(Compared, ["--config", file], env={}).train_options == given
+
+
+@pytest.mark.parametrize("argv", [["--train-options"], ["--train-options", "--ema"]])
+def test_options_of_another_command_that_are_missing(argv):
+    with pytest.raises(UserError, match="--train-options: want a word after it"):
+        load(Compared, argv, env={})
 
 
 @pytest.mark.parametrize(
