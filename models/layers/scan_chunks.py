@@ -7,8 +7,8 @@ update of two layers of 256 took 0.16 of the loop's time for 16 unrolls of 80 fr
 0.41 for 512. Associative scans took longer for such unrolls, and up to seven times the memory.
 
 Axes: `[frames, rows, …]`. `frames` of a form are u, dt `[frames, rows, channels]`, b, c `[frames,
-rows, states]` and keep `[frames, rows]`; a gradient's are those, the gradient by y, and the state
-`[rows, states, channels]` before the chunk.
+rows, states]`; a gradient's are those, the gradient by y, and the state `[rows, states, channels]`
+before the chunk.
 """
 
 from collections.abc import Callable
@@ -35,26 +35,25 @@ class ChunkForm(NamedTuple):
 
 
 def _advance(a: Tensor, state: Tensor, frame: tuple) -> Tensor:
-    u, dt, b, keep = frame
-    decay = ops.exp(dt[:, None, :] * a) * keep[:, None, None]
-    return decay * state + u[:, None, :] * b[:, :, None]
+    u, dt, b = frame
+    return ops.exp(dt[:, None, :] * a) * state + u[:, None, :] * b[:, :, None]
 
 
 def forward_step(a: Tensor, state: Tensor, frame: tuple) -> tuple[Tensor, Tensor]:
-    """One frame, u, dt, b, c, keep `[rows, …]`: the state after it, and y."""
-    u, dt, b, c, keep = frame
-    state = _advance(a, state, (u, dt, b, keep))
+    """One frame, u, dt, b, c `[rows, …]`: the state after it, and y."""
+    u, dt, b, c = frame
+    state = _advance(a, state, (u, dt, b))
     return state, ops.sum(state * c[:, :, None], axis=1)
 
 
 def _backward_step(a: Tensor, carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
     """Carries the gradients by the state and by `a` from one frame to the one before."""
     grad_state, grad_a = carry
-    u, dt, b, c, keep, grad_y, previous = frame
+    u, dt, b, c, grad_y, previous = frame
     grad_state = grad_state + grad_y[:, None, :] * c[:, :, None]
     grad_b = _sum_channels(grad_state, u)
     grad_u = ops.sum(grad_state * b[:, :, None], axis=1)
-    grad_state = grad_state * (ops.exp(dt[:, None, :] * a) * keep[:, None, None])
+    grad_state = grad_state * ops.exp(dt[:, None, :] * a)
     by_exponent = grad_state * previous
     grad_dt = ops.sum(by_exponent * a, axis=1)
     grad_a = grad_a + ops.sum(by_exponent * dt[:, None, :], axis=0)
@@ -72,7 +71,7 @@ def _states_again(a: Tensor, start: Tensor, frames: tuple) -> tuple[Tensor, Tens
     Args:
       a: decay rates.
       start: `[rows, states, channels]`, before the first frame.
-      frames: u, dt, b, keep and the gradient by y, each `[frames, rows, …]`.
+      frames: u, dt, b and the gradient by y, each `[frames, rows, …]`.
     """
     count, states = frames[0].shape[0], a.shape[0]
 
@@ -105,8 +104,8 @@ def _looped_forward(a: Tensor, state: Tensor, frames: tuple) -> tuple[Tensor, Te
 
 def _looped_backward(a: Tensor, carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
     *frames, start = inputs
-    u, dt, b, _, keep, grad_y = frames
-    before, grad_c = _states_again(a, start, (u, dt, b, keep, grad_y))
+    u, dt, b, _, grad_y = frames
+    before, grad_c = _states_again(a, start, (u, dt, b, grad_y))
     carry, grads = time_scan(
         lambda g, f: _backward_step(a, g, (*f[1:], before[f[0]])),
         carry,
@@ -130,11 +129,11 @@ def _written_forward(a: Tensor, state: Tensor, frames: tuple) -> tuple[Tensor, T
 
 def _written_backward(a: Tensor, carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
     *frames, state = inputs
-    u, dt, b, _, keep, grad_y = frames
+    u, dt, b, _, grad_y = frames
     before, grads_c, grads = [], [], []
     for t in range(u.shape[0]):
         before.append(state)
-        state = _advance(a, state, (u[t], dt[t], b[t], keep[t]))
+        state = _advance(a, state, (u[t], dt[t], b[t]))
         grads_c.append(_sum_channels(state, grad_y[t]))
     for t in reversed(range(u.shape[0])):
         carry, grad = _backward_step(a, carry, (*(x[t] for x in frames), before[t]))

@@ -28,7 +28,7 @@ from models.layers.scan_chunks import LOOPED, WRITTEN, ChunkForm, forward_step
 from models.layers.time_scan import is_written_out, time_scan
 
 Tensor = Any
-STATE_BYTES = 1 << 17
+STATE_BYTES = 1 << 16
 """State of the rows that a CPU takes at once; a chunk's states are `LOOPED.frames` times that."""
 ENDLESS = 1e9
 """A delta after which nothing is left of a state: exp(ENDLESS * a) is 0 for any a below -1e-7."""
@@ -65,11 +65,14 @@ def selective_scan_step(
     delta, a, b, c, d = selection
     decay_time = delta
     if is_resetting is not None:
-        # An endless time step forgets everything: cheaper than a product with the whole state.
-        reset = ops.reshape(ops.cast(is_resetting, "float32"), (-1, 1, 1))
-        decay_time = delta + reset * ENDLESS
+        decay_time = _decay_time(delta, ops.reshape(is_resetting, (-1, 1)))
     state = ops.exp(decay_time * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
     return ops.matmul(c, state) + d * x, state
+
+
+def _decay_time(delta: Tensor, is_resetting: Tensor) -> Tensor:
+    """An endless time step forgets everything: cheaper than a product with the whole state."""
+    return delta + ops.cast(is_resetting, "float32")[:, :, None] * ENDLESS
 
 
 def selective_scan(
@@ -104,17 +107,16 @@ def selective_scan(
         )
     x, state = ops.cast(x, "float32"), ops.cast(state, "float32")
     delta, a, b, c, d = (ops.cast(v, "float32") for v in selection)
-    keep = 1.0 - ops.cast(is_resetting, "float32")
-    u = x * delta
+    u, dt = x * delta, _decay_time(delta, is_resetting)
     if is_written_out():
-        frames = tuple(ops.swapaxes(v, 0, 1) for v in (u, delta, b, c, keep))
+        frames = tuple(ops.swapaxes(v, 0, 1) for v in (u, dt, b, c))
         state, y = time_scan(lambda h, f: forward_step(a, h, f), state, frames)
         y = ops.swapaxes(y, 0, 1)
     else:
         form = form or (WRITTEN if has_gpu() else LOOPED)
         frames = chunk_frames or form.frames
         blocks = _blocks(state, time=x.shape[1], chunk_frames=frames, rows=rows)
-        y, state = _blocked_scan(keep, blocks, form)(u, delta, a, b, c, state)
+        y, state = _blocked_scan(blocks, form)(u, dt, a, b, c, state)
     return y + d * x, state
 
 
@@ -129,11 +131,12 @@ class _Blocks(NamedTuple):
     """Of a chunk; the last one is filled up."""
     time: int
 
-    def cut(self, x: Tensor, *, fill: float = 0.0) -> Tensor:
+    def cut(self, x: Tensor) -> Tensor:
+        """Frames that fill up are zeros, which leave a state as it is: it decays for no time."""
         rest = tuple(x.shape[2:])
         pad = self.chunks * self.frames - self.time
         if pad:
-            x = ops.pad(x, [(0, 0), (0, pad), *((0, 0) for _ in rest)], constant_values=fill)
+            x = ops.pad(x, [(0, 0), (0, pad), *((0, 0) for _ in rest)])
         x = ops.reshape(x, (self.slices, self.rows, self.chunks, self.frames, *rest))
         return ops.transpose(x, (0, 2, 3, 1, *range(4, 4 + len(rest))))
 
@@ -163,10 +166,8 @@ def _blocks(state: Tensor, *, time: int, chunk_frames: int, rows: int | None) ->
     return _Blocks(batch // rows, rows, chunks, frames, time)
 
 
-def _blocked_scan(keep: Tensor, blocks: _Blocks, form: ChunkForm) -> Any:
+def _blocked_scan(blocks: _Blocks, form: ChunkForm) -> Any:
     """Returns the scan `(u, dt, a, b, c, state) -> (y, state)` with its gradient."""
-    # Frames that fill up keep the state: keep = 1, dt = 0 and u = 0.
-    keeps = blocks.cut(keep, fill=1.0)
     chunks, count = blocks.chunks, blocks.frames
 
     @ops.custom_gradient
@@ -190,7 +191,7 @@ def _blocked_scan(keep: Tensor, blocks: _Blocks, form: ChunkForm) -> Any:
         _, (y, starts, final) = time_scan(
             forward_slice,
             (),
-            (blocks.cut_rows(h), us, dts, bs, cs, keeps),
+            (blocks.cut_rows(h), us, dts, bs, cs),
             like=(
                 blocks.like(chunks, count, *wide),
                 blocks.like(chunks, "rows", states, channels),
@@ -215,7 +216,7 @@ def _blocked_scan(keep: Tensor, blocks: _Blocks, form: ChunkForm) -> Any:
             grad_a, (grad_state, *grads) = time_scan(
                 backward_slice,
                 ops.zeros_like(a),
-                (blocks.cut_rows(grad_final), us, dts, bs, cs, keeps, blocks.cut(grad_y), starts),
+                (blocks.cut_rows(grad_final), us, dts, bs, cs, blocks.cut(grad_y), starts),
                 like=(state_like, *(blocks.like(chunks, count, *shape) for shape in grads_of)),
             )
             grad_u, grad_dt, grad_b, grad_c = (blocks.join(g) for g in grads)
