@@ -62,7 +62,7 @@ def _mix(same_game: list[Tensor]) -> Any:
     past = len(same_game)
 
     @ops.custom_gradient
-    def mix(u: Tensor, history: Tensor, kernel: Tensor, bias: Tensor) -> Any:
+    def mix(u: Tensor, history: Tensor, kernel: Tensor, bias: Tensor) -> Any:  # noqa: PLR0917
         time = u.shape[1]
         extended = ops.concatenate([history, u], axis=1)
         read = [extended[:, tap : tap + time] for tap in range(past)]
