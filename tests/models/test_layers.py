@@ -222,24 +222,61 @@ def test_ring_slots_hold_the_last_frames():
     )
 
 
-def test_convolution_equals_numpy_and_never_crosses_a_reset():
-    rng = np.random.default_rng(0)
-    u = rng.standard_normal((2, 9, 8)).astype(np.float32)
-    history = rng.standard_normal((2, 2, 8)).astype(np.float32)
-    kernel, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 8), (8,)))
-    is_resetting = np.zeros((2, 9), bool)
-    is_resetting[0, [0, 4]] = is_resetting[1, 8] = True
-    got, after = convolve(
-        *map(tf.constant, (u, history, is_resetting)), kernel=kernel, bias=tf.constant(bias)
-    )
-    past = history.copy()
-    for t in range(9):
+def numpy_convolution(u, history, is_resetting, kernel, bias):
+    """Frame by frame: silu of the convolution, and the history after."""
+    past, outputs = history.copy(), []
+    for t in range(u.shape[1]):
         past[is_resetting[:, t]] = 0
-        past = np.concatenate([past, u[:, t : t + 1]], axis=1)[:, -3:]
-        want = (past * kernel).sum(1) + bias
-        np.testing.assert_allclose(got[:, t], want * sigmoid(want), atol=1e-5)
-        past = past[:, -2:]
-    np.testing.assert_allclose(after, past, atol=1e-6)
+        past = np.concatenate([past, u[:, t : t + 1]], axis=1)[:, -len(kernel) :]
+        mixed = (past * kernel).sum(1) + bias
+        outputs.append(mixed * sigmoid(mixed))
+        past = past[:, 1:]
+    return np.stack(outputs, axis=1), past
+
+
+def convolution_inputs(time):
+    rng = np.random.default_rng(time)
+    shapes = {"u": (2, time, 8), "history": (2, 3, 8), "kernel": (4, 8), "bias": (8,)}
+    is_resetting = rng.random((2, time)) < 0.2
+    is_resetting[0, time // 2] = True
+    return {name: rng.standard_normal(shape) for name, shape in shapes.items()}, is_resetting
+
+
+def convolved(inputs, is_resetting):
+    weights = {name: inputs[name] for name in ("kernel", "bias")}
+    return convolve(inputs["u"], inputs["history"], tf.constant(is_resetting), **weights)
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 9])
+def test_convolution_equals_numpy_and_never_crosses_a_reset(time):
+    inputs, is_resetting = convolution_inputs(time)
+    got = convolved({n: tf.constant(v, tf.float32) for n, v in inputs.items()}, is_resetting)
+    want = numpy_convolution(is_resetting=is_resetting, **inputs)
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("time", [1, 2, 3, 9])
+@pytest.mark.parametrize("name", ["u", "history", "kernel", "bias"])
+def test_gradients_of_the_convolution_are_finite_differences(time, name):
+    inputs, is_resetting = convolution_inputs(time)
+    rng = np.random.default_rng(1)
+    by_outputs = [rng.standard_normal((2, n, 8)) for n in (time, 3)]
+
+    def total(value):
+        outputs = numpy_convolution(is_resetting=is_resetting, **(inputs | {name: value}))
+        return sum((o * g).sum() for o, g in zip(outputs, by_outputs, strict=True))
+
+    want = np.zeros_like(inputs[name])
+    for place in np.ndindex(want.shape):
+        step = np.zeros_like(want)
+        step[place] = 1e-5
+        want[place] = (total(inputs[name] + step) - total(inputs[name] - step)) / 2e-5
+    tensors = {n: tf.Variable(v, dtype=tf.float32) for n, v in inputs.items()}
+    with tf.GradientTape() as tape:
+        outputs = convolved(tensors, is_resetting)
+    got = tape.gradient(outputs, tensors[name], [tf.constant(g, tf.float32) for g in by_outputs])
+    np.testing.assert_allclose(got, want, atol=2e-4)
 
 
 def test_mamba_starts_as_the_paper_says():
