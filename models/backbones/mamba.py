@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from keras import layers
-
 from models.backbones.backbone_options import MambaConfig
 from models.backbones.base import TemporalBackbone
+from models.layers.channel_scale import RMSNorm
 from models.layers.mamba import MambaBlock
 from models.layers.mamba2 import Mamba2Block
 from models.layers.seeding import derive_seed
@@ -22,7 +21,7 @@ class MambaBackbone(TemporalBackbone[MambaConfig]):
         super().__init__(config, seed=seed, quantize=quantize, **kwargs)
         self.stem = self._dense(config.width, "stem")
         self.blocks = [self._block(f"block_{i}") for i in range(config.num_layers)]
-        self.norm = layers.RMSNormalization(epsilon=1e-6, name="norm")
+        self.norm = RMSNorm(epsilon=1e-6, name="norm")
 
     def _block(self, name: str) -> MambaBlock | Mamba2Block:
         return MambaBlock(self.config.width, **self._block_options(name))

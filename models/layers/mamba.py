@@ -19,11 +19,11 @@ blocks (1.319).
 import functools
 from typing import Any
 
-import keras
 import numpy as np
 
 from models.layers.backend import ops
 from models.layers.causal_convolution import add_convolution, convolve, convolve_frame
+from models.layers.channel_scale import RMSNorm
 from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -70,7 +70,7 @@ class MambaBlock(TemporalLayer):
         self.delta_rank = max(width // 16, 1)
         self.seed = seed
 
-        self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
+        self.norm = RMSNorm(epsilon=1e-6, name="norm")
         options: dict[str, Any] = {"seed": seed, "quantize": quantize}
         self.in_proj = dense(2 * self.inner, "in_proj", use_bias=False, **options)
         selected = self.delta_rank + 2 * state_size

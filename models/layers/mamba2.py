@@ -16,6 +16,7 @@ import numpy as np
 
 from models.layers.backend import ops
 from models.layers.causal_convolution import add_convolution, convolve, convolve_frame
+from models.layers.channel_scale import RMSNorm, scale_channels
 from models.layers.delta_bias import initial_delta_bias
 from models.layers.dense import dense
 from models.layers.dropout import Dropout
@@ -72,8 +73,8 @@ class Mamba2Block(TemporalLayer):
         self.mixed = self.inner + 2 * state_size
         self.seed = seed
 
-        self.norm = keras.layers.RMSNormalization(epsilon=1e-6, name="norm")
-        self.gate_norm = keras.layers.RMSNormalization(epsilon=1e-6, name="gate_norm")
+        self.norm = RMSNorm(epsilon=1e-6, name="norm")
+        self.gate_norm = RMSNorm(epsilon=1e-6, name="gate_norm")
         options: dict[str, Any] = {"use_bias": False, "seed": seed, "quantize": quantize}
         self.in_proj = dense(self.inner + self.mixed + self.heads, "in_proj", **options)
         self.out_proj = dense(width, "out_proj", **options)
@@ -165,5 +166,5 @@ class Mamba2Block(TemporalLayer):
 
     def _branch(self, y: Tensor, u: Tensor, z: Tensor) -> Tensor:
         """Returns what the block adds to the residual stream."""
-        y = ops.cast(y + ops.convert_to_tensor(self.skip) * u, z.dtype)
+        y = ops.cast(y + scale_channels(u, ops.convert_to_tensor(self.skip)), z.dtype)
         return self.out_proj(self.gate_norm(y * ops.silu(z)))

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import keras
 
 from models.layers.backend import has_gpu, incoming_gradients, ops
+from models.layers.channel_scale import scale_channels
 from models.layers.scan_chunks import LOOPED, WRITTEN, ChunkForm, forward_step
 from models.layers.time_scan import is_written_out, time_scan
 
@@ -117,7 +118,7 @@ def selective_scan(
         frames = chunk_frames or form.frames
         blocks = _blocks(state, time=x.shape[1], chunk_frames=frames, rows=rows)
         y, state = _blocked_scan(blocks, form)(u, dt, a, b, c, state)
-    return y + d * x, state
+    return y + scale_channels(x, d), state
 
 
 class _Blocks(NamedTuple):
