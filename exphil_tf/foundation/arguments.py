@@ -72,7 +72,7 @@ class _Reader:
         """Reads the next flag with its words, or a word by itself."""
         token = self.rest.popleft()
         flag, equals, value = token.partition("=")
-        name = flag[2:].replace("-", "_")
+        name = _name_of(flag)
         if token in _HELP or token.startswith("--tyro-"):
             self.found.help += [token, *self._following()] if token.startswith("--t") else [token]
         elif not flag.startswith("--"):
@@ -130,7 +130,7 @@ class _Reader:
 
     def _value(self, flag: str, option: Option, value: str | None) -> object:
         """The value of a flag; `value` is what stood behind its equals sign."""
-        name = flag[2:].replace("-", "_")
+        name = _name_of(flag)
         meant = None if name == option.name else former_options.shorthand(name, self._known)
         if meant is not None:
             return meant.value
@@ -149,7 +149,7 @@ class _Reader:
     def _switch_value(self, flag: str, option: Option, value: str | None) -> object:
         if value is None and self.rest and self.rest[0].lower() in SWITCH_WORDS:
             value = self.rest.popleft()
-        is_no = flag[2:].replace("-", "_") != option.name and flag.startswith(("--no-", "--no_"))
+        is_no = _name_of(flag) != option.name and flag.startswith(("--no-", "--no_"))
         if is_no and value is not None:
             raise UserError(f"{flag}: want no value. Received: {value!r}")
         return value if value is not None else not is_no
@@ -166,7 +166,7 @@ class _Reader:
 
     def _is_known(self, token: str) -> bool:
         """Whether a word is a flag of this command."""
-        name = token.partition("=")[0][2:].replace("-", "_")
+        name = _name_of(token.partition("=")[0])
         is_option = name in self._ours or _option_of_flag(name, self._known) is not None
         return token in _HELP or (token.startswith("--") and is_option)
 
@@ -187,8 +187,14 @@ def _is_former_file(name: str, option: Option) -> bool:
     return row is not None and row.is_file and option.name in row.to
 
 
+def _name_of(flag: str) -> str:
+    return flag[2:].replace("-", "_")
+
+
 def _is_flag(token: str) -> bool:
-    return token.startswith("--") or token in _HELP
+    """No name of a flag has a space."""
+    name, _, _ = token.partition("=")
+    return (name.startswith("--") and " " not in name) or token in _HELP
 
 
 def _option_of_flag(name: str, known: Mapping[str, Option]) -> Option | None:

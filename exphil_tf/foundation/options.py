@@ -134,8 +134,9 @@ def _leaves(cls: type, path: tuple[str, ...], instance: object | None) -> Iterat
             positional = any("Positional" in repr(marker) for marker in markers)
             told = declared.kind, declared.only_with, declared.only_without
             made = Option(name, here, annotation, default, positional, *told)
-            rest = ("former", "off", "holds_options")
-            yield made._replace(**{key: getattr(declared, key) for key in rest})
+            yield made._replace(
+                former=declared.former, off=declared.off, holds_options=declared.holds_options
+            )
 
 
 def _leaves_of_family(family: Family, path: tuple[str, ...]) -> Iterator[Option]:

@@ -126,11 +126,15 @@ def _words(setting: Setting) -> list[str]:
     else:
         words = re.split(r"[\s,]+", str(value).strip()) if str(value).strip() else []
     is_short = is_scalar(annotation) and len(words) != 1
-    # A flag whose value is missing before it.
-    is_flag = not setting.option.holds_options and any(w.startswith("--") for w in words)
+    is_flag = not setting.option.holds_options and any(_is_flag(word) for word in words)
     if is_short or is_flag or _is_blank_path(setting, words):
         raise _wrong(setting)
     return words
+
+
+def _is_flag(word: str) -> bool:
+    """A flag whose value is missing before it; no name of a flag has a space."""
+    return word.startswith("--") and " " not in word.strip()
 
 
 def _is_blank_path(setting: Setting, words: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ import keras
 ops: Any = keras.ops
 
 
-def dense_value(weight: keras.Variable) -> Any:
+def dense_value(weight: Any) -> Any:
     """A weight's value in float32, whose gradient is a plain tensor even through a look-up.
 
     TensorFlow gives sparse gradients (IndexedSlices) for look-ups in a variable, which break code

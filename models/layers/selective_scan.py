@@ -66,14 +66,15 @@ def selective_scan_step(
     delta, a, b, c, d = selection
     decay_time = delta
     if is_resetting is not None:
-        decay_time = _decay_time(delta, ops.reshape(is_resetting, (-1, 1)))
+        decay_time = _decay_time(delta, is_resetting)
     state = ops.exp(decay_time * a) * state + (delta * x) * ops.swapaxes(b, 1, 2)
     return ops.matmul(c, state) + d * x, state
 
 
 def _decay_time(delta: Tensor, is_resetting: Tensor) -> Tensor:
     """An endless time step forgets everything: cheaper than a product with the whole state."""
-    return delta + ops.cast(is_resetting, "float32")[:, :, None] * ENDLESS
+    reset = ops.reshape(ops.cast(is_resetting, "float32"), (-1, delta.shape[1], 1))
+    return delta + reset * ENDLESS
 
 
 def selective_scan(

@@ -284,6 +284,11 @@ def test_flags(argv, field, want):
     assert to_dict(load(Toy, argv, env={}))[field] == want
 
 
+def test_a_word_with_spaces_may_be_options_of_another_command():
+    for argv in (["--wandb-project", "--lr 1e-3 --ema"], ["--wandb-project=--lr 1e-3 --ema"]):
+        assert to_dict(load(Toy, argv, env={}))["wandb_project"] == "--lr 1e-3 --ema"
+
+
 @dataclasses.dataclass(frozen=True)
 class Compared:
     """A command that starts another one with options of its own."""
